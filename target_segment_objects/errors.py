@@ -1,0 +1,181 @@
+"""Every error that this package raises on purpose, grouped by what the reader can do about it.
+
+    SegmentObjectsError
+    ├── ConfigurationError            fix the configuration
+    │   └── AuthenticationError       fix `write_key` or `region`: Segment refused the key
+    ├── InputError                    fix the tap, or the setting that the message names
+    │   ├── MessageError              a line is not a Singer message
+    │   │   └── MissingSchemaError    a record came before its stream's SCHEMA
+    │   ├── SchemaError               a SCHEMA cannot be planned: a clash, a name too long
+    │   └── RejectedRecordError       a record cannot become an object
+    └── DeliveryError
+        ├── UnavailableError          try again: the network or Segment failed until the retries ended
+        ├── RefusedError              give up: Segment refused the request, and would again
+        └── SpoolError                make room: parts cannot be kept on the disk
+
+A message says what happened, where (line, stream, setting) and what to do. It never holds a value of
+a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own tests
+want its classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Attempt",
+    "AuthenticationError",
+    "ConfigurationError",
+    "DeliveryError",
+    "Fault",
+    "InputError",
+    "MessageError",
+    "MissingSchemaError",
+    "RefusedError",
+    "RejectedRecordError",
+    "SchemaError",
+    "SegmentObjectsError",
+    "SpoolError",
+    "UnavailableError",
+]
+
+
+class SegmentObjectsError(Exception):
+    """The root of the tree: catch this to catch them all."""
+
+
+class ConfigurationError(SegmentObjectsError):
+    """A setting is missing or wrong. The message names it and says what is allowed."""
+
+
+class InputError(SegmentObjectsError):
+    """The tap's output cannot be loaded as it is."""
+
+
+class MessageError(InputError):
+    """A line of the input is not a Singer message that can be taken.
+
+    Attributes:
+        line: the line's number in the input, from 1; 0 when it is not known.
+    """
+
+    def __init__(self, message: str, *, line: int = 0) -> None:
+        super().__init__(f"line {line}: {message}" if line else message)
+        self.line = line
+
+
+class MissingSchemaError(MessageError):
+    """A RECORD, ACTIVATE_VERSION or BATCH came before the SCHEMA of its stream."""
+
+
+class SchemaError(InputError):
+    """A SCHEMA message cannot be made into a plan."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with one record. Holds where, never the value: a fault may be logged.
+
+    Attributes:
+        path: where in the record, from its top: property names, and indexes of lists as text.
+            Empty when the fault is the whole record's.
+        code: what kind of fault, one of a closed list (`plan.FAULT_CODES`).
+        message: what is wrong and which setting decides it.
+    """
+
+    path: tuple[str, ...]
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        where = ".".join(self.path)
+        return f"{where}: {self.message}" if where else self.message
+
+
+class RejectedRecordError(InputError):
+    """A record that cannot become an object, with all of its faults at once.
+
+    Attributes:
+        faults: what is wrong with it, at least one.
+        stream: the record's stream.
+        line: its line number in the input, 0 when not known.
+    """
+
+    def __init__(self, faults: Sequence[Fault], *, stream: str = "", line: int = 0) -> None:
+        self.faults = tuple(faults)
+        self.stream = stream
+        self.line = line
+        where = f"line {line}: " if line else ""
+        whose = f"a record of stream {stream!r}" if stream else "a record"
+        told = "; ".join(str(fault) for fault in self.faults[:_FAULTS_TOLD])
+        more = len(self.faults) - _FAULTS_TOLD
+        rest = f"; and {more} more" if more > 0 else ""
+        super().__init__(f"{where}{whose} is rejected: {told}{rest}")
+
+
+_FAULTS_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of one request, for the error that ends them.
+
+    Attributes:
+        status: the answer's status; `None` when no whole answer came.
+        reason: what happened, in a few words.
+        after: seconds from the first attempt's start to this one's end.
+    """
+
+    status: int | None
+    reason: str
+    after: float
+
+    def __str__(self) -> str:
+        what = str(self.status) if self.status is not None else "no answer"
+        return f"{what} ({self.reason}) after {self.after:.1f} s"
+
+
+class DeliveryError(SegmentObjectsError):
+    """Objects that were read could not be delivered.
+
+    Attributes:
+        call: the API call, like `set` or `upload`.
+        status: the last answer's status, `None` when there was none.
+        excerpt: at most 200 characters of the last answer's body, cleaned for a log.
+        attempts: every try, the last one last.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        call: str = "",
+        status: int | None = None,
+        excerpt: str = "",
+        attempts: Sequence[Attempt] = (),
+    ) -> None:
+        super().__init__(message)
+        self.call = call
+        self.status = status
+        self.excerpt = excerpt
+        self.attempts = tuple(attempts)
+
+
+class UnavailableError(DeliveryError):
+    """The retries ended without an answer that counts. Running again later may succeed."""
+
+
+class RefusedError(DeliveryError):
+    """Segment refused the request itself; sending it again would be refused again."""
+
+
+class AuthenticationError(RefusedError, ConfigurationError):
+    """401 or 403: Segment does not take this write key here. Never retried."""
+
+
+class SpoolError(DeliveryError):
+    """The spool directory cannot take the parts: full, unwritable, or gone."""
