@@ -1,0 +1,186 @@
+"""What a SCHEMA says of each column, read leniently: real taps write `$ref`, `anyOf`, no type at all, and draft 4.
+
+The rule that it guards: a schema is a remark about columns, never a reason to refuse a stream, as long as it lists properties.
+The exact reading is in `docs/names-ids-values.md`, "Schemas are read leniently".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import unquote
+
+from target_segment_objects.errors import SchemaError
+
+__all__ = ["Column", "Kind", "read_columns"]
+
+Kind = Literal[
+    "any", "string", "date", "integer", "number", "boolean", "declared", "text", "open", "mixed"
+]
+
+_TYPES: Final = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
+_TYPE_OF: Final[Mapping[type, str]] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    dict: "object",
+    list: "array",
+    type(None): "null",
+}
+_BRANCHES: Final = ("anyOf", "oneOf", "allOf")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A declared property.
+
+    Attributes:
+        kind: which values fit, and how they look.
+        types: the JSON Schema types behind it, without `null`; empty when typeless.
+        properties: of a `declared` object, its properties by name, in the schema's order.
+    """
+
+    kind: Kind
+    types: frozenset[str] = frozenset()
+    properties: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A schema with its references followed, and which ones led here: a circle ends as typeless."""
+
+    schema: Mapping[str, Any]
+    followed: frozenset[str]
+
+
+def read_columns(schema: Mapping[str, Any], *, stream: str) -> dict[str, Column]:
+    """The declared properties of a stream, by name, in the schema's order.
+
+    Raises:
+        SchemaError: when there is no list of properties anywhere in it.
+    """
+    root = _follow(schema, schema, frozenset())
+    if not any("properties" in node.schema for node in _with_branches(root, schema)):
+        raise SchemaError(
+            f"the SCHEMA of stream {stream!r} lists no `properties`; check that the tap writes a JSON Schema of its records"
+        )
+    return {name: _column(nodes, schema) for name, nodes in _properties(root, schema).items()}
+
+
+def _follow(schema: Any, root: Mapping[str, Any], followed: frozenset[str]) -> _Node:
+    """The schema with `$ref` replaced by what it points to, siblings kept."""
+    if not isinstance(schema, Mapping):
+        return _Node({}, followed)
+    while isinstance(reference := schema.get("$ref"), str):
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        if reference in followed:
+            return _Node(siblings, followed)
+        followed |= {reference}
+        schema = {**_pointed_to(reference, root), **siblings}
+    return _Node(schema, followed)
+
+
+def _pointed_to(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not reference.startswith("#"):
+        return {}
+    found: Any = root
+    for part in unquote(reference[1:]).split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping):
+            found = found.get(name)
+        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _branches(node: _Node, root: Mapping[str, Any], *keywords: str) -> list[_Node]:
+    return [
+        _follow(branch, root, node.followed)
+        for keyword in keywords
+        if isinstance(branches := node.schema.get(keyword), list)
+        for branch in branches
+    ]
+
+
+def _with_branches(node: _Node, root: Mapping[str, Any]) -> Iterator[_Node]:
+    yield node
+    for branch in _branches(node, root, *_BRANCHES):
+        yield from _with_branches(branch, root)
+
+
+def _properties(node: _Node, root: Mapping[str, Any]) -> dict[str, list[_Node]]:
+    """The properties of a schema and all its branches; each with every schema that it has there."""
+    found: dict[str, list[_Node]] = {}
+    for part in _with_branches(node, root):
+        properties = part.schema.get("properties")
+        if isinstance(properties, Mapping):
+            for name, schema in properties.items():
+                found.setdefault(name, []).append(_follow(schema, root, part.followed))
+    return found
+
+
+def _types(node: _Node, root: Mapping[str, Any]) -> frozenset[str]:
+    """The types that a schema allows, `null` among them; none when it is typeless."""
+    schema = node.schema
+    if "type" in schema:
+        named = schema["type"]
+        names = named if isinstance(named, list) else [named]
+        return frozenset(name for name in names if isinstance(name, str)) & _TYPES
+    if any(isinstance(schema.get(keyword), list) for keyword in _BRANCHES):
+        choices = [_types(branch, root) for branch in _branches(node, root, "anyOf", "oneOf")]
+        parts = [_types(branch, root) for branch in _branches(node, root, "allOf")]
+        return frozenset() if frozenset() in choices else frozenset().union(*choices, *parts)
+    if "properties" in schema:
+        return frozenset({"object"})
+    if "items" in schema:
+        return frozenset({"array"})
+    values = schema["enum"] if isinstance(schema.get("enum"), list) else []
+    if "const" in schema:
+        values = [*values, schema["const"]]
+    return frozenset(_TYPE_OF[type(value)] for value in values if type(value) in _TYPE_OF)
+
+
+def _is_date(node: _Node, root: Mapping[str, Any]) -> bool:
+    if node.schema.get("format") in {"date-time", "date"}:
+        return True
+    branches = [
+        branch for branch in _branches(node, root, *_BRANCHES) if "string" in _types(branch, root)
+    ]
+    return bool(branches) and all(_is_date(branch, root) for branch in branches)
+
+
+def _column(nodes: list[_Node], root: Mapping[str, Any]) -> Column:
+    """One property's column; of several schemas for it, any may hold."""
+    choices = [_types(node, root) for node in nodes]
+    types = frozenset().union(*choices) - {"null"} if frozenset() not in choices else frozenset()
+    if types == {"object"}:
+        properties: dict[str, list[_Node]] = {}
+        for node in nodes:
+            for name, found in _properties(node, root).items():
+                properties.setdefault(name, []).extend(found)
+        if properties:
+            inner = {name: _column(found, root) for name, found in properties.items()}
+            return Column("declared", types, inner)
+    stringy = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
+    dated = bool(stringy) and all(_is_date(node, root) for node in stringy)
+    return Column(_kind(types, dated=dated), types)
+
+
+def _kind(types: frozenset[str], *, dated: bool) -> Kind:
+    if not types:
+        return "any"
+    if types == {"string"}:
+        return "date" if dated else "string"
+    if types == {"integer"}:
+        return "integer"
+    if types <= {"integer", "number"}:
+        return "number"
+    if types == {"boolean"}:
+        return "boolean"
+    if types <= {"object", "array"}:
+        return "text"
+    return "open" if "string" in types else "mixed"

@@ -1,0 +1,293 @@
+"""One function per kind of column: a value of a record becomes a scalar that Segment takes.
+
+The rule that it guards: no value is changed without a word. A function takes what fits its column as it is;
+its `coerce_…` twin takes what can be made to fit without loss; both answer `MISFIT` for the rest, and the plan
+decides what becomes of it. Numbers with a point or an exponent arrive as `msgspec.Raw`, the token that the tap wrote, so
+that every digit survives; integers arrive as `int`. The exact rules are in `docs/names-ids-values.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+__all__ = [
+    "MISFIT",
+    "NonFinite",
+    "Scalar",
+    "as_boolean",
+    "as_integer",
+    "as_number",
+    "as_open",
+    "as_string",
+    "canonical_number",
+    "canonical_text",
+    "coerce_boolean",
+    "coerce_integer",
+    "coerce_number",
+    "coerce_string",
+    "digest",
+    "is_finite",
+    "json_text",
+    "normal_date",
+    "without_non_finite",
+]
+
+Scalar = str | int | float | bool | Raw | None
+"""What a property may hold: `Raw` is a number's token, sent as it is."""
+
+
+class NonFinite:
+    """`NaN`, `Infinity` or `-Infinity` in a record: Python taps write them, JSON has no such thing."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class _Misfit:
+    """The type of `MISFIT`, so that a value's `None` cannot be taken for it."""
+
+    def __repr__(self) -> str:
+        return "MISFIT"
+
+
+MISFIT: Final = _Misfit()
+"""The answer to a value that is not of the column's type."""
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_EXACT_INTEGER: Final = 2**53
+_SAFE_TOKEN: Final = 16
+"""A token this short, without an exponent, has at most 15 digits: every double keeps them."""
+_LONGEST_INT: Final = 4000
+"""Digits up to which Python makes an `int` of a string; it refuses beyond 4,300."""
+
+_encode_float = msgspec.json.Encoder().encode
+
+
+def is_finite(value: object) -> bool:
+    """Whether a number can be sent: an integer always, a token when a double can hold its size."""
+    if type(value) is Raw:
+        return _is_integer_token(token := bytes(value)) or math.isfinite(float(token))
+    return type(value) is not NonFinite
+
+
+def _is_integer_token(token: bytes) -> bool:
+    return b"." not in token and b"e" not in token and b"E" not in token
+
+
+def as_open(value: Any) -> Scalar | _Misfit:
+    """Every scalar as it comes, a number as its token; containers do not fit."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        return MISFIT
+    return value  # type: ignore[no-any-return]
+
+
+def as_string(value: Any) -> Scalar | _Misfit:
+    """A string."""
+    return value if type(value) is str else MISFIT
+
+
+def coerce_string(value: Any) -> Scalar | _Misfit:
+    """A number as its token, a boolean as `true` or `false`, a container as JSON text."""
+    kind = type(value)
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int or kind is Raw:
+        return number_token(value)
+    return json_text(value)
+
+
+def number_token(value: int | Raw) -> str:
+    """A number as the tap wrote it."""
+    return bytes(value).decode() if type(value) is Raw else str(value)
+
+
+def as_integer(value: Any) -> Scalar | _Misfit:
+    """An integer digit for digit; a number of integral value as that integer."""
+    kind = type(value)
+    if kind is int:
+        return value  # type: ignore[no-any-return]
+    if kind is Raw:
+        token = bytes(value)
+        if _is_integer_token(token):
+            return value  # type: ignore[no-any-return]
+        number = Decimal(token.decode())
+        if number == number.to_integral_value():
+            return int(number)
+    return MISFIT
+
+
+def coerce_integer(value: Any) -> Scalar | _Misfit:
+    """A string that is an integer: `42`, and not `042`, `+42` or `42.0`."""
+    if type(value) is str and _INTEGER.fullmatch(value):
+        return int(value) if len(value) < _LONGEST_INT else Raw(value)
+    return MISFIT
+
+
+def as_number(value: Any) -> Scalar | _Misfit:
+    """A number that looks like a float; its own token where no double is the same number.
+
+    A column's type is that of the first value that Segment sees [doc], so `515` in a column of numbers must be `515.0`.
+    """
+    kind = type(value)
+    if kind is Raw:
+        token = bytes(value)
+        double = float(token)
+        if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
+            return double
+        if math.isfinite(double) and Decimal(token.decode()) == Decimal(repr(double)):
+            return double
+        return value  # type: ignore[no-any-return]
+    if kind is int:
+        if -_EXACT_INTEGER <= value <= _EXACT_INTEGER:
+            return float(value)
+        try:
+            double = float(value)
+        except OverflowError:
+            return value  # type: ignore[no-any-return]
+        return double if Decimal(repr(double)) == value else value
+    return MISFIT
+
+
+def coerce_number(value: Any) -> Scalar | _Misfit:
+    """A string that is a JSON number and finite, as `as_number` writes it."""
+    if type(value) is str and _NUMBER.fullmatch(value) and is_finite(token := Raw(value)):
+        return as_number(token)
+    return MISFIT
+
+
+def as_boolean(value: Any) -> Scalar | _Misfit:
+    """A boolean."""
+    return value if type(value) is bool else MISFIT
+
+
+def coerce_boolean(value: Any) -> Scalar | _Misfit:
+    """A number equal to 0 or 1; `true` or `false` as a string."""
+    kind = type(value)
+    if kind is str:
+        return {"true": True, "false": False}.get(value, MISFIT)
+    if kind is Raw:
+        value = float(value)
+        kind = float
+    if kind in (int, float) and value in (0, 1):
+        return bool(value)
+    return MISFIT
+
+
+_DATE = re.compile(
+    r"(?P<date>(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d))"
+    r"(?:(?P<blank>[Tt ])(?P<time>(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?)"
+    r"(?P<offset>[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?)?",
+    re.ASCII,
+)
+
+
+def normal_date(value: str) -> tuple[str, bool]:
+    """A date or date-time as RFC 3339, and whether it is one.
+
+    What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a missing offset `Z`. Anything else
+    stays the string that it is: a format is a remark, not a type.
+    """
+    found = _DATE.fullmatch(value)
+    if found is None:
+        return value, False
+    try:
+        date(int(found["year"]), int(found["month"]), int(found["day"]))
+    except ValueError:
+        return value, False
+    if found["time"] is None or (found["blank"] != " " and found["offset"]):
+        return value, True
+    blank = "T" if found["blank"] == " " else found["blank"]
+    return f"{found['date']}{blank}{found['time']}{found['offset'] or 'Z'}", True
+
+
+def _refuse(value: object) -> object:
+    msg = f"not a value of a record: {type(value).__name__}"
+    raise TypeError(msg)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_refuse).encode
+_encode_sorted = msgspec.json.Encoder(enc_hook=_refuse, order="sorted").encode
+
+
+def json_text(value: Any) -> str:
+    """JSON text of a value without non-finite numbers: compact, keys in order, tokens as written.
+
+    Raises:
+        UnicodeEncodeError: for a lone surrogate.
+    """
+    return _encode(value).decode()
+
+
+def without_non_finite(value: Any, path: tuple[str, ...], found: list[tuple[str, ...]]) -> Any:
+    """The same value with null for every non-finite number; their paths are added to `found`.
+
+    Recursive: the reader has bounded the depth.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: without_non_finite(part, (*path, key), found) for key, part in value.items()}
+    if kind is list:
+        return [
+            without_non_finite(part, (*path, str(index)), found) for index, part in enumerate(value)
+        ]
+    if (kind is Raw or kind is NonFinite) and not is_finite(value):
+        found.append(path)
+        return None
+    return value
+
+
+def canonical_number(value: int | float | Raw) -> str:
+    """The one text of a number, however it was written: for ids."""
+    if type(value) is float:
+        value = Raw(repr(value))
+    number = Decimal(number_token(value))  # type: ignore[arg-type]
+    if number == number.to_integral_value():
+        return f"{number.to_integral_value():f}" if number else "0"
+    double = float(number)
+    if Decimal(repr(double)) == number:
+        return repr(double)
+    return f"{number:f}".rstrip("0")
+
+
+def canonical_text(value: Any) -> str:
+    """The text of a key's value in an id: scalars as one would write them, containers as JSON text."""
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[no-any-return]
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int or kind is float or kind is Raw:
+        return canonical_number(value)
+    return _encode_sorted(value).decode()
+
+
+def digest(text: bytes) -> str:
+    """The hexadecimal SHA-256: an id of 64 characters that is the same in every run."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def _token_of(value: object) -> object:
+    if type(value) is NonFinite:
+        return Raw(value.token)
+    return _refuse(value)
+
+
+_encode_canonical = msgspec.json.Encoder(enc_hook=_token_of, order="sorted").encode
+
+
+def record_digest(record: dict[str, Any]) -> str:
+    """The id of a record without keys: its canonical JSON without `_sdc_…`, hashed."""
+    told = {key: value for key, value in record.items() if not key.startswith("_sdc_")}
+    return digest(_encode_canonical(told))
