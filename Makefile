@@ -1,0 +1,74 @@
+# Everything a fresh machine with Python and make needs; pip's own configuration is respected.
+#
+#   make test      every test                        make lint      ruff, its formatter, mypy --strict
+#   make demo      a real tap, both APIs, two tables make bench     the benchmarks
+#   make docs      check the documentation           make clean     remove what the others made
+#
+# PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is handed to pytest.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+DEMO_BIN := .venv-demo/bin
+OLDEST := 3.10
+PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help test demo lint format bench docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+test: .venv/.made
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: .venv/.made .venv-demo/.made
+	@TAP=$(DEMO_BIN)/tap-jsonl TARGET=$(BIN)/target-segment-objects QUERY="$(BIN)/segment-objects query" \
+		sh examples/hotel/demo.sh
+
+lint: .venv/.made
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(wildcard target_segment_objects tests benchmarks)
+
+format: .venv/.made
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.made
+	@test -f benchmarks/__main__.py || { \
+		echo "make bench: there are no benchmarks yet, they come with the compiled fast path." >&2; exit 1; }
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: .venv/.made
+	$(BIN)/python -m pytest tests/test_docs.py
+
+clean:
+	rm -rf .venv .venv-demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov build dist output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, made anew when what it is made of changes. The stamp is written last, so that a
+# half-made environment is never taken for a whole one. `--group` is known to pip from 25.1.
+.venv/.made: pyproject.toml
+	$(call new-venv,.venv)
+	@$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[emulator]' --group test --group lint
+	@touch $@
+
+# The tap lives apart, as it does for everybody who runs taps: it needs another release of the SDK.
+.venv-demo/.made: examples/hotel/requirements.txt
+	$(call new-venv,.venv-demo)
+	@$(DEMO_BIN)/python $(PIP_INSTALL) --requirement examples/hotel/requirements.txt
+	@touch $@
+
+define new-venv
+@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
+	echo "make: there is no '$(PYTHON)' here: install Python $(OLDEST) or newer, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
+@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || { \
+	echo "make: '$(PYTHON)' is older than $(OLDEST) ($$('$(PYTHON)' --version 2>&1)): install a newer Python, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
+@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "make: '$(PYTHON)' cannot make environments: install its venv module (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+@echo "Making $(1) (a minute, once)"
+@'$(PYTHON)' -m venv --clear $(1)
+endef
