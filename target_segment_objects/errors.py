@@ -11,6 +11,8 @@
     └── DeliveryError
         ├── UnavailableError          try again: the network or Segment failed until the retries ended
         ├── RefusedError              give up: Segment refused the request, and would again
+        │   ├── SessionRefusedError   start a new session: this one is gone, or refuses the call
+        │   └── PartTooLargeError     split the part: Segment takes no upload of this size
         └── SpoolError                make room: parts cannot be kept on the disk
 
 A message says what happened, where (line, stream, setting) and what to do. It never holds a value of
@@ -35,10 +37,12 @@ __all__ = [
     "InputError",
     "MessageError",
     "MissingSchemaError",
+    "PartTooLargeError",
     "RefusedError",
     "RejectedRecordError",
     "SchemaError",
     "SegmentObjectsError",
+    "SessionRefusedError",
     "SpoolError",
     "UnavailableError",
 ]
@@ -171,6 +175,14 @@ class UnavailableError(DeliveryError):
 
 class RefusedError(DeliveryError):
     """Segment refused the request itself; sending it again would be refused again."""
+
+
+class SessionRefusedError(RefusedError):
+    """400, 404 or 410 on a call of a bulk session: it expired, or it refuses; no code tells which."""
+
+
+class PartTooLargeError(RefusedError):
+    """413: Segment takes no part of this size. Smaller parts of the same lines may pass."""
 
 
 class AuthenticationError(RefusedError, ConfigurationError):
