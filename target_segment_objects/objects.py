@@ -6,8 +6,7 @@ A size counts encoded bytes: what goes over the wire, not what Python holds.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import msgspec
 
 __all__ = [
     "MAX_COLLECTION_LENGTH",
@@ -54,8 +53,7 @@ WAREHOUSE_STRING_LENGTH = 512
 """Characters at which most warehouses cut a string [doc]."""
 
 
-@dataclass(frozen=True)
-class SegmentObject:
+class SegmentObject(msgspec.Struct, frozen=True):
     """One object, its properties already encoded, so that they are encoded once.
 
     Attributes:
@@ -63,8 +61,6 @@ class SegmentObject:
         id: 1 to 100 characters, unique in the collection.
         properties: a JSON object of scalars, UTF-8, without line breaks.
     """
-
-    __slots__ = ("collection", "id", "properties")
 
     collection: str
     id: str
@@ -83,5 +79,4 @@ class SegmentObject:
         )
 
 
-def _text(value: str) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+_text = msgspec.json.Encoder().encode

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Raw
 
 __all__ = [
+    "LONGEST_INT",
     "MISFIT",
     "NonFinite",
     "Scalar",
@@ -68,7 +69,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re
 _EXACT_INTEGER: Final = 2**53
 _SAFE_TOKEN: Final = 16
 """A token this short, without an exponent, has at most 15 digits: every double keeps them."""
-_LONGEST_INT: Final = 4000
+LONGEST_INT: Final = 4000
 """Digits up to which Python makes an `int` of a string; it refuses beyond 4,300."""
 
 _encode_float = msgspec.json.Encoder().encode
@@ -131,7 +132,7 @@ def as_integer(value: Any) -> Scalar | _Misfit:
 def coerce_integer(value: Any) -> Scalar | _Misfit:
     """A string that is an integer: `42`, and not `042`, `+42` or `42.0`."""
     if type(value) is str and _INTEGER.fullmatch(value):
-        return int(value) if len(value) < _LONGEST_INT else Raw(value)
+        return int(value) if len(value) < LONGEST_INT else Raw(value)
     return MISFIT
 
 

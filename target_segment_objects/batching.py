@@ -1,0 +1,137 @@
+"""Objects become sealed batches for `set` calls: a feed and flush machine without a network.
+
+The rules that it guards: a batch has one collection, 1 to 10 objects, and no id twice. Objects of one id that wait together are
+merged, later properties winning, as Segment itself would merge them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
+
+__all__ = ["Batch", "Batcher", "BatchLimits", "Waiting", "merged"]
+
+_properties = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """When a batch is sealed.
+
+    Attributes:
+        objects: objects in one call, at most the API's 10.
+        seconds: how long an object waits for its call to fill.
+    """
+
+    objects: int = MAX_OBJECTS_PER_CALL
+    seconds: float = 1.0
+
+
+class Waiting(msgspec.Struct):
+    """An object that waits, and which records are in it.
+
+    Attributes:
+        object: what will be sent.
+        first: the position of its first record.
+        records: how many records were merged into it.
+    """
+
+    object: SegmentObject
+    first: int
+    records: int = 1
+
+
+@dataclass
+class Batch:
+    """The objects of one call, by id, in the order of their first records.
+
+    Attributes:
+        collection: the one that all of them go to.
+        due: when it must be sealed, on the monotonic clock.
+        waiting: its objects by id.
+    """
+
+    collection: str
+    due: float
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """The smallest position of a record in it."""
+        return min(waiting.first for waiting in self.waiting.values())
+
+    @property
+    def records(self) -> int:
+        """How many records are in it."""
+        return sum(waiting.records for waiting in self.waiting.values())
+
+    def objects(self) -> list[SegmentObject]:
+        """What the call sends."""
+        return [waiting.object for waiting in self.waiting.values()]
+
+
+def merged(earlier: SegmentObject, later: SegmentObject) -> SegmentObject | None:
+    """Both objects of one id as one, later properties winning; `None` when it would pass the limit of an object."""
+    properties = _properties(earlier.properties)
+    properties.update(_properties(later.properties))
+    made = SegmentObject(later.collection, later.id, _encode(properties))
+    return made if len(made.line_bytes()) <= MAX_OBJECT_BYTES else None
+
+
+class Batcher:
+    """One open batch a collection; `feed` returns the batches that are sealed by it, mostly none."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._open: dict[str, Batch] = {}
+
+    def feed(self, waiting: Waiting, now: float) -> Batch | None:
+        """Add an object; the batch that it fills, or that it cannot be merged into, is sealed and returned."""
+        made = waiting.object
+        batch = self._open.get(made.collection)
+        if batch is None:
+            batch = self._open[made.collection] = Batch(made.collection, now + self._limits.seconds)
+        earlier = batch.waiting.get(made.id)
+        if earlier is not None:
+            both = merged(earlier.object, made)
+            if both is not None:
+                earlier.object = both
+                earlier.records += waiting.records
+                return None
+            del self._open[made.collection]
+            self.feed(waiting, now)
+            return batch
+        batch.waiting[made.id] = waiting
+        if len(batch.waiting) < self._limits.objects:
+            return None
+        return self._open.pop(made.collection)
+
+    def due(self, now: float) -> list[Batch]:
+        """The batches that have waited long enough, sealed, the oldest first."""
+        late = sorted(
+            (batch for batch in self._open.values() if batch.due <= now), key=lambda batch: batch.due
+        )
+        for batch in late:
+            del self._open[batch.collection]
+        return late
+
+    def flush(self) -> list[Batch]:
+        """All open batches, sealed."""
+        batches = list(self._open.values())
+        self._open.clear()
+        return batches
+
+    @property
+    def next_due(self) -> float | None:
+        """When the first open batch must be sealed, on the monotonic clock."""
+        return min((batch.due for batch in self._open.values()), default=None)
+
+    @property
+    def first(self) -> int | None:
+        """The smallest position of a record that waits here."""
+        return min((batch.first for batch in self._open.values()), default=None)

@@ -1,0 +1,272 @@
+"""A declared column and the options become one closure: value → scalar to send, or why it cannot be.
+
+The rule that it guards: everything that the options decide is decided here, once a column, and not once a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from msgspec import Raw
+
+from target_segment_objects import values
+from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
+from target_segment_objects.schemas import Column
+from target_segment_objects.values import MISFIT, NonFinite, Scalar
+
+__all__ = ["FAULTS", "OMIT", "Convert", "Notes", "PlanOptions", "Unfit", "converter"]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The settings that decide how a record becomes an object, by the names that users give them."""
+
+    collections: Mapping[str, str] = field(default_factory=dict)
+    pluralize: bool = True
+    allow_collection_digits: bool = False
+    nested: Literal["flatten", "json", "reject"] = "flatten"
+    nulls: Literal["send", "drop"] = "send"
+    non_finite_numbers: Literal["reject", "null"] = "reject"
+    oversized_values: Literal["reject", "truncate", "drop"] = "reject"
+    type_mismatches: Literal["coerce", "send", "reject"] = "coerce"
+    long_ids: Literal["hash", "reject"] = "hash"
+
+
+FAULTS: Final[Mapping[str, str]] = {
+    "record": "the record is not an object",
+    "json": "the record is not JSON",
+    "unicode": "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that",
+    "name": "its name has no letter or digit, so that it cannot name a column; rename it with `stream_maps`",
+    "clash": "another property has the same name in Segment; rename one of them with `stream_maps`",
+    "nested": "an object or array, and `nested` is `reject`",
+    "type": "not of the type that the schema says, and cannot be made so without loss; see `type_mismatches`",
+    "non_finite": "NaN or infinite; see `non_finite_numbers`",
+    "value_too_large": "has 32 KB or more, the API's limit for a value; see `oversized_values`",
+    "key_missing": "the key property is missing",
+    "key_empty": "the key property is null, empty or not finite",
+    "key_type": "the key property is not of the type that the schema says",
+    "long_id": "the id has more than 100 characters; see `long_ids`",
+    "empty": "nothing to send: an object needs at least one property",
+    "object_too_large": "the object has more than 400 KB, the API's limit for one object",
+    "schema": "breaks the stream's JSON Schema, and `validate_records` is on",
+}
+"""Every code of a `Fault`, with what it tells the user."""
+
+
+class Notes(Counter[tuple[str, str]]):
+    """How often something worth a remark, but not a reject, happened: (code, property) → count.
+
+    Codes: `coerced`, `dated` (an offset or a `T` was added), `undated` (a date that does not parse), `long_string` (over 512 characters, which most
+    warehouses cut), `dropped`, `truncated`, `nulled` (a non-finite number).
+    """
+
+
+class Unfit(Exception):  # noqa: N818  caught by the plan, never seen by a caller
+    """A value cannot be sent: a fault's code, and where inside the value."""
+
+    def __init__(self, code: str, paths: tuple[tuple[str, ...], ...] = ((),)) -> None:
+        super().__init__(code)
+        self.code = code
+        self.paths = paths
+
+
+class _Omit:
+    """The type of `OMIT`."""
+
+    def __repr__(self) -> str:
+        return "OMIT"
+
+
+OMIT: Final = _Omit()
+"""The answer for a value that leaves no property."""
+
+Convert = Callable[[Any], "Scalar | _Omit"]
+_Fit = Callable[[Any], "Scalar | values._Misfit"]
+
+# What may be a number beyond the doubles: found in JSON text, looked at closely only then.
+_SUSPICIOUS = re.compile(r"[eE]\+?\d{3}|\d{300}", re.ASCII)
+
+
+def converter(column: Column | None, options: PlanOptions, notes: Notes, name: str) -> Convert:
+    """The function that makes a column's values fit to send; `None` is an undeclared property.
+
+    Its argument is a value as `plan.parse_record` gives it. It raises `Unfit`.
+    """
+    sized = _sizer(options, notes, name)
+    text = _texter(options, notes, name)
+    fit = _fit(column, options, text, notes, name)
+    null: Scalar | _Omit = None if options.nulls == "send" else OMIT
+    refuse_nested = options.nested == "reject"
+    null_non_finite = options.non_finite_numbers == "null"
+
+    def convert(value: Any) -> Scalar | _Omit:
+        if value is None:
+            return null
+        kind = type(value)
+        if kind is Raw or kind is NonFinite:
+            if not values.is_finite(value):
+                if null_non_finite:
+                    notes["nulled", name] += 1
+                    return null
+                raise Unfit("non_finite")
+        elif refuse_nested and (kind is dict or kind is list):
+            raise Unfit("nested")
+        scalar = fit(value)
+        if type(scalar) is str:
+            if len(scalar) > WAREHOUSE_STRING_LENGTH or not scalar.isascii():
+                return sized(scalar)
+        elif type(scalar) is Raw and len(bytes(scalar)) >= MAX_VALUE_BYTES:
+            return sized(scalar)
+        return scalar  # type: ignore[return-value]
+
+    return convert
+
+
+def _fit(
+    column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, name: str
+) -> _Fit:
+    """What the column takes as it is, then what `type_mismatches` makes of the rest."""
+    takes, coerces = _pair(column, text)
+    if options.type_mismatches == "coerce":
+        otherwise = coerces
+    elif options.type_mismatches == "send":
+        otherwise = _either(values.as_open, text)
+    else:
+        otherwise = _nothing
+
+    def fit(value: Any) -> Scalar | values._Misfit:
+        scalar = takes(value)
+        if scalar is not MISFIT:
+            return scalar
+        scalar = otherwise(value)
+        if scalar is MISFIT:
+            raise Unfit("type")
+        notes["coerced", name] += 1
+        return scalar
+
+    return fit if column is None or column.kind != "date" else _dated(fit, notes, name)
+
+
+def _nothing(_: Any) -> values._Misfit:
+    return MISFIT
+
+
+def _either(first: _Fit, second: _Fit) -> _Fit:
+    def fit(value: Any) -> Scalar | values._Misfit:
+        scalar = first(value)
+        return scalar if scalar is not MISFIT else second(value)
+
+    return fit
+
+
+def _containers(text: _Fit) -> _Fit:
+    return lambda value: text(value) if type(value) in (dict, list) else MISFIT
+
+
+def _pair(column: Column | None, text: _Fit) -> tuple[_Fit, _Fit]:
+    """What a column takes as it is, and what it can coerce."""
+    kind = column.kind if column is not None else "any"
+    contained = _containers(text)
+    if kind == "any":
+        return _either(values.as_open, contained), _nothing
+    if kind == "declared":  # what is not an object where one is declared: nothing fits
+        return _nothing, text
+    if kind == "text":
+        return contained, text
+    if kind in {"string", "date"}:
+        return values.as_string, _either(contained, values.coerce_string)
+    if kind == "integer":
+        return values.as_integer, values.coerce_integer
+    if kind == "number":
+        return values.as_number, values.coerce_number
+    if kind == "boolean":
+        return values.as_boolean, values.coerce_boolean
+    types = column.types if column is not None else frozenset()
+    nested = bool(types & {"object", "array"})
+    if kind == "open":
+        return (_either(values.as_open, contained), _nothing) if nested else (values.as_open, contained)
+    return _mixed(types, text if nested else _nothing, contained if nested else _nothing)
+
+
+def _mixed(types: frozenset[str], text: _Fit, contained: _Fit) -> tuple[_Fit, _Fit]:
+    takes, coerces = contained, text
+    if "boolean" in types:
+        takes = _either(values.as_boolean, takes)
+        coerces = _either(values.coerce_boolean, coerces)
+    if "number" in types:
+        takes = _either(values.as_number, takes)
+        coerces = _either(values.coerce_number, coerces)
+    elif "integer" in types:
+        takes = _either(values.as_integer, takes)
+        coerces = _either(values.coerce_integer, coerces)
+    return takes, coerces
+
+
+def _dated(fit: _Fit, notes: Notes, name: str) -> _Fit:
+    def dated(value: Any) -> Scalar | values._Misfit:
+        scalar = fit(value)
+        if type(value) is not str:
+            return scalar
+        normal, real = values.normal_date(value)
+        if not real:
+            notes["undated", name] += 1
+        elif normal != value:
+            notes["dated", name] += 1
+        return normal
+
+    return dated
+
+
+def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
+    """JSON text, with the non-finite numbers inside looked after."""
+
+    def text(value: Any) -> Scalar:
+        try:
+            told = values.json_text(value)
+        except UnicodeEncodeError:
+            raise Unfit("unicode") from None
+        except TypeError:  # a NonFinite inside
+            told = ""
+        if told and not _SUSPICIOUS.search(told):
+            return told
+        found: list[tuple[str, ...]] = []
+        clean = values.without_non_finite(value, (), found)
+        if found and options.non_finite_numbers == "reject":
+            raise Unfit("non_finite", tuple(found))
+        if found:
+            notes["nulled", name] += len(found)
+        try:
+            return values.json_text(clean)
+        except UnicodeEncodeError:
+            raise Unfit("unicode") from None
+
+    return text
+
+
+def _sizer(
+    options: PlanOptions, notes: Notes, name: str
+) -> Callable[[str | Raw], Scalar | _Omit]:
+    """Strings that are long or not ASCII, and huge tokens: can they be encoded, and are they below 32 KB?"""
+
+    def sized(scalar: str | Raw) -> Scalar | _Omit:
+        try:
+            encoded = scalar.encode() if isinstance(scalar, str) else bytes(scalar)
+        except UnicodeEncodeError:
+            raise Unfit("unicode") from None
+        if len(encoded) >= MAX_VALUE_BYTES:
+            if options.oversized_values == "drop":
+                notes["dropped", name] += 1
+                return OMIT
+            if options.oversized_values == "reject" or type(scalar) is Raw:
+                raise Unfit("value_too_large")
+            notes["truncated", name] += 1
+            scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
+        if type(scalar) is str and len(scalar) > WAREHOUSE_STRING_LENGTH:
+            notes["long_string", name] += 1
+        return scalar
+
+    return sized

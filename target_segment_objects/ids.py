@@ -1,0 +1,134 @@
+"""Key properties become an object's id: one text for one key, however the tap wrote it.
+
+The rule that it guards: two keys never share an id, and one key never has two. `docs/names-ids-values.md`, "Ids".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Raw
+
+from target_segment_objects import values
+from target_segment_objects.columns import FAULTS, PlanOptions, Unfit
+from target_segment_objects.errors import Fault
+from target_segment_objects.objects import MAX_ID_LENGTH
+from target_segment_objects.schemas import Column
+from target_segment_objects.values import MISFIT, NonFinite
+
+__all__ = ["Identify", "identifier"]
+
+Identify = Callable[[dict[str, Any], list[Fault]], str]
+"""The record's id; the faults of its keys are added to the list, and then the id means nothing."""
+
+_MISSING: Final = object()
+
+
+def identifier(
+    keys: Sequence[str], columns: Mapping[str, Column], options: PlanOptions
+) -> Identify:
+    """The function that gives a record's id from its key properties, at least one."""
+    readers = [(key, _reader(columns.get(key), options)) for key in keys]
+    alone = len(readers) == 1
+
+    def identify(record: dict[str, Any], faults: list[Fault]) -> str:
+        parts = []
+        for key, read in readers:
+            try:
+                part = read(record.get(key, _MISSING))
+            except Unfit as unfit:
+                faults.append(Fault((key,), unfit.code, FAULTS[unfit.code]))
+                continue
+            parts.append(part if alone else part.replace("\\", "\\\\").replace(":", "\\:"))
+        told = ":".join(parts)
+        if len(told) > MAX_ID_LENGTH:
+            if options.long_ids == "reject":
+                faults.append(Fault((), "long_id", FAULTS["long_id"]))
+            else:
+                return values.digest(told.encode())
+        return told
+
+    return identify
+
+
+def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
+    coerce = _coercion(column)
+    as_it_comes = options.type_mismatches == "send"
+
+    def read(value: Any) -> str:
+        if value is _MISSING:
+            raise Unfit("key_missing")
+        kind = type(value)
+        if (
+            value is None
+            or value == ""
+            or ((kind is Raw or kind is NonFinite) and not values.is_finite(value))
+        ):
+            raise Unfit("key_empty")
+        key = coerce(value)
+        if key is MISFIT:
+            if not as_it_comes:
+                raise Unfit("key_type")
+            key = value
+        if type(key) in (dict, list):
+            key = values.without_non_finite(key, (), [])
+        try:
+            text = values.canonical_text(key)
+            text.isascii() or text.encode()
+        except UnicodeEncodeError:
+            raise Unfit("unicode") from None
+        return text
+
+    return read
+
+
+def _coercion(column: Column | None) -> Callable[[Any], Any]:
+    """The key's value in its column's type; a container stays one, for its keys to be sorted."""
+    kind = column.kind if column is not None else "any"
+    types = column.types if column is not None else frozenset()
+    if kind in {"any", "open"}:
+        return lambda value: value
+    if kind in {"string", "date"}:
+        return _to_string
+    if kind in {"text", "declared"}:
+        return _to_text
+    if kind == "integer":
+        return lambda value: _first(value, values.as_integer, values.coerce_integer)
+    if kind == "number":
+        return lambda value: _first(value, values.as_number, values.coerce_number)
+    if kind == "boolean":
+        return lambda value: _first(value, values.as_boolean, values.coerce_boolean)
+    return _mixed(types)
+
+
+def _first(value: Any, *coercions: Callable[[Any], Any]) -> Any:
+    for coercion in coercions:
+        if (fit := coercion(value)) is not MISFIT:
+            return fit
+    return MISFIT
+
+
+def _to_string(value: Any) -> Any:
+    return value if type(value) in (str, dict, list) else values.coerce_string(value)
+
+
+def _to_text(value: Any) -> Any:
+    return value if type(value) in (dict, list) else values.json_text(value)
+
+
+def _mixed(types: frozenset[str]) -> Callable[[Any], Any]:
+    takes: list[Callable[[Any], Any]] = []
+    coerces: list[Callable[[Any], Any]] = []
+    if "number" in types:
+        takes.append(values.as_number)
+        coerces.append(values.coerce_number)
+    elif "integer" in types:
+        takes.append(values.as_integer)
+        coerces.append(values.coerce_integer)
+    if "boolean" in types:
+        takes.append(values.as_boolean)
+        coerces.append(values.coerce_boolean)
+    if types & {"object", "array"}:
+        coerces.append(_to_text)
+    return lambda value: _first(value, *takes, *coerces)

@@ -1,0 +1,337 @@
+"""Bytes from stdin become Singer messages, with their line numbers.
+
+The rule that it guards: no line is dropped, changed or guessed at. A line is a message, or an error that names the line and
+never shows it. Reading never holds a stop: it waits for the input and for the wake-up pipe at once, and for no longer than
+the caller's next deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+from singer_sdk.io_base import GenericSingerReader
+
+from target_segment_objects.errors import MessageError
+
+__all__ = ["Message", "MessageReader", "ReaderOptions", "WakeUp"]
+
+_BLOCK: Final = 1 << 20
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """Bounds of an input line.
+
+    Attributes:
+        max_line_bytes: a line's bytes, its line break not counted.
+        max_depth: objects and arrays inside each other, the message itself being the first.
+    """
+
+    max_line_bytes: int = 67_108_864
+    max_depth: int = 100
+
+
+class Message(msgspec.Struct):
+    """One line: what it says of itself, the parts that others read still as the tap's bytes.
+
+    Attributes:
+        record, value: JSON as it stands in the line, `UNSET` when the line has no such part.
+        line: the line's number, from 1.
+        raw: the whole line.
+    """
+
+    type: str | UnsetType = UNSET
+    stream: Any = UNSET
+    record: Raw | UnsetType = UNSET
+    value: Raw | UnsetType = UNSET
+    schema: Raw | UnsetType = UNSET
+    key_properties: Any = None
+    time_extracted: Any = None
+    version: Any = None
+    line: int = 0
+    raw: bytes = b""
+
+
+class _Envelope(msgspec.Struct):
+    """A line as the fast decoder sees it: `Message` without what the reader adds."""
+
+    type: str | UnsetType = UNSET
+    stream: Any = UNSET
+    record: Raw | UnsetType = UNSET
+    value: Raw | UnsetType = UNSET
+    schema: Raw | UnsetType = UNSET
+    key_properties: Any = None
+    time_extracted: Any = None
+    version: Any = None
+
+
+_PARTS: Final = frozenset({"record", "value", "schema"})
+_FIELDS: Final = frozenset(_Envelope.__struct_fields__)
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class WakeUp:
+    """The stop flag and the pipe that ends a wait: a signal's handler and other threads may call `set` and `stop`."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._reads, self._writes = os.pipe()
+        os.set_blocking(self._reads, False)
+        os.set_blocking(self._writes, False)
+
+    def fileno(self) -> int:
+        """The end to wait for."""
+        return self._reads
+
+    def set(self) -> None:
+        """End the reader's present or next wait. Safe in a signal handler."""
+        try:
+            os.write(self._writes, b"\0")
+        except BlockingIOError:
+            pass  # a full pipe wakes as well as one byte
+        except OSError:
+            if self._writes >= 0:
+                raise
+
+    def stop(self) -> None:
+        """Ask the reader to stop after the message in hand. Safe in a signal handler."""
+        self.stopped = True
+        self.set()
+
+    def clear(self) -> None:
+        """Take back what `set` has done."""
+        try:
+            while os.read(self._reads, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Give back the pipe; later calls of `set` do nothing."""
+        reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
+        if reads >= 0:
+            os.close(reads)
+            os.close(writes)
+
+
+class MessageReader(GenericSingerReader[Any]):
+    """Reads messages from stdin, a file, or the SDK's test runner, and hands each to its callback.
+
+    Args:
+        options: bounds of a line.
+        wake_up: ends a wait for input; its flag stops the reading.
+        between: called whenever input has been worked off, before each wait; answers how many seconds the wait may last at most,
+            `None` for any time.
+        unknown: called with a message of a type that has no callback.
+    """
+
+    def __init__(
+        self,
+        options: ReaderOptions,
+        wake_up: WakeUp,
+        between: Callable[[], float | None],
+        unknown: Callable[[Message], None],
+    ) -> None:
+        super().__init__()
+        self._options = options
+        self._wake_up = wake_up
+        self._between = between
+        self._unknown = unknown
+        self.line = 0
+
+    @property
+    def default_input(self) -> IO[bytes]:
+        """Stdin, as bytes."""
+        return sys.stdin.buffer
+
+    def deserialize_json(self, line: Any) -> dict[str, Any]:
+        """Not used: `process_lines` reads messages its own way."""
+        raise NotImplementedError
+
+    def process_lines(
+        self,
+        file_input: IO[Any] | None,
+        callbacks: dict[str, Callable[[Any], None]],
+    ) -> Counter[str]:
+        """Hand every message to the callback of its type, until the input ends.
+
+        After a stop no more is read, but the whole lines that were read already are still handed on.
+
+        Returns:
+            How many messages of each type there were.
+
+        Raises:
+            MessageError: for a line that is no message.
+        """
+        counts: Counter[str] = Counter()
+        for line in self._lines(file_input):
+            message = self.read_message(line)
+            kind = str(message.type)
+            callback = callbacks.get(kind, self._unknown)
+            callback(message)
+            counts[kind] += 1
+        return counts
+
+    def read_message(self, line: bytes) -> Message:
+        """The message of one line.
+
+        Raises:
+            MessageError: when it is none.
+        """
+        if line.count(b"{") + line.count(b"[") > self._options.max_depth:
+            self._check_depth(line)
+        try:
+            envelope = _decode(line)
+            parts = {name: getattr(envelope, name) for name in _FIELDS}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            parts = self._read_odd(line)
+        message = Message(**parts, line=self.line, raw=line)
+        if not isinstance(message.type, str):
+            raise MessageError("a message without a `type`", line=self.line)
+        return message
+
+    def _read_odd(self, line: bytes) -> dict[str, Any]:
+        """What the fast decoder refuses: a line that is no JSON, or one with NaN, lone surrogates, a `type` that is no text."""
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            # Read on, so that it is known which stream's record it is; the bytes themselves go on as they are.
+            text = line.decode("utf-8", "surrogateescape")
+        try:
+            if not isinstance(json.loads(text, parse_int=str, parse_float=str), dict):
+                raise MessageError(
+                    "not a JSON object; a Singer message is one object a line", line=self.line
+                )
+            spans = dict(_members(text))
+        except (ValueError, RecursionError) as error:
+            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise MessageError(
+                f"not JSON{column}; check that the tap prints nothing but Singer messages on stdout",
+                line=self.line,
+            ) from None
+        parts: dict[str, Any] = {}
+        for name, span in spans.items():
+            if name in _PARTS:
+                parts[name] = Raw(span.encode("utf-8", "surrogateescape"))
+            elif name in _FIELDS:
+                parts[name] = json.loads(span, parse_int=_short_integer)
+        return parts
+
+    def _check_depth(self, line: bytes) -> None:
+        depth = 0
+        for token in _BRACKETS.finditer(line):
+            character = token[0][:1]
+            if character in b"{[":
+                depth += 1
+                if depth > self._options.max_depth:
+                    raise MessageError(
+                        f"objects and arrays inside each other beyond {self._options.max_depth} levels; "
+                        "raise `max_depth` if the tap means it",
+                        line=self.line,
+                    )
+            elif character in b"}]":
+                depth -= 1
+
+    def _lines(self, file_input: IO[Any] | None) -> Iterator[bytes]:
+        """Lines without their break; blank ones and one leading byte order mark are passed over."""
+        rest = bytearray()
+        for block in self._blocks(file_input):
+            end = block.rfind(b"\n")
+            if end < 0:
+                rest += block
+                self._check_length(len(rest), self.line + 1)
+                continue
+            rest += block[: end + 1]
+            lines = bytes(rest).split(b"\n")
+            rest = bytearray(block[end + 1 :])
+            for line in lines[:-1]:
+                if (whole := self._whole_line(line)) is not None:
+                    yield whole
+        if rest and not self._wake_up.stopped and (whole := self._whole_line(bytes(rest))) is not None:
+            yield whole
+
+    def _whole_line(self, line: bytes) -> bytes | None:
+        self.line += 1
+        if self.line == 1:
+            line = line.removeprefix(_BOM)
+        line = line.strip(b" \t\r")
+        self._check_length(len(line), self.line)
+        return line or None
+
+    def _check_length(self, length: int, number: int) -> None:
+        if length > self._options.max_line_bytes:
+            raise MessageError(
+                f"longer than {self._options.max_line_bytes} bytes; raise `max_line_bytes` if the tap means it",
+                line=number,
+            )
+
+    def _blocks(self, file_input: IO[Any] | None) -> Iterator[bytes]:
+        """What can be read at once, as it comes."""
+        source = file_input if file_input is not None else self.default_input
+        source = getattr(source, "buffer", source)
+        try:
+            descriptor = source.fileno()
+        except (AttributeError, OSError):  # the SDK's test runner has text in memory
+            yield from self._from_memory(source)
+            return
+        while self._wait(descriptor):
+            block = os.read(descriptor, _BLOCK)
+            if not block:
+                return
+            yield block
+
+    def _from_memory(self, source: IO[Any]) -> Iterator[bytes]:
+        while block := source.read(_BLOCK):
+            self._between()
+            if self._wake_up.stopped:
+                return
+            yield block.encode() if isinstance(block, str) else block
+
+    def _wait(self, descriptor: int) -> bool:
+        """Wait for input; False when it is a stop that ended the wait."""
+        while not self._wake_up.stopped:
+            timeout = self._between()
+            ready, _, _ = select.select([descriptor, self._wake_up], [], [], timeout)
+            if self._wake_up in ready:
+                self._wake_up.clear()
+            elif ready:
+                return True
+        return False
+
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """The members of a JSON object, each value as it stands in the text. The text is known to be JSON."""
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+    at = text.index("{") + 1
+    while True:
+        at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
+        if text[at] == "}":
+            return
+        name, at = decoder.raw_decode(text, at)
+        at = _COLON.match(text, at).end()  # type: ignore[union-attr]
+        _, end = decoder.raw_decode(text, at)
+        yield name, text[at:end]
+        at = end
+
+
+def _short_integer(digits: str) -> int | None:
+    """Python refuses to read integers beyond 4,300 digits; nothing that the reader itself reads needs them."""
+    return int(digits) if len(digits) < 20 else None
+
+
+_BLANKS = re.compile(r"[ \t\r\n,]*")
+_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
