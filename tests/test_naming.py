@@ -1,0 +1,405 @@
+"""Names: Segment's rule on every known vector, and the laws that hold for any text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_segment_objects.errors import ConfigurationError, SchemaError
+from target_segment_objects.naming import (
+    SEGMENT_TABLES,
+    WAREHOUSE_OWNED,
+    collection_name,
+    is_warehouse_owned,
+    property_name,
+    snake_case,
+    transliterate,
+)
+
+VECTORS = [
+    ("sampleText", "sample_text"),
+    ("sample 2 Text", "sample_2_text"),
+    ("samPLE text", "sam_ple_text"),
+    ("SAMPLE 2 TEXT", "sample_2_text"),
+    ("sample___text", "sample_text"),
+    ("sample-text", "sample_text"),
+    ("something.com", "something_com"),
+    ("$something%", "something"),
+    ("inviteYourCustomersAddInvites", "invite_your_customers_add_invites"),
+    ("___$$Base64Encode", "base64_encode"),
+    ("FOO:BAR$BAZ", "foo_bar_baz"),
+    ("•¶§ƒ˚foo˙∆˚¬", "foo"),
+    ("CStringRef", "cstring_ref"),
+    ("HTTPServer", "httpserver"),
+    ("5test", "5test"),
+    ("test5", "test5"),
+    ("THE5r", "the5r"),
+    ("5TEst", "5test"),
+    ("_5TEst", "5test"),
+    ("edf_6N", "edf_6n"),
+    ("f_pX9", "f_p_x9"),
+    ("p_z9Rg", "p_z9_rg"),
+    ("2FA Enabled", "2fa_enabled"),
+    ("Enabled 2FA", "enabled_2fa"),
+    ("lk0B@bFmjrLQ_Z6YL", "lk0_b_b_fmjr_lq_z6yl"),
+    ("@49L0S145_¬fwHƒ0TSLNVp", "49l0s145_fw_h_0tslnvp"),
+    ("_sdc_batched_at", "sdc_batched_at"),
+    ("Name__c", "name_c"),
+    ("S3Bucket", "s3bucket"),
+    ("userID", "user_id"),
+    ("名前", ""),
+    ("naïve", "na_ve"),
+]
+
+SNAKE = re.compile(r"(?:[a-z0-9]+(?:_[a-z0-9]+)*)?")
+COLLECTION = re.compile(r"[a-z]+(?:_[a-z]+)*")
+
+# Letters of the rule's alphabet come often, so that its corners do; the rest is any text.
+names = st.text(st.sampled_from("abzAZ059__ -.é名")) | st.text()
+
+
+def collection(stream: str, *, pluralize: bool = True, allow_digits: bool = False) -> str:
+    """The collection of a stream that the user has not mapped."""
+    return collection_name(stream, collections={}, pluralize=pluralize, allow_digits=allow_digits)
+
+
+def rule_in_words(name: str) -> str:
+    """The rule again, a character at a time, for the patterns to be compared with."""
+    lower = set("abcdefghijklmnopqrstuvwxyz")
+    upper = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    digits = set("0123456789")
+    end = 0
+    while end < len(name) and (
+        name[end] in lower | digits
+        or (name[end] == "_" and end > 0 and name[end + 1 : end + 2] in {*lower, *digits})
+    ):
+        end += 1
+    words = [name[:end]] if end else []
+    glued = not lower & set(name[:end].rpartition("_")[2])
+    while end < len(name):
+        run = ""
+        for letters in (upper | digits, lower | digits):
+            while end < len(name) and name[end] in letters:
+                run += name[end].lower()
+                end += 1
+        if not run:
+            end += 1
+        elif glued and words:
+            words[-1] += run
+        else:
+            words.append(run)
+        glued = False
+    return "_".join(words)
+
+
+@pytest.mark.parametrize(("name", "snake"), VECTORS)
+def test_snake_case_vectors(name: str, snake: str) -> None:
+    """Segment's own vectors come out as its warehouses write them."""
+    assert snake_case(name) == snake
+
+
+@given(names)
+def test_snake_case_is_idempotent(name: str) -> None:
+    """A name that went through the rule stays through it again, in the warehouse as well."""
+    assert snake_case(snake_case(name)) == snake_case(name)
+
+
+@given(names)
+def test_snake_case_gives_words_joined_by_one_underscore(name: str) -> None:
+    """Nothing but lower-case letters and digits, with single underscores between them."""
+    assert SNAKE.fullmatch(snake_case(name))
+
+
+@given(names)
+def test_snake_case_is_the_rule_in_words(name: str) -> None:
+    """The patterns do what the rule says, character by character."""
+    assert snake_case(name) == rule_in_words(name)
+
+
+@given(names)
+def test_snake_case_keeps_every_letter_and_digit(name: str) -> None:
+    """No ASCII letter or digit is lost, and none is made up."""
+    kept = "".join(char for char in name if char.isascii() and char.isalnum()).lower()
+    assert snake_case(name).replace("_", "") == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "ascii_name"),
+    [
+        ("plain_Name 1", "plain_Name 1"),
+        ("naïve", "naive"),
+        (unicodedata.normalize("NFD", "naïve"), "naive"),
+        ("Größe", "Grosse"),
+        ("名前", "MingQian"),
+        (unicodedata.normalize("NFD", "한국"), "HanGug"),
+        ("привет", "privet"),
+        ("a\ud800b", "ab"),
+        ("", ""),
+    ],
+)
+def test_transliterate_examples(name: str, ascii_name: str) -> None:
+    """Accents fall off, other scripts are spelled, half a surrogate pair vanishes."""
+    assert transliterate(name) == ascii_name
+
+
+@given(st.text())
+def test_transliterate_gives_ascii(name: str) -> None:
+    """What comes out is ASCII, whatever went in, and going in again changes nothing."""
+    assert transliterate(name).isascii()
+    assert transliterate(transliterate(name)) == transliterate(name)
+
+
+@given(st.text())
+def test_transliterate_takes_equal_text_for_equal(name: str) -> None:
+    """Composed and decomposed forms of one text give one name."""
+    assert transliterate(unicodedata.normalize("NFD", name)) == transliterate(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (["name"], "name"),
+        (["address", "zipCode"], "address_zip_code"),
+        (["naïve"], "naive"),
+        (["名前"], "ming_qian"),
+        (["_sdc_batched_at"], "sdc_batched_at"),
+        (["edf", "6N"], "edf_6n"),
+        (["", "b"], "b"),
+        (["a", "!", "b"], "a_b"),
+        (["!", "?"], ""),
+        ([""], ""),
+        (["id"], "id_"),
+        (["_ID"], "id_"),
+        (["uuid", "ts"], "uuid_ts_"),
+        (["receivedAt"], "received_at_"),
+        (["loaded_at"], "loaded_at_"),
+        (["uuid"], "uuid_"),
+        (["id", "id"], "id_id"),
+    ],
+)
+def test_property_name_examples(path: list[str], name: str) -> None:
+    """Parts are spelled, joined and snake-cased; what the warehouse owns gets a trailing `_`."""
+    assert property_name(path) == name
+
+
+@given(st.lists(names | st.sampled_from(sorted(WAREHOUSE_OWNED)), min_size=1, max_size=4))
+def test_property_name_is_never_the_warehouses(path: list[str]) -> None:
+    """A property has the rule's form and no name of the warehouse's; a trailing `_` says why."""
+    name = property_name(path)
+    assert name not in WAREHOUSE_OWNED
+    assert is_warehouse_owned(path) == name.endswith("_")
+    assert SNAKE.fullmatch(name.removesuffix("_"))
+    assert not name.endswith("_") or name[:-1] in WAREHOUSE_OWNED
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+def test_property_name_is_stable(path: list[str]) -> None:
+    """A property whose name is already what it becomes keeps it."""
+    name = property_name(path)
+    assert property_name([name]) == name
+
+
+@pytest.mark.parametrize(
+    ("stream", "name"),
+    [
+        ("rooms", "rooms"),
+        ("room", "rooms"),
+        ("Hotel Room", "hotel_rooms"),
+        ("public-hotelRoom", "public_hotel_rooms"),
+        ("s3_files", "s_three_files"),
+        ("s3files", "s_three_files"),
+        ("v12", "v_one_twos"),
+        ("404", "four_zero_fours"),
+        ("naïve_user", "naive_users"),
+        ("名前", "ming_qians"),
+        ("user_news", "user_news"),
+        ("_private", "privates"),
+    ],
+)
+def test_collection_name_examples(stream: str, name: str) -> None:
+    """Spelled in ASCII, snake-cased, digits as words, the last word plural."""
+    assert collection(stream) == name
+
+
+@pytest.mark.parametrize(
+    ("singular", "plural"),
+    [
+        ("access", "accesses"),
+        ("address", "addresses"),
+        ("alias", "aliases"),
+        ("analysis", "analyses"),
+        ("bias", "biases"),
+        ("box", "boxes"),
+        ("bus", "buses"),
+        ("campus", "campuses"),
+        ("canvas", "canvases"),
+        ("category", "categories"),
+        ("child", "children"),
+        ("company", "companies"),
+        ("cow", "cows"),
+        ("crisis", "crises"),
+        ("criterion", "criteria"),
+        ("database", "databases"),
+        ("datum", "data"),
+        ("day", "days"),
+        ("equipment", "equipment"),
+        ("fish", "fish"),
+        ("gas", "gases"),
+        ("german", "germans"),
+        ("glass", "glasses"),
+        ("hero", "heros"),
+        ("human", "humans"),
+        ("index", "indices"),
+        ("information", "information"),
+        ("kpi", "kpis"),
+        ("lens", "lenses"),
+        ("life", "lives"),
+        ("man", "men"),
+        ("medium", "media"),
+        ("metadata", "metadata"),
+        ("mouse", "mice"),
+        ("movie", "movies"),
+        ("news", "news"),
+        ("person", "people"),
+        ("process", "processes"),
+        ("query", "queries"),
+        ("quiz", "quizzes"),
+        ("sale", "sales"),
+        ("salesperson", "salespeople"),
+        ("schema", "schemas"),
+        ("series", "series"),
+        ("status", "statuses"),
+        ("tax", "taxes"),
+        ("user", "users"),
+        ("virus", "viruses"),
+        ("woman", "women"),
+        ("zebu", "zebuses"),
+    ],
+)
+def test_plurals(singular: str, plural: str) -> None:
+    """The last word becomes plural, and a plural stays as it is."""
+    assert collection(singular) == plural
+    assert collection(plural) == plural
+    assert collection(f"old_{singular}") == f"old_{plural}"
+
+
+def test_digits_and_plurals_are_settings() -> None:
+    """Off means off: digits stay where they are allowed, and words as the tap has them."""
+    assert collection("s3_file", allow_digits=True) == "s3_files"
+    assert collection("s3_file", pluralize=False) == "s_three_file"
+    assert collection("S3 File", pluralize=False, allow_digits=True) == "s3_file"
+
+
+def test_a_word_that_ends_in_a_digit_has_no_plural() -> None:
+    """Where digits stay, `orders_v2` is not made `orders_v2s`."""
+    assert collection("orders_v2", allow_digits=True) == "orders_v2"
+
+
+words = st.text(st.sampled_from("abceimnsuxyz12_"), max_size=12)
+
+
+@given(names | words, st.booleans(), st.booleans())
+def test_collection_name_is_idempotent(stream: str, pluralize: bool, allow_digits: bool) -> None:  # noqa: FBT001
+    """A collection that is used as a stream's name is its own collection."""
+    try:
+        name = collection(stream, pluralize=pluralize, allow_digits=allow_digits)
+    except SchemaError:
+        return
+    assert collection(name, pluralize=pluralize, allow_digits=allow_digits) == name
+
+
+@given(names | words, st.booleans())
+def test_collection_name_is_one_that_segment_takes(stream: str, pluralize: bool) -> None:  # noqa: FBT001
+    """Letters and single inner underscores, at most 100 of them, or an error."""
+    try:
+        name = collection(stream, pluralize=pluralize)
+    except SchemaError:
+        return
+    assert COLLECTION.fullmatch(name)
+    assert len(name) <= 100
+
+
+@given(words.filter(bool))
+def test_a_name_that_is_made_may_be_given(stream: str) -> None:
+    """What the rule makes of a stream is valid in `collections` too."""
+    try:
+        name = collection(stream)
+    except SchemaError:
+        return
+    given_name = collection_name(
+        "any", collections={"any": name}, pluralize=True, allow_digits=False
+    )
+    assert given_name == name
+
+
+def test_a_name_of_100_characters_is_the_longest() -> None:
+    """100 characters are taken, 101 are an error with the way out."""
+    assert len(collection("a" * 99)) == 100
+    with pytest.raises(SchemaError, match=r"101 characters.*`collections`") as caught:
+        collection("a" * 100)
+    assert "a" * 100 in str(caught.value)
+
+
+@pytest.mark.parametrize("stream", ["", "!!", "___"])
+def test_a_name_of_nothing_is_an_error(stream: str) -> None:
+    """A stream without a letter or digit is an error that names it and the way out."""
+    with pytest.raises(SchemaError, match="`collections`") as caught:
+        collection(stream)
+    assert repr(stream) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["status", "hotel_room", "a", "a" * 100])
+def test_a_given_name_is_taken_as_given(name: str) -> None:
+    """The user's word stands: no plural, no rule."""
+    assert (
+        collection_name("S 1", collections={"S 1": name}, pluralize=True, allow_digits=False)
+        == name
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "_a", "a_", "a__b", "Rooms", "a b", "naïve", "a-b", "a\n", "s3", "a" * 101],
+)
+def test_a_given_name_that_segment_would_not_keep_is_refused(name: str) -> None:
+    """The error names the setting, the stream, the name, and what is allowed."""
+    with pytest.raises(ConfigurationError, match="setting `collections`") as caught:
+        collection_name(
+            "my rooms", collections={"my rooms": name}, pluralize=True, allow_digits=False
+        )
+    assert "'my rooms'" in str(caught.value)
+    assert repr(name) in str(caught.value)
+    assert "lower-case letters and single underscores" in str(caught.value)
+
+
+def test_a_given_name_with_digits_needs_the_setting() -> None:
+    """Digits are taken when they are allowed; the error says which setting would."""
+    mapped = {"files": "s3_files"}
+    assert (
+        collection_name("files", collections=mapped, pluralize=True, allow_digits=True)
+        == "s3_files"
+    )
+    with pytest.raises(ConfigurationError, match="allow_collection_digits"):
+        collection_name("files", collections=mapped, pluralize=True, allow_digits=False)
+
+
+def test_only_the_mapped_stream_is_mapped() -> None:
+    """A name in `collections` is for the stream of exactly that name."""
+    given_names = {"Room": "suites"}
+    assert (
+        collection_name("Room", collections=given_names, pluralize=True, allow_digits=False)
+        == "suites"
+    )
+    assert (
+        collection_name("room", collections=given_names, pluralize=True, allow_digits=False)
+        == "rooms"
+    )
+
+
+def test_segments_tables_are_names_that_a_stream_can_get() -> None:
+    """Each of Segment's own tables is what a stream of that name becomes: a warning can fire."""
+    assert {collection(table) for table in SEGMENT_TABLES} == SEGMENT_TABLES
