@@ -3,6 +3,7 @@
 #   make test      every test                        make lint      ruff, its formatter, mypy --strict
 #   make demo      a real tap, both APIs, two tables make bench     the benchmarks
 #   make docs      check the documentation           make clean     remove what the others made
+#   make dist      build and check wheel and sdist   make lock      pin what CI installs, anew
 #
 # PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is handed to pytest.
 
@@ -14,7 +15,7 @@ DEMO_BIN := .venv-demo/bin
 OLDEST := 3.10
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help test demo lint format bench docs clean
+.PHONY: help test demo lint format bench docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +44,29 @@ bench: .venv/.made
 
 docs: .venv/.made
 	$(BIN)/python -m pytest tests/test_docs.py
+
+# Both files are checked as strangers would meet them: the wheel in an environment of its own.
+dist: .venv/.made
+	@rm -rf dist build/wheel-venv
+	@$(BIN)/python $(PIP_INSTALL) --group release
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	@$(BIN)/python -m venv build/wheel-venv
+	@build/wheel-venv/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[emulator]"
+	build/wheel-venv/bin/target-segment-objects --version
+	build/wheel-venv/bin/target-segment-objects --about --format=json >/dev/null
+	build/wheel-venv/bin/segment-objects --version
+
+# What the wheel brings with it, as CycloneDX.
+sbom: dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.cdx.json build/wheel-venv/bin/python
+
+lock: .venv/.made
+	@$(BIN)/python $(PIP_INSTALL) --group release
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-emit-index-url --python-version $(OLDEST) \
+		--custom-compile-command 'make lock' --output-file .github/constraints.txt \
+		pyproject.toml --extra emulator --group test --group lint --group release
 
 clean:
 	rm -rf .venv .venv-demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov build dist output

@@ -1,0 +1,148 @@
+"""The arrows between the rooms: imports point downward only, and Singer stays in its rooms."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "target_segment_objects"
+ROOT = Path(__file__).resolve().parents[1] / PACKAGE
+
+# From the ground up: a room imports from the floors below its own, never from beside or above.
+FLOORS = (
+    ("errors", "objects"),
+    ("naming", "schemas"),
+    ("values",),
+    ("columns",),
+    ("ids",),
+    ("plan",),
+    ("reader", "batching", "parts", "client"),
+    ("delivery", "checkpoint", "rejects", "report"),
+    ("kinds",),
+    ("addresses",),
+    ("settings",),
+    ("configuration",),
+    ("sink",),
+    ("target",),
+    ("preview", "progress"),
+    ("cli",),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+SINGER_ROOMS = {"reader", "settings", "configuration", "sink", "target"}
+EMULATOR_GUESTS = {"cli", "target"}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {_module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _imports(module: str) -> set[str]:
+    """Every module that `module` names in an import, wherever it stands in the file."""
+    path = SOURCES[module]
+    home = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), home)
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                found.add(name if name in SOURCES else source)
+    return found
+
+
+def _own_imports(module: str) -> set[str]:
+    return {name for name in _imports(module) if name.split(".")[0] == PACKAGE}
+
+
+def _room(module: str) -> str:
+    """The room a module is in: the part after the package's name, empty for the package itself."""
+    return f"{module}..".split(".")[1]
+
+
+def _rooms_imported(module: str) -> set[str]:
+    """The rooms, other than its own, that a module imports from."""
+    return {_room(name) for name in _own_imports(module)} - {_room(module), ""}
+
+
+MODULES = [pytest.param(module, id=module) for module in SOURCES]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_room_stands_on_a_floor(module: str) -> None:
+    """Each module belongs to a room that has a floor here; a new room is given one on purpose."""
+    assert _room(module) in {*FLOOR_OF, "emulator", ""}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module: str) -> None:
+    """A room imports from lower floors only."""
+    room = _room(module)
+    if room not in FLOOR_OF:
+        pytest.skip("the package itself and the emulator have laws of their own")
+    beside_or_above = {
+        other
+        for other in _rooms_imported(module) - {"emulator"}
+        if FLOOR_OF.get(other, len(FLOORS)) >= FLOOR_OF[room]
+    }
+    assert beside_or_above == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_singer_is_known_in_its_rooms_alone(module: str) -> None:
+    """`singer_sdk` is imported by the rooms that speak Singer: the rest works without it."""
+    if any(name.split(".")[0] == "singer_sdk" for name in _imports(module)):
+        assert _room(module) in SINGER_ROOMS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_client_is_usable_alone(module: str) -> None:
+    """The client imports nothing of the package but errors and objects."""
+    if _room(module) == "client":
+        assert _rooms_imported(module) <= {"errors", "objects"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_emulator_shares_nothing_with_what_it_judges(module: str) -> None:
+    """The emulator imports nothing of the package: a wrong limit cannot be on both sides."""
+    if _room(module) == "emulator":
+        assert {name for name in _own_imports(module) if _room(name) != "emulator"} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_commands_start_the_emulator(module: str) -> None:
+    """Nobody but the two commands imports the emulator."""
+    if "emulator" in _rooms_imported(module):
+        assert _room(module) in EMULATOR_GUESTS
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """The modules' imports have no cycle, within a room either."""
+    waiting = {module: _own_imports(module) & set(SOURCES) - {module} for module in SOURCES}
+    while ready := {module for module, needs in waiting.items() if not needs}:
+        waiting = {
+            module: needs - ready for module, needs in waiting.items() if module not in ready
+        }
+    assert waiting == {}
+
+
+@pytest.mark.skipif(f"{PACKAGE}.target" not in SOURCES, reason="the target is not built yet")
+def test_the_target_starts_without_the_emulator() -> None:
+    """Importing the target loads neither DuckDB nor the emulator: most runs need neither."""
+    script = f"import json, sys, {PACKAGE}.target; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    loaded = json.loads(run.stdout)
+    assert f"{PACKAGE}.target" in loaded
+    assert [name for name in loaded if name.startswith((f"{PACKAGE}.emulator", "duckdb"))] == []
