@@ -1,0 +1,30 @@
+"""Segment's two object APIs on loopback: every rule, sessions, merging, and faults on request.
+
+Imports nothing from the rest of the package: it writes the API's rules a second time, so that a
+wrong limit cannot be wrong on both sides (docs/decisions/0007-the-emulators-independence.md).
+"""
+
+from __future__ import annotations
+
+from target_segment_objects.emulator.errors import (
+    EmulatorError,
+    MissingExtraError,
+    WarehouseError,
+    WarehouseLockedError,
+)
+from target_segment_objects.emulator.faults import Fault, Hold
+from target_segment_objects.emulator.segment import Emulator
+from target_segment_objects.emulator.sessions import Session
+from target_segment_objects.emulator.traffic import Request
+
+__all__ = [
+    "Emulator",
+    "EmulatorError",
+    "Fault",
+    "Hold",
+    "MissingExtraError",
+    "Request",
+    "Session",
+    "WarehouseError",
+    "WarehouseLockedError",
+]

@@ -1,0 +1,212 @@
+"""The two APIs behind the wire: a request that was read whole becomes an answer.
+
+Knows routes, rules, sessions and the store; knows nothing of sockets or faults.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from target_segment_objects.emulator.errors import RefusalError
+from target_segment_objects.emulator.parts import MAX_UPLOAD_BYTES, check_part
+from target_segment_objects.emulator.rules import (
+    MAX_FINISH_BODY_BYTES,
+    MAX_SET_BODY_BYTES,
+    Rules,
+    check_content,
+    check_key,
+    read_finish,
+)
+from target_segment_objects.emulator.store import Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from target_segment_objects.emulator.ordering import Ordering
+    from target_segment_objects.emulator.sessions import Session, Sessions
+    from target_segment_objects.emulator.store import Store
+    from target_segment_objects.emulator.traffic import Request, Traffic
+
+_MAX_BODY_BYTES = {
+    "set": MAX_SET_BODY_BYTES,
+    "upload": MAX_UPLOAD_BYTES,
+    "finish": MAX_FINISH_BODY_BYTES,
+}
+_MAX_OTHER_BODY_BYTES = 65536
+_BULK_CALLS = frozenset({"upload", "finish", "keep-alive"})
+
+
+class Route(NamedTuple):
+    """Which call a path is, and the session that it names."""
+
+    call: str
+    sync_id: str | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The longest body that is read."""
+        return _MAX_BODY_BYTES.get(self.call, _MAX_OTHER_BODY_BYTES)
+
+
+@dataclass
+class Answer:
+    """An HTTP answer; `reason` says why it is a refusal and stays out of a success's body."""
+
+    status: int
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+def route(path: str) -> Route:
+    """Return the call of a path; the call is `other` for a path of neither API."""
+    path = path.partition("?")[0]
+    if path == "/v1/set":
+        return Route("set")
+    if path == "/v0/start":
+        return Route("start")
+    pieces = path.split("/")
+    if len(pieces) == 4 and pieces[:2] == ["", "v0"] and pieces[2] in _BULK_CALLS and pieces[3]:  # noqa: PLR2004
+        return Route(pieces[2], pieces[3])
+    return Route("other")
+
+
+def refusal(error: RefusalError) -> Answer:
+    """Return the answer to a refused request: `{"error": {"message": …}}` [client]."""
+    body = msgspec.json.encode({"error": {"message": error.reason}})
+    return Answer(error.status, body, dict(error.headers), error.reason)
+
+
+class App:
+    """The two APIs of one emulator."""
+
+    def __init__(  # noqa: PLR0913 the one place that knows them all
+        self,
+        *,
+        rules: Rules,
+        write_key: str | None,
+        sessions: Sessions,
+        traffic: Traffic,
+        ordering: Ordering,
+        store: Store,
+        store_lock: threading.RLock,
+        new_id: Callable[[], str],
+        new_path: Callable[[str], Path],
+        finish_wait_seconds: float,
+    ) -> None:
+        """Wire the app; `new_id` makes ids, `new_path` the place of a part."""
+        self._rules = rules
+        self._write_key = write_key
+        self._sessions = sessions
+        self._traffic = traffic
+        self._ordering = ordering
+        self._store = store
+        self._store_lock = store_lock
+        self._new_id = new_id
+        self._new_path = new_path
+        self._finish_wait = finish_wait_seconds
+        self._loads: list[_Load] = []
+
+    def check_head(self, request: Request) -> None:
+        """Refuse what needs no body to be refused: 404, 405, 429, 401."""
+        if request.call == "other":
+            raise RefusalError(404, "no such path")
+        if request.method != "POST":
+            raise RefusalError(405, "only POST is taken here", {"Allow": "POST"})
+        self._traffic.check_gate(request)
+        check_key(request.write_key, self._write_key)
+
+    def new_upload(self) -> Path:
+        """Return a path for an upload's body."""
+        return self._new_path(self._new_id())
+
+    def answer(self, request: Request, upload: Path | None) -> Answer:
+        """Handle a request whose head was checked; `upload` is where the body of an upload lies."""
+        key = request.write_key or ""
+        if request.call == "set":
+            return self._set(request)
+        if request.call == "start":
+            session = self._sessions.start(self._new_id(), key)
+            request.sync_id = session.sync_id
+            return Answer(201, msgspec.json.encode({"sync_id": session.sync_id}))
+        session = self._sessions.enter(request.sync_id or "", key)
+        try:
+            if request.call == "upload" and upload is not None:
+                return self._upload(request, session, upload)
+            if request.call == "finish":
+                return self._finish(request, session)
+            return Answer(200)
+        finally:
+            self._sessions.leave(session)
+
+    def settle(self) -> None:
+        """Wait for the loading of finished sessions and apply what asynchronous calls left."""
+        for load in list(self._loads):
+            load.join()
+            self._loads.remove(load)
+            if load.error is not None:
+                raise load.error
+        self._ordering.settle(everything=True)
+
+    def _set(self, request: Request) -> Answer:
+        check_content(request.headers, "application/json", None)
+        call = self._rules.read_set(request.body)
+        request.objects = len(call.objects)
+        synchronous = request.headers.get("synchronous").strip().lower() == "true"
+        collection = call.collection
+        updates = [Update(collection, item.id, item.properties) for item in call.objects]
+        self._ordering.take(updates, synchronous=synchronous)
+        return Answer(200, b'{"success":true}')
+
+    def _upload(self, request: Request, session: Session, upload: Path) -> Answer:
+        check_content(request.headers, "binary/octet-stream", "gzip")
+        part = check_part(self._new_id(), upload, self._rules)
+        request.objects = part.objects
+        self._sessions.add(session, part)
+        return Answer(201, msgspec.json.encode({"part_id": part.part_id}))
+
+    def _finish(self, request: Request, session: Session) -> Answer:
+        check_content(request.headers, "application/json", None)
+        self._sessions.close(session, read_finish(request.body))
+        if session.state == "finished" and session.parts:
+            load = _Load(self, session)
+            self._loads.append(load)
+            load.start()
+            # A session can take longer to load than a client waits: then it goes on behind 202.
+            load.join(self._finish_wait)
+            if not load.is_alive() and load.error is not None:
+                self._loads.remove(load)
+                self._sessions.reopen(session)
+                raise load.error
+        return Answer(202)
+
+    def load_session(self, session: Session) -> None:
+        """Merge the parts of a finished session, in order, after the `set` calls before it."""
+        self._ordering.settle(everything=True)
+        with self._store_lock:
+            self._store.flush()
+            for part in session.parts:
+                self._store.load(part)
+        for part in session.parts:
+            part.path.unlink(missing_ok=True)
+
+
+class _Load(threading.Thread):
+    """The loading of one finished session."""
+
+    def __init__(self, app: App, session: Session) -> None:
+        super().__init__(name="segment-emulator-load")
+        self._app = app
+        self._session = session
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._app.load_session(self._session)
+        except Exception as error:  # noqa: BLE001 handed to the thread that waits
+            self.error = error

@@ -1,0 +1,120 @@
+"""What a column can hold: its type is the type of the first value seen [doc].
+
+What a later value of another type becomes is known for one case only, a float in an integer
+column, which loses its fraction [doc]. The rest is this emulator's choice, written in
+docs/emulator.md: numbers and booleans become text in a text column, integers become floats in a
+float column, and everything else that does not fit becomes null and is counted.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+Scalar = bool | int | float | str | Decimal | None
+Typed = bool | int | float | str | datetime | None
+
+TIMESTAMP = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[Tt]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?"
+    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d)))?"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_INT64 = range(-(2**63), 2**63)
+_INT128 = range(-(2**127), 2**127)
+
+
+class ColumnType(Enum):
+    """The types of columns; the values are their names in DuckDB."""
+
+    BOOLEAN = "BOOLEAN"
+    BIGINT = "BIGINT"
+    HUGEINT = "HUGEINT"
+    DOUBLE = "DOUBLE"
+    VARCHAR = "VARCHAR"
+    TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
+
+
+def type_of(value: Scalar) -> ColumnType:
+    """Return the type of a column whose first value is `value`, which is not None.
+
+    Integers beyond 128 bits make a text column: it is the only one that keeps their digits.
+    """
+    if isinstance(value, bool):
+        return ColumnType.BOOLEAN
+    if isinstance(value, int):
+        if value in _INT64:
+            return ColumnType.BIGINT
+        return ColumnType.HUGEINT if value in _INT128 else ColumnType.VARCHAR
+    if isinstance(value, float):
+        return ColumnType.DOUBLE
+    if isinstance(value, str) and microseconds(value) is not None:
+        return ColumnType.TIMESTAMP
+    return ColumnType.VARCHAR
+
+
+def fit(value: Scalar, column: ColumnType) -> Typed:
+    """Return `value` as a column of that type holds it; None when it cannot."""
+    if value is None:
+        return None
+    if column is ColumnType.VARCHAR:
+        return _text(value)
+    if column is ColumnType.BOOLEAN:
+        return value if isinstance(value, bool) else None
+    if column is ColumnType.TIMESTAMP:
+        instant = microseconds(value) if isinstance(value, str) else None
+        return None if instant is None else moment(instant)
+    if isinstance(value, (bool, str)):
+        return None
+    if column is ColumnType.DOUBLE:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return _whole(value, _INT64 if column is ColumnType.BIGINT else _INT128)
+
+
+def microseconds(text: str) -> int | None:
+    """Return an RFC 3339 date-time, or a plain date at midnight UTC, as microseconds since 1970.
+
+    None when it is neither. Digits beyond the microsecond are cut.
+    """
+    found = TIMESTAMP.fullmatch(text)
+    if found is None or not text.isascii():
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    try:
+        instant = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    fraction, sign, hours, minutes = found.groups()[6:]
+    micros = (instant - _EPOCH) // _MICROSECOND + int((fraction or "0").ljust(6, "0")[:6])
+    offset = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
+    return micros + offset if sign == "-" else micros - offset
+
+
+def moment(micros: int) -> datetime:
+    """Return microseconds since 1970 as an aware datetime, held within the years 1 to 9999."""
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        edge = datetime.max if micros > 0 else datetime.min
+        return edge.replace(tzinfo=timezone.utc)
+
+
+def _text(value: bool | float | str | Decimal) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return msgspec.json.encode(value).decode()
+
+
+def _whole(value: float | Decimal, bounds: range) -> int | None:
+    whole = int(value)
+    return whole if whole in bounds else None

@@ -1,0 +1,149 @@
+"""HTTP/1.1 from a socket, as much as the two APIs need: heads, bodies, answers.
+
+Written by hand and not on `http.server`, because faults must cut at any byte, and because it must
+not be the brake of a benchmark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from target_segment_objects.emulator.errors import RefusalError
+from target_segment_objects.emulator.traffic import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
+    from target_segment_objects.emulator.app import Answer
+
+_MAX_LINE_BYTES = 65536
+_MAX_HEADERS = 100
+_CHUNK_BYTES = 1 << 18
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_HIDDEN = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+@dataclass
+class Head:
+    """What stands before a request's body."""
+
+    method: str
+    path: str
+    headers: Headers
+    authorization: str
+    keep_alive: bool
+    expects_continue: bool
+
+
+def read_head(reader: BufferedReader) -> Head | None:
+    """Read the head of a request; None at the end of the connection.
+
+    A `RefusalError` 400 or 431 when it is malformed or too long. Headers that hold secrets are
+    replaced, but for `authorization` of the result.
+    """
+    line = reader.readline(_MAX_LINE_BYTES)
+    while line in {b"\r\n", b"\n"}:
+        line = reader.readline(_MAX_LINE_BYTES)
+    if not line.endswith(b"\n"):
+        if len(line) >= _MAX_LINE_BYTES:
+            raise RefusalError(431, "the request line is too long")
+        return None
+    words = line.decode("latin-1").split()
+    if len(words) != 3 or words[2] not in {"HTTP/1.1", "HTTP/1.0"}:  # noqa: PLR2004
+        raise RefusalError(400, "malformed request line")
+    headers = Headers()
+    authorization = ""
+    while (line := reader.readline(_MAX_LINE_BYTES)) not in {b"\r\n", b"\n"}:
+        if not line.endswith(b"\n"):
+            if len(line) >= _MAX_LINE_BYTES:
+                raise RefusalError(431, "a header is too long")
+            return None
+        name, colon, value = line.decode("latin-1").partition(":")
+        name = name.lower()
+        if not colon or not name or name != name.strip():
+            raise RefusalError(400, "malformed header")
+        value = value.strip()
+        if name in _HIDDEN:
+            if name == "authorization":
+                authorization = value
+            value = "[hidden]"
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if len(headers) > _MAX_HEADERS:
+            raise RefusalError(431, "too many headers")
+    connection = headers.get("connection").lower()
+    keep_alive = "close" not in connection and (
+        words[2] == "HTTP/1.1" or "keep-alive" in connection
+    )
+    expects = headers.get("expect").lower() == "100-continue"
+    return Head(words[0], words[1], headers, authorization, keep_alive, expects)
+
+
+def body_length(head: Head, limit: int) -> int | None:
+    """Return the length of the body, None when it is chunked.
+
+    A `RefusalError` 413 when it is over `limit`, 400 when the length cannot be understood.
+    """
+    coding = head.headers.get("transfer-encoding").lower()
+    if coding:
+        if coding != "chunked":
+            raise RefusalError(400, "Transfer-Encoding must be chunked")
+        return None
+    text = head.headers.get("content-length", "0")
+    if not (text.isascii() and text.isdigit()):
+        raise RefusalError(400, "malformed Content-Length")
+    length = int(text[:20])
+    if length > limit:
+        raise RefusalError(413, f"the body is over {limit} bytes")
+    return length
+
+
+def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterator[bytes]:
+    """Yield the body in pieces; `EOFError` when the client went away in the middle of it."""
+    if length is not None:
+        yield from _exactly(reader, length)
+        return
+    total = 0
+    while True:
+        line = reader.readline(_MAX_LINE_BYTES)
+        try:
+            size = int(line.partition(b";")[0].strip(), 16)
+        except ValueError:
+            if not line.endswith(b"\n"):
+                raise EOFError from None
+            raise RefusalError(400, "malformed chunk") from None
+        total += size
+        if size < 0 or total > limit:
+            raise RefusalError(413, f"the body is over {limit} bytes")
+        if not size:
+            break
+        yield from _exactly(reader, size)
+        reader.readline(_MAX_LINE_BYTES)
+    while reader.readline(_MAX_LINE_BYTES) not in {b"\r\n", b"\n", b""}:
+        pass
+
+
+def write_answer(answer: Answer, request_id: str, *, keep_alive: bool) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer as bytes."""
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(answer.body)),
+        "X-Request-Id": request_id,
+        "Connection": "keep-alive" if keep_alive else "close",
+        **answer.headers,
+    }
+    phrase = _REASONS.get(answer.status, "Unknown")
+    lines = [f"HTTP/1.1 {answer.status} {phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), answer.body
+
+
+def _exactly(reader: BufferedReader, length: int) -> Iterator[bytes]:
+    while length:
+        piece = reader.read(min(length, _CHUNK_BYTES))
+        if not piece:
+            raise EOFError
+        length -= len(piece)
+        yield piece

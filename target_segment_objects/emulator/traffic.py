@@ -1,0 +1,152 @@
+"""What was asked and answered: a bounded log of requests, and the gate of 20 at once.
+
+Numbers are given on arrival, before anything else is looked at, so that a script of faults counts
+what the client sent and not what the emulator liked. The log holds no write key in its `repr` and
+none among the headers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from target_segment_objects.emulator.errors import RefusalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_LOG_REQUESTS = 20_000
+_LOG_BODY_BYTES = 64 * 1024 * 1024
+_FIRST_REFUSED_STATUS = 400
+_FIRST_FAILED_STATUS = 500
+
+
+class Headers(dict[str, str]):
+    """A request's headers; names are stored in lower case and looked up in any."""
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value of a header, whatever the case of its name."""
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a header was sent."""
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+        """Return the value of a header, or `default`."""
+        return super().get(name.lower(), default)
+
+
+@dataclass
+class Request:
+    """One request as the emulator saw it, filled in while it is served."""
+
+    call: str
+    """`set`, `start`, `upload`, `finish`, `keep-alive`, or `other` for an unknown path."""
+    number: int
+    """The how manyth of its call, from 1."""
+    method: str
+    path: str
+    headers: Headers = field(repr=False)
+    at: float
+    """When it arrived, on the emulator's clock, in seconds."""
+    answered_at: float | None = None
+    status: int | None = None
+    """Of the answer; None while there is none, and for ever when the connection was cut."""
+    reason: str = ""
+    """Why it was refused or failed; empty otherwise."""
+    objects: int = 0
+    """Objects in a valid set call or part."""
+    body: bytes = field(default=b"", repr=False)
+    """Of `set` and `finish` calls, as sent; empty again once the log holds over 64 MiB."""
+    body_bytes: int = 0
+    """Length of the body as sent, of any call."""
+    sync_id: str | None = None
+    client: str = ""
+    """The client's IP address."""
+    write_key: str | None = field(default=None, repr=False)
+
+
+class Traffic:
+    """The log and the gate of one emulator."""
+
+    def __init__(self, clock: Callable[[], float], at_once: int) -> None:
+        """Let `at_once` requests in per write key and per IP address."""
+        self._clock = clock
+        self._at_once = at_once
+        self._lock = threading.Lock()
+        self._log: deque[Request] = deque(maxlen=_LOG_REQUESTS)
+        self._refused: deque[Request] = deque(maxlen=_LOG_REQUESTS)
+        self._bodies: deque[Request] = deque()
+        self._body_bytes = 0
+        self._counts: Counter[str] = Counter()
+        self._running: Counter[tuple[str, str | None]] = Counter()
+        self._in_flight = 0
+        self.peak = 0
+
+    def arrive(self, request: Request) -> None:
+        """Number and log a request, and count it as in flight."""
+        with self._lock:
+            self._counts[request.call] += 1
+            request.number = self._counts[request.call]
+            request.at = self._clock()
+            self._log.append(request)
+            self._in_flight += 1
+            self.peak = max(self.peak, self._in_flight)
+            self._running["ip", request.client] += 1
+            self._running["key", request.write_key] += 1
+
+    def check_gate(self, request: Request) -> None:
+        """Refuse with 429 a request that is one too many [doc: 20 per key and per IP address]."""
+        with self._lock:
+            running = max(
+                self._running["ip", request.client], self._running["key", request.write_key]
+            )
+        if running > self._at_once:
+            reason = f"more than {self._at_once} requests at once"
+            raise RefusalError(429, reason, {"Retry-After": "1"})
+
+    def depart(self, request: Request, status: int | None, reason: str) -> None:
+        """Log the answer; called before its last byte is sent, so that a client never overtakes."""
+        with self._lock:
+            request.status = status
+            request.reason = reason
+            request.answered_at = self._clock()
+            self._in_flight -= 1
+            for who in (("ip", request.client), ("key", request.write_key)):
+                self._running[who] -= 1
+                if not self._running[who]:
+                    del self._running[who]
+            if status is not None and _FIRST_REFUSED_STATUS <= status < _FIRST_FAILED_STATUS:
+                self._refused.append(request)
+            if request.body:
+                self._keep(request)
+
+    def _keep(self, request: Request) -> None:
+        self._bodies.append(request)
+        self._body_bytes += len(request.body)
+        while self._body_bytes > _LOG_BODY_BYTES:
+            oldest = self._bodies.popleft()
+            self._body_bytes -= len(oldest.body)
+            oldest.body = b""
+
+    def requests(self) -> list[Request]:
+        """Return the last 20,000 requests, in order of arrival."""
+        with self._lock:
+            return list(self._log)
+
+    def refusals(self) -> list[Request]:
+        """Return the last 20,000 requests that were answered 4xx, in order of their answers."""
+        with self._lock:
+            return list(self._refused)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many requests of each call have arrived."""
+        with self._lock:
+            return dict(self._counts)
+
+    def running(self) -> Iterator[Request]:
+        """Yield the logged requests that have no answer yet."""
+        return (request for request in self.requests() if request.answered_at is None)
