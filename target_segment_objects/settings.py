@@ -1,0 +1,450 @@
+"""Every setting, declared once: name, type, default, what is allowed, what the user reads of it.
+
+The JSON schema for `--about`, the checks, the reading of the environment (`configuration`) and
+`docs/settings.md` all come from the fields of `Settings`. A wrong setting is one error that names
+it and says what is allowed; no value is ever repeated, since it may be a secret.
+"""
+# ruff: noqa: RUF009 - each of these calls makes a dataclass field, shared by nobody
+
+from __future__ import annotations
+
+import logging
+import os
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from singer_sdk.helpers.capabilities import STREAM_MAPS_CONFIG
+
+from target_segment_objects import addresses
+from target_segment_objects.crosschecks import faults_between, remark_on_unknown, remarks_on
+from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.kinds import (
+    Choice,
+    FilePath,
+    Flag,
+    Integer,
+    Kind,
+    Number,
+    Shape,
+    Text,
+    WrongValueError,
+)
+from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["DECLARED", "Declaration", "Settings", "check", "config_jsonschema"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
+_OBJECTS_URLS = {
+    "oregon": "https://objects.segment.com",
+    "dublin": "https://objects.euw1.segment.com",
+}
+_BULK_URLS = {"oregon": "https://objects-bulk-api.segmentapis.com"}  # none is documented for Dublin
+_MAPS: Mapping[str, Mapping[str, object]] = STREAM_MAPS_CONFIG["properties"]
+_OF_THE_SDK = (
+    "stream_maps",
+    "stream_map_config",
+    "faker_config",
+    "flattening_enabled",
+    "flattening_max_depth",
+    "flattening_max_key_length",
+    "flattening_separator",
+    "add_record_metadata",
+    "validate_records",
+)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One setting.
+
+    Attributes:
+        name: its name in a file; in the environment, in capitals after `TARGET_SEGMENT_OBJECTS_`.
+        kind: what is allowed.
+        default: what holds without it; `None` for nothing, or for what the description says.
+        description: the user's documentation.
+    """
+
+    name: str
+    kind: Kind[object]
+    default: object
+    description: str
+
+
+def _declare(kind: Kind[T], default: D, description: str) -> T | D:
+    """A field of `Settings` that carries its declaration."""
+    about = {"kind": kind, "default": default, "description": description}
+    shown = kind.shown and not kind.secret
+    if isinstance(default, dict):
+        made: object = field(default_factory=default.copy, repr=shown, metadata=about)
+    else:
+        made = field(default=default, repr=shown, metadata=about)
+    return cast("T | D", made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user decided, checked. Secrets are left out of its repr."""
+
+    write_key: str | None = _declare(
+        Text("the write key of a Segment source", addresses.write_key, secret=True),
+        None,
+        "The write key of the Segment source that takes the objects. Required, unless "
+        "`local_warehouse` is set.",
+    )
+    method: Literal["bulk", "set"] = _declare(
+        Choice(("bulk", "set")),
+        "bulk",
+        "How objects travel. `bulk`: one session of gzip parts a sync, for a program on a "
+        "schedule. `set`: calls of up to 10 objects, for one that runs continuously.",
+    )
+    region: Literal["oregon", "dublin"] = _declare(
+        Choice(("oregon", "dublin")),
+        "oregon",
+        "The region of the Segment workspace. `dublin` with `method: bulk` needs `bulk_url`, since "
+        "Segment documents no address for it.",
+    )
+    objects_url: str | None = _declare(
+        Text("the base address of the Objects API", addresses.api_address),
+        None,
+        "The base address of the Objects API (`method: set`), without the version path. By default "
+        "`https://objects.segment.com`, in `dublin` `https://objects.euw1.segment.com`.",
+    )
+    bulk_url: str | None = _declare(
+        Text("the base address of the Objects Bulk API", addresses.api_address),
+        None,
+        "The base address of the Objects Bulk API (`method: bulk`), without the version path. By "
+        "default `https://objects-bulk-api.segmentapis.com`, in `dublin` there is none.",
+    )
+    allow_http: bool = _declare(
+        Flag(),
+        False,
+        "Allow plain http beyond loopback, for an emulator in another container. The write key "
+        "then travels unencrypted.",
+    )
+    ca_bundle: Path | None = _declare(
+        FilePath("an existing file or directory of certificates", lambda path: path.exists()),
+        None,
+        "A file (PEM) or directory of the certificate authorities to trust. By default "
+        "`SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE` of the environment, else the usual ones.",
+    )
+    proxy: str | None = _declare(
+        Text("the URL of a proxy", addresses.proxy_address, secret=True),
+        None,
+        "The proxy to go through, as a URL; user and password may be in it. By default "
+        "`HTTPS_PROXY` and `NO_PROXY` of the environment. Never used for loopback.",
+    )
+    local_warehouse: Path | None = _declare(
+        FilePath(
+            "the path of a file in an existing directory",
+            lambda path: path.parent.is_dir() and not path.is_dir(),
+        ),
+        None,
+        "A DuckDB file, made when it is missing. Everything then runs for real, but against the "
+        "built-in emulator of Segment, which loads this file. No key is needed and nothing leaves "
+        "the machine.",
+    )
+
+    collections: Mapping[str, str] = _declare(
+        Shape["Mapping[str, str]"](
+            "an object of stream names, each with its collection's name",
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        {},
+        "Stream name → collection name, taken as given. A valid name has lower-case letters and "
+        "underscores (and digits with `allow_collection_digits`), at most 100 characters, no "
+        "underscore first or last. Streams that are not listed get a name by rule.",
+    )
+    pluralize: bool = _declare(
+        Flag(),
+        True,
+        "Make the last word of a collection's name plural, as Segment advises.",
+    )
+    allow_collection_digits: bool = _declare(
+        Flag(),
+        False,
+        "Keep digits in collection names instead of spelling them (`s3_files` → `s_three_files`). "
+        "Segment's documentation excludes digits; its own SQL source sends them.",
+    )
+    nested: Literal["flatten", "json", "reject"] = _declare(
+        Choice(("flatten", "json", "reject")),
+        "flatten",
+        "What becomes of objects and arrays. `flatten`: objects become properties joined by `_`, "
+        "arrays JSON text. `json`: both become JSON text. `reject`: the record is rejected.",
+    )
+    nulls: Literal["send", "drop"] = _declare(
+        Choice(("send", "drop")),
+        "send",
+        "What becomes of nulls. `send`: sent, so that a value that was cleared is not kept. "
+        "`drop`: the property is left out, and Segment keeps the value that it has.",
+    )
+    non_finite_numbers: Literal["reject", "null"] = _declare(
+        Choice(("reject", "null")),
+        "reject",
+        "What becomes of NaN and infinities. `reject`: the record is rejected. `null` (the word, "
+        "in quotes where YAML is written): they become null.",
+    )
+    oversized_values: Literal["reject", "truncate", "drop"] = _declare(
+        Choice(("reject", "truncate", "drop")),
+        "reject",
+        "What becomes of a value of 32 KB or more, which Segment does not take. `reject`: the "
+        "record is rejected. `truncate`: cut at a character. `drop`: the property is left out.",
+    )
+    type_mismatches: Literal["coerce", "send", "reject"] = _declare(
+        Choice(("coerce", "send", "reject")),
+        "coerce",
+        "What becomes of a value that is not of its schema's type. `coerce`: converted without "
+        'loss (`1234` → `"1234"` in a string column), a reject where that is impossible. `send`: '
+        "sent as it is. `reject`: the record is rejected.",
+    )
+    long_ids: Literal["hash", "reject"] = _declare(
+        Choice(("hash", "reject")),
+        "hash",
+        "What becomes of an id over 100 characters. `hash`: its SHA-256 is the id. `reject`: the "
+        "record is rejected.",
+    )
+
+    synchronous: bool = _declare(
+        Flag(),
+        True,
+        "Send the header `Synchronous: true` with `set` calls, so that updates of one object are "
+        "applied in order. Off is faster, and may reorder them.",
+    )
+    max_concurrency: int = _declare(
+        Integer(1, MAX_REQUESTS_AT_ONCE),
+        10,
+        "How many requests may be in flight at once, for the whole target.",
+    )
+    part_size_bytes: int = _declare(
+        Integer(1, MAX_PART_BYTES),
+        MAX_PART_BYTES,
+        "The uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
+        "least one object, whatever its size.",
+    )
+    compression_level: int = _declare(
+        Integer(0, 9),
+        6,
+        "How hard gzip compresses the parts: 0 not at all, 1 fastest, 9 smallest.",
+    )
+    keep_alive_seconds: float = _declare(
+        Number(above=0, below=SESSION_SECONDS),
+        240,
+        "After how many seconds of silence a bulk session is kept alive. Segment ends a session "
+        "after 600.",
+    )
+    checkpoint_seconds: float = _declare(
+        Number(least=0, most=_YEAR),
+        1800,
+        "How many seconds old a bulk session may become before it is finished, its state printed, "
+        "and the next one opened with the next record. 0: one session a sync, however long.",
+    )
+    spool_dir: Path | None = _declare(
+        FilePath(
+            "an existing directory that can be written to",
+            lambda path: path.is_dir() and os.access(path, os.W_OK | os.X_OK),
+        ),
+        None,
+        "The directory where parts wait until they are safe. By default the system's directory of "
+        "temporary files.",
+    )
+    request_timeout_seconds: float = _declare(
+        Number(above=0, most=_YEAR),
+        60,
+        "How many seconds one request may take in all, uploads excepted.",
+    )
+    upload_timeout_seconds: float = _declare(
+        Number(above=0, most=_YEAR),
+        600,
+        "How many seconds the upload of one part may take in all.",
+    )
+    retry_seconds: float = _declare(
+        Number(least=0, most=_YEAR),
+        600,
+        "How many seconds one request may spend waiting between attempts. There are at least three "
+        "attempts, whatever this says.",
+    )
+
+    unknown_messages: Literal["error", "ignore"] = _declare(
+        Choice(("error", "ignore")),
+        "error",
+        "What becomes of a message of an unknown type. `error`: the run ends. `ignore`: it is "
+        "passed over, with one warning.",
+    )
+    max_line_bytes: int = _declare(
+        Integer(1, 2_147_483_647),
+        67_108_864,
+        "The longest line of input, in bytes.",
+    )
+    max_depth: int = _declare(
+        Integer(1, 250),
+        100,
+        "The deepest nesting of objects and arrays in a line of input.",
+    )
+
+    stream_maps: Mapping[str, object] | None = _declare(
+        Shape["Mapping[str, object]"]("an object of the SDK's stream maps", _MAPS["stream_maps"]),
+        None,
+        "Stream name → what to do with its records: rename, filter, add and remove properties. See "
+        "https://sdk.meltano.com/en/latest/stream_maps.html.",
+    )
+    stream_map_config: Mapping[str, object] | None = _declare(
+        # Often holds the seed of a hash, so no repr shows it.
+        Shape["Mapping[str, object]"]("an object", _MAPS["stream_map_config"], shown=False),
+        None,
+        "Values of your own, for use in the expressions of `stream_maps`.",
+    )
+    faker_config: Mapping[str, object] | None = _declare(
+        Shape["Mapping[str, object]"]("an object with `seed` and `locale`", _MAPS["faker_config"]),
+        None,
+        "Seed and locale of `fake` in the expressions of `stream_maps`. Needs the package `faker` "
+        "beside the target.",
+    )
+    flattening_enabled: bool = _declare(
+        Flag(),
+        False,
+        "Let the SDK flatten nested properties before `nested` sees them. Seldom needed: "
+        "`nested: flatten` does it to any depth.",
+    )
+    flattening_max_depth: int | None = _declare(
+        Integer(0, 1000),
+        None,
+        "How many levels the SDK flattens. Required with `flattening_enabled`.",
+    )
+    flattening_max_key_length: int | None = _declare(
+        Integer(1, 10_000),
+        None,
+        "The number of characters beyond which the SDK shortens a flattened name. By default 255.",
+    )
+    flattening_separator: str | None = _declare(
+        Text("the text between the parts of a flattened name"),
+        None,
+        "What the SDK puts between the parts of a flattened name. By default `__`.",
+    )
+    add_record_metadata: bool = _declare(
+        Flag(),
+        False,
+        "Add the SDK's `_sdc_` properties to every record: when it was extracted, received and "
+        "batched, its sequence and its version.",
+    )
+    validate_records: bool = _declare(
+        Flag(),
+        False,
+        "Check every record against its whole JSON schema, and end the run at the first that "
+        "breaks it. Off here, since taps break their own schemas in ways that do not matter to "
+        "Segment; the type of every column is looked after by `type_mismatches` in any case.",
+    )
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, object], warn: Callable[[str], None] = logger.warning
+    ) -> Settings:
+        """Settings from one mapping of names and JSON values; null is as if it were not there.
+
+        Args:
+            config: the configuration.
+            warn: takes a sentence for each setting that is unknown or has no effect.
+
+        Raises:
+            ConfigurationError: names every setting that is wrong.
+        """
+        for name in config:
+            if name not in DECLARED:
+                warn(remark_on_unknown(name, DECLARED))
+        values, faults = check(config)
+        if faults:
+            raise ConfigurationError("; ".join(faults.values()))
+        settings = cls(**values)
+        for remark in remarks_on(settings):
+            warn(remark)
+        return settings
+
+    @property
+    def objects_address(self) -> str:
+        """The base address of the Objects API, by `objects_url` or `region`."""
+        return self.objects_url or _OBJECTS_URLS[self.region]
+
+    @property
+    def bulk_address(self) -> str:
+        """The base address of the Objects Bulk API, by `bulk_url` or `region`.
+
+        Raises:
+            ConfigurationError: the region has none, and `bulk_url` is not set.
+        """
+        address = self.bulk_url or _BULK_URLS.get(self.region)
+        if address is None:
+            raise ConfigurationError("bulk_url is required with region: dublin")
+        return address
+
+    def for_sdk(self) -> dict[str, object]:
+        """The part of the configuration that the SDK's own code reads, what is not set left out.
+
+        No secret is in it, and no setting that the SDK knows and this target does not offer.
+        """
+        part = {name: getattr(self, name) for name in _OF_THE_SDK}
+        return {name: value for name, value in part.items() if value is not None}
+
+
+DECLARED: Mapping[str, Declaration] = {
+    each.name: Declaration(each.name, **each.metadata) for each in fields(Settings)
+}
+"""Every setting by its name, in the order of the documentation."""
+
+
+def check(config: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is right in a configuration, as `Settings` takes it, and what is wrong.
+
+    Returns:
+        The checked values by name, and for each wrong setting a sentence that begins with its name.
+        A rule between settings is looked at only when each of them is right by itself.
+    """
+    values: dict[str, Any] = {}
+    faults: dict[str, str] = {}
+    for name, declaration in DECLARED.items():
+        given = config.get(name)
+        if given is None:
+            continue
+        try:
+            values[name] = declaration.kind.take(given)
+        except WrongValueError as error:
+            faults[name] = f"{name} {error}"
+    alone = set(faults)
+    for names, sentence in faults_between(Settings(**values)):
+        if alone.isdisjoint(names):
+            faults.setdefault(names[0], sentence)
+    return values, faults
+
+
+def config_jsonschema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for the SDK; a new one at each call.
+
+    Nothing is `required`: what is depends on other settings, and is for `Settings.from_config`.
+    """
+    properties: dict[str, object] = {}
+    for name, declaration in DECLARED.items():
+        schema = {
+            **declaration.kind.schema(),
+            "title": _title(name),
+            "description": declaration.description,
+        }
+        if declaration.default is not None:
+            schema["default"] = deepcopy(declaration.default)
+        properties[name] = schema
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": properties,
+    }
+
+
+def _title(name: str) -> str:
+    capitals = {"url": "URL", "http": "HTTP", "ca": "CA"}
+    return " ".join(capitals.get(word, word.capitalize()) for word in name.split("_"))
