@@ -1,0 +1,39 @@
+"""Segment's Objects API and Objects Bulk API, from Python, without Singer.
+
+    >>> from target_segment_objects.client import OBJECTS_URLS, SetApi, Transport
+    >>> from target_segment_objects.objects import SegmentObject
+    >>> room = SegmentObject("rooms", "2561341", b'{"name":"Charming Beach Room"}')
+    >>> def deliver(write_key: str) -> int:
+    ...     with Transport(OBJECTS_URLS["oregon"], write_key) as transport:
+    ...         return SetApi(transport).send("rooms", [room]).attempts
+
+Three layers: `Transport` makes one exchange, `RetryPolicy` says when to try again, and `SetApi` and
+`BulkApi` know what an answer means. Every error is one of `target_segment_objects.errors`.
+"""
+
+from __future__ import annotations
+
+from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.bulk_api import BULK_URLS, BulkApi
+from target_segment_objects.client.calls import Receipt
+from target_segment_objects.client.clock import Clock
+from target_segment_objects.client.gate import Gate
+from target_segment_objects.client.retry import RetryPolicy
+from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
+from target_segment_objects.client.transport import Transport, TransportOptions
+
+__all__ = [
+    "BULK_URLS",
+    "OBJECTS_URLS",
+    "Answer",
+    "BulkApi",
+    "Clock",
+    "Failure",
+    "FailureKind",
+    "Gate",
+    "Receipt",
+    "RetryPolicy",
+    "SetApi",
+    "Transport",
+    "TransportOptions",
+]

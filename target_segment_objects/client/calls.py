@@ -1,0 +1,278 @@
+"""A call: exchanges through the gate until one counts, or until the policy ends them.
+
+Between the transport, which sends once, and the two APIs, which know what an answer means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.clock import Clock, StoppedError
+from target_segment_objects.client.gate import Gate
+from target_segment_objects.client.retry import (
+    Action,
+    Decision,
+    RetryPolicy,
+    decide,
+    retry_after_seconds,
+)
+from target_segment_objects.errors import (
+    Attempt,
+    AuthenticationError,
+    DeliveryError,
+    RefusedError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from target_segment_objects.client.transport import FileBody, Transport
+
+__all__ = ["Caller", "Receipt", "Request"]
+
+T = TypeVar("T")
+
+_TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
+_ATTEMPTS_TOLD = 3
+
+_TRY_LATER = (
+    "Run it again later: what was sent before is merged by id, so sending it again is safe. "
+    "To wait longer, raise the time for retries (`retry_seconds`)"
+)
+_STOPPED = "It was stopped before Segment took it: run it again"
+_CHECK_KEY = "Segment does not take this key here: check `write_key` and `region`"
+_CHECK_ADDRESS = "Another try would not change it: check the address and what stands before it"
+_NOT_AGAIN = "Sending it again would not change it"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call sends.
+
+    Attributes:
+        call: the API's name of it, like `set` or `upload`.
+        path: from the base address on.
+        headers: besides those that the transport sets.
+        body: bytes, or a file.
+        timeout_seconds: total deadline of each exchange.
+        refusals: statuses that mean a refusal here, never retried, and the error of each. Other
+            refusals are a plain `RefusedError`.
+    """
+
+    call: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | FileBody = field(default=b"", repr=False)
+    timeout_seconds: float = 60.0
+    refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A call that Segment answered 2xx: it took what was sent, and says no more than that.
+
+    Attributes:
+        call: the API's name of it, like `set` or `upload`.
+        status: the answer's status.
+        request_id: what the server calls the request that counted; empty when it says nothing.
+        attempts: requests that it took, at least 1.
+        bytes: length of the body, sent once an attempt.
+        waited_seconds: spent waiting between attempts.
+        seconds: from the first attempt's start to the last one's end.
+    """
+
+    call: str
+    status: int
+    request_id: str
+    attempts: int
+    bytes: int
+    waited_seconds: float
+    seconds: float
+
+
+class Caller:
+    """Makes calls over one transport.
+
+    Args:
+        transport: sends each attempt.
+        policy: when to try again.
+        gate: shared by all callers of one write key; one of its own otherwise.
+        clock: time, waiting and dice.
+        on_receipt: told of every call that succeeded, on the thread that made it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        policy: RetryPolicy | None = None,
+        gate: Gate | None = None,
+        clock: Clock | None = None,
+        on_receipt: Callable[[Receipt], None] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.policy = policy if policy is not None else RetryPolicy()
+        self.clock = clock if clock is not None else Clock()
+        own = transport.options.max_concurrency
+        self.gate = gate if gate is not None else Gate(own, clock=self.clock)
+        self._on_receipt = on_receipt
+
+    def call(
+        self, request: Request, read: Callable[[Answer], T | None], *, wanted: str = "body"
+    ) -> tuple[T, Receipt]:
+        """Send until an answer counts.
+
+        Args:
+            request: what to send.
+            read: makes a 2xx answer's meaning; `None` when it cannot be read, which counts as an
+                answer that was lost.
+            wanted: what `read` looks for, for the message.
+
+        Raises:
+            AuthenticationError: 401 or 403, at once.
+            RefusedError: any other status that another try would not change, or its subclass in
+                `request.refusals`; TLS failures and redirects too.
+            UnavailableError: the retries ended, or the caller stopped.
+            SpoolError: the file of the body cannot be read.
+        """
+        started = self.clock.monotonic()
+        attempts: list[Attempt] = []
+        waited = 0.0
+        while True:
+            outcome, held = self._exchange(request, attempts)
+            # The first attempt's place in the queue is no wait between attempts.
+            waited += held if attempts else 0.0
+            decision = decide(outcome, refusals=request.refusals)
+            seconds = self.clock.monotonic() - started
+            if isinstance(outcome, Answer) and decision.action is Action.DONE:
+                value = read(outcome)
+                if value is not None:
+                    return value, self._receipt(
+                        request, outcome, len(attempts) + 1, waited, seconds
+                    )
+                decision = Decision(Action.RETRY, f"answered without a readable {wanted}")
+            attempts.append(Attempt(_status(outcome), decision.reason, seconds))
+            if decision.action is not Action.RETRY:
+                raise self._refusal(request, decision, outcome, attempts)
+            wait = self._wait(outcome, len(attempts))
+            if self.policy.ends(len(attempts), waited=waited, wait=wait):
+                raise self._unavailable(request, outcome, attempts, _TRY_LATER)
+            try:
+                self.clock.pause(wait)
+            except StoppedError:
+                raise self._unavailable(request, outcome, attempts, _STOPPED) from None
+            waited += wait
+
+    def _exchange(
+        self, request: Request, attempts: Sequence[Attempt]
+    ) -> tuple[Answer | Failure, float]:
+        try:
+            with self.gate.passing() as held:
+                outcome = self.transport.exchange(
+                    request.path,
+                    headers=request.headers,
+                    body=request.body,
+                    timeout_seconds=request.timeout_seconds,
+                )
+        except StoppedError:
+            raise self._unavailable(request, None, attempts, _STOPPED) from None
+        return outcome, held
+
+    def _wait(self, outcome: Answer | Failure, attempts: int) -> float:
+        """Seconds until the next attempt; a busy server holds back the whole gate as long."""
+        asked = None
+        if isinstance(outcome, Answer):
+            asked = retry_after_seconds(outcome, now=self.clock.now())
+        wait = self.policy.wait_after(attempts, dice=self.clock.random(), retry_after=asked)
+        status = _status(outcome)
+        if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asked is not None):
+            self.gate.hold(wait)
+        return wait
+
+    def _receipt(
+        self, request: Request, answer: Answer, attempts: int, waited: float, seconds: float
+    ) -> Receipt:
+        receipt = Receipt(
+            call=request.call,
+            status=answer.status,
+            request_id=answer.request_id,
+            attempts=attempts,
+            bytes=len(request.body),
+            waited_seconds=waited,
+            seconds=seconds,
+        )
+        if self._on_receipt is not None:
+            self._on_receipt(receipt)
+        return receipt
+
+    def _refusal(
+        self,
+        request: Request,
+        decision: Decision,
+        outcome: Answer | Failure,
+        attempts: Sequence[Attempt],
+    ) -> DeliveryError:
+        kind, advice = _refusal_of(request, decision, outcome)
+        return self._error(kind, request, outcome, attempts, advice)
+
+    def _unavailable(
+        self,
+        request: Request,
+        outcome: Answer | Failure | None,
+        attempts: Sequence[Attempt],
+        advice: str,
+    ) -> DeliveryError:
+        return self._error(UnavailableError, request, outcome, attempts, advice)
+
+    def _error(
+        self,
+        kind: type[DeliveryError],
+        request: Request,
+        outcome: Answer | Failure | None,
+        attempts: Sequence[Attempt],
+        advice: str,
+    ) -> DeliveryError:
+        answer = outcome if isinstance(outcome, Answer) else None
+        excerpt = answer.excerpt if answer is not None else ""
+        named = f" (request id {answer.request_id})" if answer and answer.request_id else ""
+        said = f"; it said: {excerpt}" if excerpt else ""
+        message = f"{request.call} at {self.transport.host} failed: {_told(attempts)}{named}{said}. {advice}"
+        return kind(
+            self.transport.blot(message),
+            call=request.call,
+            status=_status(outcome),
+            excerpt=excerpt,
+            attempts=attempts,
+        )
+
+
+def _refusal_of(
+    request: Request, decision: Decision, outcome: Answer | Failure
+) -> tuple[type[DeliveryError], str]:
+    """The error's class, and what to do about it."""
+    if decision.action is Action.AUTHENTICATION:
+        return AuthenticationError, _CHECK_KEY
+    if isinstance(outcome, Failure):
+        aborted = outcome.kind is FailureKind.ABORTED
+        return (UnavailableError, _STOPPED) if aborted else (RefusedError, _NOT_AGAIN)
+    if decision.action is Action.REFUSED:
+        return request.refusals.get(outcome.status, RefusedError), _NOT_AGAIN
+    return RefusedError, _CHECK_ADDRESS
+
+
+def _status(outcome: Answer | Failure | None) -> int | None:
+    return outcome.status if isinstance(outcome, Answer) else None
+
+
+def _told(attempts: Sequence[Attempt]) -> str:
+    """The last attempts, in words; the error carries all of them."""
+    if not attempts:
+        return "nothing was sent"
+    count = len(attempts)
+    head = "1 attempt" if count == 1 else f"{count} attempts"
+    more = "the last of them " if count > _ATTEMPTS_TOLD else ""
+    return f"{head}, {more}{', then '.join(map(str, attempts[-_ATTEMPTS_TOLD:]))}"

@@ -1,0 +1,188 @@
+"""Connections that obey the deadline of the exchange that uses them, and tell a cut answer.
+
+`urllib3`'s, with four things added: the deadline's guard on every socket, one bound for all of a
+host's addresses, an end of life so that names are resolved again, and headers that must end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+if TYPE_CHECKING:
+    from urllib3.poolmanager import PoolManager, ProxyManager
+
+    from target_segment_objects.client.deadlines import Deadline
+
+__all__ = ["DeadlineAdapter", "current"]
+
+CONNECTION_SECONDS = 3600.0
+"""A connection is used this long at most, so that long runs see a change of DNS [doc: daily]."""
+
+_CONNECT_SECONDS = 10.0
+# An upload reads its file and fills the socket in pieces of this size.
+_BLOCK_BYTES = 128 * 1024
+
+
+class _Current(threading.local):
+    """The deadline of the exchange that this thread is in."""
+
+    deadline: Deadline | None = None
+
+
+current = _Current()
+
+
+class _Lines:
+    """The lines of an answer's head; remembers the last one."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - whatever `http.client` reads from
+        self._file = file
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands in for the file
+        return getattr(self._file, name)
+
+
+class _WholeHead(http.client.HTTPResponse):
+    """An answer whose headers must end in a blank line: `http.client` takes the end of the stream
+    for one, and so an answer cut after its status line for a whole one.
+    """
+
+    def begin(self) -> None:
+        if getattr(self, "headers", None) is not None:
+            return
+        file: Any = self.fp
+        lines = _Lines(file)
+        self.fp = lines  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            self.fp = file
+        if lines.last not in (b"\r\n", b"\n"):
+            raise http.client.IncompleteRead(b"")
+
+
+class _Deadlined:
+    """What both kinds of connection add to `urllib3`'s."""
+
+    response_class = _WholeHead
+    _born = 0.0
+
+    def _new_conn(self: Any) -> socket.socket:
+        """Connect within the deadline, address by address, and have the socket guarded."""
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, _gaierror(error)) from error
+        failure: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in found:
+            try:
+                sock = self._connect_to(family, kind, protocol, address)
+            except OSError as error:
+                failure = error
+            else:
+                sys.audit("http.client.connect", self, self.host, self.port)
+                self._born = time.monotonic()
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, "connecting timed out") from failure
+        raise NewConnectionError(self, "no connection") from failure
+
+    def _connect_to(
+        self: Any, family: int, kind: int, protocol: int, address: tuple[Any, ...]
+    ) -> socket.socket:
+        deadline = current.deadline
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            if deadline is not None:
+                # Before connecting, so that an abort ends a connect that hangs.
+                deadline.guard(sock.fileno())
+                sock.settimeout(min(deadline.remaining, _CONNECT_SECONDS))
+            sock.connect(address)
+            if deadline is not None:
+                if deadline.cut:
+                    raise TimeoutError("the deadline has passed")
+                sock.settimeout(deadline.remaining)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    @property
+    def is_connected(self: Any) -> bool:
+        """Whether the connection can serve one more request; not when it has grown old."""
+        if time.monotonic() - self._born > CONNECTION_SECONDS:
+            return False
+        return bool(super().is_connected)  # type: ignore[misc]
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's
+        """Send a request, and note whether all of it went out."""
+        deadline = current.deadline
+        if deadline is None:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+            return
+        if self.sock is not None:
+            deadline.guard(self.sock.fileno())
+            self.sock.settimeout(deadline.remaining)
+        deadline.body_sent = False
+        super().request(*args, **kwargs)  # type: ignore[misc]
+        deadline.body_sent = True
+
+
+class _Connection(_Deadlined, HTTPConnection):
+    """Plain http: loopback, or a network that the user trusts."""
+
+
+class _SecureConnection(_Deadlined, HTTPSConnection):
+    """https."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """`requests`' adapter over these connections: it never tries again on its own."""
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
+    ) -> None:
+        """Make the pool of direct connections."""
+        super().init_poolmanager(
+            connections, maxsize, block=block, blocksize=_BLOCK_BYTES, **pool_kwargs
+        )
+        _use_our_pools(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
+        """Make the pool of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, blocksize=_BLOCK_BYTES, **proxy_kwargs)
+        _use_our_pools(manager)
+        return manager
+
+
+def _use_our_pools(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+def _gaierror(error: OSError | UnicodeError) -> socket.gaierror:
+    return error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))

@@ -1,0 +1,182 @@
+"""When to try again, and how long to wait: a pure decision over what one exchange came to.
+
+An answer or its absence goes in, one of five actions and the reason come out; nothing here waits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from target_segment_objects.client.answers import Answer, Failure, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Action", "Decision", "RetryPolicy", "decide", "retry_after_seconds"]
+
+_RETRIED_STATUSES = frozenset({408, 410, 429, 460})
+_AUTHENTICATION_STATUSES = frozenset({401, 403})
+_FATAL_STATUSES = {
+    501: "the server does not know this call; check the address",
+    505: "the server does not take this version of HTTP; check the address and the proxy",
+    511: "the network asks for a login of its own before it lets requests through",
+}
+_FATAL_FAILURES = frozenset({FailureKind.TLS, FailureKind.PROXY_REFUSED, FailureKind.ABORTED})
+# What a load balancer answers with and `http.HTTPStatus` does not know.
+_PHRASES = {460: "Client Closed Connection"}
+_DELAY_SECONDS = re.compile(r"\d{1,18}(\.\d+)?", re.ASCII)
+# Doubling beyond this many attempts changes nothing but overflows a float at 1,024.
+_MAX_DOUBLINGS = 63
+
+
+class Action(Enum):
+    """What to do about the outcome of an exchange. A closed list."""
+
+    DONE = "done"
+    """Answered 2xx."""
+    RETRY = "retry"
+    """Send the same bytes again, after a wait."""
+    REFUSED = "refused"
+    """Segment refused the request itself; what that means is the call's to say."""
+    AUTHENTICATION = "authentication"
+    """Segment does not take the write key here."""
+    FATAL = "fatal"
+    """Nothing will change by itself: neither another try nor another request can help."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An action, and why.
+
+    Attributes:
+        action: what to do.
+        reason: what happened, in a few words without secrets.
+    """
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long and how often one request is tried.
+
+    Attributes:
+        first_wait: seconds that the first wait is at most; each later one twice that.
+        max_wait: seconds that a wait without `Retry-After` is at most.
+        budget_seconds: how long one request may spend waiting between its attempts.
+        min_attempts: attempts that are made whatever the budget says, at least 1.
+        retry_after_cap: seconds of a `Retry-After` that are honoured at most.
+
+    Raises:
+        ValueError: a number is negative or not finite, or `min_attempts` is below 1.
+    """
+
+    first_wait: float = 0.5
+    max_wait: float = 60.0
+    budget_seconds: float = 600.0
+    min_attempts: int = 3
+    retry_after_cap: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that would make a wait negative or endless."""
+        for name in ("first_wait", "max_wait", "budget_seconds", "retry_after_cap"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is a finite number of seconds from 0, not {value}")
+        if self.min_attempts < 1:
+            raise ValueError(f"min_attempts is at least 1, not {self.min_attempts}")
+
+    def wait_after(self, attempts: int, *, dice: float, retry_after: float | None = None) -> float:
+        """Seconds to wait after so many attempts: doubling with full jitter, or what was asked.
+
+        Args:
+            attempts: attempts made so far, at least 1.
+            dice: a number from 0 up to 1; the jitter.
+            retry_after: what the answer asked for, in seconds; `None` when it did not.
+        """
+        doublings = min(attempts - 1, _MAX_DOUBLINGS)
+        jittered = dice * min(self.max_wait, self.first_wait * 2.0**doublings)
+        if retry_after is None:
+            return jittered
+        return max(jittered, min(retry_after, self.retry_after_cap))
+
+    def ends(self, attempts: int, *, waited: float, wait: float) -> bool:
+        """Whether to give up after so many attempts, rather than wait once more.
+
+        Args:
+            attempts: attempts made so far.
+            waited: seconds spent waiting between them.
+            wait: seconds that the next wait would take.
+        """
+        return attempts >= self.min_attempts and waited + wait > self.budget_seconds
+
+
+def decide(outcome: Answer | Failure, *, refusals: Collection[int] = ()) -> Decision:
+    """What to do about the outcome of one exchange.
+
+    Args:
+        outcome: a whole answer, or why there is none.
+        refusals: statuses that mean a refusal for this call although others would retry them.
+    """
+    if isinstance(outcome, Failure):
+        fatal = outcome.kind in _FATAL_FAILURES
+        return Decision(Action.FATAL if fatal else Action.RETRY, outcome.reason)
+    status = outcome.status
+    return Decision(_action(status, refusals), _FATAL_STATUSES.get(status) or _reason(outcome))
+
+
+def retry_after_seconds(answer: Answer, *, now: float) -> float | None:
+    """What the answer's `Retry-After` asks for, in seconds from now, whichever of its two forms.
+
+    Args:
+        answer: any answer.
+        now: seconds since 1970, which a date is compared with.
+
+    Returns:
+        Seconds, 0 for a date that is over; `None` without the header or when it cannot be read.
+    """
+    value = answer.header("retry-after").strip()
+    if _DELAY_SECONDS.fullmatch(value):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        # "-0000": the sender's zone is not known, and the time is UTC (RFC 5322, 3.3).
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0.0, date.timestamp() - now)
+
+
+def _action(status: int, refusals: Collection[int]) -> Action:  # noqa: PLR0911 - a table
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Action.DONE
+    if status in _AUTHENTICATION_STATUSES:
+        return Action.AUTHENTICATION
+    if status in refusals:
+        return Action.REFUSED
+    if status in _FATAL_STATUSES:
+        return Action.FATAL
+    if status in _RETRIED_STATUSES or 500 <= status <= 599:  # noqa: PLR2004 - the 5xx class
+        return Action.RETRY
+    if 400 <= status <= 499:  # noqa: PLR2004 - the 4xx class
+        return Action.REFUSED
+    return Action.FATAL
+
+
+def _reason(answer: Answer) -> str:
+    if 300 <= answer.status <= 399:  # noqa: PLR2004 - the 3xx class
+        target = answer.location
+        return f"a redirect{f' to {target}' if target else ''}, which a POST must not follow"
+    try:
+        return HTTPStatus(answer.status).phrase
+    except ValueError:
+        return _PHRASES.get(answer.status, "an unknown status")

@@ -1,0 +1,107 @@
+"""The write key: checked, sent as HTTP Basic, and blotted out of whatever is told to a reader.
+
+The one place that holds it. Its `repr` hides it, and so does every error raised here.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from requests.auth import HTTPBasicAuth
+
+from target_segment_objects.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["WriteKey", "excerpt_of"]
+
+EXCERPT_CHARACTERS = 200
+_BLOT = "***"
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\uffff]+")
+
+
+class WriteKey:
+    """A source's write key, as user name of HTTP Basic with an empty password.
+
+    That is base64 of `KEY:`, colon included: [doc] of the Objects API, and what RFC 7617 asks for.
+
+    Args:
+        key: the key as Segment shows it.
+        also_secret: other texts to blot out, like a proxy's password.
+
+    Raises:
+        ConfigurationError: empty, or with characters that no key has. The message never shows it.
+    """
+
+    __slots__ = ("_auth", "_secrets")
+
+    def __init__(self, key: str, *, also_secret: Iterable[str] = ()) -> None:
+        if not key:
+            raise ConfigurationError("write_key is empty: set it to the source's write key")
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ConfigurationError(
+                "write_key has control or non-ASCII characters, or blanks around it: copy it again "
+                "from the source's settings in Segment"
+            )
+        if ":" in key:
+            raise ConfigurationError(
+                "write_key has a colon, which HTTP Basic cannot carry: set the bare key; "
+                "the colon after it is added by the client"
+            )
+        self._auth = HTTPBasicAuth(key, "")
+        with_colon = base64.b64encode(f"{key}:".encode()).decode()
+        bare = base64.b64encode(key.encode()).decode()
+        # Longest first, so that no form leaves the rest of another one behind.
+        secrets = {key, quote(key, safe=""), with_colon, bare, bare.rstrip("="), *also_secret}
+        self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_BLOT})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a write key is not pickled")
+
+    @property
+    def auth(self) -> HTTPBasicAuth:
+        """What `requests` signs a request with; `.netrc` has no say once it is set."""
+        return self._auth
+
+    def blot(self, text: str) -> str:
+        """The text without the key, in any of the forms that it is sent or echoed in."""
+        for secret in self._secrets:
+            text = text.replace(secret, _BLOT)
+        return text
+
+    def clean(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
+        """At most `limit` printable characters of a text that somebody else wrote."""
+        # Blotted on both sides: cleaning may join what a control character held apart.
+        return self.blot(" ".join(_UNPRINTABLE.sub(" ", self.blot(text)).split()))[:limit]
+
+    def clean_location(self, location: str) -> str:
+        """Scheme, host and path of a redirect; a query or user info may be somebody's secret."""
+        try:
+            parts = urlsplit(location)
+            host = parts.hostname or ""
+        except ValueError:
+            return ""
+        return self.clean(f"{parts.scheme}://{host}{parts.path}" if host else parts.path)
+
+
+def excerpt_of(body: bytes, key: WriteKey) -> str:
+    """The start of an answer's body, for a message: at most 200 printable characters."""
+    return key.clean(body.decode(errors="replace"))
+
+
+def proxy_secrets(proxy: str) -> tuple[str, ...]:
+    """The texts of a proxy's address that must not be told: its user's password, and all of it."""
+    parts = urlsplit(proxy)
+    password = parts.password or ""
+    user = unquote(parts.username or "")
+    if not password:
+        return ()
+    pair = base64.b64encode(f"{user}:{unquote(password)}".encode()).decode()
+    return (password, unquote(password), pair)

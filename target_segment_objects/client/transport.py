@@ -1,0 +1,332 @@
+"""One exchange: a request goes out once, and a whole answer comes back or the reason why not.
+
+It knows HTTP and the write key, but neither retries nor what a status means. Nothing it returns or
+raises holds the key.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import platform
+import weakref
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, BinaryIO
+
+import requests
+import urllib3
+
+from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
+from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.connections import DeadlineAdapter, current
+from target_segment_objects.client.deadlines import Deadline, Deadlines
+from target_segment_objects.client.lost import failure_of
+from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
+from target_segment_objects.errors import SpoolError
+from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+__all__ = ["FileBody", "Transport", "TransportOptions"]
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""Decoded bytes of an answer that are read at most; what it says further on is not waited for."""
+
+_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
+# Not documented by Segment; the names that servers and load balancers commonly use.
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amzn-trace-id")
+_REQUEST_ID_CHARACTERS = 100
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How requests travel.
+
+    Attributes:
+        timeout_seconds: total deadline of one exchange, from its start to the answer's last byte.
+        upload_timeout_seconds: the same for the upload of a part.
+        max_concurrency: connections that are kept open, 1 to 20; the gate bounds requests.
+        ca_bundle: file or folder of TLS roots; else `REQUESTS_CA_BUNDLE` or `SSL_CERT_FILE`.
+        proxy: address of an http or https proxy, user info allowed; else the environment's
+            `HTTPS_PROXY` and `NO_PROXY`. Never used for loopback.
+        allow_http: take a plain http address beyond loopback.
+        user_agent: goes before the client's own User-Agent, for a program that embeds it.
+    """
+
+    timeout_seconds: float = 60.0
+    upload_timeout_seconds: float = 600.0
+    max_concurrency: int = 10
+    ca_bundle: str | None = None
+    proxy: str | None = None
+    allow_http: bool = False
+    user_agent: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no exchange could keep.
+
+        Raises:
+            ValueError: a timeout is not above 0, or `max_concurrency` is outside of 1 to 20.
+        """
+        for name in ("timeout_seconds", "upload_timeout_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is a number of seconds above 0")
+        if not 1 <= self.max_concurrency <= MAX_REQUESTS_AT_ONCE:
+            raise ValueError(f"max_concurrency is 1 to {MAX_REQUESTS_AT_ONCE}")
+
+    def __repr__(self) -> str:
+        proxy = "None" if self.proxy is None else "***"
+        return (
+            f"{type(self).__name__}(timeout_seconds={self.timeout_seconds}, "
+            f"upload_timeout_seconds={self.upload_timeout_seconds}, "
+            f"max_concurrency={self.max_concurrency}, ca_bundle={self.ca_bundle!r}, "
+            f"proxy={proxy}, allow_http={self.allow_http}, user_agent={self.user_agent!r})"
+        )
+
+
+class FileBody:
+    """A body that is streamed from a seekable binary file, from its start at every exchange.
+
+    Args:
+        file: open for reading, seekable.
+        size: bytes to send, all that the file has.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+        self.size = size
+        self.broken = ""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.read(MAX_ANSWER_BYTES):
+            yield block
+
+    def rewind(self) -> None:
+        """Go back to the start, for another exchange.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        self._left = self.size
+        try:
+            self._file.seek(0)
+        except (OSError, ValueError) as error:
+            raise SpoolError(f"a part cannot be read again: {error}") from error
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes of the body, never beyond its size.
+
+        Raises:
+            OSError: the file failed or ended early; `broken` says how, since the layers above
+                take any OSError for the network's.
+        """
+        wanted = self._left if size < 0 else min(size, self._left)
+        try:
+            block = self._file.read(wanted)
+        except (OSError, ValueError) as error:
+            self.broken = str(error) or type(error).__name__
+            raise OSError(self.broken) from None
+        if wanted and not block:
+            self.broken = f"it ended {self._left} bytes early"
+            raise OSError(self.broken)
+        self._left -= len(block)
+        return block
+
+
+class Transport:
+    """Sends requests to one base address, signed with one write key.
+
+    Safe for threads and after a fork. Close it, or use it in a `with` block.
+
+    Args:
+        address: the base address, without the version path.
+        write_key: the source's write key; goes into the `Authorization` header and nowhere else.
+        options: how requests travel.
+
+    Raises:
+        ConfigurationError: an address, key, proxy or CA bundle that cannot be used.
+    """
+
+    def __init__(
+        self, address: str, write_key: str, options: TransportOptions | None = None
+    ) -> None:
+        self.options = options if options is not None else TransportOptions()
+        self._address = Address.parse(address, allow_http=self.options.allow_http)
+        self._proxy = find_proxy(self._address, self.options.proxy)
+        self._key = WriteKey(write_key, also_secret=proxy_secrets(self._proxy or ""))
+        secure = self._address.url.startswith("https:") or (self._proxy or "").startswith("https:")
+        self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
+        self._before_fork: list[object] = []
+        self._open()
+        _transports.add(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._address.url!r}, ***)"
+
+    def __enter__(self) -> Transport:  # noqa: PYI034 - `Self` needs Python 3.11
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def host(self) -> str:
+        """Host and port, for messages."""
+        return self._address.host
+
+    def blot(self, text: str) -> str:
+        """The text without the write key in it, whatever form a server echoed it in."""
+        return self._key.blot(text)
+
+    def exchange(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | FileBody = b"",
+        timeout_seconds: float | None = None,
+    ) -> Answer | Failure:
+        """POST once.
+
+        Args:
+            path: from the base address on, like `/v1/set`.
+            headers: besides `Authorization`, `User-Agent`, `Content-Length` and `Host`.
+            body: bytes, or a file that is rewound first.
+            timeout_seconds: total deadline; else the options' `timeout_seconds`.
+
+        Returns:
+            The whole answer, its body cut at 64 KiB, or why there is none.
+
+        Raises:
+            SpoolError: the file of the body cannot be read, or ends early.
+        """
+        if isinstance(body, FileBody):
+            body.rewind()
+        seconds = self.options.timeout_seconds if timeout_seconds is None else timeout_seconds
+        with self._deadlines.within(seconds) as deadline:
+            outcome = self._exchange(path, dict(headers or {}), body, deadline)
+            if isinstance(body, FileBody) and body.broken:
+                raise SpoolError(f"a part cannot be read: {self._key.clean(body.broken)}")
+            if self._deadlines.aborted:
+                return Failure(FailureKind.ABORTED, "stopped by the caller")
+            if deadline.cut:
+                return Failure(FailureKind.TIMEOUT, f"no whole answer within {seconds:g} s")
+            if isinstance(outcome, Answer) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
+                # It says that all is well before it has read all: not about this request.
+                return Failure(FailureKind.CUT, "answered before the whole body was sent")
+            return outcome
+
+    def abort(self) -> None:
+        """Cut every exchange that runs, and refuse those to come. From any thread, not undone."""
+        self._deadlines.abort()
+
+    def close(self) -> None:
+        """Abort, and close all connections."""
+        self._deadlines.close()
+        self._session.close()
+
+    def _open(self) -> None:
+        self._deadlines = Deadlines()
+        session = requests.Session()
+        # No `.netrc`, no variables behind our back: those that count were read by `address`.
+        session.trust_env = False
+        session.auth = self._key.auth
+        session.verify = self._verify
+        if self._proxy:
+            session.proxies = {"http": self._proxy, "https": self._proxy}
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.headers.clear()
+        session.headers.update(
+            {
+                "User-Agent": f"{self.options.user_agent} {_user_agent()}".strip(),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            }
+        )
+        adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        self._session = session
+
+    def _reopen_after_fork(self) -> None:
+        # Its connections belong to the parent, and its locks may have been held while forking:
+        # kept, so that nothing closes them here.
+        self._before_fork.append((self._session, self._deadlines))
+        self._open()
+
+    def _exchange(
+        self, path: str, headers: dict[str, str], body: bytes | FileBody, deadline: Deadline
+    ) -> Answer | Failure:
+        current.deadline = deadline
+        try:
+            with self._session.post(
+                f"{self._address.url}{path}",
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                stream=True,
+                timeout=(deadline.remaining, deadline.remaining),
+            ) as response:
+                return self._answer(response, _read(response))
+        except (*_ERRORS, OSError) as error:
+            # Returned and not raised: those errors carry the request, and it carries the key.
+            return failure_of(error)
+        finally:
+            current.deadline = None
+
+    def _answer(self, response: requests.Response, body: bytes) -> Answer:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        named = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
+        return Answer(
+            status=response.status_code,
+            headers=headers,
+            body=body,
+            request_id=self._key.clean(next(named, ""), _REQUEST_ID_CHARACTERS),
+            excerpt=excerpt_of(body, self._key),
+            location=self._key.clean_location(headers.get("location", "")),
+        )
+
+
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport._reopen_after_fork()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _read(response: requests.Response) -> bytes:
+    """The body's first 64 KiB, decoded; to its very end when it is no longer, which frees the
+    connection for the next request and tells a cut answer from a whole one.
+    """
+    body = b""
+    while len(body) <= MAX_ANSWER_BYTES:
+        block = response.raw.read(MAX_ANSWER_BYTES + 1 - len(body), decode_content=True)
+        if not block:
+            break
+        body += block
+    return body[:MAX_ANSWER_BYTES]
+
+
+def _user_agent() -> str:
+    name = "target-segment-objects"
+    try:
+        number = version(name)
+    except PackageNotFoundError:
+        number = "0"
+    return f"{name}/{number} (client; requests/{requests.__version__}; {platform.system()})"
