@@ -240,7 +240,8 @@ class Caller:
         excerpt = answer.excerpt if answer is not None else ""
         named = f" (request id {answer.request_id})" if answer and answer.request_id else ""
         said = f"; it said: {excerpt}" if excerpt else ""
-        message = f"{request.call} at {self.transport.host} failed: {_told(attempts)}{named}{said}. {advice}"
+        where = f"{request.call} at {self.transport.host} failed"
+        message = f"{where}: {_told(attempts)}{named}{said}. {advice}"
         return kind(
             self.transport.blot(message),
             call=request.call,

@@ -34,9 +34,9 @@ _BLOCK_BYTES = 128 * 1024
 
 
 class _Current(threading.local):
-    """The deadline of the exchange that this thread is in."""
+    """The deadline of the exchange that this thread is in; set by the transport around each."""
 
-    deadline: Deadline | None = None
+    deadline: Deadline
 
 
 current = _Current()
@@ -58,8 +58,10 @@ class _Lines:
 
 
 class _WholeHead(http.client.HTTPResponse):
-    """An answer whose headers must end in a blank line: `http.client` takes the end of the stream
-    for one, and so an answer cut after its status line for a whole one.
+    """An answer whose headers must end in a blank line.
+
+    `http.client` takes the end of the stream for one, and so an answer that was cut after its
+    status line for a whole one.
     """
 
     def begin(self) -> None:
@@ -79,7 +81,6 @@ class _WholeHead(http.client.HTTPResponse):
 class _Deadlined:
     """What both kinds of connection add to `urllib3`'s."""
 
-    response_class = _WholeHead
     _born = 0.0
 
     def _new_conn(self: Any) -> socket.socket:
@@ -91,8 +92,8 @@ class _Deadlined:
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in found:
             try:
-                sock = self._connect_to(family, kind, protocol, address)
-            except OSError as error:
+                sock: socket.socket = self._connect_to(family, kind, protocol, address)
+            except OSError as error:  # noqa: PERF203 - an address that fails is not the last one
                 failure = error
             else:
                 sys.audit("http.client.connect", self, self.host, self.port)
@@ -110,15 +111,11 @@ class _Deadlined:
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            if deadline is not None:
-                # Before connecting, so that an abort ends a connect that hangs.
-                deadline.guard(sock.fileno())
-                sock.settimeout(min(deadline.remaining, _CONNECT_SECONDS))
+            # Before connecting, so that an abort ends a connect that hangs.
+            deadline.guard(sock.fileno())
+            sock.settimeout(min(deadline.remaining, _CONNECT_SECONDS))
             sock.connect(address)
-            if deadline is not None:
-                if deadline.cut:
-                    raise TimeoutError("the deadline has passed")
-                sock.settimeout(deadline.remaining)
+            sock.settimeout(deadline.remaining)
         except BaseException:
             sock.close()
             raise
@@ -134,9 +131,6 @@ class _Deadlined:
     def request(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's
         """Send a request, and note whether all of it went out."""
         deadline = current.deadline
-        if deadline is None:
-            super().request(*args, **kwargs)  # type: ignore[misc]
-            return
         if self.sock is not None:
             deadline.guard(self.sock.fileno())
             self.sock.settimeout(deadline.remaining)
@@ -148,9 +142,13 @@ class _Deadlined:
 class _Connection(_Deadlined, HTTPConnection):
     """Plain http: loopback, or a network that the user trusts."""
 
+    response_class = _WholeHead
+
 
 class _SecureConnection(_Deadlined, HTTPSConnection):
     """https."""
+
+    response_class = _WholeHead
 
 
 class _Pool(HTTPConnectionPool):
@@ -165,7 +163,11 @@ class DeadlineAdapter(HTTPAdapter):
     """`requests`' adapter over these connections: it never tries again on its own."""
 
     def init_poolmanager(
-        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
+        self,
+        connections: int,
+        maxsize: int,
+        block: bool = False,  # noqa: FBT001, FBT002 - the signature is requests'
+        **pool_kwargs: Any,  # noqa: ANN401
     ) -> None:
         """Make the pool of direct connections."""
         super().init_poolmanager(
@@ -173,9 +175,11 @@ class DeadlineAdapter(HTTPAdapter):
         )
         _use_our_pools(self.poolmanager)
 
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:  # noqa: ANN401
         """Make the pool of connections through a proxy."""
-        manager = super().proxy_manager_for(proxy, blocksize=_BLOCK_BYTES, **proxy_kwargs)
+        manager: ProxyManager = super().proxy_manager_for(
+            proxy, blocksize=_BLOCK_BYTES, **proxy_kwargs
+        )
         _use_our_pools(manager)
         return manager
 

@@ -283,8 +283,6 @@ class Transport:
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: those errors carry the request, and it carries the key.
             return failure_of(error)
-        finally:
-            current.deadline = None
 
     def _answer(self, response: requests.Response, body: bytes) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -311,8 +309,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _read(response: requests.Response) -> bytes:
-    """The body's first 64 KiB, decoded; to its very end when it is no longer, which frees the
-    connection for the next request and tells a cut answer from a whole one.
+    """The body's first 64 KiB, decoded.
+
+    A body that is no longer is read to its very end, which frees the connection for the next
+    request and tells a cut answer from a whole one.
     """
     body = b""
     while len(body) <= MAX_ANSWER_BYTES:
