@@ -1,0 +1,795 @@
+"""The slow, obvious transformer: `docs/names-ids-values.md` once more, to hold the plan to.
+
+Nothing is decided ahead and nothing is remembered: every record starts from the schema again. One
+function is one rule of that page, in the page's order. It shares no code with the plan but the
+names (`naming`, which has tests of its own) and the shape of the line (`objects`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
+
+import msgspec
+
+from target_segment_objects.errors import SchemaError
+from target_segment_objects.naming import WAREHOUSE_OWNED, collection_name, property_name
+from target_segment_objects.objects import SegmentObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from target_segment_objects.plan import PlanOptions
+
+__all__ = ["Expected", "Number", "Rejected", "Row", "encoded", "read", "transform"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The object that a record becomes; each property with the JSON of its value, to the byte."""
+
+    collection: str
+    id: str
+    properties: list[tuple[str, str]]
+
+
+Path: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What is wrong with a record: where, and which code."""
+
+    faults: set[tuple[Path, str]]
+
+
+Expected: TypeAlias = Row | Rejected
+
+
+# --- Words: the record, with its numbers as they are written -------------------------
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number's token."""
+
+    token: str
+
+
+Json: TypeAlias = "bool | str | Number | list[Json] | dict[str, Json] | None"
+
+
+def read(raw: bytes) -> Json:
+    """The raw record; of a key that is written twice, the last one counts."""
+    value: Json = json.loads(raw, parse_int=Number, parse_float=Number, parse_constant=Number)
+    return value
+
+
+def write(value: Json, *, sort: bool = False) -> str:
+    """JSON text: compact, number tokens as written, not escaped beyond what JSON demands."""
+    if isinstance(value, Number):
+        return value.token
+    if isinstance(value, list):
+        return "[" + ",".join(write(item, sort=sort) for item in value) + "]"
+    if isinstance(value, dict):
+        keys = sorted(value) if sort else list(value)
+        return "{" + ",".join(write(k) + ":" + write(value[k], sort=sort) for k in keys) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Whether the text cannot be written in UTF-8."""
+    return any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+
+
+# --- Numbers -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decimal:
+    """A number's exact value: digits without a zero at either end, times a power of ten."""
+
+    negative: bool
+    digits: str
+    exponent: int
+
+    @property
+    def is_integral(self) -> bool:
+        """Whether the number is an integer, however it is written."""
+        return self.exponent >= 0
+
+    def plain(self) -> str:
+        """The number without an exponent and without a zero too many."""
+        sign = "-" if self.negative else ""
+        if self.exponent >= 0:
+            return sign + (self.digits or "0") + "0" * self.exponent
+        places = -self.exponent
+        digits = self.digits.rjust(places + 1, "0")
+        return sign + digits[:-places] + "." + digits[-places:]
+
+
+JSON_NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+
+
+def decimal_of(token: str) -> Decimal:
+    """The exact value of a number's token; zero has no sign."""
+    match = JSON_NUMBER.fullmatch(token)
+    assert match is not None, token
+    sign, whole, fraction, exponent = match.groups(default="")
+    digits = (whole + fraction).lstrip("0")
+    power = int(exponent or "0") - len(fraction)
+    stripped = digits.rstrip("0")
+    if not stripped:
+        return Decimal(negative=False, digits="", exponent=0)
+    return Decimal(sign == "-", stripped, power + len(digits) - len(stripped))
+
+
+def is_non_finite(value: Json) -> bool:
+    """NaN, the infinities, and a token with a point or exponent beyond the doubles."""
+    if not isinstance(value, Number):
+        return False
+    if value.token in {"NaN", "Infinity", "-Infinity"}:
+        return True
+    return not value.token.lstrip("-").isdigit() and math.isinf(float(value.token))
+
+
+def as_float(token: str) -> str:
+    """A number in a *number* column: its nearest double, unless that is another number."""
+    nearest = float(token)
+    if math.isinf(nearest):
+        return token
+    shortest = msgspec.json.encode(nearest).decode()
+    return shortest if decimal_of(shortest) == decimal_of(token) else token
+
+
+def as_integer(token: str) -> str:
+    """An integral number in an *integer* column: its digits."""
+    return decimal_of(token).plain()
+
+
+# --- Schemas are read leniently ------------------------------------------------------
+
+Schema: TypeAlias = dict[str, Any]
+
+KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+
+
+def find(root: Schema, ref: str) -> object:
+    """What a JSON pointer into the same schema leads to; None when it leads nowhere."""
+    if ref == "#":
+        return root
+    if not ref.startswith("#/"):
+        return None
+    place: object = root
+    for escaped in unquote(ref)[2:].split("/"):
+        part = escaped.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, dict) and part in place:
+            place = place[part]
+        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            return None
+    return place
+
+
+def resolve(schema: object, root: Schema, following: tuple[str, ...] = ()) -> Schema:
+    """The schema with every reference replaced by what it leads to, its siblings kept."""
+    if not isinstance(schema, dict):
+        return {}
+    target: Schema = {}
+    ref = schema.get("$ref")
+    if isinstance(ref, str) and ref not in following:
+        target = resolve(find(root, ref), root, (*following, ref))
+    resolved: Schema = {key: value for key, value in schema.items() if key != "$ref"}
+    if isinstance(schema.get("properties"), dict):
+        resolved["properties"] = {
+            name: resolve(each, root, following) for name, each in schema["properties"].items()
+        }
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if isinstance(schema.get(keyword), list):
+            resolved[keyword] = [resolve(each, root, following) for each in schema[keyword]]
+    return {**target, **resolved}
+
+
+def branches(schema: Schema, *keywords: str) -> list[Schema]:
+    """The branches of a resolved schema under some keywords."""
+    return [branch for keyword in keywords for branch in schema.get(keyword, [])]
+
+
+def type_of_value(value: object) -> str:
+    """The type of a value that stands in `enum` or `const`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names[type(value)]
+
+
+def types_of(schema: Schema) -> set[str]:
+    """The types that a resolved schema names, `null` among them; none when it is typeless."""
+    if "type" in schema:
+        named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return {name for name in named if name in KNOWN_TYPES}
+    either = [types_of(branch) for branch in branches(schema, "anyOf", "oneOf")]
+    if set() in either:
+        return set()
+    every = [types_of(branch) for branch in branches(schema, "allOf")]
+    union = set().union(*either, *every)
+    if union:
+        return union
+    if "properties" in schema:
+        return {"object"}
+    if "items" in schema:
+        return {"array"}
+    values = [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]
+    return {type_of_value(value) for value in values}
+
+
+def says_date(schema: Schema) -> bool:
+    """Whether the schema, or every branch of it that has a string, has one of the two formats."""
+    if schema.get("format") in {"date", "date-time"}:
+        return True
+    strings = [
+        branch
+        for branch in branches(schema, "anyOf", "oneOf", "allOf")
+        if "string" in types_of(branch)
+    ]
+    return bool(strings) and all(says_date(branch) for branch in strings)
+
+
+def listed(schema: Schema) -> list[tuple[str, Schema]]:
+    """Each property that the schema or a branch of it lists, as often as it is listed."""
+    found = list(schema.get("properties", {}).items())
+    for branch in branches(schema, "anyOf", "oneOf", "allOf"):
+        found += listed(branch)
+    return found
+
+
+def properties_of(schema: Schema) -> dict[str, Schema]:
+    """The joined properties; one that is listed several times has the `anyOf` of its schemas."""
+    found: dict[str, list[Schema]] = {}
+    for name, each in listed(schema):
+        found.setdefault(name, []).append(each)
+    return {
+        name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        for name, schemas in found.items()
+    }
+
+
+def has_properties(schema: Schema) -> bool:
+    """Whether the schema lists properties, be they none, by itself or by a branch."""
+    return "properties" in schema or any(
+        has_properties(branch) for branch in branches(schema, "anyOf", "oneOf", "allOf")
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a leaf takes its values."""
+
+    kind: str
+    types: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A declared object: the nodes of its properties."""
+
+    children: dict[str, Column | Declared]
+
+
+ANY = Column("any")
+TEXT = Column("text")
+
+
+def node_of(schema: Schema, nested: str) -> Column | Declared:  # noqa: PLR0911
+    """The table of columns."""
+    types = frozenset(types_of(schema) - {"null"})
+    if not types:
+        return ANY
+    if types == {"string"}:
+        return Column("date" if says_date(schema) else "string", types)
+    if types == {"integer"}:
+        return Column("integer", types)
+    if types in ({"number"}, {"integer", "number"}):
+        return Column("number", types)
+    if types == {"boolean"}:
+        return Column("boolean", types)
+    if types == {"object"} and properties_of(schema) and nested == "flatten":
+        return Declared(nodes_of(schema, nested))
+    if types <= {"object", "array"}:
+        return TEXT
+    return Column("open" if "string" in types else "mixed", types)
+
+
+def nodes_of(schema: Schema, nested: str) -> dict[str, Column | Declared]:
+    """The nodes of a schema's properties, in the schema's order."""
+    return {name: node_of(each, nested) for name, each in properties_of(schema).items()}
+
+
+def leaves_under(node: Column | Declared, path: Path) -> Iterator[Path]:
+    """The declared leaves of a node, depth first."""
+    if isinstance(node, Column):
+        yield path
+        return
+    for name, child in node.children.items():
+        yield from leaves_under(child, (*path, name))
+
+
+# --- Values --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Text:
+    """A value that is to become JSON text."""
+
+    value: Json
+
+
+class Mismatch:
+    """Not of the column's types."""
+
+
+Taken: TypeAlias = "bool | str | Number | Text | Mismatch"
+
+STRING_OF_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+
+def take_any(value: Json) -> Taken:
+    """The *any* column: scalars as they come, objects and arrays as JSON text."""
+    assert value is not None
+    return Text(value) if isinstance(value, (dict, list)) else value
+
+
+def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0911, PLR0912
+    """What the column takes as it is: the table's second column."""
+    container = isinstance(value, (dict, list))
+    match column.kind:
+        case "any":
+            return take_any(value)
+        case "open":
+            if container and not column.types & {"object", "array"}:
+                return Mismatch()
+            return take_any(value)
+        case "string" | "date":
+            return value if isinstance(value, str) else Mismatch()
+        case "integer":
+            if isinstance(value, Number) and decimal_of(value.token).is_integral:
+                return Number(as_integer(value.token))
+            return Mismatch()
+        case "number":
+            return Number(as_float(value.token)) if isinstance(value, Number) else Mismatch()
+        case "boolean":
+            return value if isinstance(value, bool) else Mismatch()
+        case "text":
+            return Text(value) if container else Mismatch()
+        case "mixed":
+            if isinstance(value, bool) and "boolean" in column.types:
+                return value
+            if isinstance(value, Number) and column.types & {"number", "integer"}:
+                return take(Column("number" if "number" in column.types else "integer"), value)
+            if container and column.types & {"object", "array"}:
+                return Text(value)
+            return Mismatch()
+    raise AssertionError(column)
+
+
+def coerce(column: Column, value: Json) -> Taken:
+    """What the column takes under `coerce` besides: the table's third column."""
+    match column.kind:
+        case "open" | "text":
+            return Text(value)
+        case "string" | "date":
+            return coerce_to_string(value)
+        case "integer":
+            return coerce_to_integer(value)
+        case "number":
+            return coerce_to_number(value)
+        case "boolean":
+            return coerce_to_boolean(value)
+        case "mixed":
+            return coerce_to_mixed(column, value)
+    raise AssertionError(column)
+
+
+def coerce_to_string(value: Json) -> Taken:
+    """Numbers as their token, `true` and `false`, objects and arrays as JSON text."""
+    if isinstance(value, Number):
+        return value.token
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return Text(value)
+
+
+def coerce_to_integer(value: Json) -> Taken:
+    """Strings of an integer."""
+    if isinstance(value, str) and STRING_OF_INTEGER.fullmatch(value):
+        return Number(value)
+    return Mismatch()
+
+
+def coerce_to_number(value: Json) -> Taken:
+    """Strings that are a JSON number and finite."""
+    if isinstance(value, str) and JSON_NUMBER.fullmatch(value) and not is_non_finite(Number(value)):
+        return Number(as_float(value))
+    return Mismatch()
+
+
+def coerce_to_boolean(value: Json) -> Taken:
+    """Numbers equal to 0 or 1; `"true"`, `"false"`."""
+    if isinstance(value, Number):
+        return {"0": False, "1": True}.get(decimal_of(value.token).plain(), Mismatch())
+    if isinstance(value, str):
+        return {"false": False, "true": True}.get(value, Mismatch())
+    return Mismatch()
+
+
+def coerce_to_mixed(column: Column, value: Json) -> Taken:
+    """Number or integer, boolean, JSON text: the first that is among the types and works."""
+    tries: list[Taken] = []
+    if "number" in column.types:
+        tries += [take(Column("number"), value), coerce_to_number(value)]
+    elif "integer" in column.types:
+        tries += [take(Column("integer"), value), coerce_to_integer(value)]
+    if "boolean" in column.types:
+        tries += [take(Column("boolean"), value), coerce_to_boolean(value)]
+    if column.types & {"object", "array"}:
+        tries += [Text(value)]
+    return next((each for each in tries if not isinstance(each, Mismatch)), Mismatch())
+
+
+DATE = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
+OFFSET = r"[Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]"
+DATE_TIME = re.compile(rf"({DATE})([Tt ])({TIME})({OFFSET})?")
+
+
+def dated(text: str) -> str:
+    """A blank between date and time becomes `T`, a missing offset `Z`; all else stays."""
+    match = DATE_TIME.fullmatch(text)
+    if match is None:
+        return text
+    date, year, month, day, blank, time, offset = match.group(1, 2, 3, 4, 5, 6, 9)
+    try:
+        dt.date(int(year), int(month), int(day))
+    except ValueError:
+        return text
+    return date + ("T" if blank == " " else blank) + time + (offset or "Z")
+
+
+# --- One record ----------------------------------------------------------------------
+
+
+@dataclass
+class Work:
+    """One record on its way."""
+
+    options: PlanOptions
+    declared_names: set[str]
+    faults: set[tuple[Path, str]] = field(default_factory=set)
+    properties: list[tuple[str, str]] = field(default_factory=list)
+    undeclared_names: set[str] = field(default_factory=set)
+
+    def put(self, name: str, token: str | None) -> None:
+        """One more property, unless it is left out."""
+        if token is not None:
+            self.properties.append((name, token))
+
+
+def text_of(value: Json, path: Path, work: Work, *, sort: bool = False) -> str | None:
+    """JSON text; None when something in it is a fault."""
+    faults: set[tuple[Path, str]] = set()
+
+    def clean(inner: Json, place: Path) -> Json:
+        if isinstance(inner, dict):
+            return {key: clean(each, (*place, key)) for key, each in inner.items()}
+        if isinstance(inner, list):
+            return [clean(each, (*place, str(index))) for index, each in enumerate(inner)]
+        if is_non_finite(inner):
+            if work.options.non_finite_numbers == "reject":
+                faults.add((place, "non_finite"))
+            return None
+        return inner
+
+    text = write(clean(value, path), sort=sort)
+    if has_lone_surrogate(text):
+        faults.add((path, "unicode"))
+    work.faults |= faults
+    return None if faults else text
+
+
+def null(work: Work) -> str | None:
+    """Null, as `nulls` says."""
+    return "null" if work.options.nulls == "send" else None
+
+
+def sized(text: str, path: Path, work: Work, *, is_string: bool) -> str | None:
+    """The rule of size, for the text of a string, or a token."""
+    if len(text.encode()) < 32_768:
+        return text
+    if work.options.oversized_values == "drop":
+        return None
+    if work.options.oversized_values == "truncate" and is_string:
+        while len(text.encode()) >= 32_768:
+            # A character has at most four bytes, so that this never cuts one too many.
+            text = text[: -max(1, (len(text.encode()) - 32_767) // 4)]
+        return text
+    work.faults.add((path, "value_too_large"))
+    return None
+
+
+def finish(taken: Taken, path: Path, work: Work) -> str | None:
+    """The token of a value that its column has taken; None when it is left out."""
+    if isinstance(taken, Mismatch):
+        work.faults.add((path, "type"))
+        return None
+    if isinstance(taken, bool):
+        return "true" if taken else "false"
+    if isinstance(taken, Number):
+        return sized(taken.token, path, work, is_string=False)
+    text = text_of(taken.value, path, work) if isinstance(taken, Text) else taken
+    if text is None:
+        return None
+    if has_lone_surrogate(text):
+        work.faults.add((path, "unicode"))
+        return None
+    kept = sized(text, path, work, is_string=True)
+    return None if kept is None else write(kept)
+
+
+def value_of(column: Column, value: Json, path: Path, work: Work) -> str | None:
+    """The token of one leaf; None when it is left out or a fault."""
+    options = work.options
+    if is_non_finite(value):
+        if options.non_finite_numbers == "reject":
+            work.faults.add((path, "non_finite"))
+            return None
+        value = None
+    if value is None:
+        return null(work)
+    if options.nested == "reject" and isinstance(value, (dict, list)):
+        work.faults.add((path, "nested"))
+        return None
+    taken = take(column, value)
+    if isinstance(taken, Mismatch) and options.type_mismatches == "coerce":
+        taken = coerce(column, value)
+    elif isinstance(taken, Mismatch) and options.type_mismatches == "send":
+        return finish(take_any(value), path, work)
+    if column.kind == "date" and isinstance(taken, str):
+        taken = dated(taken)
+    return finish(taken, path, work)
+
+
+def claim(path: Path, work: Work) -> str:
+    """The name of an undeclared property, and what is wrong with it."""
+    if any(has_lone_surrogate(part) for part in path):
+        work.faults.add((path, "unicode"))
+        return ""
+    name = property_name(path)
+    if not name:
+        work.faults.add((path, "name"))
+    elif name in work.declared_names | work.undeclared_names:
+        work.faults.add((path, "clash"))
+    work.undeclared_names.add(name)
+    return name
+
+
+def put_node(node: Column | Declared, value: Json, path: Path, work: Work) -> None:
+    """A declared property that is there, or is null as a part of what is there."""
+    if isinstance(node, Column):
+        work.put(property_name(path), value_of(node, value, path, work))
+    elif isinstance(value, dict):
+        put_declared(node.children, value, path, work)
+    else:
+        put_misfit(value, path, work)
+        for leaf in leaves_under(node, path):
+            work.put(property_name(leaf), null(work))
+
+
+def put_misfit(value: Json, path: Path, work: Work) -> None:
+    """A value that is not an object where a declared object stands."""
+    if is_non_finite(value):
+        if work.options.non_finite_numbers == "reject":
+            work.faults.add((path, "non_finite"))
+        return
+    if value is None:
+        return
+    if work.options.type_mismatches == "reject":
+        work.faults.add((path, "type"))
+        return
+    taken = Text(value) if work.options.type_mismatches == "coerce" else take_any(value)
+    name = claim(path, work)
+    work.put(name, finish(taken, path, work))
+
+
+def put_declared(
+    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, work: Work
+) -> None:
+    """The declared leaves, in the schema's order; what is missing inside an object is null."""
+    for name, child in children.items():
+        if name in record or path:
+            put_node(child, record.get(name), (*path, name), work)
+
+
+def put_rest(
+    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, work: Work
+) -> None:
+    """The undeclared leaves, in the record's order."""
+    for name, value in record.items():
+        child = children.get(name)
+        if child is None:
+            put_undeclared(value, (*path, name), work)
+        elif isinstance(child, Declared) and isinstance(value, dict):
+            put_rest(child.children, value, (*path, name), work)
+
+
+def put_undeclared(value: Json, path: Path, work: Work) -> None:
+    """An undeclared property: one leaf, or under `flatten` an object's leaves."""
+    if isinstance(value, dict) and work.options.nested == "flatten":
+        for name, each in value.items():
+            put_undeclared(each, (*path, name), work)
+        return
+    if isinstance(value, (dict, list)) and work.options.nested == "reject":
+        work.faults.add((path, "nested"))
+        return
+    name = claim(path, work)
+    work.put(name, value_of(ANY, value, path, work))
+
+
+# --- Ids -----------------------------------------------------------------------------
+
+
+def canonical_number(token: str) -> str:
+    """Digits of an integral number; else the double's `repr`, or plain digits where that lies."""
+    exact = decimal_of(token)
+    if exact.is_integral:
+        return exact.plain()
+    shortest = repr(float(token))
+    return shortest if decimal_of(shortest) == exact else exact.plain()
+
+
+def key_text(key: str, node: Column | Declared, record: dict[str, Json], work: Work) -> str:
+    """The canonical text of one key; empty when it has a fault."""
+    path = (key,)
+    if key not in record:
+        work.faults.add((path, "key_missing"))
+        return ""
+    value = record[key]
+    if value is None or value == "" or is_non_finite(value):
+        work.faults.add((path, "key_empty"))
+        return ""
+    if work.options.nested == "reject" and isinstance(value, (dict, list)):
+        work.faults.add((path, "nested"))
+    taken = key_taken(TEXT if isinstance(node, Declared) else node, value, work)
+    if isinstance(taken, Mismatch):
+        work.faults.add((path, "key_type"))
+        return ""
+    if (path, "nested") in work.faults:
+        # Nothing inside it is looked at.
+        return ""
+    return canonical_text(taken, path, work)
+
+
+def key_taken(column: Column, value: Json, work: Work) -> Taken:
+    """The key's value after coercion, whatever `type_mismatches` says but for `send`."""
+    taken = take(column, value)
+    if isinstance(taken, Mismatch):
+        taken = coerce(column, value)
+    if isinstance(taken, Mismatch) and work.options.type_mismatches == "send":
+        taken = take_any(value)
+    return taken
+
+
+def canonical_text(taken: bool | str | Number | Text, path: Path, work: Work) -> str:  # noqa: FBT001
+    """The text of a key's value."""
+    if isinstance(taken, bool):
+        return "true" if taken else "false"
+    if isinstance(taken, Number):
+        return canonical_number(taken.token)
+    if isinstance(taken, Text):
+        return text_of(taken.value, path, work, sort=True) or ""
+    if has_lone_surrogate(taken):
+        work.faults.add((path, "unicode"))
+    return taken
+
+
+def record_hash(record: dict[str, Json]) -> str:
+    """The id of a record without keys."""
+    own = {name: value for name, value in record.items() if not name.startswith("_sdc_")}
+    # A lone surrogate is a fault elsewhere; here it must only not end the work.
+    return hashlib.sha256(write(own, sort=True).encode(errors="replace")).hexdigest()
+
+
+def id_of(
+    keys: list[str], nodes: dict[str, Column | Declared], record: dict[str, Json], work: Work
+) -> str:
+    """The object's id."""
+    if not keys:
+        return record_hash(record)
+    texts = [key_text(key, nodes.get(key, ANY), record, work) for key in keys]
+    if len(texts) > 1:
+        texts = [text.replace("\\", "\\\\").replace(":", "\\:") for text in texts]
+    joined = ":".join(texts)
+    if len(joined) <= 100:
+        return joined
+    if work.options.long_ids == "reject":
+        work.faults.add(((keys[0],) if len(keys) == 1 else (), "long_id"))
+    return hashlib.sha256(joined.encode(errors="replace")).hexdigest()
+
+
+# --- The whole -----------------------------------------------------------------------
+
+
+def check_names(stream: str, names: list[str]) -> None:
+    """Empty names, and two declared leaves of one name."""
+    if "" in names:
+        raise SchemaError(f"stream {stream!r}: a property has no name")
+    if len(set(names)) < len(names):
+        raise SchemaError(f"stream {stream!r}: two properties have one name")
+
+
+def transform(
+    stream: str,
+    schema: Schema,
+    key_properties: list[str],
+    options: PlanOptions,
+    record: bytes,
+) -> Expected:
+    """What a record must become.
+
+    Raises:
+        SchemaError: the schema cannot be planned.
+        ConfigurationError: the stream's name in `collections` is wrong.
+    """
+    collection = collection_name(
+        stream,
+        collections=options.collections,
+        pluralize=options.pluralize,
+        allow_digits=options.allow_collection_digits,
+    )
+    resolved = resolve(schema, schema)
+    if not has_properties(resolved):
+        raise SchemaError(f"stream {stream!r}: the schema has no properties")
+    nodes = nodes_of(resolved, options.nested)
+
+    # The key that is the id stands for itself: it is neither a property nor in anybody's way.
+    id_key = None
+    if len(key_properties) == 1 and property_name(key_properties) == "id_":
+        id_key = key_properties[0]
+    others = {name: node for name, node in nodes.items() if name != id_key}
+    leaves = [leaf for name, node in others.items() for leaf in leaves_under(node, (name,))]
+    names = [property_name(leaf) for leaf in leaves]
+    check_names(stream, names)
+
+    value = read(record)
+    assert isinstance(value, dict)
+    rest = {name: each for name, each in value.items() if name != id_key}
+    work = Work(options, set(names))
+    put_declared(others, rest, (), work)
+    put_rest(others, rest, (), work)
+    if not work.properties and not work.faults and id_key is not None and id_key in value:
+        node = nodes.get(id_key, ANY)
+        column = TEXT if isinstance(node, Declared) else node
+        work.put("id", value_of(column, value[id_key], (id_key,), work))
+    if not work.properties and not work.faults:
+        work.faults.add(((), "empty"))
+
+    identity = id_of(key_properties, nodes, value, work)
+    if work.faults:
+        return Rejected(work.faults)
+    assert not {name for name, _ in work.properties} & (WAREHOUSE_OWNED - {"id"})
+    if len(SegmentObject(collection, identity, encoded(work.properties)).line_bytes()) > 409_600:
+        return Rejected({((), "object_too_large")})
+    return Row(collection, identity, work.properties)
+
+
+def encoded(properties: list[tuple[str, str]]) -> bytes:
+    """The properties as they go over the wire."""
+    return ("{" + ",".join(f"{write(name)}:{token}" for name, token in properties) + "}").encode()
