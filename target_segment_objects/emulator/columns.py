@@ -8,6 +8,7 @@ float column, and everything else that does not fit becomes null and is counted.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -25,6 +26,8 @@ TIMESTAMP = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_MOMENT = datetime(1, 1, 1, tzinfo=timezone.utc)
+_LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone.utc)
 _INT64 = range(-(2**63), 2**63)
 _INT128 = range(-(2**127), 2**127)
 
@@ -60,10 +63,8 @@ def type_of(value: Scalar) -> ColumnType:
 
 def fit(value: Scalar, column: ColumnType) -> Typed:
     """Return `value` as a column of that type holds it; None when it cannot."""
-    if value is None:
-        return None
-    if column is ColumnType.VARCHAR:
-        return _text(value)
+    if value is None or column is ColumnType.VARCHAR:
+        return None if value is None else _text(value)
     if column is ColumnType.BOOLEAN:
         return value if isinstance(value, bool) else None
     if column is ColumnType.TIMESTAMP:
@@ -72,10 +73,7 @@ def fit(value: Scalar, column: ColumnType) -> Typed:
     if isinstance(value, (bool, str)):
         return None
     if column is ColumnType.DOUBLE:
-        try:
-            return float(value)
-        except OverflowError:
-            return None
+        return _float(value)
     return _whole(value, _INT64 if column is ColumnType.BIGINT else _INT128)
 
 
@@ -103,16 +101,23 @@ def moment(micros: int) -> datetime:
     try:
         return _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
-        edge = datetime.max if micros > 0 else datetime.min
-        return edge.replace(tzinfo=timezone.utc)
+        return _LAST_MOMENT if micros > 0 else _FIRST_MOMENT
 
 
-def _text(value: bool | float | str | Decimal) -> str:
+def _text(value: float | str | Decimal) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Decimal):
         return f"{value:f}"
     return msgspec.json.encode(value).decode()
+
+
+def _float(value: float | Decimal) -> float | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _whole(value: float | Decimal, bounds: range) -> int | None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from target_segment_objects.emulator.traffic import Request
 
 Point = Literal["arrival", "body", "applied", "answered"]
@@ -75,7 +77,7 @@ class Hold:
             if self._cut:
                 raise CutError
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> Self:
         """Return the hold itself."""
         return self
 

@@ -159,7 +159,7 @@ class Rules:
 
 
 def read_finish(body: bytes) -> str:
-    """Return the error text of a finish call, empty for success; a `RefusalError` 400 if malformed."""
+    """Return the error text of a finish call, empty for success; 400 if it is malformed."""
     try:
         return _FINISH.decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -179,7 +179,7 @@ def check_content(headers: Mapping[str, str], content_type: str, encoding: str |
 
 
 def check_key(key: str | None, expected: str | None) -> str:
-    """Return the write key; a `RefusalError` 401 when it is missing, empty or not the expected one."""
+    """Return the write key; 401 when it is missing, empty or not the expected one."""
     challenge = {"WWW-Authenticate": 'Basic realm="Segment"'}
     if key is None:
         reason = "HTTP Basic with the write key as user name and an empty password is required"

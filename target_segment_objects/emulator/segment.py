@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,8 +176,11 @@ class Emulator:
         trace: TracebackType | None,
     ) -> None:
         """Stop; an error on the way out does not hide the one that came first."""
-        with suppress(EmulatorError if error is not None else ()):
+        try:
             self.stop()
+        except EmulatorError:
+            if error is None:
+                raise
 
     @property
     def url(self) -> str:
@@ -290,11 +292,10 @@ class Emulator:
 
     def _settle_in_time(self) -> None:
         # Set calls reach the store, and a warehouse's file, within a second.
-        while not self._stopping.wait(_TICK_SECONDS):
-            try:
+        try:
+            while not self._stopping.wait(_TICK_SECONDS):
                 self._ordering.settle(everything=False)
                 with self._store_lock:
                     self._store.flush()
-            except Exception as error:  # noqa: BLE001 raised by stop
-                self._errors.append(error)
-                return
+        except Exception as error:  # noqa: BLE001 raised by stop
+            self._errors.append(error)

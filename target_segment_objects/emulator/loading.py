@@ -1,0 +1,183 @@
+"""The SQL that merges a part into tables: DuckDB reads, sorts out and merges, never row by row.
+
+Every statement works on a column of JSON texts per property, where a missing property is NULL and
+a null one is the text `null`. That difference lives on until the merge, since one keeps the old
+value and the other clears it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from target_segment_objects.emulator.columns import TIMESTAMP, ColumnType
+from target_segment_objects.emulator.rules import MAX_OBJECT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_TEXT = "json_extract_string({c}, '$')"
+_FLOAT = "try_cast({c} AS DOUBLE)"
+_WHOLE = (
+    "CASE WHEN contains({c}, '.') OR contains({c}, 'e') OR contains({c}, 'E') "
+    "THEN try_cast(trunc(try_cast({c} AS DOUBLE)) AS {type}) ELSE try_cast({c} AS {type}) END"
+)
+_CASTS = {
+    ColumnType.BOOLEAN: "CASE {c} WHEN 'true' THEN true WHEN 'false' THEN false END",
+    ColumnType.BIGINT: _WHOLE.replace("{type}", "BIGINT"),
+    ColumnType.HUGEINT: _WHOLE.replace("{type}", "HUGEINT"),
+    ColumnType.DOUBLE: f"CASE WHEN isfinite({_FLOAT}) THEN {_FLOAT} END",
+    ColumnType.VARCHAR: _TEXT,
+    ColumnType.TIMESTAMP: (
+        f"CASE WHEN starts_with({{c}}, '\"') AND NOT starts_with({_TEXT}, '0000') "
+        f"AND regexp_full_match({_TEXT}, {{pattern}}) THEN "
+        f"try_cast(upper(regexp_replace({_TEXT}, '(\\.\\d{{{{6}}}})\\d+', '\\1')) "
+        f"AS TIMESTAMPTZ) END"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, with the names that its property goes by in one part."""
+
+    name: str
+    sent_as: tuple[str, ...]
+    kind: ColumnType | None
+    """None while it has no value."""
+
+
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def read_lines(path: Path, *, gzipped: bool) -> str:
+    """Return a table expression of one column `line`: a checked part, a JSON text a row.
+
+    A control character cannot stand in valid JSON, so as a delimiter it leaves lines whole.
+    """
+    compression = "gzip" if gzipped else "none"
+    return (
+        f"read_csv({literal(str(path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
+        f"header = false, delim = '\x01', quote = '', escape = '', new_line = '\\n', "
+        f"max_line_size = {MAX_OBJECT_BYTES + 4096}, compression = '{compression}')"
+    )
+
+
+def lay_down(lines: str) -> str:
+    """Return the statement that makes `lines`: a part's lines with their collections, numbered."""
+    return (
+        "CREATE TEMP TABLE lines AS "
+        f"SELECT json_extract_string(line, '/collection') AS collection, line FROM {lines}"  # noqa: S608
+    )
+
+
+def slice_of_lines(collections: Sequence[str], start: int, end: int) -> str:
+    """Return a table expression of the lines of some collections between two line numbers."""
+    listed = ", ".join(literal(collection) for collection in collections)
+    return (
+        f"(SELECT line FROM lines WHERE collection IN ({listed}) "  # noqa: S608
+        f"AND rowid >= {start} AND rowid < {end})"
+    )
+
+
+def stage(source: str, columns: Sequence[Column]) -> str:
+    """Return the statement that makes `staged`: `id` and `c0`, `c1`, … as JSON texts, in order."""
+    pointers = ["/id"]
+    fields = ["json_extract_string(found[1], '$') AS id"]
+    for place, column in enumerate(columns):
+        if len(column.sent_as) == 1:
+            pointers.append(f"/properties/{_pointer(column.sent_as[0])}")
+            fields.append(f"found[{len(pointers)}] AS c{place}")
+        else:
+            fields.append(f"{_last_of(column.sent_as)} AS c{place}")
+    paths = ", ".join(literal(pointer) for pointer in pointers)
+    return (
+        f"CREATE TEMP TABLE staged AS SELECT {', '.join(fields)} FROM "  # noqa: S608
+        f"(SELECT line, json_extract(line, [{paths}])::VARCHAR[] AS found FROM {source})"
+    )
+
+
+def merge_staged(count: int) -> str:
+    """Return the query that leaves one row an id: the last value of each property that is there."""
+    fields = [f"arg_max(c{place}, rowid) AS c{place}" for place in range(count)]
+    return f"SELECT {', '.join(['id', 'min(rowid) AS n', *fields])} FROM staged GROUP BY id"  # noqa: S608
+
+
+def first_values(places: Sequence[int]) -> str:
+    """Return the query for the first value, as JSON text, of each of those columns."""
+    fields = [f"arg_min(c{place}, rowid) FILTER (WHERE c{place} <> 'null')" for place in places]
+    return f"SELECT {', '.join(fields)} FROM staged"  # noqa: S608
+
+
+def type_staged(merged: str, columns: Sequence[Column]) -> str:
+    """Return the statement that makes `typed`: values as their columns hold them.
+
+    `s0`, `s1`, … are 0 for a missing property, 1 for a null one and 2 for a value.
+    """
+    fields = ["id", "n"]
+    for place, column in enumerate(columns):
+        if column.kind is not None:
+            cast = _CASTS[column.kind].format(c=f"c{place}", pattern=literal(TIMESTAMP.pattern))
+            fields.append(f"{cast} AS c{place}")
+        fields.append(
+            f"CASE WHEN c{place} IS NULL THEN 0 WHEN c{place} = 'null' THEN 1 ELSE 2 END"
+            f"::UTINYINT AS s{place}"
+        )
+    return f"CREATE TEMP TABLE typed AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
+
+
+def count_lost(columns: Sequence[Column]) -> str:
+    """Return the query that counts, a column, the values that it could not hold."""
+    fields = [
+        f"count(*) FILTER (WHERE s{place} = 2"
+        + (f" AND c{place} IS NULL)" if column.kind is not None else ")")
+        for place, column in enumerate(columns)
+    ]
+    return f"SELECT {', '.join(fields)} FROM typed"  # noqa: S608
+
+
+def update_known(table: str, columns: Sequence[Column]) -> str:
+    """Return the statement that merges `typed` into the rows that are there."""
+    changes = ["received_at = now()"]
+    for place, column in enumerate(columns):
+        if column.kind is not None:
+            name = quoted(column.name)
+            old = f"{quoted(table)}.{name}"
+            changes.append(
+                f"{name} = CASE WHEN typed.s{place} > 0 THEN typed.c{place} ELSE {old} END"
+            )
+    return (
+        f"UPDATE {quoted(table)} SET {', '.join(changes)} FROM typed "  # noqa: S608
+        f"WHERE {quoted(table)}.id = typed.id"
+    )
+
+
+def insert_new(table: str, columns: Sequence[Column]) -> str:
+    """Return the statement that adds the rows of `typed` whose ids are new, in order."""
+    kept = [(place, column) for place, column in enumerate(columns) if column.kind is not None]
+    names = ["id", "received_at", *(quoted(column.name) for _, column in kept)]
+    values = ["typed.id", "now()", *(f"typed.c{place}" for place, _ in kept)]
+    return (
+        f"INSERT INTO {quoted(table)} ({', '.join(names)}) SELECT {', '.join(values)} FROM typed "  # noqa: S608
+        f"WHERE typed.id NOT IN (SELECT id FROM {quoted(table)}) ORDER BY typed.n"
+    )
+
+
+def _pointer(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _last_of(names: Sequence[str]) -> str:
+    """Return the JSON text of that one of several properties which comes last in its object."""
+    listed = ", ".join(literal(name) for name in names)
+    last = f"list_filter(json_keys(line, '/properties'), lambda k: k IN ({listed}))[-1]"
+    pointer = f"replace(replace({last}, '~', '~0'), '/', '~1')"
+    return f"json_extract(line, '/properties/' || {pointer})::VARCHAR"

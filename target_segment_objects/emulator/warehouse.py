@@ -1,0 +1,254 @@
+"""The store in DuckDB: a table a collection, typed columns, parts loaded by DuckDB itself.
+
+DuckDB takes some hundred small upserts a second, so `set` calls gather in memory as the lines of a
+part and go the way of all parts: within a second, before a query, and on stop.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from target_segment_objects.emulator import loading
+from target_segment_objects.emulator.columns import ColumnType, moment, type_of
+from target_segment_objects.emulator.errors import WarehouseError
+from target_segment_objects.emulator.loading import Column, quoted
+from target_segment_objects.emulator.names import column_name, table_name
+from target_segment_objects.emulator.parts import Part
+from target_segment_objects.emulator.querying import connect, run_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from target_segment_objects.emulator.store import Row, Update
+
+_GATHERED_BYTES = 32 * 1024 * 1024
+_SLICE_BYTES = 64 * 1024 * 1024
+_THREADS = 2
+_OWN_COLUMNS = frozenset({"id", "received_at"})
+_SCALAR = msgspec.json.Decoder(bool | int | float | str)
+
+
+class Warehouse:
+    """A DuckDB file, locked for other processes until `close`."""
+
+    def __init__(self, path: Path, folder: Path, memory_limit: str) -> None:
+        """Open or make the file at `path`; spill and gather in `folder`.
+
+        `MissingExtraError`, `WarehouseLockedError` and `WarehouseError` as `connect` has them.
+        """
+        self._folder = folder
+        self._connection = connect(
+            path,
+            {
+                "memory_limit": memory_limit,
+                "threads": _THREADS,
+                "temp_directory": str(folder / "spill"),
+            },
+        )
+        self._execute("SET TimeZone = 'UTC'")
+        self._columns: dict[str, dict[str, ColumnType]] = {}
+        self._lost: dict[tuple[str, str], int] = {}
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._gathered_names: dict[str, dict[str, None]] = {}
+        self._read_columns()
+
+    def apply(self, updates: Sequence[Update]) -> None:
+        """Gather updates; written out by `flush`, or here when they are over 32 MiB."""
+        for collection, identifier, properties in updates:
+            line = self._encoder.encode(
+                {"id": identifier, "collection": collection, "properties": properties}
+            )
+            self._gathered.append(line)
+            self._gathered_bytes += len(line) + 1
+            names = self._gathered_names.setdefault(collection, {})
+            if not properties.keys() <= names.keys():
+                names.update(dict.fromkeys(properties))
+        if self._gathered_bytes > _GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Merge the gathered updates into their tables."""
+        if not self._gathered:
+            return
+        path = self._folder / "gathered.ndjson"
+        path.write_bytes(b"\n".join(self._gathered))
+        names = {collection: list(found) for collection, found in self._gathered_names.items()}
+        size = self._gathered_bytes
+        part = Part("", path, False, len(self._gathered), size, size, names)
+        self.load(part)
+        self._gathered.clear()
+        self._gathered_bytes = 0
+        self._gathered_names.clear()
+        path.unlink()
+
+    def load(self, part: Part) -> None:
+        """Merge a checked part's objects, in order, all of them or none."""
+        tables: dict[str, list[str]] = {}
+        for collection in part.properties:
+            tables.setdefault(table_name(collection), []).append(collection)
+        known = {table: dict(columns) for table, columns in self._columns.items()}
+        lost = dict(self._lost)
+        # Rows have their numbers only once they are committed: so this is before the transaction.
+        sources = self._sources(part, tables)
+        self._execute("BEGIN")
+        try:
+            for table, source in sources:
+                names = chain.from_iterable(part.properties[name] for name in tables[table])
+                self._merge(table, source, names)
+            self._execute("COMMIT")
+        except BaseException:
+            self._columns, self._lost = known, lost
+            self._connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._execute("DROP TABLE IF EXISTS lines")
+
+    def names(self) -> list[str]:
+        """Return the tables' names, in order of first arrival."""
+        return list(self._columns)
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table with all its columns, in order of first arrival."""
+        columns = self._columns.get(table)
+        if columns is None:
+            return []
+        instant = ColumnType.TIMESTAMP
+        fields = ["id"] + [
+            f"epoch_us({quoted(name)})" if kind is instant else quoted(name)
+            for name, kind in columns.items()
+        ]
+        found = self._execute(f"SELECT {', '.join(fields)} FROM {quoted(table)} ORDER BY rowid")  # noqa: S608
+        rows: list[Row] = [dict(zip(("id", *columns), row, strict=True)) for row in found]
+        for name in (name for name, kind in columns.items() if kind is instant):
+            for row in rows:
+                value = row[name]
+                row[name] = moment(value) if isinstance(value, int) else None
+        return rows
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query; `WarehouseError` when it fails."""
+        columns, rows = run_query(self._connection, sql)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def lost(self) -> dict[tuple[str, str], int]:
+        """Count the values that no column could hold, after merging those that came together."""
+        return dict(self._lost)
+
+    def close(self) -> None:
+        """Flush, and let go of the file."""
+        try:
+            self.flush()
+        finally:
+            self._connection.close()
+
+    def _sources(self, part: Part, tables: dict[str, list[str]]) -> list[tuple[str, str]]:
+        """Return pairs of a table and an expression of its lines, slices in their order.
+
+        A small part of one table is read as it is. Others are laid down once and then taken in
+        slices, so that memory does not grow with the part.
+        """
+        lines = loading.read_lines(part.path, gzipped=part.gzipped)
+        slices = part.uncompressed_bytes // (2 * _SLICE_BYTES) + 1
+        if slices == 1 and len(tables) == 1:
+            return [(table, lines) for table in tables]
+        self._execute(loading.lay_down(lines))
+        step = -(-part.objects // slices)
+        return [
+            (table, loading.slice_of_lines(collections, start, start + step))
+            for start in range(0, part.objects, step)
+            for table, collections in tables.items()
+        ]
+
+    def _merge(self, table: str, source: str, names: Iterable[str]) -> None:
+        sent_as: dict[str, list[str]] = {}
+        homeless: set[str] = set()
+        for name in dict.fromkeys(names):
+            column = column_name(name)
+            if column is None:
+                homeless.add(name)
+            sent_as.setdefault(column or name, []).append(name)
+        known = self._columns.get(table, {})
+        columns = [
+            Column(name, tuple(sent), None if name in homeless else known.get(name))
+            for name, sent in sent_as.items()
+        ]
+        self._execute(loading.stage(source, columns))
+        columns = self._with_types(columns, homeless)
+        self._make_room(table, columns)
+        ((repeated,),) = self._execute("SELECT count(*) > count(DISTINCT id) FROM staged")
+        merged = (
+            loading.merge_staged(len(columns)) if repeated else "SELECT *, rowid AS n FROM staged"
+        )
+        self._execute(loading.type_staged(merged, columns))
+        (lost,) = self._execute(loading.count_lost(columns))
+        for column, count in zip(columns, lost, strict=True):
+            if count:
+                place = (table, column.name)
+                self._lost[place] = self._lost.get(place, 0) + count
+        self._execute(loading.update_known(table, columns))
+        self._execute(loading.insert_new(table, columns))
+        self._execute("DROP TABLE typed")
+        self._execute("DROP TABLE staged")
+
+    def _with_types(self, columns: list[Column], homeless: set[str]) -> list[Column]:
+        """Return the columns, those without a type typed by their first value."""
+        places = [
+            place
+            for place, column in enumerate(columns)
+            if column.kind is None and column.name not in homeless
+        ]
+        if not places:
+            return columns
+        (texts,) = self._execute(loading.first_values(places))
+        typed = list(columns)
+        for place, text in zip(places, texts, strict=True):
+            if text is not None:
+                column = columns[place]
+                typed[place] = Column(column.name, column.sent_as, _type_of_text(text))
+        return typed
+
+    def _make_room(self, table: str, columns: list[Column]) -> None:
+        if table not in self._columns:
+            self._execute(
+                f"CREATE TABLE {quoted(table)} (id VARCHAR NOT NULL, received_at TIMESTAMPTZ)"
+            )
+        known = self._columns.setdefault(table, {})
+        for column in columns:
+            if column.kind is not None and column.name not in known:
+                known[column.name] = column.kind
+                kind = column.kind.value
+                self._execute(
+                    f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column.name)} {kind}"
+                )
+
+    def _read_columns(self) -> None:
+        kinds = {kind.value: kind for kind in ColumnType}
+        found = self._execute(
+            "SELECT t.table_name, c.column_name, c.data_type FROM duckdb_tables() AS t "
+            "JOIN duckdb_columns() AS c USING (table_oid) WHERE t.schema_name = 'main' "
+            "AND NOT t.temporary ORDER BY t.table_oid, c.column_index"
+        )
+        for table, name, kind in found:
+            columns = self._columns.setdefault(table, {})
+            if name not in _OWN_COLUMNS:
+                columns[name] = kinds.get(kind, ColumnType.VARCHAR)
+
+    def _execute(self, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql).fetchall()
+        except Exception as error:
+            raise WarehouseError(f"The warehouse failed: {str(error)[:500]}") from error
+
+
+def _type_of_text(text: str) -> ColumnType:
+    try:
+        return type_of(_SCALAR.decode(text))
+    except msgspec.ValidationError:
+        # More digits than Python reads as a number.
+        return ColumnType.VARCHAR
