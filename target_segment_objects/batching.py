@@ -60,15 +60,20 @@ class Batch:
     due: float
     waiting: dict[str, Waiting] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, waiting: Waiting) -> Batch:
+        """A batch of one object, to be sent at once."""
+        made = waiting.object
+        return cls(made.collection, float("-inf"), {made.id: waiting})
+
+    def has(self, waiting: Waiting) -> bool:
+        """Whether this very object is in it, and not another of its id."""
+        return self.waiting.get(waiting.object.id) is waiting
+
     @property
     def first(self) -> int:
         """The smallest position of a record in it."""
         return min(waiting.first for waiting in self.waiting.values())
-
-    @property
-    def records(self) -> int:
-        """How many records are in it."""
-        return sum(waiting.records for waiting in self.waiting.values())
 
     def objects(self) -> list[SegmentObject]:
         """What the call sends."""
@@ -91,7 +96,11 @@ class Batcher:
         self._open: dict[str, Batch] = {}
 
     def feed(self, waiting: Waiting, now: float) -> Batch | None:
-        """Add an object; the batch that it fills, or that it cannot be merged into, is sealed and returned."""
+        """Add an object; the batch that it fills is sealed and returned.
+
+        An object that would be too large when merged into the one of its id that waits is *not* taken: the batch of that
+        one is sealed and returned, and does not have it (`Batch.has`). It must not be sent before that batch is answered.
+        """
         made = waiting.object
         batch = self._open.get(made.collection)
         if batch is None:
@@ -103,9 +112,7 @@ class Batcher:
                 earlier.object = both
                 earlier.records += waiting.records
                 return None
-            del self._open[made.collection]
-            self.feed(waiting, now)
-            return batch
+            return self._open.pop(made.collection)
         batch.waiting[made.id] = waiting
         if len(batch.waiting) < self._limits.objects:
             return None

@@ -7,6 +7,7 @@ the caller's next deadline.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from singer_sdk.io_base import GenericSingerReader
 
-from target_segment_objects.errors import MessageError
+from target_segment_objects.errors import MessageError, SegmentObjectsError
 
 __all__ = ["Message", "MessageReader", "ReaderOptions", "WakeUp"]
 
@@ -86,9 +87,14 @@ class WakeUp:
 
     def __init__(self) -> None:
         self.stopped = False
-        self._reads, self._writes = os.pipe()
-        os.set_blocking(self._reads, False)
-        os.set_blocking(self._writes, False)
+        self._reads = self._writes = -1
+
+    def open(self) -> None:
+        """Make the pipe, unless it is there."""
+        if self._reads < 0:
+            self._reads, self._writes = os.pipe()
+            os.set_blocking(self._reads, False)
+            os.set_blocking(self._writes, False)
 
     def fileno(self) -> int:
         """The end to wait for."""
@@ -96,29 +102,24 @@ class WakeUp:
 
     def set(self) -> None:
         """End the reader's present or next wait. Safe in a signal handler."""
-        try:
-            os.write(self._writes, b"\0")
-        except BlockingIOError:
-            pass  # a full pipe wakes as well as one byte
-        except OSError:
-            if self._writes >= 0:
-                raise
+        if self._writes >= 0:
+            # A full pipe wakes as well as one byte more.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._writes, b"\0")
 
     def stop(self) -> None:
-        """Ask the reader to stop after the message in hand. Safe in a signal handler."""
+        """Ask the reader to read no more. Safe in a signal handler."""
         self.stopped = True
         self.set()
 
     def clear(self) -> None:
         """Take back what `set` has done."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while os.read(self._reads, 4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
-        """Give back the pipe; later calls of `set` do nothing."""
+        """Give back the pipe. Nothing may call `set` at the same time."""
         reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
         if reads >= 0:
             os.close(reads)
@@ -134,6 +135,7 @@ class MessageReader(GenericSingerReader[Any]):
         between: called whenever input has been worked off, before each wait; answers how many seconds the wait may last at most,
             `None` for any time.
         unknown: called with a message of a type that has no callback.
+        failed: called with the error that ends the reading, before it is raised: what was read before it is still to be delivered.
     """
 
     def __init__(
@@ -142,12 +144,14 @@ class MessageReader(GenericSingerReader[Any]):
         wake_up: WakeUp,
         between: Callable[[], float | None],
         unknown: Callable[[Message], None],
+        failed: Callable[[SegmentObjectsError], None],
     ) -> None:
         super().__init__()
         self._options = options
         self._wake_up = wake_up
         self._between = between
         self._unknown = unknown
+        self._failed = failed
         self.line = 0
 
     @property
@@ -175,12 +179,17 @@ class MessageReader(GenericSingerReader[Any]):
             MessageError: for a line that is no message.
         """
         counts: Counter[str] = Counter()
-        for line in self._lines(file_input):
-            message = self.read_message(line)
-            kind = str(message.type)
-            callback = callbacks.get(kind, self._unknown)
-            callback(message)
-            counts[kind] += 1
+        self._wake_up.open()
+        try:
+            for line in self._lines(file_input):
+                message = self.read_message(line)
+                kind = str(message.type)
+                callback = callbacks.get(kind, self._unknown)
+                callback(message)
+                counts[kind] += 1
+        except SegmentObjectsError as error:
+            self._failed(error)
+            raise
         return counts
 
     def read_message(self, line: bytes) -> Message:

@@ -1,0 +1,86 @@
+"""Which STATE may be printed now: the newest one all of whose earlier records, of every stream, are durable.
+
+The rule that it guards: a state that is printed is a promise. It is the tap's own bytes, only ever one that the tap sent, and never
+ahead of the data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Checkpoint"]
+
+_MOST_STATES: Final = 4_096
+_MOST_BYTES: Final = 16 << 20
+_EVERY_SECONDS: Final = 1.0
+
+
+class Checkpoint:
+    """A FIFO of (position, state): a state's position is how many records were read before it.
+
+    Args:
+        write: prints one state; called with the bytes of the state alone.
+        every_seconds: how often a state is printed at most, the last one apart.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], None], every_seconds: float = _EVERY_SECONDS
+    ) -> None:
+        self._write = write
+        self._every_seconds = every_seconds
+        self._pending: deque[tuple[int, bytes]] = deque()
+        self._pending_bytes = 0
+        self._safe: bytes | None = None
+        self._not_before = float("-inf")
+
+    @property
+    def waits(self) -> bool:
+        """Whether any state waits for its records or for its second to pass."""
+        return bool(self._pending) or self._safe is not None
+
+    def add(self, position: int, state: bytes) -> None:
+        """A state was read after so many records."""
+        if self._pending and self._pending[-1][0] == position:
+            self._pending_bytes -= len(self._pending.pop()[1])
+        self._pending.append((position, state))
+        self._pending_bytes += len(state)
+        if len(self._pending) > _MOST_STATES or self._pending_bytes > _MOST_BYTES:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Forget every other state but the last: a later state covers it, so nothing is lost but some freshness."""
+        kept = list(self._pending)
+        kept = kept[1:-1:2] + kept[-1:]
+        self._pending = deque(kept)
+        self._pending_bytes = sum(len(state) for _, state in kept)
+
+    def advance(self, durable: int) -> None:
+        """The first `durable` records are safe."""
+        while self._pending and self._pending[0][0] <= durable:
+            _, self._safe = self._pending.popleft()
+            self._pending_bytes -= len(self._safe)
+
+    def print_safe(self, now: float) -> float | None:
+        """Print the newest safe state unless one was printed within the last second.
+
+        Args:
+            now: on the monotonic clock.
+
+        Returns:
+            When a safe state that waits may be printed; `None` when there is none.
+        """
+        if self._safe is None:
+            return None
+        if now < self._not_before:
+            return self._not_before
+        self._not_before = now + self._every_seconds
+        self.print_last()
+        return None
+
+    def print_last(self) -> None:
+        """Print the newest safe state now: nothing more is coming."""
+        state, self._safe = self._safe, None
+        if state is not None:
+            self._write(state)

@@ -1,0 +1,50 @@
+"""Objects go to Segment in order and answer when they are durable: `set` calls, or one bulk session after another.
+
+The rules that it guards: for one object, later records arrive later; a record is durable only when its call was answered 2xx in full, or its
+session was finished with 202; nothing is dropped in silence. Each delivery belongs to the thread that reads; its own threads only
+make requests, and hand back what became of them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from target_segment_objects.bulk_delivery import BulkDelivery
+from target_segment_objects.objects import SegmentObject
+from target_segment_objects.set_delivery import SetDelivery
+
+__all__ = ["BulkDelivery", "Delivery", "SetDelivery"]
+
+
+class Delivery(Protocol):
+    """What the target asks of either way."""
+
+    def put(self, made: SegmentObject, position: int) -> None:
+        """Take an object of the record at this position, counted from 1. May wait for room.
+
+        Raises:
+            DeliveryError: when anything that was taken before could not be delivered.
+        """
+
+    def tick(self) -> float | None:
+        """Do what time demands; called before each wait for input.
+
+        Returns:
+            When it must be called again, on the monotonic clock; `None` when time demands nothing.
+
+        Raises:
+            DeliveryError: as `put`.
+        """
+
+    def durable(self, position: int) -> int:
+        """How many of the first `position` records are durable without a gap."""
+
+    def finish(self) -> None:
+        """Deliver all that was taken, and wait for it.
+
+        Raises:
+            DeliveryError: when something could not be delivered.
+        """
+
+    def close(self) -> None:
+        """End the threads: requests in flight end, what waits is not sent. Never raises."""
