@@ -445,10 +445,10 @@ def coerce_to_mixed(column: Column, value: Json) -> Taken:
     return next((each for each in tries if not isinstance(each, Mismatch)), Mismatch())
 
 
-DATE = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
-OFFSET = r"[Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]"
-DATE_TIME = re.compile(rf"({DATE})([Tt ])({TIME})({OFFSET})?")
+DATE = r"(?P<date>(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2}))"
+TIME = r"(?P<time>(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?)"
+OFFSET = r"(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+DATE_TIME = re.compile(rf"{DATE}(?P<between>[Tt ]){TIME}{OFFSET}?")
 
 
 def dated(text: str) -> str:
@@ -456,12 +456,12 @@ def dated(text: str) -> str:
     match = DATE_TIME.fullmatch(text)
     if match is None:
         return text
-    date, year, month, day, blank, time, offset = match.group(1, 2, 3, 4, 5, 6, 9)
     try:
-        dt.date(int(year), int(month), int(day))
+        dt.date(int(match["year"]), int(match["month"]), int(match["day"]))
     except ValueError:
         return text
-    return date + ("T" if blank == " " else blank) + time + (offset or "Z")
+    between = match["between"].replace(" ", "T")
+    return match["date"] + between + match["time"] + (match["offset"] or "Z")
 
 
 # --- One record ----------------------------------------------------------------------
