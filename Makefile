@@ -2,7 +2,7 @@
 #
 #   make test      every test                        make lint      ruff, its formatter, mypy --strict
 #   make demo      a real tap, both APIs, two tables make bench     the benchmarks
-#   make docs      check the documentation           make clean     remove what the others made
+#   make docs      write settings.md, check links    make clean     remove what the others made
 #   make dist      build and check wheel and sdist   make lock      pin what CI installs, anew
 #
 # PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is handed to pytest.
@@ -43,6 +43,9 @@ bench: .venv/.made
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/.made
+	@mkdir -p build
+	$(BIN)/python -m target_segment_objects.configuration >build/settings.md
+	@mv build/settings.md docs/settings.md
 	$(BIN)/python -m pytest tests/test_docs.py
 
 # Both files are checked as strangers would meet them: the wheel in an environment of its own.
@@ -55,7 +58,7 @@ dist: .venv/.made
 	@build/wheel-venv/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[emulator]"
 	build/wheel-venv/bin/target-segment-objects --version
 	build/wheel-venv/bin/target-segment-objects --about --format=json >/dev/null
-	build/wheel-venv/bin/segment-objects --version
+	build/wheel-venv/bin/segment-objects --help >/dev/null
 
 # What the wheel brings with it, as CycloneDX.
 sbom: dist

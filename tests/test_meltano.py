@@ -16,7 +16,7 @@ KINDS = {
     "array": {"array"},
     "boolean": {"boolean"},
     "integer": {"integer"},
-    "number": {"decimal", "integer"},
+    "number": {"string"},  # Meltano cannot write a decimal of the environment into its file
     "object": {"object"},
     "string": {"options", "password", "string"},
 }
