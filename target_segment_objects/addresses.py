@@ -6,16 +6,28 @@ No sentence here repeats what was given: a URL may hold a password.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from target_segment_objects.client.address import Address, find_ca_bundle
+from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.kinds import WrongValueError
 
-__all__ = ["api_address", "is_plain_http_beyond_loopback", "proxy_address", "write_key"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "api_address",
+    "has_certificates",
+    "is_plain_http_beyond_loopback",
+    "proxy_address",
+    "write_key",
+]
 
 _URL_CHARACTERS = re.compile(r"[!-~]+")
 _VERSION = re.compile(r"/v[0-9]+(/.*)?$")
-_PROXY_PORTS = "like `http://proxy.example.com:3128`"
+_API = "like `https://objects.segment.com`"
+_PROXY = "like `http://proxy.example.com:3128`"
 
 
 def api_address(url: str) -> str:
@@ -24,10 +36,9 @@ def api_address(url: str) -> str:
     Raises:
         WrongValueError: it is not a URL of https or http, or holds more than a base address.
     """
-    host = _host(url, "like `https://objects.segment.com`")
+    if not _host(url, _API):
+        raise WrongValueError(f"must name a host, {_API}")
     parts = urlsplit(url)
-    if not host:
-        raise WrongValueError("must name a host, like `https://objects.segment.com`")
     if "@" in parts.netloc:
         raise WrongValueError("must not hold a user or a password: the key is `write_key`")
     if "?" in url or "#" in url:
@@ -35,26 +46,38 @@ def api_address(url: str) -> str:
     if found := _VERSION.search(parts.path):
         wrong = found.group().split("/")[1]
         raise WrongValueError(f"must be without the version path: leave out `/{wrong}`")
+    if not _is_taken_by_the_client(url):
+        raise WrongValueError(f"must be a URL of https, {_API}")
     return url.rstrip("/")
 
 
 def proxy_address(url: str) -> str:
-    """The address of a proxy; user and password are allowed.
+    """The address of a proxy, `http://` put before it if it has no scheme. It may have a password.
 
     Raises:
         WrongValueError: it is not a URL of http or https with a host and nothing after it.
     """
-    host = _host(url, _PROXY_PORTS)
+    if "://" not in url:
+        url = f"http://{url}"
+    host = _host(url, _PROXY)
     parts = urlsplit(url)
     if not host or parts.path not in {"", "/"} or "?" in url or "#" in url:
-        raise WrongValueError(f"must be a host and a port and nothing after it, {_PROXY_PORTS}")
+        raise WrongValueError(f"must be a host and a port and nothing after it, {_PROXY}")
     return url.rstrip("/")
 
 
 def is_plain_http_beyond_loopback(url: str) -> bool:
     """Whether what is sent to this address could be read on the way."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+    address = Address.parse(url, allow_http=True)
+    return address.url.startswith("http:") and not address.loopback
+
+
+def has_certificates(path: Path) -> bool:
+    """Whether TLS roots can be read from this file; a directory is taken as it is."""
+    try:
+        return find_ca_bundle(str(path)) == str(path)
+    except ConfigurationError:
+        return False
 
 
 def write_key(key: str) -> str:
@@ -89,10 +112,10 @@ def _host(url: str, example: str) -> str:
     return host
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _is_taken_by_the_client(url: str) -> bool:
+    """Whether the client's own check agrees, so that no address fails later."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
+        Address.parse(url, allow_http=True)
+    except ConfigurationError:
         return False
+    return True

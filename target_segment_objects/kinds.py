@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -318,7 +319,8 @@ class Shape(Kind[T]):
         """The object."""
         if not isinstance(value, dict):
             raise self.wrong(value)
-        for error in Draft202012Validator(self.body).iter_errors(value):
+        error = best_match(Draft202012Validator(self.body).iter_errors(value))
+        if error is not None:
             # The path is made of names that the user chose; the error's message has the values.
             where = ".".join(str(part) for part in error.absolute_path)
             raise WrongValueError(f"must be {self.what}; look at `{where}`")

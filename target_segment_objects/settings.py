@@ -17,6 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from singer_sdk.helpers.capabilities import STREAM_MAPS_CONFIG
 
 from target_segment_objects import addresses
+from target_segment_objects.client import (
+    BULK_URLS,
+    OBJECTS_URLS,
+    RetryPolicy,
+    TransportOptions,
+)
 from target_segment_objects.crosschecks import faults_between, remark_on_unknown, remarks_on
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.kinds import (
@@ -31,6 +37,9 @@ from target_segment_objects.kinds import (
     WrongValueError,
 )
 from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
+from target_segment_objects.parts import PartLimits
+from target_segment_objects.plan import PlanOptions
+from target_segment_objects.reader import ReaderOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,12 +53,21 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
-_OBJECTS_URLS = {
-    "oregon": "https://objects.segment.com",
-    "dublin": "https://objects.euw1.segment.com",
-}
-_BULK_URLS = {"oregon": "https://objects-bulk-api.segmentapis.com"}  # none is documented for Dublin
-_MAPS: Mapping[str, Mapping[str, object]] = STREAM_MAPS_CONFIG["properties"]
+
+
+def _mended(schema: object) -> Any:  # noqa: ANN401 - a JSON schema, as deep as it goes
+    """The SDK's schema without the bare `"null"` among its alternatives, which is no schema."""
+    if isinstance(schema, dict):
+        return {
+            name: [_mended(one) for one in part if one != "null"]
+            if name in {"anyOf", "oneOf"}
+            else _mended(part)
+            for name, part in schema.items()
+        }
+    return schema
+
+
+_MAPS: Mapping[str, Mapping[str, object]] = _mended(STREAM_MAPS_CONFIG["properties"])
 _OF_THE_SDK = (
     "stream_maps",
     "stream_map_config",
@@ -132,7 +150,7 @@ class Settings:
         "then travels unencrypted.",
     )
     ca_bundle: Path | None = _declare(
-        FilePath("an existing file or directory of certificates", lambda path: path.exists()),
+        FilePath("a file of certificates in PEM form, or a directory", addresses.has_certificates),
         None,
         "A file (PEM) or directory of the certificate authorities to trust. By default "
         "`SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE` of the environment, else the usual ones.",
@@ -370,7 +388,7 @@ class Settings:
     @property
     def objects_address(self) -> str:
         """The base address of the Objects API, by `objects_url` or `region`."""
-        return self.objects_url or _OBJECTS_URLS[self.region]
+        return self.objects_url or OBJECTS_URLS[self.region]
 
     @property
     def bulk_address(self) -> str:
@@ -379,10 +397,56 @@ class Settings:
         Raises:
             ConfigurationError: the region has none, and `bulk_url` is not set.
         """
-        address = self.bulk_url or _BULK_URLS.get(self.region)
+        address = self.bulk_url or BULK_URLS.get(self.region)
         if address is None:
             raise ConfigurationError("bulk_url is required with region: dublin")
         return address
+
+    @property
+    def plan_options(self) -> PlanOptions:
+        """What the plan needs to know."""
+        return PlanOptions(
+            collections=self.collections,
+            pluralize=self.pluralize,
+            allow_collection_digits=self.allow_collection_digits,
+            nested=self.nested,
+            nulls=self.nulls,
+            non_finite_numbers=self.non_finite_numbers,
+            oversized_values=self.oversized_values,
+            type_mismatches=self.type_mismatches,
+            long_ids=self.long_ids,
+        )
+
+    @property
+    def reader_options(self) -> ReaderOptions:
+        """What the reader needs to know."""
+        return ReaderOptions(max_line_bytes=self.max_line_bytes, max_depth=self.max_depth)
+
+    @property
+    def part_limits(self) -> PartLimits:
+        """What the writer of parts needs to know."""
+        return PartLimits(
+            part_size_bytes=self.part_size_bytes,
+            compression_level=self.compression_level,
+            spool_dir=None if self.spool_dir is None else str(self.spool_dir),
+        )
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How long one request is tried."""
+        return RetryPolicy(budget_seconds=self.retry_seconds)
+
+    @property
+    def transport_options(self) -> TransportOptions:
+        """How requests travel."""
+        return TransportOptions(
+            timeout_seconds=self.request_timeout_seconds,
+            upload_timeout_seconds=self.upload_timeout_seconds,
+            max_concurrency=self.max_concurrency,
+            ca_bundle=None if self.ca_bundle is None else str(self.ca_bundle),
+            proxy=self.proxy,
+            allow_http=self.allow_http,
+        )
 
     def for_sdk(self) -> dict[str, object]:
         """The part of the configuration that the SDK's own code reads, what is not set left out.

@@ -1,0 +1,257 @@
+"""Where the configuration comes from: files, variables, `.env`; the sentence when one is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from pathlib import Path
+
+import pytest
+
+from target_segment_objects.configuration import PREFIX, document, read_configuration
+from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.settings import DECLARED, Settings
+
+KEY = "aVerySecretWriteKey42"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    """The path of a configuration file that a test writes."""
+    return tmp_path / "config.json"
+
+
+def complaint(paths: list[str], environ: dict[str, str] | None = None) -> str:
+    """The error's message; nothing of its whole traceback or chain holds the key."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(paths, environ or {}, pytest.fail)
+    told = "".join(traceback.format_exception(caught.value))
+    assert KEY not in told
+    assert KEY not in repr(caught.value)
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+def read(text: str) -> object:
+    """What one variable becomes, for `stream_map_config`, which takes any object."""
+    return read_configuration([], {f"{PREFIX}STREAM_MAP_CONFIG": text}, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"", "is not JSON: look at line 1, column 1"),
+        (b'{\n  "write_key": "aVerySecretWriteKey42",\n  oops\n}', "line 3, column 3"),
+        (b'{"write_key": "aVerySecretWriteKey42"', "is not JSON: look at line 1, column 38"),
+        (b'["aVerySecretWriteKey42"]', "must hold one JSON object of settings"),
+        (b'"aVerySecretWriteKey42"', "must hold one JSON object of settings"),
+        (b"null", "must hold one JSON object of settings"),
+        (
+            b'{"write_key": "aVerySecretWriteKey42\xff"}',
+            "is not UTF-8: byte 37 begins no character",
+        ),
+        ('{"write_key": "x"}'.encode("utf-16"), "is not UTF-8"),
+        (b'{"retry_seconds": NaN}', "is not JSON: it holds NaN"),
+        (b'{"a": ' + b"[" * 100_000, "is not JSON"),
+        (b'{"a": 1' + b"0" * 10_000 + b"}", "is not JSON: it holds"),
+    ],
+)
+def test_an_unreadable_file_is_one_sentence(write: Path, content: bytes, rule: str) -> None:
+    """A file that holds no JSON object is told by its path and the rule, never by its content."""
+    write.write_bytes(content)
+    told = complaint([str(write)])
+    assert repr(str(write)) in told
+    assert rule in told
+    assert "\n" not in told
+
+
+def test_a_missing_file_and_a_directory_are_one_sentence(tmp_path: Path) -> None:
+    """The path is named, and what is wrong with it."""
+    missing = str(tmp_path / "none.json")
+    assert complaint([missing]) == f"the configuration file {missing!r} does not exist"
+    assert "cannot be read: Is a directory" in complaint([str(tmp_path)])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_one_sentence(write: Path) -> None:
+    """The system's reason is told."""
+    write.write_text("{}")
+    write.chmod(0)
+    assert "cannot be read: Permission denied" in complaint([str(write)])
+
+
+def test_a_byte_order_mark_is_passed_over(write: Path) -> None:
+    """Windows editors write one."""
+    write.write_bytes(b'\xef\xbb\xbf{"method": "set"}')
+    assert read_configuration([str(write)], {}) == {"method": "set"}
+
+
+def test_the_later_file_wins_and_the_environment_over_both(tmp_path: Path) -> None:
+    """Settings are replaced one by one, in the order of the command line, then by variables."""
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    first.write_text('{"method": "set", "region": "dublin", "nulls": "drop"}')
+    second.write_text('{"region": "oregon", "nulls": "send"}')
+    config = read_configuration([str(first), str(second)], {f"{PREFIX}NULLS": "drop"})
+    assert config == {"method": "set", "region": "oregon", "nulls": "drop"}
+
+
+@pytest.mark.parametrize("paths", [[], ["ENV"]])
+def test_the_environment_is_read_with_and_without_env(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables count whatever `--config` says."""
+    monkeypatch.chdir(tmp_path)
+    assert read_configuration(paths, {f"{PREFIX}WRITE_KEY": KEY}) == {"write_key": KEY}
+
+
+def test_dotenv_is_read_with_env_alone_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.env` in the working directory counts with `--config ENV`; the process is not changed."""
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"{PREFIX}METHOD=set\n{PREFIX}REGION='dublin'\nOTHER=1\n")
+    environ = {f"{PREFIX}REGION": "oregon"}
+    assert read_configuration(["ENV"], environ) == {"method": "set", "region": "oregon"}
+    assert read_configuration([], environ) == {"region": "oregon"}
+    assert f"{PREFIX}METHOD" not in os.environ
+
+
+def test_a_dotenv_that_is_not_utf8_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content is not told."""
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_bytes(f"{PREFIX}WRITE_KEY={KEY}".encode() + b"\xff\n")
+    assert complaint(["ENV"]) == "the file '.env' is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("max_concurrency", "20", 20),
+        ("max_concurrency", " 7 ", 7),
+        ("retry_seconds", "0.5", 0.5),
+        ("retry_seconds", "1e2", 100.0),
+        ("pluralize", "true", True),
+        ("pluralize", "FALSE", False),
+        ("pluralize", "1", True),
+        ("pluralize", "0", False),
+        ("method", "set", "set"),
+        ("non_finite_numbers", "null", "null"),
+        ("write_key", "0123", "0123"),
+        ("collections", '{"users": "people"}', {"users": "people"}),
+        ("stream_maps", '{"users": {"id": null}}', {"users": {"id": None}}),
+        ("flattening_separator", ".", "."),
+    ],
+)
+def test_a_variable_is_parsed_by_its_settings_type(name: str, text: str, value: object) -> None:
+    """Every type has its way to be written in the environment."""
+    config = read_configuration([], {PREFIX + name.upper(): text}, pytest.fail)
+    assert config == {name: value}
+    assert type(config[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("max_concurrency", "abc", "must be an integer from 1 to 20"),
+        ("max_concurrency", "21", "must be an integer from 1 to 20"),
+        ("max_concurrency", "1_0", "must be an integer from 1 to 20"),
+        ("max_concurrency", '"10"', "must be an integer from 1 to 20, not a string"),
+        ("max_concurrency", "null", "must be an integer from 1 to 20, not null"),
+        ("max_concurrency", "true", "must be an integer from 1 to 20, not a boolean"),
+        ("keep_alive_seconds", "NaN", "must be a number greater than 0 and less than 600"),
+        ("keep_alive_seconds", "1e999", "must be a number greater than 0 and less than 600"),
+        ("pluralize", "yes", "must be `true` or `false` (or `1` or `0`)"),
+        ("method", "SET", "must be `bulk` or `set`"),
+        ("collections", "users=people", "must be an object of stream names"),
+        ("collections", "[]", "not an array"),
+        ("write_key", f"{KEY}\n", "must not begin or end with a blank or a line break"),
+        ("stream_map_config", "{" * 100_000, "must be an object"),
+    ],
+)
+def test_a_wrong_variable_is_one_sentence_that_names_it(name: str, text: str, rule: str) -> None:
+    """The sentence begins with the variable and says what is allowed, not what was given."""
+    variable = PREFIX + name.upper()
+    told = complaint([], {variable: text, f"{PREFIX}LOCAL_WAREHOUSE": "w.duckdb"})
+    assert told.startswith(f"{variable} ")
+    assert rule in told
+    assert len(told) < 200
+
+
+@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_variable_is_an_error_that_names_it(name: str, text: str) -> None:
+    """It is mostly a secret that a deployment did not fill in, whatever the setting's type."""
+    variable = PREFIX + name.upper()
+    assert f"{variable} is empty: unset it, or make it " in complaint([], {variable: text})
+
+
+def test_wrong_variables_and_wrong_files_are_told_together(write: Path) -> None:
+    """One error names all; a setting that a variable got wrong is told once."""
+    write.write_text(json.dumps({"method": "x", "max_concurrency": 50, "write_key": KEY}))
+    environ = {f"{PREFIX}MAX_CONCURRENCY": "abc", f"{PREFIX}NULLS": ""}
+    assert complaint([str(write)], environ).split("; ") == [
+        "method must be `bulk` or `set`",
+        f"{PREFIX}MAX_CONCURRENCY must be an integer from 1 to 20",
+        f"{PREFIX}NULLS is empty: unset it, or make it `send` or `drop`",
+    ]
+
+
+def test_an_empty_key_is_not_also_told_as_missing() -> None:
+    """The variable is the one thing to put right."""
+    told = complaint([], {f"{PREFIX}WRITE_KEY": ""})
+    assert (
+        told
+        == f"{PREFIX}WRITE_KEY is empty: unset it, or make it the write key of a Segment source"
+    )
+
+
+def test_a_name_twice_in_a_file_is_a_remark_and_the_last_counts(write: Path) -> None:
+    """JSON leaves it open; the user is told, at any depth and once."""
+    write.write_text('{"method": "set", "collections": {"a": "b", "a": "c"}, "method": "bulk"}')
+    remarks: list[str] = []
+    config = read_configuration([str(write)], {}, remarks.append)
+    assert config == {"method": "bulk", "collections": {"a": "c"}}
+    assert [remark.partition(" names ")[2] for remark in remarks] == [
+        "'a' more than once; the last counts",
+        "'method' more than once; the last counts",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "remark"),
+    [
+        ("WRITEKEY", f"did you mean {PREFIX}WRITE_KEY?"),
+        ("MAX_CONCURENCY", f"did you mean {PREFIX}MAX_CONCURRENCY?"),
+        ("LOAD_METHOD", "has no effect here: Segment merges objects of one id"),
+        ("BATCH_CONFIG", "has no effect here: BATCH messages are not taken"),
+        ("_LOAD_SCHEMA", None),
+        ("COLLECTIONS_USERS", None),
+        ("STREAM_MAPS_USERS_ID", None),
+        ("LOGLEVEL", None),
+    ],
+)
+def test_a_slip_in_a_variables_name_is_a_remark(variable: str, remark: str | None) -> None:
+    """What Meltano and the SDK set for their own ends is nobody's mistake."""
+    remarks: list[str] = []
+    assert read_configuration([], {PREFIX + variable: "x", "PATH": "y"}, remarks.append) == {}
+    assert len(remarks) == (remark is not None)
+    assert remark is None or remark in remarks[0]
+
+
+def test_what_is_read_is_what_settings_take(write: Path) -> None:
+    """A file and the environment together make settings."""
+    write.write_text('{"max_concurrency": 4.0, "retry_seconds": 5}')
+    settings = Settings.from_config(
+        read_configuration([str(write)], {f"{PREFIX}WRITE_KEY": KEY}), pytest.fail
+    )
+    assert (settings.write_key, settings.max_concurrency) == (KEY, 4)
+    assert settings.retry_policy.budget_seconds == 5
+
+
+def test_the_page_of_settings_is_current() -> None:
+    """`docs/settings.md` is what the declarations say."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == document()
