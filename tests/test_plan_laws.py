@@ -1,0 +1,114 @@
+"""The law that the plan is the reference: any schema, any options, any record."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from target_segment_objects.errors import RejectedRecordError, SchemaError
+from target_segment_objects.plan import StreamPlan, compile_plan
+from tests.reference import Expected, Rejected, Row, encoded, transform
+from tests.strategies import keys, options, records, schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXAMPLES = int(os.environ.get("PLAN_EXAMPLES", "500"))
+STREAMS = ["rooms", "room 2", "Übernachtung"]
+RECORDS_A_SCHEMA = 4
+
+SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+law: Callable[[Any], Any] = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW_IS_FINE
+)
+
+
+def planned(plan: StreamPlan, record: bytes) -> tuple[str, str, bytes] | set[tuple[Any, str]]:
+    """What the plan makes of a record, in a form to compare."""
+    try:
+        made = plan.encode(record)
+    except RejectedRecordError as error:
+        return {(fault.path, fault.code) for fault in error.faults}
+    return made.collection, made.id, made.properties
+
+
+def expected(row: Expected) -> tuple[str, str, bytes] | set[tuple[Any, str]]:
+    """What the reference makes of it, in the same form."""
+    if isinstance(row, Rejected):
+        return set(row.faults)
+    return row.collection, row.id, encoded(row.properties)
+
+
+@law
+@given(st.data())
+def test_the_plan_is_the_reference(data: st.DataObject) -> None:
+    """Every record becomes the bytes that the rules say, or the faults that they say."""
+    stream = data.draw(st.sampled_from(STREAMS))
+    schema = data.draw(schemas())
+    key_properties = data.draw(keys(schema))
+    chosen = data.draw(options())
+    raws = data.draw(st.lists(records(schema), min_size=1, max_size=RECORDS_A_SCHEMA))
+    try:
+        plan = compile_plan(stream, schema, key_properties, chosen)
+    except SchemaError as error:
+        note(str(error))
+        with pytest.raises(SchemaError):
+            transform(stream, schema, key_properties, chosen, b"{}")
+        return
+    for raw in raws:
+        note(f"record {raw[:2000]!r}")
+        assert planned(plan, raw) == expected(
+            transform(stream, schema, key_properties, chosen, raw)
+        )
+
+
+CODES = {
+    "clash",
+    "empty",
+    "key_empty",
+    "key_missing",
+    "key_type",
+    "long_id",
+    "name",
+    "nested",
+    "non_finite",
+    "object_too_large",
+    "type",
+    "unicode",
+    "value_too_large",
+}
+
+
+def test_the_law_is_not_empty() -> None:
+    """The strategies reach every fault, and good records are no rarity."""
+    seen: Counter[str] = Counter()
+
+    @settings(
+        max_examples=800,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def sample(data: st.DataObject) -> None:
+        schema = data.draw(schemas())
+        key_properties = data.draw(keys(schema))
+        chosen = data.draw(options())
+        raw = data.draw(records(schema))
+        try:
+            row = transform("rooms", schema, key_properties, chosen, raw)
+        except SchemaError:
+            seen["schema"] += 1
+            return
+        seen.update({"row"} if isinstance(row, Row) else {code for _, code in row.faults})
+
+    sample()
+    assert set(seen) >= {*CODES, "schema", "row"}
+    assert seen["row"] > 100
