@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 from target_segment_objects.emulator.app import Answer, refusal, route
 from target_segment_objects.emulator.errors import RefusalError
@@ -18,16 +19,17 @@ from target_segment_objects.emulator.rules import write_key_of
 from target_segment_objects.emulator.traffic import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from io import BufferedReader
     from pathlib import Path
 
     from target_segment_objects.emulator.app import App
-    from target_segment_objects.emulator.faults import Faults, Trouble
+    from target_segment_objects.emulator.faults import Fault, Faults, Trouble
     from target_segment_objects.emulator.http import Head
     from target_segment_objects.emulator.sessions import Sessions
     from target_segment_objects.emulator.traffic import Traffic
 
+_END_OF_HEAD = b"\r\n\r\n"
 _LOGGED_CALLS = frozenset({"set", "finish"})
 _LINGER_BYTES = 64 * 1024 * 1024
 _LINGER_SECONDS = 2.0
@@ -54,7 +56,7 @@ class Exchange:
 
     def serve(self, connection: socket.socket, client: str) -> None:
         """Serve a connection until either side ends it."""
-        with connection, connection.makefile("rb", 65536) as reader:
+        with connection, cast("BufferedReader", connection.makefile("rb", 65536)) as reader:
             try:
                 while self._serve_one(connection, reader, client):
                     pass
@@ -64,50 +66,55 @@ class Exchange:
                 self._report(error)
 
     def _serve_one(self, connection: socket.socket, reader: BufferedReader, client: str) -> bool:
+        """Serve one request; tell whether the connection can take another."""
         try:
             head = read_head(reader)
         except RefusalError as error:
             return _send_last(connection, refusal(error), "malformed")
         if head is None:
             return False
-        call, sync_id = route(head.path)
-        key = write_key_of(head.authorization)
-        request = Request(call, 0, head.method, head.path, head.headers, 0.0)
-        request.sync_id, request.client, request.write_key = sync_id, client, key
+        request = _request(head, client)
         self._traffic.arrive(request)
         trouble = self._faults.meeting(request)
-        request_id = f"{call}-{request.number}"
-        status: int | None = None
-        departed = False
         try:
-            answer, intact = self._handled(connection, reader, head, request, trouble)
-            if trouble is not None and trouble.garbage is not None:
-                answer.status = 0
-            status = answer.status or None
-            keep_alive = head.keep_alive and intact
-            if trouble is None or trouble.drip is None:
-                departed = True
-                self._traffic.depart(request, status, answer.reason)
-            if trouble is not None:
-                keep_alive = _send_troubled(
-                    connection, answer, request_id, trouble, keep_alive=keep_alive
-                )
-                trouble.call_back("answered", request)
-            elif keep_alive:
-                connection.sendall(b"".join(write_answer(answer, request_id, keep_alive=True)))
-            else:
-                keep_alive = _send_last(connection, answer, request_id)
+            keep_alive = self._exchange(connection, reader, head, request, trouble)
         except CutError:
-            if trouble is not None and trouble.reset:
+            if trouble.reset:
                 # Lingering for no time makes the kernel send a reset instead of an orderly end.
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return False
-        else:
-            return keep_alive
         finally:
-            if not departed:
-                self._traffic.depart(request, status, "")
+            self._traffic.depart(request, None, "")
+        trouble.call_back("answered", request)
+        return keep_alive
+
+    def _exchange(
+        self,
+        connection: socket.socket,
+        reader: BufferedReader,
+        head: Head,
+        request: Request,
+        trouble: Trouble,
+    ) -> bool:
+        answer, intact = self._handled(connection, reader, head, request, trouble)
+        keep_alive = head.keep_alive and intact
+        request_id = f"{request.call}-{request.number}"
+        if trouble.sends:
+            if trouble.drip is None:
+                self._traffic.depart(request, None, "")
+            return _send_troubled(
+                connection,
+                b"".join(write_answer(answer, request_id, keep_alive=False)),
+                trouble,
+                lambda: self._traffic.depart(request, answer.status, answer.reason),
+            )
+        # Before the answer is out, so that a client never overtakes the log or the gate.
+        self._traffic.depart(request, answer.status, answer.reason)
+        if not keep_alive:
+            return _send_last(connection, answer, request_id)
+        connection.sendall(b"".join(write_answer(answer, request_id, keep_alive=True)))
+        return True
 
     def _handled(
         self,
@@ -115,77 +122,64 @@ class Exchange:
         reader: BufferedReader,
         head: Head,
         request: Request,
-        trouble: Trouble | None,
+        trouble: Trouble,
     ) -> tuple[Answer, bool]:
-        """Return the answer, and whether the connection can serve another request."""
-        upload: Path | None = None
-        intact = False
+        """Return the answer, and whether the request was read to its end."""
+        trouble.call_back("arrival", request)
+        if trouble.cut == "before":
+            raise CutError
         try:
-            if trouble is not None:
-                trouble.call_back("arrival", request)
-                if trouble.cut == "before":
-                    raise CutError  # noqa: TRY301
             limit = route(head.path).max_body_bytes
             length = body_length(head, limit)
             if head.expects_continue:
                 connection.sendall(_CONTINUE)
-            upload = self._read(reader, request, length, limit, trouble)
-            intact = True
-            if trouble is not None:
-                trouble.call_back("body", request)
-                trouble.wait(before=True)
-                if trouble.expire:
-                    self._sessions.expire(request.sync_id)
-            answer = self._answered(request, upload, trouble)
+            if trouble.cut == "in":
+                next(read_body(reader, (length or 2) // 2, limit), None)
+                raise CutError
+            upload = self._read(request, read_body(reader, length, limit))
         except RefusalError as error:
-            answer = refusal(error)
-        except BaseException:
+            return refusal(error), False
+        try:
+            answer = self._applied(request, upload, trouble)
+            if upload is not None and answer.status == HTTPStatus.CREATED:
+                upload = None
+        finally:
             if upload is not None:
                 upload.unlink(missing_ok=True)
-            raise
-        if upload is not None and answer.status != 201:  # noqa: PLR2004 Created
-            upload.unlink(missing_ok=True)
-        if trouble is not None:
-            trouble.call_back("applied", request)
-            trouble.wait(before=False)
-            if trouble.cut == "after":
-                raise CutError
-            if trouble.answer is not None and trouble.answer.applied:
-                answer = _scripted(trouble)
-        return answer, intact
-
-    def _read(
-        self,
-        reader: BufferedReader,
-        request: Request,
-        length: int | None,
-        limit: int,
-        trouble: Trouble | None,
-    ) -> Path | None:
-        pieces = read_body(reader, length, limit)
-        if trouble is not None and trouble.cut == "in":
-            next(read_body(reader, (length or 2) // 2, limit), None)
+        trouble.call_back("applied", request)
+        trouble.wait(before=False)
+        if trouble.cut == "after":
             raise CutError
-        if request.call == "upload":
-            path = self._app.new_upload()
-            try:
-                with path.open("xb") as file:
-                    for piece in pieces:
-                        file.write(piece)
-                    request.body_bytes = file.tell()
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-            return path
-        body = b"".join(pieces)
-        request.body_bytes = len(body)
-        if request.call in _LOGGED_CALLS:
-            request.body = body
-        return None
+        if trouble.answer is not None and trouble.answer.applied:
+            answer = _scripted(trouble.answer)
+        return answer, True
 
-    def _answered(self, request: Request, upload: Path | None, trouble: Trouble | None) -> Answer:
-        if trouble is not None and trouble.answer is not None and not trouble.answer.applied:
-            return _scripted(trouble)
+    def _read(self, request: Request, pieces: Iterator[bytes]) -> Path | None:
+        """Read the body into the request, or that of an upload into the file that is returned."""
+        if request.call != "upload":
+            body = b"".join(pieces)
+            request.body_bytes = len(body)
+            if request.call in _LOGGED_CALLS:
+                request.body = body
+            return None
+        path = self._app.new_upload()
+        try:
+            with path.open("xb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                request.body_bytes = file.tell()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+    def _applied(self, request: Request, upload: Path | None, trouble: Trouble) -> Answer:
+        trouble.call_back("body", request)
+        trouble.wait(before=True)
+        if trouble.expire:
+            self._sessions.expire(request.sync_id)
+        if trouble.answer is not None and not trouble.answer.applied:
+            return _scripted(trouble.answer)
         try:
             self._app.check_head(request)
             return self._app.answer(request, upload)
@@ -196,41 +190,43 @@ class Exchange:
             return refusal(RefusalError(500, "internal error of the emulator"))
 
 
-def _scripted(trouble: Trouble) -> Answer:
-    fault = trouble.answer
-    if fault is None or fault.status is None:
-        raise CutError
-    answer = refusal(RefusalError(fault.status, "a fault on request", dict(fault.headers)))
+def _request(head: Head, client: str) -> Request:
+    call, sync_id = route(head.path)
+    request = Request(call, 0, head.method, head.path, head.headers, 0.0)
+    request.sync_id, request.client = sync_id, client
+    request.write_key = write_key_of(head.authorization)
+    return request
+
+
+def _scripted(fault: Fault) -> Answer:
+    status = fault.status or 500
+    answer = refusal(RefusalError(status, "a fault on request", dict(fault.headers)))
     if fault.body is not None:
         answer.body = fault.body
     return answer
 
 
 def _send_troubled(
-    connection: socket.socket,
-    answer: Answer,
-    request_id: str,
-    trouble: Trouble,
-    *,
-    keep_alive: bool,
+    connection: socket.socket, wire: bytes, trouble: Trouble, depart: Callable[[], None]
 ) -> bool:
+    """Send an answer as the faults want it and end the connection."""
     if trouble.garbage is not None:
         connection.sendall(trouble.garbage)
         raise CutError
-    head, body = write_answer(answer, request_id, keep_alive=keep_alive)
-    wire = head + body
     if trouble.truncate is not None:
+        end = wire.index(_END_OF_HEAD) + len(_END_OF_HEAD)
         sent = trouble.truncate
-        wire = head + body[:sent] if sent >= 0 else head[:sent]
-    if trouble.drip is None:
-        connection.sendall(wire)
-    else:
-        for place in range(len(wire)):
+        wire = wire[: end + sent] if sent >= 0 else wire[: max(end + sent, 0)]
+    elif trouble.drip is not None:
+        for place in range(len(wire) - 1):
             connection.sendall(wire[place : place + 1])
             trouble.sleep(trouble.drip)
+        wire = wire[-1:]
+        depart()
+    connection.sendall(wire)
     if trouble.truncate is not None:
         raise CutError
-    return keep_alive
+    return False
 
 
 def _send_last(connection: socket.socket, answer: Answer, request_id: str) -> bool:

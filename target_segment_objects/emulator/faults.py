@@ -152,6 +152,11 @@ class Trouble:
         """Let waits end when `stopping` is set."""
         self._faults = faults
         self._stopping = stopping
+        self.sends = any(
+            fault.garbage is not None or fault.truncate is not None or fault.drip is not None
+            for fault in faults
+        )
+        """Whether the answer is to go out in another way than whole."""
         self.cut = next((fault.cut for fault in faults if fault.cut), None)
         self.reset = any(fault.reset for fault in faults)
         self.expire = any(fault.expire for fault in faults)
@@ -190,6 +195,7 @@ class Faults:
         self._script: list[Fault] = []
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._peace = Trouble([], self._stopping)
 
     def add(self, fault: Fault) -> None:
         """Add a fault to the script."""
@@ -204,11 +210,11 @@ class Faults:
             if fault.hold is not None:
                 fault.hold.release()
 
-    def meeting(self, request: Request) -> Trouble | None:
-        """Return what hits this request, None for nothing."""
+    def meeting(self, request: Request) -> Trouble:
+        """Return what hits this request."""
         with self._lock:
             hits = [fault for fault in self._script if fault.hits(request, self._seed)]
-        return Trouble(hits, self._stopping) if hits else None
+        return Trouble(hits, self._stopping) if hits else self._peace
 
     def stop(self) -> None:
         """End all waiting; held requests are cut."""

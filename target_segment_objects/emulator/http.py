@@ -55,30 +55,19 @@ def read_head(reader: BufferedReader) -> Head | None:
     if len(words) != 3 or words[2] not in {"HTTP/1.1", "HTTP/1.0"}:  # noqa: PLR2004
         raise RefusalError(400, "malformed request line")
     headers = Headers()
-    authorization = ""
+    secrets = Headers()
     while (line := reader.readline(_MAX_LINE_BYTES)) not in {b"\r\n", b"\n"}:
         if not line.endswith(b"\n"):
             if len(line) >= _MAX_LINE_BYTES:
                 raise RefusalError(431, "a header is too long")
             return None
-        name, colon, value = line.decode("latin-1").partition(":")
-        name = name.lower()
-        if not colon or not name or name != name.strip():
-            raise RefusalError(400, "malformed header")
-        value = value.strip()
-        if name in _HIDDEN:
-            if name == "authorization":
-                authorization = value
-            value = "[hidden]"
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        if len(headers) > _MAX_HEADERS:
-            raise RefusalError(431, "too many headers")
+        _add_header(line, headers, secrets)
     connection = headers.get("connection").lower()
     keep_alive = "close" not in connection and (
         words[2] == "HTTP/1.1" or "keep-alive" in connection
     )
     expects = headers.get("expect").lower() == "100-continue"
-    return Head(words[0], words[1], headers, authorization, keep_alive, expects)
+    return Head(words[0], words[1], headers, secrets.get("authorization"), keep_alive, expects)
 
 
 def body_length(head: Head, limit: int) -> int | None:
@@ -138,6 +127,20 @@ def write_answer(answer: Answer, request_id: str, *, keep_alive: bool) -> tuple[
     lines = [f"HTTP/1.1 {answer.status} {phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), answer.body
+
+
+def _add_header(line: bytes, headers: Headers, secrets: Headers) -> None:
+    name, colon, value = line.decode("latin-1").partition(":")
+    name = name.lower()
+    if not colon or not name or name != name.strip():
+        raise RefusalError(400, "malformed header")
+    value = value.strip()
+    if name in _HIDDEN:
+        secrets[name] = value
+        value = "[hidden]"
+    headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if len(headers) > _MAX_HEADERS:
+        raise RefusalError(431, "too many headers")
 
 
 def _exactly(reader: BufferedReader, length: int) -> Iterator[bytes]:

@@ -73,10 +73,8 @@ def read_lines(path: Path, *, gzipped: bool) -> str:
 
 def lay_down(lines: str) -> str:
     """Return the statement that makes `lines`: a part's lines with their collections, numbered."""
-    return (
-        "CREATE TEMP TABLE lines AS "
-        f"SELECT json_extract_string(line, '/collection') AS collection, line FROM {lines}"  # noqa: S608
-    )
+    collection = "json_extract_string(line, '/collection')"
+    return f"CREATE TEMP TABLE lines AS SELECT {collection} AS collection, line FROM {lines}"  # noqa: S608
 
 
 def slice_of_lines(collections: Sequence[str], start: int, end: int) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
 
@@ -62,7 +62,7 @@ def run_query(connection: DuckDBPyConnection, sql: str) -> Result:
     duckdb = _duckdb()
     sql = sql.strip().rstrip(";")
     try:
-        relation = connection.sql(sql)
+        relation: DuckDBPyRelation | None = connection.sql(sql)
         if relation is None:
             return Result([], [])
         columns = list(relation.columns)

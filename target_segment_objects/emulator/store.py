@@ -61,7 +61,7 @@ class MemoryStore:
         """Start empty."""
         self._rows: dict[str, dict[str, Row]] = {}
         self._types: dict[str, dict[str, ColumnType]] = {}
-        self._history: dict[str, dict[str, list[dict[str, Scalar]]]] = {}
+        self._history: dict[str, dict[str, list[Mapping[str, Scalar]]]] = {}
 
     def apply(self, updates: Iterable[Update]) -> None:
         """Merge updates, in order."""
@@ -70,17 +70,16 @@ class MemoryStore:
             rows = self._rows.setdefault(table, {})
             types = self._types.setdefault(table, {})
             row = rows.setdefault(identifier, {"id": identifier})
-            for name, value in properties.items():
-                column = column_name(name)
-                if column is None:
-                    continue
-                row[column] = value
-            for column in map(column_name, properties):
-                # Of two names that become one column only the last value is seen.
-                if column is not None and column not in types and row[column] is not None:
-                    types[column] = type_of(row[column])  # type: ignore[arg-type]
+            # Of two names that become one column only the last value is seen.
+            columns = {column_name(name): value for name, value in properties.items()}
+            columns.pop(None, None)
+            row.update(columns)  # type: ignore[arg-type]
+            if not columns.keys() <= types.keys():
+                for column, value in columns.items():
+                    if column is not None and column not in types and value is not None:
+                        types[column] = type_of(value)
             history = self._history.setdefault(table, {})
-            history.setdefault(identifier, []).append(dict(properties))
+            history.setdefault(identifier, []).append(properties)
 
     def load(self, part: Part) -> None:
         """Merge a checked part's objects, in order."""
@@ -112,7 +111,7 @@ class MemoryStore:
 
     def history(self, table: str, identifier: str) -> list[dict[str, Scalar]]:
         """Return the properties applied to one object, as sent, in order of application."""
-        return list(self._history.get(table, {}).get(identifier, []))
+        return [dict(update) for update in self._history.get(table, {}).get(identifier, [])]
 
     def lost(self) -> dict[tuple[str, str], int]:
         """Count the values that no column could hold."""

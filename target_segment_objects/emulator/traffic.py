@@ -109,8 +109,10 @@ class Traffic:
             raise RefusalError(429, reason, {"Retry-After": "1"})
 
     def depart(self, request: Request, status: int | None, reason: str) -> None:
-        """Log the answer; called before its last byte is sent, so that a client never overtakes."""
+        """Log the answer, None for a cut; only the first call for a request counts."""
         with self._lock:
+            if request.answered_at is not None:
+                return
             request.status = status
             request.reason = reason
             request.answered_at = self._clock()

@@ -6,6 +6,7 @@ part and go the way of all parts: within a second, before a query, and on stop.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -187,9 +188,9 @@ class Warehouse:
         )
         self._execute(loading.type_staged(merged, columns))
         (lost,) = self._execute(loading.count_lost(columns))
-        for column, count in zip(columns, lost, strict=True):
+        for merged_column, count in zip(columns, lost, strict=True):
             if count:
-                place = (table, column.name)
+                place = (table, merged_column.name)
                 self._lost[place] = self._lost.get(place, 0) + count
         self._execute(loading.update_known(table, columns))
         self._execute(loading.insert_new(table, columns))
@@ -209,8 +210,7 @@ class Warehouse:
         typed = list(columns)
         for place, text in zip(places, texts, strict=True):
             if text is not None:
-                column = columns[place]
-                typed[place] = Column(column.name, column.sent_as, _type_of_text(text))
+                typed[place] = replace(columns[place], kind=_type_of_text(text))
         return typed
 
     def _make_room(self, table: str, columns: list[Column]) -> None:
