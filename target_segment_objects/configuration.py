@@ -45,7 +45,8 @@ def read_configuration(
     Args:
         paths: the values of `--config` in their order, later ones winning: files of JSON, and
             `ENV`, which also reads `.env` in the working directory.
-        environ: the environment; its variables win over files, and over `.env`.
+        environ: the environment, which wins over `.env`. Its variables give what no file gives;
+            after `ENV` they win over files.
         warn: takes a sentence for each thing that looks like a mistake and is none.
 
     Raises:
@@ -56,11 +57,14 @@ def read_configuration(
     for path in paths:
         if path != _ENVIRONMENT:
             config.update(_read_file(path, warn))
-    variables = {**(_read_dotenv() if _ENVIRONMENT in paths else {}), **environ}
+    asked_for = _ENVIRONMENT in paths
+    variables = {**(_read_dotenv() if asked_for else {}), **environ}
     faults: dict[str, str] = {}
     for name, declaration in DECLARED.items():
         variable = PREFIX + name.upper()
-        if variable not in variables:
+        # Meltano exports what it wrote into the file, nested objects in a form of its own: a
+        # variable beside a file's value is not even looked at, unless it was asked for.
+        if variable not in variables or (not asked_for and config.get(name) is not None):
             continue
         text = variables[variable]
         if not text.strip():
@@ -76,8 +80,8 @@ def read_configuration(
     for remark in _remarks_on_variables(variables):
         warn(remark)
     if faults:
-        others = check(config)[1]
-        raise ConfigurationError("; ".join({**others, **faults}.values()))
+        told = {**check(config)[1], **faults}
+        raise ConfigurationError("; ".join(told[name] for name in DECLARED if name in told))
     return config
 
 
@@ -187,10 +191,12 @@ Made from the declarations in `target_segment_objects/settings.py` by
 `python -m target_segment_objects.configuration > docs/settings.md`; a test holds it current.
 
 A setting comes from a JSON file (`--config FILE`, several times if need be, the later wins) or
-from an environment variable, which wins over files. With `--config ENV`, the file `.env` in the
-working directory is read too; the environment wins over it. In a variable, what is not text is
-written as JSON: `10`, `{"users": "people"}`; a boolean is `true`, `false`, `1` or `0`. An empty
-variable is an error. In a file, null is as if the setting were not there.
+from an environment variable. A variable gives what no file gives. With `--config ENV`, variables
+win over files, and the file `.env` in the working directory is read too, below the environment.
+
+In a variable, what is not text is written as JSON: `10`, `{"users": "people"}`; a boolean is
+`true`, `false`, `1` or `0`. An empty variable is an error. In a file, null is as if the setting
+were not there.
 
 A wrong setting ends the run before anything is read, with one error that names every wrong setting
 and what is allowed, and shows no value. An unknown setting is a warning with the nearest name.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
 T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
+_DECIMAL = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,4})?")
 _TYPES = {
     type(None): "null",
     bool: "a boolean",
@@ -152,7 +154,11 @@ class Integer(Kind[int]):
 
 @dataclass(frozen=True)
 class Number(Kind[float]):
-    """A finite number within bounds. `above` and `below` are not themselves allowed."""
+    """A finite number within bounds. `above` and `below` are not themselves allowed.
+
+    A number in a string is one too: Meltano has no kind of setting that brings a fraction from its
+    environment into the file that it writes, other than text.
+    """
 
     least: float | None = None
     above: float | None = None
@@ -168,8 +174,11 @@ class Number(Kind[float]):
 
     def take(self, value: object) -> float:
         """The number, as a float."""
+        given = value
+        if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+            value = float(value)
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise self.wrong(value)
+            raise self.wrong(given)
         inside = (
             (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)

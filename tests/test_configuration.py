@@ -87,13 +87,13 @@ def test_a_byte_order_mark_is_passed_over(write: Path) -> None:
     assert read_configuration([str(write)], {}) == {"method": "set"}
 
 
-def test_the_later_file_wins_and_the_environment_over_both(tmp_path: Path) -> None:
-    """Settings are replaced one by one, in the order of the command line, then by variables."""
+def test_the_later_file_wins(tmp_path: Path) -> None:
+    """Settings are replaced one by one, in the order of the command line."""
     first, second = tmp_path / "1.json", tmp_path / "2.json"
-    first.write_text('{"method": "set", "region": "dublin", "nulls": "drop"}')
+    first.write_text('{"method": "set", "region": "dublin"}')
     second.write_text('{"region": "oregon", "nulls": "send"}')
-    config = read_configuration([str(first), str(second)], {f"{PREFIX}NULLS": "drop"})
-    assert config == {"method": "set", "region": "oregon", "nulls": "drop"}
+    config = read_configuration([str(first), str(second)], {})
+    assert config == {"method": "set", "region": "oregon", "nulls": "send"}
 
 
 @pytest.mark.parametrize("paths", [[], ["ENV"]])
@@ -103,6 +103,43 @@ def test_the_environment_is_read_with_and_without_env(
     """Variables count whatever `--config` says."""
     monkeypatch.chdir(tmp_path)
     assert read_configuration(paths, {f"{PREFIX}WRITE_KEY": KEY}) == {"write_key": KEY}
+
+
+def test_a_variable_gives_what_no_file_gives(write: Path) -> None:
+    """The key may stay in the environment; a null in a file is nothing given."""
+    write.write_text('{"method": "set", "nulls": null}')
+    environ = {f"{PREFIX}WRITE_KEY": KEY, f"{PREFIX}METHOD": "bulk", f"{PREFIX}NULLS": "drop"}
+    assert read_configuration([str(write)], environ, pytest.fail) == {
+        "method": "set",
+        "nulls": "drop",
+        "write_key": KEY,
+    }
+
+
+def test_variables_win_over_files_with_env(
+    write: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the SDK documents it, wherever `ENV` stands."""
+    monkeypatch.chdir(tmp_path)
+    write.write_text('{"method": "set", "nulls": "send"}')
+    for paths in (["ENV", str(write)], [str(write), "ENV"]):
+        config = read_configuration(paths, {f"{PREFIX}NULLS": "drop"}, pytest.fail)
+        assert config == {"method": "set", "nulls": "drop"}
+
+
+def test_what_meltano_exports_beside_its_file_does_no_harm(write: Path) -> None:
+    """It flattens nested objects in the variable, where they are no stream maps any more."""
+    write.write_text('{"stream_maps": {"users": {"name": "first"}}, "collections": {"a": "b"}}')
+    environ = {
+        f"{PREFIX}STREAM_MAPS": '{"users.name": "first"}',
+        f"{PREFIX}STREAM_MAPS_USERS_NAME": "first",
+        f"{PREFIX}COLLECTIONS": '{"a": "b"}',
+        f"{PREFIX}COLLECTIONS_A": "b",
+        f"{PREFIX}_LOG_PARSER": "singer-sdk",
+        f"{PREFIX}_DIALECT": "target_segment_objects",
+    }
+    config = read_configuration([str(write)], environ, pytest.fail)
+    assert config == {"stream_maps": {"users": {"name": "first"}}, "collections": {"a": "b"}}
 
 
 def test_dotenv_is_read_with_env_alone_and_the_environment_wins(
@@ -190,7 +227,7 @@ def test_an_empty_variable_is_an_error_that_names_it(name: str, text: str) -> No
 
 def test_wrong_variables_and_wrong_files_are_told_together(write: Path) -> None:
     """One error names all; a setting that a variable got wrong is told once."""
-    write.write_text(json.dumps({"method": "x", "max_concurrency": 50, "write_key": KEY}))
+    write.write_text(json.dumps({"method": "x", "write_key": KEY}))
     environ = {f"{PREFIX}MAX_CONCURRENCY": "abc", f"{PREFIX}NULLS": ""}
     assert complaint([str(write)], environ).split("; ") == [
         "method must be `bulk` or `set`",

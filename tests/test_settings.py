@@ -172,7 +172,8 @@ def test_a_number_within_its_bounds_is_taken(
         assert type(taken) is float
     for value in (*wrong, float("nan"), float("inf")):
         assert complaint(**{name: value}) == f"{name} must be {allowed}"
-    assert complaint(**{name: "60"}) == f"{name} must be {allowed}, not a string"
+    for text in ("", "x", "nan", "1_0", "0x1"):
+        assert complaint(**{name: text}) == f"{name} must be {allowed}, not a string"
     assert complaint(**{name: False}) == f"{name} must be {allowed}, not a boolean"
 
 
@@ -450,6 +451,15 @@ def test_every_wrong_setting_is_told_at_once() -> None:
         "bulk_url must be without the version path: leave out `/v1`",
         "max_depth must be an integer from 1 to 250",
     ]
+
+
+def test_a_number_may_be_in_a_string_and_an_integer_may_not() -> None:
+    """Meltano brings a fraction from its environment into the file as text alone."""
+    assert settings(retry_seconds="0.5").retry_seconds == 0.5
+    assert settings(retry_seconds="60").retry_policy.budget_seconds == 60
+    assert complaint(retry_seconds="-1") == f"retry_seconds must be {FROM_ZERO}"
+    assert complaint(retry_seconds="1e999") == f"retry_seconds must be {FROM_ZERO}"
+    assert complaint(max_depth="60").endswith(", not a string")
 
 
 def test_null_is_as_if_the_setting_were_not_there() -> None:
