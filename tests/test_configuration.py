@@ -226,13 +226,13 @@ def test_an_empty_variable_is_an_error_that_names_it(name: str, text: str) -> No
 
 
 def test_wrong_variables_and_wrong_files_are_told_together(write: Path) -> None:
-    """One error names all; a setting that a variable got wrong is told once."""
+    """One error names all, in the order of the documentation."""
     write.write_text(json.dumps({"method": "x", "write_key": KEY}))
     environ = {f"{PREFIX}MAX_CONCURRENCY": "abc", f"{PREFIX}NULLS": ""}
     assert complaint([str(write)], environ).split("; ") == [
         "method must be `bulk` or `set`",
-        f"{PREFIX}MAX_CONCURRENCY must be an integer from 1 to 20",
         f"{PREFIX}NULLS is empty: unset it, or make it `send` or `drop`",
+        f"{PREFIX}MAX_CONCURRENCY must be an integer from 1 to 20",
     ]
 
 
