@@ -121,7 +121,8 @@ class Batcher:
     def due(self, now: float) -> list[Batch]:
         """The batches that have waited long enough, sealed, the oldest first."""
         late = sorted(
-            (batch for batch in self._open.values() if batch.due <= now), key=lambda batch: batch.due
+            (batch for batch in self._open.values() if batch.due <= now),
+            key=lambda batch: batch.due,
         )
         for batch in late:
             del self._open[batch.collection]

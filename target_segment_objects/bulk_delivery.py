@@ -105,7 +105,9 @@ class BulkDelivery:
         self._open: _Session | None = None
         self._unfinished: dict[int, _Session] = {}
         self._steps: queue.SimpleQueue[_Step | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[_Session, BaseException | None]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[_Session, BaseException | None]] = (
+            queue.SimpleQueue()
+        )
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
@@ -137,7 +139,9 @@ class BulkDelivery:
 
     def durable(self, position: int) -> int:
         """Everything before the first session that is not finished."""
-        return min((session.first for session in self._unfinished.values()), default=position + 1) - 1
+        return (
+            min((session.first for session in self._unfinished.values()), default=position + 1) - 1
+        )
 
     def finish(self) -> None:
         """Finish the session, and wait for it."""
@@ -273,9 +277,7 @@ class BulkDelivery:
     def _finish(self, session: _Session) -> None:
         self._in_call = None
         self._api.finish(session.sync_id)
-        logger.info(
-            "Bulk session finished: sync_id=%s parts=%d", session.sync_id, session.uploaded
-        )
+        logger.info("Bulk session finished: sync_id=%s parts=%d", session.sync_id, session.uploaded)
 
     def _end_failed(self, session: _Session, reason: str) -> None:
         """Tell Segment that the session has failed; whether that succeeds changes nothing."""
@@ -298,9 +300,7 @@ class BulkDelivery:
                 self._api.keep_alive(session.sync_id)
             except DeliveryError as error:
                 # The next call of the session will tell whether it is lost; a finish in the meantime has no need of it.
-                logger.warning(
-                    "Keep-alive failed: sync_id=%s reason=%s", session.sync_id, error
-                )
+                logger.warning("Keep-alive failed: sync_id=%s reason=%s", session.sync_id, error)
             except BaseException as error:  # noqa: BLE001  a bug: raised again where it is seen
                 self._outcomes.put((session, error))
                 self._wake()

@@ -126,9 +126,7 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes, name: s
     return convert
 
 
-def _fit(
-    column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, name: str
-) -> _Fit:
+def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, name: str) -> _Fit:
     """What the column takes as it is, then what `type_mismatches` makes of the rest."""
     takes, coerces = _pair(column, text)
     if options.type_mismatches == "coerce":
@@ -188,7 +186,11 @@ def _pair(column: Column | None, text: _Fit) -> tuple[_Fit, _Fit]:
     types = column.types if column is not None else frozenset()
     nested = bool(types & {"object", "array"})
     if kind == "open":
-        return (_either(values.as_open, contained), _nothing) if nested else (values.as_open, contained)
+        return (
+            (_either(values.as_open, contained), _nothing)
+            if nested
+            else (values.as_open, contained)
+        )
     return _mixed(types, text if nested else _nothing, contained if nested else _nothing)
 
 
@@ -247,9 +249,7 @@ def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
     return text
 
 
-def _sizer(
-    options: PlanOptions, notes: Notes, name: str
-) -> Callable[[str | Raw], Scalar | _Omit]:
+def _sizer(options: PlanOptions, notes: Notes, name: str) -> Callable[[str | Raw], Scalar | _Omit]:
     """Strings that are long or not ASCII, and huge tokens: can they be encoded, and are they below 32 KB?"""
 
     def sized(scalar: str | Raw) -> Scalar | _Omit:

@@ -267,7 +267,11 @@ class MessageReader(GenericSingerReader[Any]):
             for line in lines[:-1]:
                 if (whole := self._whole_line(line)) is not None:
                     yield whole
-        if rest and not self._wake_up.stopped and (whole := self._whole_line(bytes(rest))) is not None:
+        if (
+            rest
+            and not self._wake_up.stopped
+            and (whole := self._whole_line(bytes(rest))) is not None
+        ):
             yield whole
 
     def _whole_line(self, line: bytes) -> bytes | None:

@@ -73,7 +73,9 @@ class _WholeHead(http.client.HTTPResponse):
         try:
             super().begin()
         finally:
-            self.fp = file
+            # `None` when it was closed for an answer that is none.
+            if self.fp is lines:  # type: ignore[comparison-overlap]
+                self.fp = file
         if lines.last not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")
 

@@ -1,0 +1,55 @@
+"""Records on their way through the SDK's stream maps, which want Python's values, and back.
+
+The rule that it guards: a value that no map touches comes back as the same number, digit for digit.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Raw
+
+from target_segment_objects.values import NonFinite
+
+__all__ = ["from_python", "to_python"]
+
+
+def to_python(value: Any) -> Any:
+    """A parsed value as the SDK's own reader would give it: tokens as `Decimal`. Containers are copied."""
+    kind = type(value)
+    if kind is Raw:
+        return Decimal(bytes(value).decode())
+    if kind is dict:
+        return {name: to_python(part) for name, part in value.items()}
+    if kind is list:
+        return [to_python(part) for part in value]
+    if kind is NonFinite:
+        return float(value.token)
+    return value
+
+
+def from_python(value: Any) -> Any:
+    """What a map has made, as the plan takes it: every other number a token, dates in ISO 8601, the rest as text."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if isinstance(value, Decimal):
+        return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))
+    if isinstance(value, float):
+        return Raw(repr(float(value))) if math.isfinite(value) else NonFinite(_name(value))
+    if isinstance(value, dict):
+        return {str(name): from_python(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [from_python(part) for part in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)
+
+
+def _name(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

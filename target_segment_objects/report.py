@@ -1,0 +1,78 @@
+"""What a run did: counts by stream, and every warning once.
+
+The rule that it guards: nothing that happened to a value is silent, and nothing is told once a record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from target_segment_objects.plan import Notes
+
+__all__ = ["Report"]
+
+_REMARKS: Final[Mapping[str, str]] = {
+    "coerced": "were not of the type that the schema says, and were made so without loss (see `type_mismatches`)",
+    "dated": "were dates with a blank or without an offset, and were sent with `T` and `Z`",
+    "undated": "are no RFC 3339 dates, and were sent as the text that they are",
+    "long_string": "have more than 512 characters, where most warehouses cut a string",
+    "dropped": "have 32 KB or more, and were left out (see `oversized_values`)",
+    "truncated": "have 32 KB or more, and were cut (see `oversized_values`)",
+    "nulled": "were not finite numbers, and were sent as null (see `non_finite_numbers`)",
+}
+_PROPERTIES_TOLD: Final = 5
+
+
+class Report:
+    """Counts and warnings of one run.
+
+    Args:
+        logger: where warnings go as they happen, and the summary at the end.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._records: Counter[tuple[str, str]] = Counter()
+        self._notes: dict[str, Notes] = {}
+        self._warned: set[str] = set()
+
+    def warn(self, sentence: str) -> None:
+        """Tell the user, unless the very same was told before."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self._logger.warning(sentence)
+
+    def count(self, stream: str, collection: str) -> None:
+        """A record of a stream became an object of a collection."""
+        self._records[stream, collection] += 1
+
+    def remember(self, stream: str, notes: Notes) -> None:
+        """Add what a plan noted about a stream's values."""
+        self._notes.setdefault(stream, Notes()).update(notes)
+
+    def summarize(self) -> None:
+        """Log what became of values, and one line a stream."""
+        for stream, notes in self._notes.items():
+            for code, remark in _REMARKS.items():
+                found = {name: count for (what, name), count in notes.items() if what == code}
+                if found:
+                    self._logger.warning(
+                        "Values %s: stream=%s values=%d properties=%s",
+                        remark,
+                        stream,
+                        sum(found.values()),
+                        _listed(found),
+                    )
+        for (stream, collection), count in self._records.items():
+            self._logger.info(
+                "Records delivered: stream=%s collection=%s records=%d", stream, collection, count
+            )
+
+
+def _listed(found: Mapping[str, int]) -> str:
+    names = sorted(found, key=lambda name: -found[name])
+    more = len(names) - _PROPERTIES_TOLD
+    return ",".join(names[:_PROPERTIES_TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,105 @@
+"""The SDK's Sink, thin: it holds a stream's plan, and lets the SDK's own settings work before the plan sees a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+from singer_sdk.sinks import Sink
+
+from target_segment_objects.columns import FAULTS
+from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
+from target_segment_objects.mapped import from_python, to_python
+from target_segment_objects.objects import SegmentObject
+from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan, parse_record
+
+if TYPE_CHECKING:
+    from target_segment_objects.target import SegmentObjectsTarget
+
+__all__ = ["SegmentObjectsSink"]
+
+
+class SegmentObjectsSink(Sink):
+    """One stream after stream maps. It has no batch: objects go to the delivery, which belongs to the target."""
+
+    def __init__(
+        self,
+        target: SegmentObjectsTarget,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        # The SDK adds its metadata to `properties` and fails where a lenient schema has none of its own.
+        listed = isinstance(schema.get("properties"), Mapping)
+        whole = schema if listed else {**schema, "properties": {}}
+        super().__init__(target, stream_name, whole, key_properties)
+        planned = self.schema if self.schema["properties"] or listed else schema
+        options: PlanOptions = target.settings.plan_options
+        self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
+        self._schema_validator = (
+            _validator(planned, stream_name) if target.settings.validate_records else None
+        )
+
+    def get_validator(self) -> None:
+        """None of the SDK's: `validate_records` is looked after here, by a compiled validator."""
+
+    def _remove_sdc_metadata_from_schema(self) -> None:
+        """Not here: what the tap wrote is sent; to leave it out is for `stream_maps` to say."""
+
+    def encode(self, raw: bytes) -> SegmentObject:
+        """The object of a record as the tap wrote it.
+
+        Raises:
+            RejectedRecordError: with every fault of the record.
+        """
+        if self._schema_validator is not None:
+            self._validate(self._schema_validator, raw)
+        return self.plan.encode(raw)
+
+    def encode_mapped(
+        self, record: dict[str, Any], raw: bytes, message: dict[str, Any]
+    ) -> SegmentObject:
+        """The object of a record that went through stream maps.
+
+        Args:
+            record: what the maps made.
+            raw: the record as the tap wrote it.
+            message: the message's `time_extracted` and `version`, for the SDK's metadata.
+
+        Raises:
+            RejectedRecordError: with every fault of the record.
+        """
+        if self.include_sdc_metadata_properties:
+            self._add_sdc_metadata_to_record(record, message, {})
+        if self._schema_validator is not None:
+            self._validate(self._schema_validator, record)
+        return self.plan.encode_mapped(from_python(record), parse_record(raw))
+
+    def _validate(self, validator: jsonschema_rs.Validator, record: bytes | dict[str, Any]) -> None:
+        value = to_python(parse_record(record)) if isinstance(record, bytes) else record
+        faults = [
+            Fault(tuple(map(str, error.instance_path)), "schema", FAULTS["schema"])
+            for error in validator.iter_errors(value)
+        ]
+        if faults:
+            raise RejectedRecordError(list(dict.fromkeys(faults)))
+
+    def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
+        """Never called: the target hands objects to the delivery itself."""
+        raise NotImplementedError
+
+    def process_batch(self, context: dict[str, Any]) -> None:
+        """Never called: there is no batch."""
+        raise NotImplementedError
+
+
+def _validator(schema: dict[str, Any], stream: str) -> jsonschema_rs.Validator:
+    try:
+        return jsonschema_rs.validator_for(schema)
+    except ValueError as error:
+        where = "/".join(map(str, getattr(error, "instance_path", ())))
+        raise SchemaError(
+            f"the SCHEMA of stream {stream!r} is no valid JSON Schema at {where or 'its top'}, so that `validate_records` cannot check records "
+            "by it; turn `validate_records` off, or mend the tap's schema"
+        ) from None

@@ -1,0 +1,442 @@
+"""The SDK's Target: the only place that wires the rest.
+
+Messages come from the reader; a SCHEMA makes routes, each a sink with its plan; a RECORD becomes objects that go to the delivery; a STATE waits in
+the checkpoint until the delivery says that everything before it is durable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO, Any, Final, NamedTuple
+
+import msgspec
+from singer_sdk import Target
+from singer_sdk.exceptions import (
+    MapExpressionError,
+    MissingKeyPropertiesError,
+    RecordsWithoutSchemaException,
+    StreamMapConfigError,
+)
+from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
+from singer_sdk.mapper import SameRecordTransform, StreamMap
+from singer_sdk.plugin_base import _ConfigInput
+
+from target_segment_objects.checkpoint import Checkpoint
+from target_segment_objects.configuration import read_configuration
+from target_segment_objects.errors import (
+    ConfigurationError,
+    DeliveryError,
+    InputError,
+    MessageError,
+    MissingSchemaError,
+    RejectedRecordError,
+    SchemaError,
+    SegmentObjectsError,
+)
+from target_segment_objects.mapped import to_python
+from target_segment_objects.plan import parse_record
+from target_segment_objects.reader import Message, MessageReader, WakeUp
+from target_segment_objects.report import Report
+from target_segment_objects.settings import Settings, config_jsonschema
+from target_segment_objects.sink import SegmentObjectsSink
+from target_segment_objects.wiring import Connection, connect
+
+__all__ = ["SegmentObjectsTarget", "main"]
+
+_INTERRUPTED: Final = 128
+
+
+class _MissingSchema(MissingSchemaError, RecordsWithoutSchemaException):
+    """As the SDK's own test suite knows it."""
+
+
+class _MissingKey(RejectedRecordError, MissingKeyPropertiesError):
+    """As the SDK's own test suite knows it."""
+
+
+class _Route(NamedTuple):
+    """One way of a stream's records: through a stream map or straight, to a sink."""
+
+    stream_map: StreamMap | None
+    sink: SegmentObjectsSink
+
+
+class SegmentObjectsTarget(Target):
+    """Loads any tap's records into Segment as objects, by the set API or the bulk API."""
+
+    name = "target-segment-objects"
+    package_name = "target-segment-objects"
+    default_sink_class = SegmentObjectsSink
+    config_jsonschema = config_jsonschema()
+    capabilities = [  # noqa: RUF012  as the SDK declares it
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+        TargetCapabilities.VALIDATE_RECORDS,
+    ]
+
+    # The environment is read by `configuration`, which the SDK's own log line about it should not deny.
+    _env_var_config: dict[str, Any] = {}  # noqa: RUF012
+
+    settings: Settings
+
+    def __init__(
+        self,
+        *,
+        config: dict[str, Any] | None = None,
+        parse_env_config: bool = False,
+        validate_config: bool = True,
+        setup_mapper: bool = True,
+    ) -> None:
+        environment = read_configuration(["ENV"], {}) if parse_env_config else {}
+        self._wake_up = WakeUp()
+        self._signals: list[int] = []
+        self._connection: Connection | None = None
+        self._position = 0
+        self._schemas: dict[str, tuple[bytes, object]] = {}
+        self._routes: dict[str, list[_Route]] = {}
+        self._sources: dict[str, str] = {}
+        self._checkpoint = Checkpoint(_print_state)
+        self._report = Report(self.logger)
+        super().__init__(
+            config={**(config or {}), **environment},
+            parse_env_config=True,
+            validate_config=validate_config,
+            setup_mapper=False,
+        )
+        if setup_mapper:
+            self.setup_mapper()
+        self.message_reader = MessageReader(
+            self.settings.reader_options,
+            self._wake_up,
+            between=self._between,
+            unknown=self._process_unknown_message,
+            failed=self._end_after,
+        )
+
+    # The SDK's configuration, with our own rules and messages.
+
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:  # noqa: ARG002
+        """Every wrong setting is one error of ours, which never shows a secret."""
+        self.settings = Settings.from_config(self._config, self.logger.warning)
+        self._config = self.settings.for_sdk()
+        return []
+
+    @classmethod
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Nothing to add: every setting that works is declared in `settings`."""
+
+    @classmethod
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> _ConfigInput:  # noqa: ARG003
+        """Read the files of `--config` and the environment."""
+        if ctx.resilient_parsing or ctx.params.get("about"):
+            return _ConfigInput()
+        return _ConfigInput(config=_read_configuration(value))
+
+    def setup_mapper(self) -> None:
+        """Make the SDK's stream maps.
+
+        Raises:
+            ConfigurationError: when they are wrong.
+        """
+        try:
+            super().setup_mapper()
+        except (StreamMapConfigError, MapExpressionError) as error:
+            raise ConfigurationError(f"stream_maps: {error}") from None
+
+    # The way of a message.
+
+    def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
+        """Plan the stream, unless nothing has changed."""
+        stream = _stream_of(message)
+        if not isinstance(message.schema, msgspec.Raw):
+            raise MessageError(
+                f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line
+            )
+        raw = bytes(message.schema)
+        keys = message.key_properties
+        if self._schemas.get(stream) == (raw, keys):
+            return
+        if keys is not None and not (
+            isinstance(keys, list) and all(isinstance(k, str) for k in keys)
+        ):
+            raise MessageError(
+                f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
+                line=message.line,
+            )
+        schema = _read_schema(raw, stream, message.line)
+        try:
+            self._routes[stream] = self._plan(stream, schema, keys)
+        except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
+            raise ConfigurationError(f"stream_maps, for stream {stream!r}: {error}") from None
+        self._schemas[stream] = (raw, keys)
+
+    def _plan(self, stream: str, schema: dict[str, Any], keys: list[str] | None) -> list[_Route]:
+        self._remember(self._routes.pop(stream, []))
+        maps: list[StreamMap | None] = [None]
+        if self.settings.stream_maps or self.settings.flattening_enabled:
+            self.mapper.register_raw_stream_schema(stream, schema, keys)
+            maps = list(self.mapper.stream_maps[stream])
+        routes = []
+        for stream_map in maps:
+            if stream_map is None or _changes_nothing(stream_map, self.settings):
+                stream_map = None
+                sink = self._add_sink(stream, schema, keys)
+            else:
+                sink = self._add_sink(
+                    stream_map.stream_alias,
+                    stream_map.transformed_schema,
+                    stream_map.transformed_key_properties,
+                )
+            routes.append(_Route(stream_map, sink))
+        return routes
+
+    def _add_sink(
+        self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
+    ) -> SegmentObjectsSink:
+        sink = self.add_sink(name, schema, list(keys) if keys else [])
+        assert isinstance(sink, SegmentObjectsSink)
+        self._claim(sink)
+        for warning in sink.plan.warnings:
+            self._report.warn(warning)
+        return sink
+
+    def _claim(self, sink: SegmentObjectsSink) -> None:
+        """Two streams of one collection would overwrite each other, unless the user has mapped both."""
+        collection, name = sink.plan.collection, sink.stream_name
+        other = self._sources.setdefault(collection, name)
+        mapped = self.settings.collections
+        if other != name and not (name in mapped and other in mapped):
+            raise SchemaError(
+                f"streams {other!r} and {name!r} would both be the collection {collection!r}; "
+                "name the collection of one of them, or of both if they belong together, with `collections`"
+            )
+
+    def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
+        """Make the record's objects, and hand them to the delivery."""
+        routes = self._routes_of(message)
+        if not isinstance(message.record, msgspec.Raw):
+            raise MessageError("a RECORD without a `record`", line=message.line)
+        self._position += 1
+        raw = bytes(message.record)
+        try:
+            for route in routes:
+                self._process_record(route, raw, message)
+        except RejectedRecordError as rejected:
+            raise _rejected(rejected, _stream_of(message), message.line) from None
+
+    def _process_record(self, route: _Route, raw: bytes, message: Message) -> None:
+        sink = route.sink
+        if route.stream_map is None and not self.settings.add_record_metadata:
+            made = sink.encode(raw)
+        else:
+            record = to_python(parse_record(raw))
+            if route.stream_map is not None:
+                record = self._map(route.stream_map, record)
+                if record is None:
+                    return
+            extras = {"time_extracted": message.time_extracted, "version": message.version}
+            made = sink.encode_mapped(record, raw, extras)
+        self._report.count(sink.stream_name, made.collection)
+        self._connected().delivery.put(made, self._position)
+
+    def _map(self, stream_map: StreamMap, record: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return stream_map.transform(record)
+        except MapExpressionError as error:
+            raise ConfigurationError(
+                f"stream_maps, for stream {stream_map.raw_stream_name!r}: {error}"
+            ) from None
+
+    def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
+        """Keep the state until all records before it are durable."""
+        if not isinstance(message.value, msgspec.Raw):
+            raise MessageError("a STATE without a `value`", line=message.line)
+        self._checkpoint.add(self._position, bytes(message.value))
+
+    def _process_activate_version_message(self, message: Message) -> None:  # type: ignore[override]
+        """Nothing can be deleted by either API: say so once a stream."""
+        self._routes_of(message)
+        self._report.warn(
+            f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older rows; Segment has no delete, so they stay"
+        )
+
+    def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
+        """Not supported yet."""
+        self._routes_of(message)
+        raise MessageError(
+            "BATCH messages are not supported; turn batches off in the tap (`batch_config`), so that it sends RECORD messages",
+            line=message.line,
+        )
+
+    def _process_unknown_message(self, message: Message) -> None:
+        if self.settings.unknown_messages == "error":
+            raise MessageError(
+                "a message of an unknown type; set `unknown_messages` to `ignore` to pass over such messages",
+                line=message.line,
+            )
+        self._report.warn(
+            "the tap sends messages of a type that Singer does not know; they are ignored"
+        )
+
+    def _routes_of(self, message: Message) -> list[_Route]:
+        stream = _stream_of(message)
+        routes = self._routes.get(stream)
+        if routes is None:
+            raise _MissingSchema(
+                f"a {message.type} of stream {stream!r} before its SCHEMA; check the tap",
+                line=message.line,
+            )
+        return routes
+
+    # Time, and the end.
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = connect(self.settings, self._wake_up.set, self._report)
+        return self._connection
+
+    def _between(self) -> float | None:
+        """What is due now; the seconds until something else will be."""
+        connection = self._connection
+        if connection is None:
+            self._checkpoint.advance(self._position)
+            due = [self._checkpoint.print_safe(time.monotonic())]
+        else:
+            due = [connection.delivery.tick()]
+            if self._checkpoint.waits:
+                self._checkpoint.advance(connection.delivery.durable(self._position))
+                due.append(self._checkpoint.print_safe(time.monotonic()))
+        times = [at for at in due if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def process_endofpipe(self) -> None:
+        """Deliver what was read, and print the last state. The SDK's sinks have nothing to drain."""
+        try:
+            if self._connection is not None:
+                self._connection.delivery.finish()
+        finally:
+            self._close()
+        self._report.summarize()
+
+    def _end_after(self, error: SegmentObjectsError) -> None:
+        """The reading has failed: what was read before is committed, unless it is the delivery that fails."""
+        try:
+            if self._connection is not None and not isinstance(error, DeliveryError):
+                self._connection.delivery.finish()
+        except DeliveryError as failure:
+            self.logger.error("%s", failure)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """End all threads, then print the state that was earned."""
+        connection, self._connection = self._connection, None
+        durable = self._position
+        if connection is not None:
+            connection.close()
+            durable = connection.delivery.durable(self._position)
+        self._wake_up.close()
+        self._checkpoint.advance(durable)
+        self._checkpoint.print_last()
+        for routes in self._routes.values():
+            self._remember(routes)
+        self._routes.clear()
+
+    def _remember(self, routes: list[_Route]) -> None:
+        for route in routes:
+            self._report.remember(route.sink.stream_name, route.sink.plan.notes)
+
+    # The command line.
+
+    def _setup_signal_handlers(self) -> None:
+        """Not in the constructor, as the SDK has it: a library does not take over a program's signals."""
+
+    def handle_signals(self) -> None:
+        """Stop reading at SIGINT or SIGTERM, and deliver what was read."""
+        signal.signal(signal.SIGINT, self._handle_termination)
+        signal.signal(signal.SIGTERM, self._handle_termination)
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Set a flag and write a byte, and nothing else: it may run anywhere in the code."""
+        self._signals.append(signum)
+        self._wake_up.stop()
+
+    @classmethod
+    def invoke(  # type: ignore[override]
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: _ConfigInput | None = None,
+        file_input: IO[str] | None = None,
+    ) -> None:
+        """Run the target from the command line."""
+        if about:
+            cls.print_about(about_format)
+            return
+        cls.print_version(print_fn=cls.logger.info)
+        target = cls(config=config.config if config is not None else {})
+        target.handle_signals()
+        try:
+            target.listen(file_input)
+        finally:
+            target._close()  # noqa: SLF001  again, after a bug: no session is left open
+        if target._signals:  # noqa: SLF001
+            sys.exit(_INTERRUPTED + target._signals[0])  # noqa: SLF001
+
+
+def main() -> None:
+    """The command `target-segment-objects`: a user's mistake is a sentence and exit 1, a bug a traceback."""
+    try:
+        SegmentObjectsTarget.cli()
+    except SegmentObjectsError as error:
+        SegmentObjectsTarget.logger.error("%s", error)
+        sys.exit(1)
+
+
+def _read_configuration(paths: Sequence[str]) -> dict[str, Any]:
+    return dict(read_configuration(paths, os.environ))
+
+
+def _stream_of(message: Message) -> str:
+    if not isinstance(message.stream, str):
+        raise MessageError(f"a {message.type} without a `stream`", line=message.line)
+    return message.stream
+
+
+def _read_schema(raw: bytes, stream: str, line: int) -> dict[str, Any]:
+    try:
+        schema = json.loads(raw)
+    except ValueError:
+        schema = None
+    if not isinstance(schema, dict):
+        raise MessageError(f"the SCHEMA of stream {stream!r} is no JSON object", line=line)
+    return schema
+
+
+def _changes_nothing(stream_map: StreamMap, settings: Settings) -> bool:
+    return isinstance(stream_map, SameRecordTransform) and not settings.flattening_enabled
+
+
+def _rejected(rejected: RejectedRecordError, stream: str, line: int) -> RejectedRecordError:
+    """The same reject, with where it was; a missing key as the SDK's test suite knows it."""
+    missing = any(fault.code == "key_missing" for fault in rejected.faults)
+    kind = _MissingKey if missing else RejectedRecordError
+    return kind(rejected.faults, stream=stream, line=line)
+
+
+def _print_state(state: bytes) -> None:
+    sys.stdout.buffer.write(state + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Settings become a delivery with its client, and the emulator behind it when the warehouse is local."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from target_segment_objects.batching import BatchLimits
+from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
+from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
+from target_segment_objects.delivery import Delivery
+from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.report import Report
+from target_segment_objects.set_delivery import SetDelivery
+from target_segment_objects.settings import Settings
+
+__all__ = ["Connection", "connect"]
+
+_LOCAL_KEY = "local"
+
+
+class Connection:
+    """A delivery and all that it stands on.
+
+    Attributes:
+        delivery: takes objects.
+    """
+
+    def __init__(self, delivery: Delivery, stack: ExitStack, hurry: threading.Event) -> None:
+        self.delivery = delivery
+        self._stack = stack
+        self._hurry = hurry
+
+    def close(self) -> None:
+        """End the threads, without waiting for a retry, and close connections."""
+        self._hurry.set()
+        try:
+            self.delivery.close()
+        finally:
+            self._stack.close()
+
+
+def connect(settings: Settings, wake: Callable[[], None], report: Report) -> Connection:
+    """Build the delivery that the settings ask for. Nothing is sent yet.
+
+    Args:
+        settings: what the user decided.
+        wake: called from other threads when there is an outcome for the reading thread.
+        report: takes warnings.
+
+    Raises:
+        ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
+    """
+    hurry = threading.Event()
+    clock = Clock.stopped_by(hurry)
+    with ExitStack() as stack:
+        if settings.local_warehouse is not None:
+            address = _local_warehouse(settings.local_warehouse, settings, stack, report)
+            key = _LOCAL_KEY
+        else:
+            address = (
+                settings.bulk_address if settings.method == "bulk" else settings.objects_address
+            )
+            key = settings.write_key or ""
+        transport = stack.enter_context(Transport(address, key, settings.transport_options))
+        gate = Gate(settings.max_concurrency, clock=clock)
+        delivery: Delivery
+        if settings.method == "bulk":
+            delivery = BulkDelivery(
+                BulkApi(transport, policy=settings.retry_policy, gate=gate, clock=clock),
+                limits=settings.part_limits,
+                sessions=SessionLimits(settings.keep_alive_seconds, settings.checkpoint_seconds),
+                monotonic=time.monotonic,
+                wake=wake,
+            )
+        else:
+            delivery = SetDelivery(
+                SetApi(
+                    transport,
+                    synchronous=settings.synchronous,
+                    policy=settings.retry_policy,
+                    gate=gate,
+                    clock=clock,
+                ),
+                concurrency=settings.max_concurrency,
+                limits=BatchLimits(),
+                monotonic=time.monotonic,
+                wake=wake,
+            )
+        return Connection(delivery, stack.pop_all(), hurry)
+
+
+def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: Report) -> str:
+    """Start the emulator over a DuckDB file; its address."""
+    # Imported where it is used: a run that sends to Segment has no need of it.
+    from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
+
+    try:
+        segment = stack.enter_context(
+            Emulator(warehouse=file, collection_digits=settings.allow_collection_digits)
+        )
+    except EmulatorError as error:
+        raise ConfigurationError(f"local_warehouse: {error}") from None
+    report.warn(
+        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves on as if it had been sent; "
+        "before the first run with a write key, start over without this state (`meltano run --full-refresh`)"
+    )
+    return segment.url
