@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 
     from target_segment_objects.plan import PlanOptions
 
-__all__ = ["Expected", "Number", "Rejected", "Row", "encoded", "read", "transform"]
+__all__ = [
+    "Column",
+    "Declared",
+    "Expected",
+    "Number",
+    "Rejected",
+    "Row",
+    "encoded",
+    "nodes_of",
+    "read",
+    "resolve",
+    "transform",
+]
 
 
 @dataclass(frozen=True)
@@ -636,9 +648,6 @@ def put_undeclared(value: Json, path: Path, work: Work) -> None:
         for name, each in value.items():
             put_undeclared(each, (*path, name), work)
         return
-    if isinstance(value, (dict, list)) and work.options.nested == "reject":
-        work.faults.add((path, "nested"))
-        return
     name = claim(path, work)
     work.put(name, value_of(ANY, value, path, work))
 
@@ -720,7 +729,7 @@ def id_of(
     if len(joined) <= 100:
         return joined
     if work.options.long_ids == "reject":
-        work.faults.add(((keys[0],) if len(keys) == 1 else (), "long_id"))
+        work.faults.add(((), "long_id"))
     return hashlib.sha256(joined.encode(errors="replace")).hexdigest()
 
 
@@ -778,10 +787,9 @@ def transform(
         node = nodes.get(id_key, ANY)
         column = TEXT if isinstance(node, Declared) else node
         work.put("id", value_of(column, value[id_key], (id_key,), work))
+    identity = id_of(key_properties, nodes, value, work)
     if not work.properties and not work.faults:
         work.faults.add(((), "empty"))
-
-    identity = id_of(key_properties, nodes, value, work)
     if work.faults:
         return Rejected(work.faults)
     assert not {name for name, _ in work.properties} & (WAREHOUSE_OWNED - {"id"})

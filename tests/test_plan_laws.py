@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 
 from target_segment_objects.errors import RejectedRecordError, SchemaError
 from target_segment_objects.plan import StreamPlan, compile_plan
-from tests.reference import Expected, Rejected, Row, encoded, transform
+from tests.reference import (
+    Column,
+    Declared,
+    Expected,
+    Rejected,
+    Row,
+    encoded,
+    nodes_of,
+    resolve,
+    transform,
+)
 from tests.strategies import keys, options, records, schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 EXAMPLES = int(os.environ.get("PLAN_EXAMPLES", "500"))
 STREAMS = ["rooms", "room 2", "Übernachtung"]
@@ -84,8 +94,31 @@ CODES = {
 }
 
 
+COLUMNS = {
+    "any",
+    "boolean",
+    "date",
+    "integer",
+    "mixed",
+    "number",
+    "open",
+    "string",
+    "text",
+}
+
+
+def kinds(nodes: Iterable[Column | Declared]) -> Iterator[str]:
+    """The columns of some nodes and of all below them."""
+    for node in nodes:
+        if isinstance(node, Column):
+            yield node.kind
+        else:
+            yield "declared object"
+            yield from kinds(node.children.values())
+
+
 def test_the_law_is_not_empty() -> None:
-    """The strategies reach every fault, and good records are no rarity."""
+    """The strategies reach every column and every fault, and good records are no rarity."""
     seen: Counter[str] = Counter()
 
     @settings(
@@ -108,7 +141,8 @@ def test_the_law_is_not_empty() -> None:
             seen["schema"] += 1
             return
         seen.update({"row"} if isinstance(row, Row) else {code for _, code in row.faults})
+        seen.update(kinds(nodes_of(resolve(schema, schema), chosen.nested).values()))
 
     sample()
-    assert set(seen) >= {*CODES, "schema", "row"}
-    assert seen["row"] > 100
+    assert set(seen) == {*CODES, *COLUMNS, "declared object", "schema", "row"}
+    assert seen["row"] > 200

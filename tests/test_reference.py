@@ -218,7 +218,6 @@ BAD_KEYS = [
     pytest.param('""', "key_empty", {}, id="empty"),
     pytest.param("NaN", "key_empty", {}, id="not finite"),
     pytest.param("1.5", "key_type", {}, id="cannot be coerced"),
-    pytest.param("1" * 101, "long_id", {"long_ids": "reject"}, id="over 100 characters"),
 ]
 
 
@@ -239,6 +238,8 @@ def test_a_long_id_is_hashed() -> None:
     """Over 100 characters the id is the SHA-256 of its UTF-8; 100 are taken."""
     properties = {"k": STRING}
     assert identified(properties, json.dumps({"k": "é" * 100}), ["k"]) == "é" * 100
+    rejected = faults(properties, json.dumps({"k": "x" * 101}), ["k"], long_ids="reject")
+    assert rejected == {("", "long_id")}
     hashed = hashlib.sha256(("é" * 101).encode()).hexdigest()
     assert identified(properties, json.dumps({"k": "é" * 101}), ["k"]) == hashed
 
@@ -278,10 +279,11 @@ def test_a_record_of_nothing_but_its_key_keeps_it() -> None:
 
 
 def test_a_record_of_nothing_is_a_fault() -> None:
-    """An object without any property is a fault of the whole record."""
+    """An object without any property is a fault of the whole record, if no other is."""
     assert faults({"v": STRING}, "{}") == {("", "empty")}
     assert faults({"v": STRING}, '{"v":null}', nulls="drop") == {("", "empty")}
     assert faults({"v": STRING}, '{"w":{}}') == {("", "empty")}
+    assert faults({"v": STRING}, "{}", ["k"]) == {("k", "key_missing")}
 
 
 def test_what_the_warehouse_owns_gets_an_underscore() -> None:
