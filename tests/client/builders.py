@@ -1,0 +1,84 @@
+"""What the client's tests share: time that does not pass, and the two APIs over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from target_segment_objects.client import (
+    BulkApi,
+    Clock,
+    Gate,
+    RetryPolicy,
+    SetApi,
+    Transport,
+    TransportOptions,
+)
+
+KEY = "wk-7Hq2nVb9xTzLmR4s"
+ROOM = b'{"id":"1","properties":{"name":"Charming Beach Room"}}'
+
+
+@dataclass
+class StillTime:
+    """A clock on which time passes by waiting alone; every wait is noted.
+
+    Attributes:
+        wall: seconds since 1970.
+        dice: what every roll comes to.
+        stops_at: the how manyth wait finds the caller stopped, from 1; 0 for none.
+        waits: seconds of every wait.
+    """
+
+    wall: float = 1_700_000_000.0
+    dice: float = 1.0
+    stops_at: int = 0
+    waits: list[float] = field(default_factory=list)
+    passed: float = 0.0
+
+    def clock(self) -> Clock:
+        """The clock to hand to the client."""
+        return Clock(
+            now=lambda: self.wall,
+            monotonic=lambda: self.passed,
+            wait=self._wait,
+            random=lambda: self.dice,
+        )
+
+    def _wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        if len(self.waits) == self.stops_at:
+            return True
+        self.passed += seconds
+        self.wall += seconds
+        return False
+
+
+@dataclass
+class Client:
+    """Both APIs over one transport and one gate, on still time."""
+
+    url: str
+    time: StillTime = field(default_factory=StillTime)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    options: TransportOptions = field(default_factory=TransportOptions)
+    key: str = KEY
+    synchronous: bool = True
+
+    def __enter__(self) -> Client:
+        """Open the transport."""
+        self.transport = Transport(self.url, self.key, self.options)
+        clock = self.time.clock()
+        self.gate = Gate(clock=clock)
+        self.set = SetApi(
+            self.transport,
+            synchronous=self.synchronous,
+            policy=self.policy,
+            gate=self.gate,
+            clock=clock,
+        )
+        self.bulk = BulkApi(self.transport, policy=self.policy, gate=self.gate, clock=clock)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.transport.close()

@@ -1,0 +1,279 @@
+"""Bulk sessions against the emulator: the wire, and what each refusal and lost answer means."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects.client import BulkApi, Receipt, RetryPolicy, Transport
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import (
+    AuthenticationError,
+    PartTooLargeError,
+    RefusedError,
+    SessionRefusedError,
+    SpoolError,
+    UnavailableError,
+)
+from target_segment_objects.objects import SegmentObject
+from tests.client.builders import KEY, Client
+from tests.client.raw_server import RawServer, answer, answering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOMS = [SegmentObject("rooms", str(number), b'{"beds":%d}' % number) for number in range(1000)]
+PART = gzip.compress(b"\n".join(room.line_bytes() for room in ROOMS) + b"\n")
+
+SESSION_CALLS: dict[str, Callable[[Client, str], object]] = {
+    "upload": lambda client, sync_id: client.bulk.upload(sync_id, io.BytesIO(PART), len(PART)),
+    "keep-alive": lambda client, sync_id: client.bulk.keep_alive(sync_id),
+    "finish": lambda client, sync_id: client.bulk.finish(sync_id),
+}
+CALLS = {"start": lambda client, _: client.bulk.start(), **SESSION_CALLS}
+
+
+def test_a_session_is_what_the_documentation_shows() -> None:
+    """Start, upload, keep-alive and finish: paths, headers and bodies; then the rows are there."""
+    told: list[Receipt] = []
+    with Emulator(write_key=KEY) as segment, Transport(segment.url, KEY) as transport:
+        bulk = BulkApi(transport, on_receipt=told.append)
+        sync_id = bulk.start()
+        part_id = bulk.upload(sync_id, io.BytesIO(PART), len(PART))
+        kept = bulk.keep_alive(sync_id)
+        finished = bulk.finish(sync_id)
+        assert len(segment.rows("rooms")) == 1000
+        requests = segment.requests
+    assert part_id
+    assert [request.path for request in requests] == [
+        "/v0/start",
+        f"/v0/upload/{sync_id}",
+        f"/v0/keep-alive/{sync_id}",
+        f"/v0/finish/{sync_id}",
+    ]
+    start, upload, keep_alive, finish = requests
+    assert start.headers["content-length"] == "0"
+    assert upload.headers["content-type"] == "binary/octet-stream"
+    assert upload.headers["content-encoding"] == "gzip"
+    assert upload.headers["content-length"] == str(len(PART))
+    assert "transfer-encoding" not in upload.headers
+    assert keep_alive.headers["content-length"] == "0"
+    assert finish.headers["content-type"] == "application/json"
+    assert finish.body == b'{"error": ""}'
+    assert [receipt.call for receipt in told] == ["start", "upload", "keep-alive", "finish"]
+    assert told[1].bytes == len(PART)
+    assert told[2:] == [kept, finished]
+    assert finished.status == 202
+
+
+def test_a_failed_sync_tells_why() -> None:
+    """The error's text goes into the body of finish."""
+    with Emulator() as segment, Client(segment.url) as client:
+        client.bulk.finish(client.bulk.start(), error='the "tap" broke')
+        assert segment.requests[-1].body == b'{"error": "the \\"tap\\" broke"}'
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+@pytest.mark.parametrize("call", SESSION_CALLS)
+def test_a_session_that_may_be_gone_is_its_own_error(call: str, status: int) -> None:
+    """400, 404 and 410 on a call of a session are one attempt, and an error to recover from."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call=call, count=None, status=status))
+        with pytest.raises(SessionRefusedError) as caught:
+            SESSION_CALLS[call](client, sync_id)
+        assert len(segment.requests) == 2
+    assert caught.value.status == status
+    assert caught.value.call == call
+
+
+@pytest.mark.parametrize("call", SESSION_CALLS)
+def test_an_expired_session_is_refused(call: str) -> None:
+    """What the emulator answers for a session that timed out is that error."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call=call, expire=True))
+        with pytest.raises(SessionRefusedError):
+            SESSION_CALLS[call](client, sync_id)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_start_that_is_refused_is_no_session(status: int) -> None:
+    """There is no session yet that could be gone."""
+    with Emulator() as segment, Client(segment.url) as client:
+        segment.fault(Fault(call="start", status=status))
+        with pytest.raises(RefusedError) as caught:
+            client.bulk.start()
+    assert type(caught.value) is RefusedError
+
+
+def test_a_410_on_start_is_retried() -> None:
+    """410 means a session that is gone on the calls of a session alone."""
+    with Emulator() as segment, Client(segment.url) as client:
+        segment.fault(Fault(call="start", status=410))
+        assert client.bulk.start()
+        assert len(segment.requests) == 2
+
+
+def test_a_part_too_large_is_its_own_error() -> None:
+    """413 on upload is one attempt; the same status elsewhere is a plain refusal."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call="upload", status=413))
+        segment.fault(Fault(call="finish", status=413))
+        with pytest.raises(PartTooLargeError):
+            SESSION_CALLS["upload"](client, sync_id)
+        with pytest.raises(RefusedError) as caught:
+            client.bulk.finish(sync_id)
+        assert len(segment.requests) == 3
+    assert type(caught.value) is RefusedError
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_refused_key_ends_every_call(call: str) -> None:
+    """401 is one attempt."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call=call, first=1 + (call == "start"), count=None, status=401))
+        with pytest.raises(AuthenticationError):
+            CALLS[call](client, sync_id)
+        assert len(segment.requests) == 2
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 408},
+        {"status": 429, "headers": {"Retry-After": "9"}},
+        {"cut": "before"},
+        {"cut": "after", "reset": True},
+        {"truncate": -20},
+    ],
+    ids=str,
+)
+def test_every_call_is_retried(call: str, fault: dict[str, object]) -> None:
+    """Two failures and a success are three attempts, whole each time, and the rows are right."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        first = 1 + (call == "start")
+        segment.fault(Fault(call=call, first=first, count=2, **fault))  # type: ignore[arg-type]
+        if call == "finish" and ("truncate" in fault or fault.get("cut") == "after"):
+            # The session is finished although its answer was lost: it is refused now.
+            with pytest.raises(SessionRefusedError):
+                client.bulk.finish(sync_id)
+            assert len(segment.requests) == 4
+            return
+        CALLS[call](client, sync_id)
+        assert len(segment.requests) == 4
+        assert client.time.waits == ([9.0, 9.0] if fault.get("status") == 429 else [0.5, 1.0])
+
+
+def test_an_upload_starts_anew_at_each_attempt() -> None:
+    """The file is rewound for each attempt, wherever it stood, and is left open."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call="upload", count=2, status=503))
+        file = io.BytesIO(PART)
+        file.seek(17)
+        client.bulk.upload(sync_id, file, len(PART))
+        client.bulk.finish(sync_id)
+        assert len(segment.rows("rooms")) == 1000
+    assert not file.closed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"<html>ok</html>",
+        b'{"sync_id": ""}',
+        b'{"sync_id": null}',
+        b'{"sync_id": 17}',
+        b'{"sync_id": ".."}',
+        b'{"sync_id": "a\\nb"}',
+        b'["sync_id"]',
+        b'{"sync_id": "\xff"}',
+        b'{"sync_id": "%s"}' % (b"x" * 257),
+    ],
+)
+def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
+    """2xx without an id that can be used is tried again, and in the end told as such."""
+    with Emulator() as segment, Client(segment.url) as client:
+        segment.fault(Fault(call="start", count=2, status=201, body=body))
+        assert client.bulk.start()
+        assert len(segment.requests) == 3
+    with (
+        Emulator() as segment,
+        Client(segment.url, policy=RetryPolicy(budget_seconds=0)) as client,
+    ):
+        segment.fault(Fault(call="start", count=None, status=201, body=body))
+        with pytest.raises(UnavailableError, match="without a readable sync_id") as caught:
+            client.bulk.start()
+        assert len(caught.value.attempts) == 3
+
+
+def test_an_upload_without_a_readable_id_is_an_answer_lost() -> None:
+    """The part goes up again: merging makes that safe."""
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        segment.fault(Fault(call="upload", status=201, body=b"created"))
+        assert client.bulk.upload(sync_id, io.BytesIO(PART), len(PART))
+        assert [request.call for request in segment.requests] == ["start", "upload", "upload"]
+
+
+def test_an_id_is_one_segment_of_the_path() -> None:
+    """Whatever characters an id has, it cannot lead to another path."""
+    with RawServer(answering(answer(202))) as server, Client(server.url) as client:
+        client.bulk.finish("../a b?c#d/é%2F")
+        assert b"POST /v0/finish/..%2Fa%20b%3Fc%23d%2F%C3%A9%252F HTTP/1.1" in server.requests[0]
+
+
+@pytest.mark.parametrize("failure", ["short", "closed"])
+def test_a_part_that_cannot_be_read_is_no_trouble_of_the_network(failure: str) -> None:
+    """A file that ends early or is closed is the spool's error, at once."""
+    file = io.BytesIO(PART[:100])
+    if failure == "closed":
+        file.close()
+    with Emulator() as segment, Client(segment.url) as client:
+        sync_id = client.bulk.start()
+        with pytest.raises(SpoolError, match="part cannot be read"):
+            client.bulk.upload(sync_id, file, len(PART))
+        assert client.time.waits == []
+
+
+def test_an_upload_refused_before_it_was_read_is_told_as_refused() -> None:
+    """A server may answer 413 and hang up in the middle of the body: that answer counts."""
+    size = 64 * 1024 * 1024
+
+    def refuse(server: RawServer, connection: object) -> None:
+        connection.recv(1024)  # type: ignore[attr-defined]
+        connection.sendall(answer(413, headers=b"Connection: close\r\n"))  # type: ignore[attr-defined]
+        server.requests.append(b"")
+
+    with RawServer(refuse) as server, Client(server.url) as client:
+        with pytest.raises(PartTooLargeError):
+            client.bulk.upload("1", io.BytesIO(bytes(size)), size)
+        assert len(server.requests) == 1
+
+
+def test_a_success_before_all_was_sent_is_an_answer_lost() -> None:
+    """201 for a body that did not go out whole is not about this body."""
+    size = 64 * 1024 * 1024
+
+    def accept(server: RawServer, connection: object) -> None:
+        connection.recv(1024)  # type: ignore[attr-defined]
+        body = b'{"part_id": "1"}'
+        connection.sendall(answer(201, body, b"Connection: close\r\n"))  # type: ignore[attr-defined]
+        server.requests.append(b"")
+
+    policy = RetryPolicy(budget_seconds=0)
+    with RawServer(accept) as server, Client(server.url, policy=policy) as client:
+        with pytest.raises(UnavailableError, match=r"whole body|connection broke"):
+            client.bulk.upload("1", io.BytesIO(bytes(size)), size)
+        assert len(server.requests) == 3
