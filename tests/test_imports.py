@@ -40,6 +40,8 @@ ANNEXES = {
     "crosschecks": "settings",
     "set_delivery": "delivery",
     "bulk_delivery": "delivery",
+    "mapped": "sink",
+    "wiring": "target",
 }
 
 SINGER_ROOMS = {"reader", "settings", "configuration", "sink", "target"}
@@ -103,12 +105,10 @@ def test_every_room_stands_on_a_floor(module: str) -> None:
     assert _room(module) in {*FLOOR_OF, "emulator", ""}
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [each for each in SOURCES if _room(each) in FLOOR_OF])
 def test_imports_point_downward(module: str) -> None:
-    """A room imports from lower floors only."""
+    """A room imports from lower floors only; the emulator has a law of its own."""
     room = _room(module)
-    if room not in FLOOR_OF:
-        pytest.skip("the package itself and the emulator have laws of their own")
     beside_or_above = {
         other
         for other in _rooms_imported(module) - {"emulator"}
