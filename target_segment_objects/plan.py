@@ -335,7 +335,7 @@ def _encoder(
 
     def encode(record: dict[str, Any], original: dict[str, Any]) -> SegmentObject:
         row = _Row()
-        told = values.record_digest(original) if identify is None else identify(record, row.faults)
+        told = _digest(original) if identify is None else identify(record, row.faults)
         seen = 0
         for name, write in writes:
             value = record.get(name, _ABSENT)
@@ -348,6 +348,8 @@ def _encoder(
                     compiler.undeclared((name,), value, row)
         if not row.properties and not row.faults:
             _send_id_alone(record, row, told)
+        if not told and not row.faults:
+            row.fault((), "unicode")
         if row.faults:
             raise RejectedRecordError(list(dict.fromkeys(row.faults)))
         made = SegmentObject(collection, told, _encode_properties(row.properties))
@@ -369,6 +371,14 @@ def _encoder(
         row.properties["id"] = told if scalar is OMIT else scalar  # type: ignore[assignment]
 
     return encode
+
+
+def _digest(original: dict[str, Any]) -> str:
+    """The id of a record without keys; none when a lone surrogate is in it, which is a fault of its own."""
+    try:
+        return values.record_digest(original)
+    except UnicodeEncodeError:
+        return ""
 
 
 _NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000

@@ -25,7 +25,6 @@ from singer_sdk.exceptions import (
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 from singer_sdk.mapper import SameRecordTransform, StreamMap
-from singer_sdk.plugin_base import _ConfigInput
 
 from target_segment_objects.checkpoint import Checkpoint
 from target_segment_objects.configuration import read_configuration
@@ -95,7 +94,7 @@ class SegmentObjectsTarget(Target):
         validate_config: bool = True,
         setup_mapper: bool = True,
     ) -> None:
-        environment = read_configuration(["ENV"], {}) if parse_env_config else {}
+        environment = read_configuration(["ENV"], os.environ) if parse_env_config else {}
         self._wake_up = WakeUp()
         self._signals: list[int] = []
         self._connection: Connection | None = None
@@ -134,11 +133,9 @@ class SegmentObjectsTarget(Target):
         """Nothing to add: every setting that works is declared in `settings`."""
 
     @classmethod
-    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> _ConfigInput:  # noqa: ARG003
-        """Read the files of `--config` and the environment."""
-        if ctx.resilient_parsing or ctx.params.get("about"):
-            return _ConfigInput()
-        return _ConfigInput(config=_read_configuration(value))
+    def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> tuple[str, ...]:  # type: ignore[override]  # noqa: ARG003
+        """The files of `--config`, read in `invoke`: `--about` has no need of them."""
+        return value
 
     def setup_mapper(self) -> None:
         """Make the SDK's stream maps.
@@ -375,7 +372,7 @@ class SegmentObjectsTarget(Target):
         *,
         about: bool = False,
         about_format: str | None = None,
-        config: _ConfigInput | None = None,
+        config: tuple[str, ...] = (),
         file_input: IO[str] | None = None,
     ) -> None:
         """Run the target from the command line."""
@@ -383,7 +380,7 @@ class SegmentObjectsTarget(Target):
             cls.print_about(about_format)
             return
         cls.print_version(print_fn=cls.logger.info)
-        target = cls(config=config.config if config is not None else {})
+        target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         target.handle_signals()
         try:
             target.listen(file_input)
@@ -400,10 +397,6 @@ def main() -> None:
     except SegmentObjectsError as error:
         SegmentObjectsTarget.logger.error("%s", error)
         sys.exit(1)
-
-
-def _read_configuration(paths: Sequence[str]) -> dict[str, Any]:
-    return dict(read_configuration(paths, os.environ))
 
 
 def _stream_of(message: Message) -> str:
