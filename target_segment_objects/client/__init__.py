@@ -20,7 +20,7 @@ from target_segment_objects.client.clock import Clock
 from target_segment_objects.client.gate import Gate
 from target_segment_objects.client.retry import RetryPolicy
 from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
-from target_segment_objects.client.transport import Transport, TransportOptions
+from target_segment_objects.client.transport import FileBody, Transport, TransportOptions
 
 __all__ = [
     "BULK_URLS",
@@ -30,6 +30,7 @@ __all__ = [
     "Clock",
     "Failure",
     "FailureKind",
+    "FileBody",
     "Gate",
     "Receipt",
     "RetryPolicy",

@@ -159,7 +159,8 @@ class Caller:
             if decision.action is not Action.RETRY:
                 raise self._refusal(request, decision, outcome, attempts)
             wait = self._wait(outcome, len(attempts))
-            if self.policy.ends(len(attempts), waited=waited, wait=wait):
+            ahead = max(wait, self.gate.held_for)
+            if self.policy.ends(len(attempts), waited=waited, wait=ahead):
                 raise self._unavailable(request, outcome, attempts, _TRY_LATER)
             try:
                 self.clock.pause(wait)

@@ -45,7 +45,7 @@ current = _Current()
 class _Lines:
     """The lines of an answer's head; remembers the last one."""
 
-    def __init__(self, file: Any) -> None:  # noqa: ANN401 - whatever `http.client` reads from
+    def __init__(self, file: Any) -> None:
         self._file = file
         self.last = b""
 
@@ -53,7 +53,7 @@ class _Lines:
         self.last = self._file.readline(limit)
         return self.last
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands in for the file
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
@@ -73,8 +73,9 @@ class _WholeHead(http.client.HTTPResponse):
         try:
             super().begin()
         finally:
-            # `None` when it was closed for an answer that is none.
-            if self.fp is lines:  # type: ignore[comparison-overlap]
+            # Not when it was closed over an answer that is none.
+            now: Any = self.fp
+            if now is lines:
                 self.fp = file
         if lines.last not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")
@@ -95,7 +96,7 @@ class _Deadlined:
         for family, kind, protocol, _, address in found:
             try:
                 sock: socket.socket = self._connect_to(family, kind, protocol, address)
-            except OSError as error:  # noqa: PERF203 - an address that fails is not the last one
+            except OSError as error:
                 failure = error
             else:
                 sys.audit("http.client.connect", self, self.host, self.port)
@@ -130,7 +131,7 @@ class _Deadlined:
             return False
         return bool(super().is_connected)  # type: ignore[misc]
 
-    def request(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
         """Send a request, and note whether all of it went out."""
         deadline = current.deadline
         if self.sock is not None:
@@ -169,7 +170,7 @@ class DeadlineAdapter(HTTPAdapter):
         connections: int,
         maxsize: int,
         block: bool = False,  # noqa: FBT001, FBT002 - the signature is requests'
-        **pool_kwargs: Any,  # noqa: ANN401
+        **pool_kwargs: Any,
     ) -> None:
         """Make the pool of direct connections."""
         super().init_poolmanager(
@@ -177,7 +178,7 @@ class DeadlineAdapter(HTTPAdapter):
         )
         _use_our_pools(self.poolmanager)
 
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:  # noqa: ANN401
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
         """Make the pool of connections through a proxy."""
         manager: ProxyManager = super().proxy_manager_for(
             proxy, blocksize=_BLOCK_BYTES, **proxy_kwargs

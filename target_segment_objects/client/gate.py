@@ -46,6 +46,12 @@ class Gate:
         with self._changed:
             self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
 
+    @property
+    def held_for(self) -> float:
+        """Seconds that the gate will still be held back; 0 when it is not."""
+        with self._changed:
+            return max(0.0, self._held_until - self._clock.monotonic())
+
     @contextmanager
     def passing(self) -> Iterator[float]:
         """Hold one place in flight; the value is how many seconds the gate was held back for it.

@@ -37,7 +37,7 @@ _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _TLS_ADVICE = "check the address, the system's clock and the TLS roots (`ca_bundle`)"
 
 
-def failure_of(error: BaseException) -> Failure:  # noqa: C901, PLR0911 - a table, row by row
+def failure_of(error: BaseException) -> Failure:  # noqa: C901 - a table, row by row
     """Why there is no whole answer.
 
     Args:

@@ -156,7 +156,7 @@ def retry_after_seconds(answer: Answer, *, now: float) -> float | None:
     return max(0.0, date.timestamp() - now)
 
 
-def _action(status: int, refusals: Collection[int]) -> Action:  # noqa: PLR0911 - a table
+def _action(status: int, refusals: Collection[int]) -> Action:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Action.DONE
     if status in _AUTHENTICATION_STATUSES:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+    from typing_extensions import Self
+
 __all__ = ["FileBody", "Transport", "TransportOptions"]
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -170,7 +172,7 @@ class Transport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address.url!r}, ***)"
 
-    def __enter__(self) -> Transport:  # noqa: PYI034 - `Self` needs Python 3.11
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from target_segment_objects.client import (
     BulkApi,
@@ -13,6 +14,9 @@ from target_segment_objects.client import (
     Transport,
     TransportOptions,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KEY = "wk-7Hq2nVb9xTzLmR4s"
 ROOM = b'{"id":"1","properties":{"name":"Charming Beach Room"}}'
@@ -64,7 +68,7 @@ class Client:
     key: str = KEY
     synchronous: bool = True
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         """Open the transport."""
         self.transport = Transport(self.url, self.key, self.options)
         clock = self.time.clock()

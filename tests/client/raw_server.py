@@ -7,13 +7,15 @@ raises because the client hung up is expected.
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
+
+    from typing_extensions import Self
 
 __all__ = ["RawServer", "answer", "answering", "read_request"]
 
@@ -46,7 +48,7 @@ class RawServer:
         """The base address."""
         return f"{'https' if self._tls else 'http'}://{self.address}"
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         """Listen."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._start(self._accept)

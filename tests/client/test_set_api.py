@@ -24,7 +24,10 @@ from tests.client.builders import KEY, ROOM, Client, StillTime
 def test_a_call_is_what_the_documentation_shows() -> None:
     """The path, the headers and the body of one call; the receipt tells its size and its id."""
     with Emulator(write_key=KEY) as segment, Client(segment.url) as client:
-        objects = [SegmentObject("rooms", "2561341", b'{"name":"Caf\xc3\xa9"}'), ROOM]
+        objects: list[bytes | SegmentObject] = [
+            SegmentObject("rooms", "2561341", b'{"name":"Caf\xc3\xa9"}'),
+            ROOM,
+        ]
         receipt = client.set.send("rooms", objects)
         (request,) = segment.requests
     assert request.method == "POST"

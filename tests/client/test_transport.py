@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import os
-import socket
 import ssl
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,12 +22,13 @@ from target_segment_objects.client import (
     TransportOptions,
 )
 from target_segment_objects.client.connections import CONNECTION_SECONDS
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import ConfigurationError, RefusedError
 from tests.client.builders import KEY, ROOM
 from tests.client.raw_server import RawServer, answer, answering, read_request
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from pathlib import Path
 
@@ -195,6 +196,20 @@ def test_no_more_than_64_kib_of_an_answer_are_read(encoding: str) -> None:
     assert len(outcome.body) == 64 * 1024
 
 
+def test_a_bomb_takes_no_memory() -> None:
+    """200 MB in a compressed answer are never held, whole or in large part."""
+    bomb = gzip.compress(bytes(200_000_000), 1)
+    with RawServer(answering(answer(200, bomb, b"Content-Encoding: gzip\r\n"))) as server:
+        tracemalloc.start()
+        try:
+            outcome = _exchange(server.url)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert isinstance(outcome, Answer)
+    assert peak < 5_000_000
+
+
 def test_an_answer_says_who_it_was() -> None:
     """Headers by any case, the request's id, and nothing of the body in the repr."""
     headers = b"X-Request-Id: abc-\x01-1\r\nSet-Cookie: a=b\r\n"
@@ -261,7 +276,7 @@ def test_loopback_has_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "argument"])
 def test_a_proxy_is_asked_and_may_refuse(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given or of the environment; its 407 is fatal, its 502 is not, its password is told by none."""
+    """Given or of the environment; its 407 is fatal, its 502 is not; its password stays unseen."""
     for status, kind in ((407, FailureKind.PROXY_REFUSED), (502, FailureKind.PROXY)):
         with RawServer(answering(answer(status))) as server:
             proxy = f"http://user:pr0xypass@{server.address}"
@@ -309,7 +324,7 @@ def _tls(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
 def test_the_roots_are_given_or_the_environments(
     where: str, authority: trustme.CA, roots: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """https with an authority of one's own."""
+    """TLS with an authority of one's own."""
     options = TransportOptions(ca_bundle=roots if where == "argument" else None)
     if where != "argument":
         monkeypatch.setenv(where, roots)
@@ -321,7 +336,7 @@ def test_the_roots_are_given_or_the_environments(
 def test_a_server_that_cannot_be_trusted_is_fatal(
     name: str, authority: trustme.CA, roots: str
 ) -> None:
-    """An unknown authority, or a certificate of another name: one attempt, no word of unchecking."""
+    """An unknown authority, or a certificate of another name: one attempt, no unchecking."""
     options = TransportOptions(ca_bundle=roots if name == "other.example" else None)
     with (
         RawServer(answering(answer()), _tls(authority, name)) as server,
@@ -337,9 +352,13 @@ def test_a_server_that_cannot_be_trusted_is_fatal(
 
 def test_https_to_a_server_of_plain_http_is_fatal() -> None:
     """No agreement on TLS is no trouble that passes."""
-    with RawServer(answering(answer())) as server:
+
+    def answer_anything(_: RawServer, connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer(400))
+
+    with RawServer(answer_anything) as server:
         outcome = _exchange(server.url.replace("http:", "https:"))
-        server.stopping.set()
     assert _failure(outcome) is FailureKind.TLS
 
 
@@ -384,7 +403,6 @@ def test_options_that_no_exchange_could_keep(wrong: dict[str, float]) -> None:
 def test_a_fork_has_connections_of_its_own() -> None:
     """The child does not write into the parent's connection, and both go on."""
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
-        segment.fault(Fault(call="set", first=100))
         assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
         child = os.fork()
         if child == 0:

@@ -1,0 +1,117 @@
+"""The write key appears nowhere: not in errors, their chains, reprs, logs or receipts."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects.client import RetryPolicy, TransportOptions
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import SegmentObjectsError
+from tests.client.builders import KEY, ROOM, Client
+from tests.client.raw_server import RawServer, answer, read_request
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+BASIC = base64.b64encode(f"{KEY}:".encode()).decode()
+BARE = base64.b64encode(KEY.encode()).decode().rstrip("=")
+SECRETS = (KEY, BASIC, BARE, "pr0xypass")
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """Everything that a log of an error could show, of all the errors behind it too."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield from (str(each), repr(each), repr(each.args), repr(vars(each)))
+        yield "".join(traceback.format_exception(type(each), each, each.__traceback__))
+        waiting.extend((each.__cause__, each.__context__))
+
+
+def _echo(server: RawServer, connection: socket.socket) -> None:
+    """Answer with all that was received, in the body and in headers."""
+    while request := read_request(server, connection):
+        line = request.replace(b"\r\n", b" ")
+        status = 400 + len(server.requests) % 2 * 103
+        headers = b"X-Request-Id: %b\r\nLocation: https://%b/%b?%b\r\nX-Echo: %b\r\n" % (
+            line,
+            KEY.encode(),
+            BASIC.encode(),
+            BARE.encode(),
+            line,
+        )
+        connection.sendall(answer(status, b'{"error": "%b %b"}' % (KEY.encode(), line), headers))
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 429, 500, 501, 503])
+def test_no_error_tells_the_key(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a server answers, and although it echoes the key in all of its forms."""
+    caplog.set_level(logging.DEBUG)
+    echoes = f"{KEY} {KEY}: {BASIC} Basic {BARE}"
+    fault = Fault(
+        call="any",
+        count=None,
+        status=status,
+        headers={"X-Request-Id": echoes, "Location": f"https://h/{KEY}/{BASIC}"},
+        body=echoes.encode(),
+    )
+    policy = RetryPolicy(budget_seconds=0)
+    with Emulator() as segment, Client(segment.url, policy=policy) as client:
+        segment.fault(fault)
+        with pytest.raises(SegmentObjectsError) as caught:
+            client.set.send("rooms", [ROOM])
+        with pytest.raises(SegmentObjectsError) as caught_of_bulk:
+            client.bulk.finish("some-session")
+        outcome = client.transport.exchange("/v1/set")
+        told = [*_told(caught.value), *_told(caught_of_bulk.value), caplog.text, repr(outcome)]
+    for text in told:
+        assert not any(secret in text for secret in SECRETS), text
+    assert "***" in str(caught.value)
+
+
+def test_an_echo_of_the_whole_request_does_not_tell_the_key() -> None:
+    """Retried, then refused: neither the attempts nor the last answer show it."""
+    with RawServer(_echo) as server, Client(server.url) as client:
+        with pytest.raises(SegmentObjectsError) as caught:
+            client.set.send("rooms", [ROOM])
+        outcome = client.transport.exchange("/v1/set", body=b"{}")
+        client.transport.close()
+    assert len(caught.value.attempts) == 2  # type: ignore[attr-defined]
+    for text in (*_told(caught.value), repr(outcome)):
+        assert not any(secret in text for secret in SECRETS), text
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "https://127.0.0.1:1", "https://segment.invalid"]
+)
+@pytest.mark.parametrize("proxy", [None, "http://user:pr0xypass@127.0.0.1:1"])
+def test_no_failure_tells_the_key_or_the_proxys_password(
+    url: str, proxy: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No connection, no name, no proxy: the errors of the layers below do not come along."""
+    caplog.set_level(logging.DEBUG)
+    options = TransportOptions(proxy=proxy)
+    policy = RetryPolicy(budget_seconds=0)
+    with Client(url, policy=policy, options=options) as client:
+        with pytest.raises(SegmentObjectsError) as caught:
+            client.set.send("rooms", [ROOM])
+        shown = [repr(client.transport), repr(options), repr(client.transport._key), caplog.text]
+    for text in (*_told(caught.value), *shown):
+        assert not any(secret in text for secret in SECRETS), text
+    assert not any("requests" in type(each).__module__ for each in _chain(caught.value))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
