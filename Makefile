@@ -75,27 +75,28 @@ clean:
 	rm -rf .venv .venv-demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov build dist output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, made anew when what it is made of changes. The stamp is written last, so that a
-# half-made environment is never taken for a whole one. `--group` is known to pip from 25.1.
+# The environment, brought up to date when what it is made of changes. The stamp is written last, so
+# that a half-made environment is never taken for a whole one. `--group` is known to pip from 25.1.
 .venv/.made: pyproject.toml
-	$(call new-venv,.venv)
+	$(call venv,.venv)
 	@$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[emulator]' --group test --group lint
 	@touch $@
 
 # The tap lives apart, as it does for everybody who runs taps: it needs another release of the SDK.
 .venv-demo/.made: examples/hotel/requirements.txt
-	$(call new-venv,.venv-demo)
+	$(call venv,.venv-demo)
 	@$(DEMO_BIN)/python $(PIP_INSTALL) --requirement examples/hotel/requirements.txt
 	@touch $@
 
-define new-venv
+# An environment that works is kept: `make clean` is the way to a new one, or to another interpreter.
+define venv
 @command -v '$(PYTHON)' >/dev/null 2>&1 || { \
 	echo "make: there is no '$(PYTHON)' here: install Python $(OLDEST) or newer, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
 @'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || { \
 	echo "make: '$(PYTHON)' is older than $(OLDEST) ($$('$(PYTHON)' --version 2>&1)): install a newer Python, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
 @'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 	echo "make: '$(PYTHON)' cannot make environments: install its venv module (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
-@echo "Making $(1) (a minute, once)"
-@'$(PYTHON)' -m venv --clear $(1)
+@$(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
+	echo "Making $(1) (a minute, once)"; '$(PYTHON)' -m venv --clear $(1); }
 endef
