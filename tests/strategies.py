@@ -21,6 +21,13 @@ __all__ = ["keys", "options", "records", "schemas"]
 Schema: TypeAlias = dict[str, Any]
 Strategy: TypeAlias = st.SearchStrategy[Any]
 
+
+def weighted(*choices: tuple[int, Strategy]) -> Strategy:
+    """One of some strategies, as often as its weight says: `one_of` counts their own branches."""
+    table = [strategy for weight, strategy in choices for _ in range(weight)]
+    return st.sampled_from(range(len(table))).flatmap(table.__getitem__)
+
+
 # Names that meet: by case, by accent, by path (`a` holding `b_c`, `a_b` holding `c`), by the
 # warehouse's own, by what their spelling leaves of them.
 TAME_NAMES = [f"field{letter}" for letter in "ABCDEFGHIJ"] + ["name", "email", "city", "zip code"]
@@ -53,7 +60,7 @@ HOSTILE_NAMES = [
 ]
 property_names = st.sampled_from(TAME_NAMES) | st.sampled_from(HOSTILE_NAMES)
 # Mostly tame, or hardly a schema would be without a clash.
-schema_names = st.one_of(*[st.sampled_from(TAME_NAMES)] * 3, st.sampled_from(HOSTILE_NAMES))
+schema_names = weighted((4, st.sampled_from(TAME_NAMES)), (1, st.sampled_from(HOSTILE_NAMES)))
 
 # --- Schemas -------------------------------------------------------------------------
 
@@ -138,7 +145,7 @@ DEFINITIONS = {
     },
     "$defs": {"a/b": {"type": "integer"}},
 }
-simple = st.one_of(plain, plain, plain, unions, containers, oddities, references)
+simple = weighted((4, plain), (1, unions), (1, containers), (1, oddities), (1, references))
 
 
 def objects(inner: Strategy) -> Strategy:
@@ -158,18 +165,19 @@ def combined(inner: Strategy) -> Strategy:
 
 
 nested = st.recursive(simple, lambda inner: objects(inner) | combined(inner), max_leaves=6)
-properties = st.one_of(simple, simple, nested, objects(objects(nested)))
+properties = weighted((6, simple), (3, nested), (1, objects(objects(nested))))
 
 
 @st.composite
 def schemas(draw: st.DrawFn) -> Schema:
     """A stream's schema; now and then one that no plan can be made of."""
+    fewest = draw(st.sampled_from([0, 1, 2, 2]))
     drawn: Schema = {
         "type": "object",
-        "properties": draw(st.dictionaries(schema_names, properties, max_size=6)),
+        "properties": draw(st.dictionaries(schema_names, properties, min_size=fewest, max_size=6)),
         **DEFINITIONS,
     }
-    form = draw(st.integers(0, 19))
+    form = draw(st.sampled_from(range(20)))
     if form == 0:
         del drawn["properties"]
     if form in {1, 2}:
@@ -183,14 +191,16 @@ def schemas(draw: st.DrawFn) -> Schema:
 def keys(schema: Schema) -> Strategy:
     """Key properties: none, one, several; declared, as a rule."""
     declared = list(schema.get("properties", {}))
-    names = st.sampled_from(declared) if declared else property_names
+    if not declared:
+        return weighted((3, st.just([])), (1, st.lists(property_names, min_size=1, max_size=1)))
+    names = st.sampled_from(declared)
     own_ids = [name for name in declared if name.strip("_").lower() == "id"]
-    return st.one_of(
-        st.just([]),
-        st.lists(names, min_size=1, max_size=1),
-        st.just(own_ids[:1]),
-        st.lists(names, min_size=1, max_size=3, unique=True),
-        st.lists(st.one_of(names, property_names), min_size=1, max_size=3, unique=True),
+    return weighted(
+        (2, st.just([])),
+        (2, st.lists(names, min_size=1, max_size=1)),
+        (2, st.just(own_ids[:1])),
+        (2, st.lists(names, min_size=1, max_size=3, unique=True)),
+        (1, st.lists(st.one_of(names, property_names), min_size=1, max_size=3, unique=True)),
     )
 
 
@@ -213,7 +223,6 @@ def options() -> st.SearchStrategy[PlanOptions]:
 # --- Raw values ----------------------------------------------------------------------
 
 integers = st.one_of(
-    st.integers(-1000, 1000).map(str),
     st.integers(-1000, 1000).map(str),
     st.sampled_from(
         [
@@ -298,43 +307,44 @@ dates = st.sampled_from(
         "10:00:00",
     ]
 )
-words = st.one_of(
-    st.text(max_size=8),
-    st.sampled_from(
-        [
-            "",
-            "true",
-            "false",
-            "True",
-            "0",
-            "1",
-            "42",
-            "-5",
-            "-0",
-            "042",
-            "+1",
-            " 1",
-            "1\n",
-            "1.0",
-            "1e5",
-            "1.",
-            ".5",
-            "0x1f",
-            "1_000",
-            "٣",
-            "NaN",
-            "1e400",
-            "9007199254740993",
-            "7" * 400,
-            "null",
-            "{}",
-            'a:b\\c"d',
-            "\x00\x1f\x7f\u2028",
-            "😀",
-            "x" * 101,
-        ]
-    ),
-    dates,
+awkward_words = st.sampled_from(
+    [
+        "",
+        "true",
+        "false",
+        "True",
+        "0",
+        "1",
+        "42",
+        "-5",
+        "-0",
+        "042",
+        "+1",
+        " 1",
+        "1\n",
+        "1.0",
+        "1e5",
+        "1.",
+        ".5",
+        "0x1f",
+        "1_000",
+        "٣",
+        "NaN",
+        "1e400",
+        "9007199254740993",
+        "7" * 400,
+        "null",
+        "{}",
+        'a:b\\c"d',
+        "\x00\x1f\x7f\u2028",
+        "😀",
+    ]
+)
+words = weighted(
+    (5, st.text(max_size=8)),
+    (6, awkward_words),
+    (2, dates),
+    (1, st.sampled_from(["x" * 100, "x" * 101, "é" * 101])),
 )
 LARGE = [
     json.dumps("x" * 32_767),
@@ -358,7 +368,7 @@ def written(text: str) -> Strategy:
 surrogates = st.sampled_from(
     [r'"\ud800"', r'"a\udfffb"', r'"\ude00\ud83d"', r'"\ud83d\ude00"', r'"\ud83dx\ude00"']
 )
-strings = st.one_of(*[words.flatmap(written)] * 40, surrogates)
+strings = weighted((40, words.flatmap(written)), (1, surrogates))
 large = st.sampled_from(LARGE)
 
 
@@ -370,9 +380,10 @@ def arrays_of(inner: Strategy) -> Strategy:
 
 
 # A name that half a surrogate pair stands in can only be written with its escape.
-raw_names = st.one_of(
-    *[property_names.flatmap(written)] * 15,
-    st.sampled_from([r'"x\ud800"', r'"\ud800"', r'"\u0069\u0064"']),
+raw_names = weighted(
+    (20, property_names.flatmap(written)),
+    (2, st.sampled_from(['""', '"!"', '"A"', '"Field A"'])),
+    (1, st.sampled_from([r'"x\ud800"', r'"\ud800"', r'"\u0069\u0064"'])),
 )
 
 
@@ -383,19 +394,15 @@ def maps_of(inner: Strategy) -> Strategy:
     )
 
 
-scalars = st.one_of(
-    st.just("null"), st.sampled_from(["true", "false"]), integers, floats, strings, not_finite
+bare_words = st.sampled_from(["null", "true", "false"])
+tame_scalars = weighted((2, bare_words), (2, integers), (2, floats), (4, strings))
+scalars = weighted((9, tame_scalars), (1, not_finite))
+raw_containers = weighted(
+    (2, arrays_of(scalars)),
+    (2, maps_of(tame_scalars)),
+    (1, maps_of(weighted((1, scalars), (1, arrays_of(tame_scalars)), (1, maps_of(tame_scalars))))),
 )
-tame_scalars = st.one_of(
-    st.just("null"), st.sampled_from(["true", "false"]), integers, floats, strings
-)
-raw_containers = st.one_of(
-    arrays_of(tame_scalars),
-    maps_of(tame_scalars),
-    maps_of(st.one_of(tame_scalars, arrays_of(tame_scalars), maps_of(tame_scalars))),
-    maps_of(st.one_of(scalars, arrays_of(scalars), maps_of(scalars))),
-)
-anything = st.one_of(*[tame_scalars] * 12, *[raw_containers] * 4, not_finite)
+anything = weighted((12, tame_scalars), (4, raw_containers), (1, not_finite))
 RIGHT: Mapping[str, Strategy] = {
     "string": strings,
     "integer": integers,
@@ -428,7 +435,7 @@ def right_value(schema: Schema, root: Schema, depth: int) -> Strategy:
     choices = [RIGHT[name] for name in types]
     if "format" in schema and "string" in types:
         choices += [dates.flatmap(written)] * 2
-    return st.one_of(*choices) if choices else anything
+    return weighted(*((1, choice) for choice in choices)) if choices else anything
 
 
 @st.composite
@@ -437,14 +444,14 @@ def raw_object(draw: st.DrawFn, listed: Schema, root: Schema, depth: int) -> str
     pairs: list[str] = []
     for name, schema in listed.items():
         # One in twenty is missing, another one is anything.
-        dice = draw(st.integers(0, 39))
+        dice = draw(st.sampled_from(range(40)))
         if dice < 2:
             continue
         value = (
-            draw(anything) if dice < 4 else draw(right_value(looked_up(schema, root), root, depth))
+            draw(anything) if dice < 5 else draw(right_value(looked_up(schema, root), root, depth))
         )
         pairs.append(f"{draw(written(name))}:{value}")
-    if draw(st.integers(0, 5)) == 0:
+    if draw(st.sampled_from(range(5))) == 0:
         more = draw(st.lists(st.tuples(raw_names, anything), min_size=1, max_size=3))
         pairs += [f"{name}: {value}" for name, value in more]
         pairs = draw(st.permutations(pairs))
@@ -458,11 +465,11 @@ def records(draw: st.DrawFn, schema: Schema) -> bytes:
     for branch in [*schema.get("allOf", []), *schema.get("anyOf", [])]:
         declared.update(branch["properties"])
     raw = draw(raw_object(declared, schema, 0))
-    size = draw(st.integers(0, 99))
-    if size < 3:
+    size = draw(st.sampled_from(range(80)))
+    if size < 5:
         name = json.dumps(draw(st.sampled_from([*declared, "large"])))
         more = [f"{name}:{draw(large)}"]
-    elif size == 3:
+    elif size < 7:
         more = [f'"large {part}":{json.dumps("x" * 31_000)}' for part in "pqrstuvwxyzklmn"]
     else:
         return raw.encode()
