@@ -74,10 +74,15 @@ class PartLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class _RawObject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: str
     properties: dict[str, msgspec.Raw]
-    collection: str = ""
 
 
-class _RawCall(msgspec.Struct, gc=False):
+class _RawLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: str
+    collection: str
+    properties: dict[str, msgspec.Raw]
+
+
+class _RawCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     collection: str
     objects: list[msgspec.Raw]
 
@@ -89,6 +94,7 @@ class _Finish(msgspec.Struct, forbid_unknown_fields=True):
 _SET = msgspec.json.Decoder(SetCall)
 _LINE = msgspec.json.Decoder(PartLine)
 _RAW_OBJECT = msgspec.json.Decoder(_RawObject)
+_RAW_LINE = msgspec.json.Decoder(_RawLine)
 _RAW_CALL = msgspec.json.Decoder(_RawCall)
 _FINISH = msgspec.json.Decoder(_Finish)
 
@@ -226,35 +232,32 @@ def _decode_set(body: bytes) -> SetCall:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         try:
             raw = _RAW_CALL.decode(body)
-            pairs = [_object_of_any_digits(memoryview(item)) for item in raw.objects]
+            items = [_RAW_OBJECT.decode(memoryview(item)) for item in raw.objects]
+            objects = [SetObject(item.id, _any_digits(item.properties)) for item in items]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RefusalError):
             raise RefusalError(400, f"malformed body: {error}") from None
-    call = SetCall(raw.collection, [])
-    for identifier, properties in pairs:
-        call.objects.append(SetObject(identifier, properties))
-    return call
+    return SetCall(raw.collection, objects)
 
 
 def _line_of_any_digits(line: bytes, error: Exception) -> PartLine:
     try:
-        raw = _RAW_OBJECT.decode(line)
-        identifier, properties = _object_of_any_digits(memoryview(line))
+        raw = _RAW_LINE.decode(line)
+        properties = _any_digits(raw.properties)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RefusalError):
         raise RefusalError(400, f"malformed object: {error}") from None
-    return PartLine(identifier, raw.collection, properties)
+    return PartLine(raw.id, raw.collection, properties)
 
 
-def _object_of_any_digits(raw: memoryview) -> tuple[str, dict[str, _Value]]:
+def _any_digits(raw: dict[str, msgspec.Raw]) -> dict[str, _Value]:
     # An integer has no largest size in JSON, but Python's has: such a one is kept as a Decimal.
-    item = _RAW_OBJECT.decode(raw)
     properties: dict[str, _Value] = {}
-    for name, value in item.properties.items():
+    for name, value in raw.items():
         text = bytes(memoryview(value))
         if len(text) > _DIGITS_OF_A_PYTHON_INT and _INTEGER.fullmatch(text):
             properties[name] = Decimal(text.decode())  # type: ignore[assignment]
         else:
             properties[name] = msgspec.json.decode(text, type=_Value)
-    return item.id, properties
+    return properties
 
 
 def _check_keys(document: bytes, expected: int) -> None:

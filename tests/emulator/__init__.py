@@ -1,0 +1,3 @@
+"""The emulator, over real sockets."""
+
+from __future__ import annotations
