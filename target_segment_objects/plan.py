@@ -115,10 +115,11 @@ def _whole(code: str) -> RejectedRecordError:
 class _Row:
     """One record on its way: its properties so far, and its faults."""
 
-    __slots__ = ("faults", "properties", "undeclared")
+    __slots__ = ("faults", "more", "properties", "undeclared")
 
     def __init__(self) -> None:
         self.properties: dict[str, values.Scalar] = {}
+        self.more = False
         self.faults: list[Fault] = []
         self.undeclared: set[str] = set()
 
@@ -156,8 +157,8 @@ def compile_plan(
         collection,
         writes,
         compiler,
+        columns,
         identifier(keys, columns, options) if keys else None,
-        columns.get(compiler.left_out) if compiler.left_out is not None else None,
     )
     return StreamPlan(
         stream=stream,
@@ -210,6 +211,7 @@ class _Compiler:
         self.stream = stream
         self.options = options
         self.left_out = left_out
+        self._flatten = options.nested == "flatten"
         self.notes = Notes()
         self.columns: dict[str, PlannedColumn] = {}
         self._names: dict[_Path, str] = {}
@@ -218,7 +220,7 @@ class _Compiler:
     def write(self, path: _Path, column: Column) -> _Write:
         """The closure for one declared property, whatever is below it."""
         if column.kind == "declared":
-            if self.options.nested == "flatten":
+            if self._flatten:
                 return self._branch(path, column)
             column = Column("text", column.types)
         return self._leaf(path, column, self._claim(path, column))
@@ -267,9 +269,7 @@ class _Compiler:
             if type(value) is dict:
                 for name, inner in writes:
                     inner(value.get(name, _ABSENT), row)
-                for name, part in value.items():
-                    if name not in known:
-                        self.undeclared((*path, name), part, row)
+                row.more = row.more or not value.keys() <= known
                 return
             if value is not None and value is not _ABSENT:
                 if not own_name or own_name in self.columns:
@@ -282,9 +282,21 @@ class _Compiler:
 
         return write
 
+    def unlisted(
+        self, record: dict[str, Any], columns: Mapping[str, Column], row: _Row, path: _Path = ()
+    ) -> None:
+        """Send all that the schema does not list, in the record's order."""
+        for name, value in record.items():
+            column = columns.get(name)
+            if column is None:
+                if path or name != self.left_out:
+                    self.undeclared((*path, name), value, row)
+            elif column.kind == "declared" and type(value) is dict and self._flatten:
+                self.unlisted(value, column.properties, row, (*path, name))
+
     def undeclared(self, path: _Path, value: Any, row: _Row) -> None:
         """Send a property that the schema does not list."""
-        if type(value) is dict and self.options.nested == "flatten":
+        if type(value) is dict and self._flatten:
             for name, part in value.items():
                 self.undeclared((*path, name), part, row)
             return
@@ -326,11 +338,11 @@ def _encoder(
     collection: str,
     writes: list[tuple[str, _Write]],
     compiler: _Compiler,
+    columns: Mapping[str, Column],
     identify: Identify | None,
-    left_out_column: Column | None,
 ) -> Callable[[Any, Any], SegmentObject]:
     left_out = compiler.left_out
-    declared = frozenset(name for name, _ in writes)
+    left_out_column = columns.get(left_out) if left_out is not None else None
     send_id = converter(left_out_column, compiler.options, compiler.notes, "id")
 
     def encode(record: dict[str, Any], original: dict[str, Any]) -> SegmentObject:
@@ -342,10 +354,9 @@ def _encoder(
             if value is not _ABSENT:
                 seen += 1
                 write(value, row)
-        if len(record) != seen:
-            for name, value in record.items():
-                if name not in declared and name != left_out:
-                    compiler.undeclared((name,), value, row)
+        seen += left_out in record
+        if row.more or len(record) != seen:
+            compiler.unlisted(record, columns, row)
         if not row.properties and not row.faults:
             _send_id_alone(record, row, told)
         if not told and not row.faults:
