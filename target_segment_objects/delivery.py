@@ -1,19 +1,19 @@
-"""Objects go to Segment in order and answer when they are durable: `set` calls, or one bulk session after another.
+"""What the target asks of a delivery, by either method.
 
-The rules that it guards: for one object, later records arrive later; a record is durable only when its call was answered 2xx in full, or its
-session was finished with 202; nothing is dropped in silence. Each delivery belongs to the thread that reads; its own threads only
-make requests, and hand back what became of them.
+The rules that it guards: for one object, later records arrive later; a record is durable only when
+its call was answered 2xx in full, or its session was finished with 202; nothing is dropped in
+silence. A delivery belongs to the thread that reads; its own threads only make requests, and hand
+back what became of them.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from target_segment_objects.bulk_delivery import BulkDelivery
-from target_segment_objects.objects import SegmentObject
-from target_segment_objects.set_delivery import SetDelivery
+if TYPE_CHECKING:
+    from target_segment_objects.objects import SegmentObject
 
-__all__ = ["BulkDelivery", "Delivery", "SetDelivery"]
+__all__ = ["Delivery"]
 
 
 class Delivery(Protocol):

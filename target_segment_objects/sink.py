@@ -12,7 +12,8 @@ from target_segment_objects.columns import FAULTS
 from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
 from target_segment_objects.mapped import from_python, to_python
 from target_segment_objects.objects import SegmentObject
-from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan, parse_record
+from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
+from target_segment_objects.records import parse_record
 
 if TYPE_CHECKING:
     from target_segment_objects.target import SegmentObjectsTarget

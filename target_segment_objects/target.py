@@ -39,7 +39,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
 )
 from target_segment_objects.mapped import to_python
-from target_segment_objects.plan import parse_record
+from target_segment_objects.records import parse_record
 from target_segment_objects.reader import Message, MessageReader, WakeUp
 from target_segment_objects.report import Report
 from target_segment_objects.settings import Settings, config_jsonschema

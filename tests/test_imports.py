@@ -33,6 +33,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Files that are part of a room named after another file.
 ANNEXES = {
     "schemas": "plan",
+    "properties": "plan",
+    "records": "plan",
     "columns": "plan",
     "ids": "plan",
     "kinds": "settings",

@@ -1,0 +1,231 @@
+"""The properties of an object: a closure for each that the schema declares, one for all others.
+
+The rule that it guards: the list of `docs/names-ids-values.md`, "Which properties an object has".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from target_segment_objects import naming
+from target_segment_objects.columns import FAULTS, OMIT, Notes, PlanOptions, Unfit, converter
+from target_segment_objects.errors import Fault, SchemaError
+from target_segment_objects.schemas import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Write = Callable[[Any, "Row"], None]
+    Path = tuple[str, ...]
+
+__all__ = ["ABSENT", "PlannedColumn", "PropertyWriters", "Row"]
+
+ABSENT: Final = object()
+"""The value of a property that a record does not have."""
+
+_NAMES_KEPT: Final = 10_000
+"""Names of undeclared properties that are remembered: a map may have keys without end."""
+
+
+@dataclass(frozen=True)
+class PlannedColumn:
+    """A declared leaf: where it stands in the record, and the property that it becomes."""
+
+    path: tuple[str, ...]
+    name: str
+    column: Column
+
+
+class Row:
+    """One record on its way: its properties so far, and its faults.
+
+    Attributes:
+        properties: name → scalar, in the order in which they are sent.
+        faults: all that is wrong with the record.
+        undeclared: names that properties which the schema does not list have taken.
+        more: whether an object inside it has properties that the schema does not list.
+    """
+
+    __slots__ = ("faults", "more", "properties", "undeclared")
+
+    def __init__(self) -> None:
+        self.properties: dict[str, Any] = {}
+        self.faults: list[Fault] = []
+        self.undeclared: set[str] = set()
+        self.more = False
+
+    def fault(self, path: Path, code: str) -> None:
+        """Something is wrong at this path."""
+        self.faults.append(Fault(path, code, FAULTS[code]))
+
+    def unfit(self, path: Path, unfit: Unfit) -> None:
+        """The value at this path cannot be sent."""
+        for inner in unfit.paths:
+            self.fault(path + inner, unfit.code)
+
+
+class PropertyWriters:
+    """Writes a record's properties into a row.
+
+    Attributes:
+        columns: the declared leaves by the names of their properties, in the schema's order.
+        left_out: the key that is the object's id, and no property.
+        left_out_column: its column, if it is declared.
+        notes: what happened to values on the way.
+
+    Raises:
+        SchemaError: when a declared leaf has no name, or that of another.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        declared: Mapping[str, Column],
+        options: PlanOptions,
+        *,
+        left_out: str | None,
+    ) -> None:
+        self.options = options
+        self.notes = Notes()
+        self.columns: dict[str, PlannedColumn] = {}
+        self.left_out = left_out
+        self.left_out_column = declared.get(left_out) if left_out is not None else None
+        self._stream = stream
+        self._declared = declared
+        self._flatten = options.nested == "flatten"
+        self._names: dict[Path, str] = {}
+        self._convert_undeclared = converter(None, options, self.notes, "(undeclared)")
+        self._writes = [
+            (name, self._writer((name,), column))
+            for name, column in declared.items()
+            if name != left_out
+        ]
+
+    def write(self, record: dict[str, Any], row: Row) -> None:
+        """Fill the row: declared leaves in the schema's order, then all others in the record's."""
+        seen = int(self.left_out in record)
+        for name, write in self._writes:
+            value = record.get(name, ABSENT)
+            if value is not ABSENT:
+                seen += 1
+                write(value, row)
+        if row.more or len(record) != seen:
+            self._write_undeclared(record, self._declared, row, ())
+
+    def _writer(self, path: Path, column: Column) -> Write:
+        """The closure for one declared property, whatever is below it."""
+        if column.kind != "declared":
+            return self._leaf(path, column, self._claim(path, column))
+        if self._flatten:
+            return self._branch(path, column)
+        text = Column("text", column.types)
+        return self._leaf(path, text, self._claim(path, text))
+
+    def _claim(self, path: Path, column: Column) -> str:
+        """The name of a declared leaf, which no other may have."""
+        name = naming.property_name(path)
+        told = ".".join(path)
+        if not name:
+            raise SchemaError(
+                f"stream {self._stream!r}: property {told!r} has no letter or digit to name a "
+                "column by; rename it with `stream_maps`"
+            )
+        if (other := self.columns.get(name)) is not None:
+            raise SchemaError(
+                f"stream {self._stream!r}: properties {'.'.join(other.path)!r} and {told!r} would "
+                f"both be {name!r} in Segment, and one would overwrite the other; rename one of "
+                "them with `stream_maps`"
+            )
+        self.columns[name] = PlannedColumn(path, name, column)
+        return name
+
+    def _leaf(self, path: Path, column: Column, name: str) -> Write:
+        convert = converter(column, self.options, self.notes, name)
+
+        def write(value: Any, row: Row) -> None:
+            try:
+                scalar = convert(value)
+            except Unfit as unfit:
+                row.unfit(path, unfit)
+            else:
+                if scalar is not OMIT:
+                    row.properties[name] = scalar
+
+        return write
+
+    def _branch(self, path: Path, column: Column) -> Write:
+        """A declared object: a closure for each of its leaves, which are null where it is not."""
+        writes = [
+            (name, self._writer((*path, name), inner)) for name, inner in column.properties.items()
+        ]
+        known = column.properties.keys()
+        own_name = naming.property_name(path)
+        write_own = self._leaf(path, column, own_name)
+
+        def write(value: Any, row: Row) -> None:
+            if type(value) is dict:
+                # A leaf that is missing in an object that is present is null.
+                for name, inner in writes:
+                    inner(value.get(name), row)
+                row.more = row.more or not value.keys() <= known
+                return
+            if value is not None:
+                if own_name and own_name not in self.columns:
+                    row.undeclared.add(own_name)
+                    write_own(value, row)
+                else:
+                    row.fault(path, "clash" if own_name else "name")
+            for _, inner in writes:
+                inner(None, row)
+
+        return write
+
+    def _write_undeclared(
+        self, record: dict[str, Any], declared: Mapping[str, Column], row: Row, path: Path
+    ) -> None:
+        for name, value in record.items():
+            if not path and name == self.left_out:
+                continue
+            column = declared.get(name)
+            if column is None:
+                self._undeclared((*path, name), value, row)
+            elif column.kind == "declared" and type(value) is dict and self._flatten:
+                self._write_undeclared(value, column.properties, row, (*path, name))
+
+    def _undeclared(self, path: Path, value: Any, row: Row) -> None:
+        if type(value) is dict and self._flatten:
+            for name, part in value.items():
+                self._undeclared((*path, name), part, row)
+            return
+        try:
+            name = self._name(path)
+            scalar = self._convert_undeclared(value)
+        except UnicodeEncodeError:
+            row.fault(path, "unicode")
+            return
+        except Unfit as unfit:
+            row.unfit(path, unfit)
+            scalar = OMIT
+        if not name:
+            row.fault(path, "name")
+        elif name in self.columns or name in row.undeclared:
+            row.fault(path, "clash")
+        else:
+            row.undeclared.add(name)
+            if scalar is not OMIT:
+                row.properties[name] = scalar
+
+    def _name(self, path: Path) -> str:
+        """The name of an undeclared property.
+
+        Raises:
+            UnicodeEncodeError: for a lone surrogate in it.
+        """
+        name = self._names.get(path)
+        if name is None:
+            "".join(path).encode()
+            if len(self._names) >= _NAMES_KEPT:
+                self._names.clear()
+            name = self._names[path] = naming.property_name(path)
+        return name
