@@ -79,8 +79,13 @@ Json: TypeAlias = "bool | str | Number | list[Json] | dict[str, Json] | None"
 
 def read(raw: bytes) -> Json:
     """The raw record; of a key that is written twice, the last one counts."""
-    value: Json = json.loads(raw, parse_int=Number, parse_float=Number, parse_constant=Number)
+    value: Json = json.loads(raw, parse_int=integer, parse_float=Number, parse_constant=Number)
     return value
+
+
+def integer(token: str) -> Number:
+    """The integer `-0` is `0`."""
+    return Number("0" if token == "-0" else token)
 
 
 def write(value: Json, *, sort: bool = False) -> str:

@@ -64,6 +64,8 @@ def faults(
 VALUES = [
     pytest.param(ANYTHING, "1E+2", "1E+2", {}, id="any: a number's token as the tap wrote it"),
     pytest.param(ANYTHING, '{"a" : [1.50]}', '"{\\"a\\":[1.50]}"', {}, id="any: JSON text"),
+    pytest.param(ANYTHING, "-0", "0", {}, id="any: the integer -0 is 0"),
+    pytest.param(LIST, "[-0,-0.0]", '"[0,-0.0]"', {}, id="text: in JSON text too"),
     pytest.param(STRING, '"é\\u00e9\\n"', '"éé\\n"', {}, id="string: UTF-8, escaped where it must"),
     pytest.param(STRING, "515.0", '"515.0"', {}, id="string: a number as written"),
     pytest.param(STRING, "true", '"true"', {}, id="string: a boolean in JSON's words"),
