@@ -1,0 +1,263 @@
+"""The target run in tests: as a command, with its stdin open or whole, or in this process.
+
+A wait in here is for an event (a line, an end), with a bound that only a failure reaches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from target_segment_objects.target import SegmentObjectsTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "COMMAND",
+    "KEY",
+    "Process",
+    "Ran",
+    "environment",
+    "lines",
+    "load",
+    "record",
+    "run",
+    "schema",
+    "start",
+    "state",
+]
+
+KEY = "wk-7Hq2nVb9xTzLmR4s"
+COMMAND = (sys.executable, "-W", "error", "-m", "target_segment_objects.target")
+ROOT = Path(__file__).resolve().parents[1]
+
+_PATIENCE = 20.0  # seconds that only a failing test waits for
+
+
+def schema(stream: str, keys: list[str] | None = None, **properties: object) -> dict[str, Any]:
+    """A SCHEMA; each property is a type's name, or a whole schema."""
+    whole = {
+        name: {"type": [kind, "null"]} if isinstance(kind, str) else kind
+        for name, kind in properties.items()
+    }
+    return {
+        "type": "SCHEMA",
+        "stream": stream,
+        "schema": {"type": "object", "properties": whole},
+        "key_properties": ["id"] if keys is None else keys,
+    }
+
+
+def record(stream: str, **values: object) -> dict[str, Any]:
+    """A RECORD."""
+    return {"type": "RECORD", "stream": stream, "record": values}
+
+
+def state(value: object) -> dict[str, Any]:
+    """A STATE."""
+    return {"type": "STATE", "value": value}
+
+
+def lines(*messages: Mapping[str, Any] | str) -> bytes:
+    """Messages as a tap writes them; text goes as it is."""
+    texts = (each if isinstance(each, str) else json.dumps(each) for each in messages)
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+@dataclass
+class Ran:
+    """What a finished run left behind.
+
+    Attributes:
+        code: exit status.
+        states: the lines of stdout.
+        told: stderr, or what was logged.
+    """
+
+    code: int
+    states: list[str]
+    told: str
+
+    @property
+    def sentences(self) -> list[str]:
+        """What stderr says at the level of an error, without time and name."""
+        return [
+            line.split("|", 3)[-1].strip() for line in self.told.splitlines() if "ERROR" in line
+        ]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment, without settings and proxies of whoever runs the tests."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TARGET_SEGMENT_OBJECTS_") and not name.lower().endswith("_proxy")
+    } | variables
+
+
+def config_file(folder: Path, config: Mapping[str, Any], name: str = "config.json") -> str:
+    """Write a configuration; its path."""
+    path = folder / name
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return str(path)
+
+
+def run(
+    folder: Path,
+    config: Mapping[str, Any] | None,
+    fed: bytes = b"",
+    *arguments: str,
+    env: dict[str, str] | None = None,
+) -> Ran:
+    """The command, from its start to its end, with all of its input there.
+
+    Args:
+        folder: its working directory; a configuration is written into it.
+        config: `None` for no `--config`.
+        fed: stdin.
+        arguments: more of them.
+        env: the environment.
+    """
+    given = [] if config is None else ["--config", config_file(folder, config)]
+    ended = subprocess.run(
+        [*COMMAND, *given, *arguments],
+        input=fed,
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        env=(env or environment()) | {"PYTHONPATH": _path(env)},
+        timeout=60,
+    )
+    return Ran(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
+
+
+def _path(env: dict[str, str] | None) -> str:
+    given = (env or {}).get("PYTHONPATH")
+    return f"{given}{os.pathsep}{ROOT}" if given else str(ROOT)
+
+
+@dataclass
+class Process:
+    """A command that runs, its stdin open."""
+
+    process: subprocess.Popen[bytes]
+    out: bytearray = field(default_factory=bytearray)
+    err: bytearray = field(default_factory=bytearray)
+
+    def write(self, *messages: Mapping[str, Any] | str) -> None:
+        """Give it messages."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(lines(*messages))
+        self.process.stdin.flush()
+
+    def read_until(self, *, states: int = 0, told: str = "", ended: bool = False) -> float:
+        """Read until so many states were printed, this was told, or both pipes closed.
+
+        Returns:
+            How many seconds that took.
+        """
+        began = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            for pipe, got in ((self.process.stdout, self.out), (self.process.stderr, self.err)):
+                assert pipe is not None
+                if not pipe.closed:
+                    selector.register(pipe, selectors.EVENT_READ, got)
+            while selector.get_map():
+                if not ended and self.out.count(b"\n") >= states and told.encode() in self.err:
+                    return time.monotonic() - began
+                left = began + _PATIENCE - time.monotonic()
+                assert left > 0, self.err.decode()
+                for key, _ in selector.select(left):
+                    block = os.read(key.fd, 65536)
+                    key.data.extend(block)
+                    if not block:
+                        selector.unregister(key.fileobj)
+                        assert not isinstance(key.fileobj, int)
+                        key.fileobj.close()
+        assert ended, self.err.decode()
+        return time.monotonic() - began
+
+    def end(self) -> Ran:
+        """Close its stdin, unless it is closed, and wait for its end."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        return self.ended()
+
+    def ended(self) -> Ran:
+        """Wait for its end; its stdin stays as it is."""
+        self.read_until(ended=True)
+        code = self.process.wait(_PATIENCE)
+        return Ran(code, self.out.decode().splitlines(), self.err.decode())
+
+
+@contextlib.contextmanager
+def start(
+    folder: Path, config: Mapping[str, Any], env: dict[str, str] | None = None
+) -> Iterator[Process]:
+    """The command with its stdin open; killed at the end of the block if it still runs."""
+    with subprocess.Popen(
+        [*COMMAND, "--config", config_file(folder, config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env=(env or environment()) | {"PYTHONPATH": _path(env)},
+    ) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.told.append(f"{entry.levelname} {entry.getMessage()}")
+
+
+def load(config: Mapping[str, Any], fed: bytes) -> Ran:
+    """The target in this process, from its configuration to the end of its input.
+
+    Returns:
+        Its states and what was logged; code 0.
+
+    Raises:
+        SegmentObjectsError: what would end the command.
+    """
+    kept = _Kept()
+    loggers = [
+        logging.getLogger(name) for name in ("target-segment-objects", "target_segment_objects")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(kept)
+        logger.setLevel(logging.INFO)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    try:
+        with contextlib.redirect_stdout(out):
+            target = SegmentObjectsTarget(config=dict(config))
+            target.listen(io.StringIO(fed.decode()))
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(kept)
+            logger.setLevel(level)
+    out.seek(0)
+    return Ran(0, out.read().splitlines(), "\n".join(kept.told))
