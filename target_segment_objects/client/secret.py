@@ -42,9 +42,9 @@ class WriteKey:
     def __init__(self, key: str, *, also_secret: Iterable[str] = ()) -> None:
         if not key:
             raise ConfigurationError("write_key is empty: set it to the source's write key")
-        if not key.isascii() or not key.isprintable() or key != key.strip():
+        if not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigurationError(
-                "write_key has control or non-ASCII characters, or blanks around it: copy it again "
+                "write_key has blanks, control or non-ASCII characters: copy it again "
                 "from the source's settings in Segment"
             )
         if ":" in key:
@@ -78,8 +78,7 @@ class WriteKey:
 
     def clean(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
         """At most `limit` printable characters of a text that somebody else wrote."""
-        # Blotted on both sides: cleaning may join what a control character held apart.
-        return self.blot(" ".join(_UNPRINTABLE.sub(" ", self.blot(text)).split()))[:limit]
+        return " ".join(_UNPRINTABLE.sub(" ", self.blot(text)).split())[:limit]
 
     def clean_location(self, location: str) -> str:
         """Scheme, host and path of a redirect; a query or user info may be somebody's secret."""
