@@ -79,6 +79,10 @@ class _WholeHead(http.client.HTTPResponse):
                 self.fp = file
         if lines.last not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")
+        # A malformed header is left out, and the answer counts. `urllib3` would log it as it came,
+        # with whatever of our request a server echoes in it.
+        self.headers.defects.clear()
+        self.headers.set_payload("")
 
 
 class _Deadlined:

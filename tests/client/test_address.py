@@ -72,7 +72,18 @@ def test_plain_http_can_be_allowed() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "with\nline", "with\x00null", "ключ", "caf\xe9", "\x7f", " padded ", "tab\t", "k:ey", "Basic k"],
+    [
+        "",
+        "with\nline",
+        "with\x00null",
+        "ключ",
+        "caf\xe9",
+        "\x7f",
+        " padded ",
+        "tab\t",
+        "k:ey",
+        "Basic k",
+    ],
 )
 def test_a_key_that_cannot_be_sent_is_refused_unseen(key: str) -> None:
     """Empty, control and non-ASCII characters, blanks, a colon."""

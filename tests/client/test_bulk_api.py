@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 from typing import TYPE_CHECKING
@@ -234,10 +235,18 @@ def test_an_id_is_one_segment_of_the_path() -> None:
         assert b"POST /v0/finish/..%2Fa%20b%3Fc%23d%2F%C3%A9%252F HTTP/1.1" in server.requests[0]
 
 
-@pytest.mark.parametrize("failure", ["short", "closed"])
+class _BrokenDisk(io.BytesIO):
+    """A file whose disk fails."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Fail."""
+        raise OSError(errno.EIO, "Input/output error", size)
+
+
+@pytest.mark.parametrize("failure", ["short", "closed", "broken"])
 def test_a_part_that_cannot_be_read_is_no_trouble_of_the_network(failure: str) -> None:
-    """A file that ends early or is closed is the spool's error, at once."""
-    file = io.BytesIO(PART[:100])
+    """A file that ends early, is closed or fails is the spool's error, at once."""
+    file = _BrokenDisk(PART) if failure == "broken" else io.BytesIO(PART[:100])
     if failure == "closed":
         file.close()
     with Emulator() as segment, Client(segment.url) as client:

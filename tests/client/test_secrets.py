@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import logging
+import pickle
 import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
 from target_segment_objects.client import RetryPolicy, TransportOptions
+from target_segment_objects.client.secret import WriteKey
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import SegmentObjectsError
 from tests.client.builders import KEY, ROOM, Client
-from tests.client.raw_server import RawServer, answer, read_request
+from tests.client.raw_server import RawServer, answer, answering, read_request
 
 if TYPE_CHECKING:
     import socket
@@ -89,6 +91,24 @@ def test_an_echo_of_the_whole_request_does_not_tell_the_key() -> None:
     assert len(caught.value.attempts) == 2  # type: ignore[attr-defined]
     for text in (*_told(caught.value), repr(outcome)):
         assert not any(secret in text for secret in SECRETS), text
+
+
+def test_a_malformed_header_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """`urllib3` logs what it cannot parse; a server's echo of the key is not among it."""
+    caplog.set_level(logging.DEBUG)
+    malformed = b"X-Echo: a\r\nno colon %b\r\nX-More: b\r\n" % KEY.encode()
+    with (
+        RawServer(answering(answer(200, b"{}", malformed))) as server,
+        Client(server.url) as client,
+    ):
+        assert client.set.send("rooms", [ROOM]).attempts == 1
+    assert KEY not in caplog.text
+
+
+def test_a_key_is_not_pickled() -> None:
+    """It cannot wander into another process or a file by accident."""
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(WriteKey(KEY))
 
 
 @pytest.mark.parametrize(
