@@ -173,7 +173,7 @@ def _json_lines(result: Result) -> list[str]:
     ]
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401 whatever a query returns
+def _cell(value: Any) -> str:
     """Return a value as text that stays on its line; null is empty."""
     if value is None:
         return ""

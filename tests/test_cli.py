@@ -99,11 +99,13 @@ def test_the_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signal.
 
 def test_settings_reach_the_emulator() -> None:
     """`--nulls refuse` and `--collection-digits` do what they say."""
-    with emulator("--nulls", "refuse", "--collection-digits") as (_, url):
-        with Client(Address(url)) as client:  # type: ignore[arg-type]
-            assert client.one("1", a=None).status == 400
-            room = {"id": "1", "properties": {"a": 1}}
-            assert client.set(room, collection="s3_files").status == 200
+    with (
+        emulator("--nulls", "refuse", "--collection-digits") as (_, url),
+        Client(Address(url)) as client,  # type: ignore[arg-type]
+    ):
+        assert client.one("1", a=None).status == 400
+        room = {"id": "1", "properties": {"a": 1}}
+        assert client.set(room, collection="s3_files").status == 200
 
 
 def test_a_taken_port_is_one_sentence() -> None:

@@ -54,8 +54,8 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
+    """Return a text as an SQL string; older DuckDBs end a statement at a NUL in it."""
+    return "('" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "')"
 
 
 def read_lines(path: Path, *, gzipped: bool) -> str:
@@ -65,7 +65,7 @@ def read_lines(path: Path, *, gzipped: bool) -> str:
     """
     compression = "gzip" if gzipped else "none"
     return (
-        f"read_csv({literal(str(path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
+        f"read_csv({_plain(str(path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
         f"header = false, delim = '\x01', quote = '', escape = '', new_line = '\\n', "
         f"max_line_size = {MAX_OBJECT_BYTES + 4096}, compression = '{compression}')"
     )
@@ -167,6 +167,10 @@ def insert_new(table: str, columns: Sequence[Column]) -> str:
         f"INSERT INTO {quoted(table)} ({', '.join(names)}) SELECT {', '.join(values)} FROM typed "  # noqa: S608
         f"WHERE typed.id NOT IN (SELECT id FROM {quoted(table)}) ORDER BY typed.n"
     )
+
+
+def _plain(path: str) -> str:
+    return "'" + path.replace("'", "''") + "'"
 
 
 def _pointer(name: str) -> str:

@@ -6,6 +6,7 @@ part and go the way of all parts: within a second, before a query, and on stop.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from target_segment_objects.emulator.store import Row, Update
 
 _GATHERED_BYTES = 32 * 1024 * 1024
-_SLICE_BYTES = 64 * 1024 * 1024
+_SLICE_BYTES = 128 * 1024 * 1024
 _THREADS = 2
 _OWN_COLUMNS = frozenset({"id", "received_at"})
 _SCALAR = msgspec.json.Decoder(bool | int | float | str)
@@ -89,24 +90,19 @@ class Warehouse:
         path.unlink()
 
     def load(self, part: Part) -> None:
-        """Merge a checked part's objects, in order, all of them or none."""
+        """Merge a checked part's objects, in order, a slice a transaction.
+
+        What is left when it fails is whole slices from the part's beginning; loading the part again
+        is safe, since objects merge.
+        """
         tables: dict[str, list[str]] = {}
         for collection in part.properties:
             tables.setdefault(table_name(collection), []).append(collection)
-        known = {table: dict(columns) for table, columns in self._columns.items()}
-        lost = dict(self._lost)
-        # Rows have their numbers only once they are committed: so this is before the transaction.
-        sources = self._sources(part, tables)
-        self._execute("BEGIN")
         try:
-            for table, source in sources:
+            # Outside a transaction: only committed rows are numbered from 0.
+            for table, source in self._sources(part, tables):
                 names = chain.from_iterable(part.properties[name] for name in tables[table])
-                self._merge(table, source, names)
-            self._execute("COMMIT")
-        except BaseException:
-            self._columns, self._lost = known, lost
-            self._connection.execute("ROLLBACK")
-            raise
+                self._merge_whole(table, source, names)
         finally:
             self._execute("DROP TABLE IF EXISTS lines")
 
@@ -155,7 +151,7 @@ class Warehouse:
         slices, so that memory does not grow with the part.
         """
         lines = loading.read_lines(part.path, gzipped=part.gzipped)
-        slices = part.uncompressed_bytes // (2 * _SLICE_BYTES) + 1
+        slices = -(-part.uncompressed_bytes // _SLICE_BYTES)
         if slices == 1 and len(tables) == 1:
             return [(table, lines) for table in tables]
         self._execute(loading.lay_down(lines))
@@ -165,6 +161,21 @@ class Warehouse:
             for start in range(0, part.objects, step)
             for table, collections in tables.items()
         ]
+
+    def _merge_whole(self, table: str, source: str, names: Iterable[str]) -> None:
+        """Merge a slice, all of it or nothing."""
+        known = {name: dict(columns) for name, columns in self._columns.items()}
+        lost = dict(self._lost)
+        self._execute("BEGIN")
+        try:
+            self._merge(table, source, names)
+            self._execute("COMMIT")
+        except BaseException:
+            self._columns, self._lost = known, lost
+            # A transaction that DuckDB has ended itself cannot be rolled back once more.
+            with suppress(WarehouseError):
+                self._execute("ROLLBACK")
+            raise
 
     def _merge(self, table: str, source: str, names: Iterable[str]) -> None:
         sent_as: dict[str, list[str]] = {}

@@ -74,7 +74,7 @@ def test_set_calls_reach_the_file_within_a_second(tmp_path: Path) -> None:
             load(part)  # type: ignore[arg-type]
             flushed.set()
 
-        store.load = watched  # type: ignore[method-assign,assignment]
+        store.load = watched  # type: ignore[method-assign]
         client.one("1", a=1, synchronous=False)
         assert flushed.wait(1.5)
 

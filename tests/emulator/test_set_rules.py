@@ -30,12 +30,12 @@ def client(segment: Emulator) -> Iterator[Client]:
         yield client
 
 
-def call(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def call(**changes: Any) -> dict[str, Any]:
     """Return a valid call with changes."""
     return {"collection": "rooms", "objects": [ROOM], **changes}
 
 
-def of(identifier: Any = "1", properties: Any = None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def of(identifier: Any = "1", properties: Any = None, **more: Any) -> dict[str, Any]:
     """Return a call of one object."""
     item = {"id": identifier, "properties": {"a": 1} if properties is None else properties, **more}
     return call(objects=[item])

@@ -80,7 +80,7 @@ def test_a_null_makes_no_column() -> None:
         ("2024-02-30", "x", "x"),
     ],
 )
-def test_the_first_value_types_the_column(first: Any, later: Any, kept: Any) -> None:  # noqa: ANN401
+def test_the_first_value_types_the_column(first: Any, later: Any, kept: Any) -> None:
     """What a later value of another type becomes: the table of docs/emulator.md."""
     (row,) = applied({"a": first}, {"a": later})
     assert row["a"] == kept
@@ -175,7 +175,7 @@ def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: _number(value) for name, value in row.items()} for row in rows]
 
 
-def _number(value: Any) -> Any:  # noqa: ANN401
+def _number(value: Any) -> Any:
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -232,7 +232,7 @@ def test_values_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
         with Emulator(warehouse=warehouse) as segment, Client(segment) as client:
             client.one("1", a=1)
             assert segment.lost_values == {}
-            client.one("1", a="x", **{"名前": 1, "id": 5})
+            client.set({"id": "1", "properties": {"a": "x", "名前": 1, "id": 5}})
             assert segment.lost_values == lost
 
 
@@ -266,6 +266,6 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
 
 
 @given(first=SCALARS.filter(lambda value: value is not None))
-def test_the_first_value_always_fits(first: Any) -> None:  # noqa: ANN401
+def test_the_first_value_always_fits(first: Any) -> None:
     """A column made for a value holds that value."""
     assert fit(first, type_of(first)) is not None

@@ -28,7 +28,7 @@ def lines(*objects: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(item).encode() + b"\n" for item in objects)
 
 
-def room(identifier: str, collection: str = "rooms", **properties: Any) -> dict[str, Any]:  # noqa: ANN401
+def room(identifier: str, collection: str = "rooms", **properties: Any) -> dict[str, Any]:
     """Return a line of a part."""
     return {"id": identifier, "collection": collection, "properties": properties}
 
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
     content: bytes
 
     @property
-    def json(self) -> Any:  # noqa: ANN401
+    def json(self) -> Any:
         """The content, decoded."""
         return json.loads(self.content)
 
@@ -103,7 +103,7 @@ class Client:
             headers["Synchronous"] = "true"
         return self.send("/v1/set", content, headers)
 
-    def one(self, identifier: str, *, synchronous: bool = True, **properties: Any) -> Answer:  # noqa: ANN401
+    def one(self, identifier: str, *, synchronous: bool = True, **properties: Any) -> Answer:
         """Send a set call of one room."""
         item = {"id": identifier, "properties": properties}
         return self.set(item, synchronous=synchronous)
