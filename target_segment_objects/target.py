@@ -98,6 +98,7 @@ class SegmentObjectsTarget(Target):
         self._wake_up = WakeUp()
         self._signals: list[int] = []
         self._connection: Connection | None = None
+        self._closed = False
         self._position = 0
         self._schemas: dict[str, tuple[bytes, object]] = {}
         self._routes: dict[str, list[_Route]] = {}
@@ -334,7 +335,10 @@ class SegmentObjectsTarget(Target):
             self._close()
 
     def _close(self) -> None:
-        """End all threads, then print the state that was earned."""
+        """End all threads, then print the state that was earned. Again, it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         connection, self._connection = self._connection, None
         durable = self._position
         if connection is not None:

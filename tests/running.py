@@ -172,7 +172,7 @@ class Process:
             for pipe, got in ((self.process.stdout, self.out), (self.process.stderr, self.err)):
                 assert pipe is not None
                 if not pipe.closed:
-                    selector.register(pipe, selectors.EVENT_READ, got)
+                    selector.register(pipe, selectors.EVENT_READ, (pipe, got))
             while selector.get_map():
                 if not ended and self.out.count(b"\n") >= states and told.encode() in self.err:
                     return time.monotonic() - began
@@ -180,11 +180,11 @@ class Process:
                 assert left > 0, self.err.decode()
                 for key, _ in selector.select(left):
                     block = os.read(key.fd, 65536)
-                    key.data.extend(block)
+                    pipe, got = key.data
+                    got.extend(block)
                     if not block:
-                        selector.unregister(key.fileobj)
-                        assert not isinstance(key.fileobj, int)
-                        key.fileobj.close()
+                        selector.unregister(pipe)
+                        pipe.close()
         assert ended, self.err.decode()
         return time.monotonic() - began
 
