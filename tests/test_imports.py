@@ -19,7 +19,7 @@ FLOORS = (
     ("errors", "objects"),
     ("naming", "values"),
     ("plan",),
-    ("reader", "batching", "parts", "client"),
+    ("reader", "shutdown", "batching", "parts", "client"),
     ("delivery", "checkpoint", "rejects", "report"),
     ("settings",),
     ("configuration",),
