@@ -8,12 +8,14 @@
     │   │   └── MissingSchemaError    a record came before its stream's SCHEMA
     │   ├── SchemaError               a SCHEMA cannot be planned: a clash, a name too long
     │   └── RejectedRecordError       a record cannot become an object
+    ├── OutputError                   keep stdout open: states cannot be printed
     └── DeliveryError
-        ├── UnavailableError          try again: the network or Segment failed until the retries ended
+        ├── UnavailableError          try again: the network or Segment failed until retries ended
         ├── RefusedError              give up: Segment refused the request, and would again
-        │   ├── SessionRefusedError   start a new session: this one is gone, or refuses the call
+        │   ├── SessionRefusedError   start a new session: this one is gone, or refuses
         │   └── PartTooLargeError     split the part: Segment takes no upload of this size
-        └── SpoolError                make room: parts cannot be kept on the disk
+        ├── SpoolError                make room: parts cannot be kept on the disk
+        └── DeadLetterError           make room: rejects cannot be written down
 
 A message says what happened, where (line, stream, setting) and what to do. It never holds a value of
 a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own tests
@@ -32,11 +34,13 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "ConfigurationError",
+    "DeadLetterError",
     "DeliveryError",
     "Fault",
     "InputError",
     "MessageError",
     "MissingSchemaError",
+    "OutputError",
     "PartTooLargeError",
     "RefusedError",
     "RejectedRecordError",
@@ -191,3 +195,11 @@ class AuthenticationError(RefusedError, ConfigurationError):
 
 class SpoolError(DeliveryError):
     """The spool directory cannot take the parts: full, unwritable, or gone."""
+
+
+class DeadLetterError(DeliveryError):
+    """The dead letter cannot take a reject: full, unwritable, or gone."""
+
+
+class OutputError(SegmentObjectsError):
+    """Stdout is closed, so that no state can be printed. What is sent again does no harm."""

@@ -1,0 +1,212 @@
+"""The dead letter: records that cannot become objects, kept with all that is needed to send them again.
+
+The rules that it guards: a reject is on the disk before any state that covers it is printed, and with one
+reject more than `max_rejects` the run ends. Nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from target_segment_objects.errors import DeadLetterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from target_segment_objects.errors import RejectedRecordError
+
+__all__ = ["DeadLetter", "Origin", "Rejects", "Source"]
+
+_MODE: Final = 0o600
+_NEW_LINE: Final = b"\n"
+_is_json = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a stream's SCHEMA said, before stream maps.
+
+    Attributes:
+        stream: its name.
+        schema: its JSON Schema, as the tap wrote it.
+        key_properties: as the tap wrote them.
+    """
+
+    stream: str
+    schema: bytes
+    key_properties: list[str] | None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an object comes from: one record, as the tap wrote it."""
+
+    source: Source
+    raw: bytes
+    line: int
+
+
+class DeadLetter:
+    """A file of one JSON object a line, appended to by any number of runs at the same time.
+
+    Each line is one write and the file is the user's alone (0600). While it is open it is locked, shared
+    with other runs, so that no replay takes it away meanwhile.
+
+    Args:
+        path: the file; made when the first reject comes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = uuid.uuid4().hex
+        self._descriptor = -1
+        self._unsynced = False
+
+    def write(self, origin: Origin, error: RejectedRecordError) -> None:
+        """Append one reject.
+
+        Raises:
+            DeadLetterError: when the file does not take it.
+        """
+        line = _encode(self._entry(origin, error)) + _NEW_LINE
+        try:
+            if self._descriptor < 0:
+                self._open()
+            written = os.write(self._descriptor, line)
+            self._unsynced = True
+        except OSError as failure:
+            raise self._failed(failure) from failure
+        if written != len(line):
+            raise self._failed(OSError("the disk is full"))
+
+    def sync(self) -> None:
+        """Make sure that what was written is on the disk.
+
+        Raises:
+            DeadLetterError: when it is not.
+        """
+        if self._unsynced:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as failure:
+                raise self._failed(failure) from failure
+            self._unsynced = False
+
+    def close(self) -> None:
+        """Close the file; what is not synced may be lost. May be called more than once."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _open(self) -> None:
+        """Open and lock the file; again when a replay has put another in its place meanwhile."""
+        while True:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags, _MODE)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            held = os.fstat(descriptor)
+            try:
+                named = os.stat(self.path, follow_symlinks=False)
+            except FileNotFoundError:
+                named = None
+            if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
+                break
+            os.close(descriptor)
+        self._descriptor = descriptor
+        # A run that was killed, or a disk that was full, may have left a line without its end.
+        if held.st_size and os.pread(descriptor, 1, held.st_size - 1) != _NEW_LINE:
+            os.write(descriptor, _NEW_LINE)
+
+    def _entry(self, origin: Origin, error: RejectedRecordError) -> dict[str, object]:
+        entry: dict[str, object] = {
+            "run_id": self.run_id,
+            "time": datetime.now(timezone.utc).isoformat(),
+            "stream": origin.source.stream,
+            "key_properties": origin.source.key_properties,
+            "schema": msgspec.Raw(origin.source.schema),
+            "line": origin.line,
+            "faults": [
+                {
+                    "path": [_plain(part) for part in fault.path],
+                    "code": fault.code,
+                    "message": fault.message,
+                }
+                for fault in error.faults
+            ],
+        }
+        if _can_stand_in_json(origin.raw):
+            entry["record"] = msgspec.Raw(origin.raw)
+        else:
+            entry["raw"] = base64.b64encode(origin.raw).decode()
+        return entry
+
+    def _failed(self, failure: OSError) -> DeadLetterError:
+        return DeadLetterError(
+            f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
+            "make room, or name another file. What was read before is safe, and the state says how far"
+        )
+
+
+def _can_stand_in_json(raw: bytes) -> bool:
+    try:
+        raw.decode()
+        _is_json(raw)
+    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def _plain(part: str) -> str:
+    """A name that can be written: a lone surrogate in it is shown as its escape."""
+    return part.encode("utf-8", "backslashreplace").decode()
+
+
+class Rejects:
+    """Counts rejects, and ends the run when there are too many.
+
+    Args:
+        max_rejects: how many are tolerated; -1 for any number.
+        dead_letter: where they go; without one the first reject ends the run.
+    """
+
+    def __init__(self, max_rejects: int, dead_letter: DeadLetter | None) -> None:
+        self._max_rejects = max_rejects
+        self._dead_letter = dead_letter
+        self.count = 0
+
+    def take(self, error: RejectedRecordError, origin: Origin) -> None:
+        """Write a reject down.
+
+        Raises:
+            RejectedRecordError: the same, when no more are tolerated.
+            DeadLetterError: when it cannot be written.
+        """
+        self.count += 1
+        if self._dead_letter is not None:
+            self._dead_letter.write(origin, error)
+        if self._max_rejects >= 0 and self.count > self._max_rejects:
+            raise error
+
+    def sync(self) -> None:
+        """Make sure that every reject is on the disk: a state that covers it is about to be printed.
+
+        Raises:
+            DeadLetterError: when it is not.
+        """
+        if self._dead_letter is not None:
+            self._dead_letter.sync()
+
+    def close(self) -> None:
+        """Give back the file."""
+        if self._dead_letter is not None:
+            self._dead_letter.close()
