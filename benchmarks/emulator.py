@@ -1,6 +1,6 @@
 """How fast the emulator is: `set` calls a second, and seconds for a bulk part of 100 MB.
 
-    python benchmarks/emulator.py [--json] [--seconds 5] [--memory]
+    python -m benchmarks.emulator [--json] [--seconds 5] [--memory]
 
 The client sits in processes of its own and writes to raw sockets, so that it is not the brake. The
 objects are counted and summed in the store afterwards, so that speed without work shows.

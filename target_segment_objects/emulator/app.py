@@ -148,9 +148,7 @@ class App:
         """Wait for the loading of finished sessions and apply what asynchronous calls left."""
         for load in list(self._loads):
             load.join()
-            self._loads.remove(load)
-            if load.error is not None:
-                raise load.error
+            self._forget(load)
         self._ordering.settle(everything=True)
 
     def _set(self, request: Request) -> Answer:
@@ -179,11 +177,20 @@ class App:
             load.start()
             # A session can take longer to load than a client waits: then it goes on behind 202.
             load.join(self._finish_wait)
-            if not load.is_alive() and load.error is not None:
-                self._loads.remove(load)
-                self._sessions.reopen(session)
-                raise load.error
+            if not load.is_alive():
+                if load.error is not None:
+                    self._sessions.reopen(session)
+                self._forget(load)
         return Answer(202)
+
+    def _forget(self, load: _Load) -> None:
+        """Forget a load that has ended; whoever comes first raises its error."""
+        try:
+            self._loads.remove(load)
+        except ValueError:
+            return
+        if load.error is not None:
+            raise load.error
 
     def load_session(self, session: Session) -> None:
         """Merge the parts of a finished session, in order, after the `set` calls before it."""
@@ -200,7 +207,7 @@ class _Load(threading.Thread):
     """The loading of one finished session."""
 
     def __init__(self, app: App, session: Session) -> None:
-        super().__init__(name="segment-emulator-load")
+        super().__init__(name="segment-emulator-load", daemon=True)
         self._app = app
         self._session = session
         self.error: Exception | None = None

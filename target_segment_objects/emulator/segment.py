@@ -99,7 +99,9 @@ class Emulator:
         self._app: App | None = None
         self._server: Server | None = None
         self._folder: Path | None = None
-        self._settler = threading.Thread(target=self._settle_in_time, name="segment-emulator-flush")
+        self._settler = threading.Thread(
+            target=self._settle_in_time, name="segment-emulator-flush", daemon=True
+        )
 
     def start(self) -> Self:
         """Open the store and listen. An emulator starts once.

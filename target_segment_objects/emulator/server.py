@@ -27,7 +27,7 @@ class Server:
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._stopping = False
-        self._acceptor = threading.Thread(target=self._accept, name="segment-emulator")
+        self._acceptor = threading.Thread(target=self._accept, name="segment-emulator", daemon=True)
 
     @property
     def port(self) -> int:
@@ -74,7 +74,11 @@ class Server:
         connection.setblocking(True)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread = threading.Thread(
-            target=self._run, args=(connection, address[0]), name="segment-emulator-connection"
+            target=self._run,
+            args=(connection, address[0]),
+            name="segment-emulator-connection",
+            # A test that forgets to stop its emulator must not hang at its end.
+            daemon=True,
         )
         with self._lock:
             self._connections[thread] = connection

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.emulator import Emulator
+from target_segment_objects.emulator import Emulator, EmulatorError
 from tests.emulator.wire import Client, lines, room
 
 if TYPE_CHECKING:
@@ -72,6 +73,40 @@ def test_an_error_drops_the_parts(segment: Emulator, client: Client) -> None:
     assert (session.state, session.error) == ("failed", "the tap broke")
     assert segment.tables() == {}
     assert not session.parts[0].path.exists()
+
+
+def test_a_long_load_goes_on_behind_its_answer() -> None:
+    """A finish is answered after `finish_wait_seconds`; rows wait for the load to end."""
+    with Emulator(finish_wait_seconds=0) as segment, Client(segment) as client:
+        client.load(lines(*(room(str(n), a=n) for n in range(2000))))
+        assert len(segment.rows("rooms")) == 2000
+
+
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_a_load_that_fails_is_not_hidden(seconds: float) -> None:
+    """It is a 500 without a cause while finish waits, which may be tried again; `stop` tells it."""
+    segment = Emulator(finish_wait_seconds=seconds).start()
+    store = segment._store
+    begun = threading.Event()
+
+    def fail(_: object) -> None:
+        begun.wait(10)
+        raise OSError("disk full")
+
+    store.load = fail  # type: ignore[method-assign,assignment]
+    with Client(segment) as client:
+        sync_id = client.start()
+        client.upload(sync_id, lines(room("1", a=1)))
+        if seconds:
+            begun.set()
+            answer = client.finish(sync_id)
+            assert (answer.status, answer.reason) == (500, "internal error of the emulator")
+            assert segment.sessions[sync_id].state == "open"
+        else:
+            assert client.finish(sync_id).status == 202
+            begun.set()
+    with pytest.raises(EmulatorError, match="disk full"):
+        segment.stop()
 
 
 def test_a_closed_session_takes_nothing(client: Client) -> None:
