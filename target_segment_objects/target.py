@@ -237,21 +237,13 @@ class SegmentObjectsTarget(Target):
         else:
             record = to_python(parse_record(raw))
             if route.stream_map is not None:
-                record = self._map(route.stream_map, record)
+                record = _mapped(route.stream_map, record, message)
                 if record is None:
                     return
             extras = {"time_extracted": message.time_extracted, "version": message.version}
             made = sink.encode_mapped(record, raw, extras)
         self._report.count(sink.stream_name, made.collection)
         self._connected().delivery.put(made, self._position)
-
-    def _map(self, stream_map: StreamMap, record: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            return stream_map.transform(record)
-        except MapExpressionError as error:
-            raise ConfigurationError(
-                f"stream_maps, for stream {stream_map.raw_stream_name!r}: {error}"
-            ) from None
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""
@@ -421,6 +413,22 @@ def _read_schema(raw: bytes, stream: str, line: int) -> dict[str, Any]:
 
 def _changes_nothing(stream_map: StreamMap, settings: Settings) -> bool:
     return isinstance(stream_map, SameRecordTransform) and not settings.flattening_enabled
+
+
+def _mapped(
+    stream_map: StreamMap, record: dict[str, Any], message: Message
+) -> dict[str, Any] | None:
+    """What the map makes of a record; `None` when it filters the record out."""
+    try:
+        return stream_map.transform(record)
+    except MapExpressionError as error:
+        why = f"{error} {error.__cause__ or ''}".rstrip()
+    except Exception as error:  # noqa: BLE001  the user's expression may raise anything
+        # Its kind alone: the text may hold a value of the record.
+        why = f"an expression failed with {type(error).__name__}"
+    raise ConfigurationError(
+        f"stream_maps, for stream {message.stream!r}, at line {message.line}: {why}"
+    )
 
 
 def _rejected(rejected: RejectedRecordError, stream: str, line: int) -> RejectedRecordError:
