@@ -170,7 +170,7 @@ class Transport:
         _transports.add(self)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._address.url!r}, ***)"
+        return f"{type(self).__name__}({self.blot(self._address.url)!r}, ***)"
 
     def __enter__(self) -> Self:
         return self

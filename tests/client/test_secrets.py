@@ -112,7 +112,13 @@ def test_a_key_is_not_pickled() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "https://127.0.0.1:1", "https://segment.invalid"]
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "https://127.0.0.1:1",
+        "https://segment.invalid",
+        f"https://{KEY}.invalid/{KEY}",
+    ],
 )
 @pytest.mark.parametrize("proxy", [None, "http://user:pr0xypass@127.0.0.1:1"])
 def test_no_failure_tells_the_key_or_the_proxys_password(

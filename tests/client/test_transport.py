@@ -124,20 +124,20 @@ def test_a_body_that_is_not_read_is_cut_at_the_deadline() -> None:
 
 
 def test_a_reused_connection_has_a_deadline_of_its_own() -> None:
-    """The second exchange on one connection is cut too, and the first one's deadline is over."""
+    """A drip is cut on it too; the first exchange's deadline is over and forgotten."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         read_request(server, connection)
         connection.sendall(answer())
-        read_request(server, connection)
-        server.stopping.wait()
+        _drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x")(server, connection)
 
-    with RawServer(handle) as server, Transport(server.url, KEY, SHORT) as transport:
+    with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         assert isinstance(transport.exchange("/v1/set"), Answer)
-        assert _failure(transport.exchange("/v1/set")) is FailureKind.TIMEOUT
+        assert not transport._deadlines._running
+        outcome = transport.exchange("/v1/set", timeout_seconds=0.2)
+        assert _failure(outcome) is FailureKind.TIMEOUT
         assert len(server.requests) == 2
         assert server.connections == 1
-        server.stopping.set()
 
 
 def test_abort_cuts_what_is_in_flight_and_what_is_to_come() -> None:
@@ -242,12 +242,15 @@ def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) ->
     assert CONNECTION_SECONDS == 3600
     module = "target_segment_objects.client.connections.CONNECTION_SECONDS"
     monkeypatch.setattr(module, -1.0)
-    with Emulator() as segment, Transport(segment.url, KEY) as transport:
+
+    def handle(server: RawServer, connection: socket.socket) -> None:
+        while read_request(server, connection):
+            connection.sendall(answer())
+
+    with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         for _ in range(2):
             assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
-    with RawServer(answering(answer())) as server, Transport(server.url, KEY) as transport:
-        for _ in range(2):
-            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        transport.close()
         assert server.connections == 2
 
 
