@@ -392,6 +392,7 @@ def main() -> None:
         SegmentObjectsTarget.cli()
     except SegmentObjectsError as error:
         SegmentObjectsTarget.logger.error("%s", error)
+        _forget_output()
         sys.exit(1)
 
 
@@ -439,8 +440,22 @@ def _rejected(rejected: RejectedRecordError, stream: str, line: int) -> Rejected
 
 
 def _print_state(state: bytes) -> None:
-    sys.stdout.buffer.write(state + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(state + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise SegmentObjectsError(
+            f"a state could not be printed, stdout: {error.strerror or type(error).__name__}; "
+            "what was sent since the last state that was read will be sent again by the next run"
+        ) from None
+
+
+def _forget_output() -> None:
+    """Give up what stdout does not take, of which Python would complain once more at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

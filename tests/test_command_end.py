@@ -1,0 +1,174 @@
+"""How the command ends: refused keys, signals, bugs; and what it prints while the tap is idle."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.emulator import Emulator, Fault
+from tests.running import KEY, environment, lines, record, run, schema, start, state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
+FED = (
+    schema("rooms", id="integer", name="string"),
+    record("rooms", id=1, name="Beach"),
+    record("rooms", id=2, name="Lake"),
+    state({"rooms": 2}),
+)
+
+
+def _config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
+    urls = {"objects_url": segment.url, "bulk_url": segment.url}
+    return {"write_key": KEY, "method": method, **urls, **more}
+
+
+@both_methods
+def test_a_wrong_key_fails_at_once(tmp_path: Path, method: str) -> None:
+    """On an idle, open stdin a refused key ends the run within two seconds of the first record."""
+    with Emulator(write_key="another-key") as segment:
+        with start(tmp_path, _config(segment, method)) as command:
+            command.read_until(told="target-segment-objects v")
+            command.write(*FED)
+            began = time.monotonic()
+            assert command.process.wait(20) == 1
+            took = time.monotonic() - began
+            ran = command.ended()
+        assert [request.status for request in segment.requests] == [401]
+    assert took < 2
+    assert (ran.states, len(ran.sentences)) == ([], 1)
+    assert "write_key" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+    assert KEY not in ran.told
+
+
+def test_an_idle_tap_by_set(tmp_path: Path) -> None:
+    """By `set`, records and state of an idle tap do not wait for more: both are out in seconds."""
+    with Emulator() as segment, start(tmp_path, _config(segment, "set")) as command:
+        command.read_until(told="target-segment-objects v")
+        command.write(*FED)
+        assert command.read_until(states=1) < 2.5
+        assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
+        command.write(state({"rooms": 3}))
+        assert command.read_until(states=2) < 2.5
+        ran = command.end()
+    assert (ran.code, ran.states) == (0, ['{"rooms": 2}', '{"rooms": 3}'])
+
+
+def test_an_idle_tap_by_bulk(tmp_path: Path) -> None:
+    """By bulk, a session of its age is finished on an idle tap; the next record opens the next."""
+    with Emulator() as segment:
+        config = _config(segment, "bulk", checkpoint_seconds=0.1)
+        with start(tmp_path, config) as command:
+            command.write(*FED)
+            command.read_until(states=1)
+            assert len(segment.rows("rooms")) == 2
+            command.write(record("rooms", id=3), state({"rooms": 3}))
+            command.read_until(states=2)
+            ran = command.end()
+        assert [each.state for each in segment.sessions.values()] == ["finished"] * 2
+    assert (ran.code, ran.states) == (0, ['{"rooms": 2}', '{"rooms": 3}'])
+
+
+@both_methods
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_on_an_idle_tap(tmp_path: Path, method: str, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT: what was read is delivered, its state printed, exit 143 or 130."""
+    with Emulator() as segment:
+        with start(tmp_path, _config(segment, method)) as command:
+            # The first call shows that the records were read.
+            with segment.hold(count=1) as hold:
+                command.write(*FED)
+                assert hold.wait_for(1)
+            command.process.send_signal(number)
+            ran = command.ended()
+        assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
+        assert [each.error for each in segment.sessions.values()] in ([], [""])
+        assert segment.refusals == []
+    assert (ran.code, ran.states) == (128 + number, ['{"rooms": 2}'])
+    assert "Traceback" not in ran.told
+
+
+def test_both_signals_are_one_request(tmp_path: Path) -> None:
+    """SIGINT and then SIGTERM, as Meltano's Ctrl-C sends them, are one stop, the first one."""
+    with Emulator() as segment:
+        with start(tmp_path, _config(segment, "bulk")) as command:
+            with segment.hold("finish") as hold:
+                command.write(*FED)
+                command.read_until(told="session started")
+                command.process.send_signal(signal.SIGINT)
+                assert hold.wait_for(1)
+                command.process.send_signal(signal.SIGTERM)
+            ran = command.ended()
+        assert len(segment.rows("rooms")) == 2
+    assert (ran.code, ran.states) == (130, ['{"rooms": 2}'])
+
+
+def test_a_signal_before_any_record(tmp_path: Path) -> None:
+    """A stop before the first record asks nothing of Segment."""
+    with Emulator() as segment:
+        with start(tmp_path, _config(segment, "bulk")) as command:
+            command.write(state(7))
+            command.read_until(states=1)
+            command.process.send_signal(signal.SIGTERM)
+            ran = command.ended()
+        assert segment.requests == []
+    assert (ran.code, ran.states) == (143, ["7"])
+
+
+BUG = """
+import target_segment_objects.sink as sink
+
+encode = sink.SegmentObjectsSink.encode
+
+
+def encode_but_fail(self, raw):
+    if b'"Lake"' in raw:
+        raise LookupError("a bug")
+    return encode(self, raw)
+
+
+sink.SegmentObjectsSink.encode = encode_but_fail
+"""
+
+
+@both_methods
+def test_a_bug_is_loud_and_leaves_nothing_open(tmp_path: Path, method: str) -> None:
+    """An exception that nobody foresaw shows a traceback; no session stays open, no state lies."""
+    (tmp_path / "sitecustomize.py").write_text(BUG, encoding="utf-8")
+    env = environment(PYTHONPATH=str(tmp_path))
+    with Emulator() as segment:
+        ran = run(tmp_path, _config(segment, method), lines(*FED), env=env)
+        assert [each.state for each in segment.sessions.values()] in ([], ["failed"])
+    assert ran.code == 1
+    assert ran.states == []
+    assert "Traceback" in ran.told
+    assert "LookupError" in ran.told
+    assert KEY not in ran.told
+
+
+def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
+    """Nobody reads the states any more: exit 1, one line, and no session left open."""
+    with Emulator() as segment:
+        with start(tmp_path, _config(segment, "set")) as command:
+            assert command.process.stdout is not None
+            command.process.stdout.close()
+            command.write(*FED)
+            ran = command.end()
+        assert len(segment.rows("rooms")) == 2
+    assert (ran.code, len(ran.sentences)) == (1, 1)
+    assert "Traceback" not in ran.told
+
+
+def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:
+    """A delivery that fails for good ends the run though stdin stays open and silent."""
+    with Emulator() as segment, start(tmp_path, _config(segment, "bulk")) as command:
+        segment.fault(Fault(call="start", count=None, status=501))
+        command.write(*FED)
+        ran = command.ended()
+    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)

@@ -1,0 +1,104 @@
+"""`local_warehouse`: a run for real, into a DuckDB file of this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects.emulator import Emulator
+from tests.running import ROOT, Ran, environment, lines, record, run, schema, start, state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+duckdb = pytest.importorskip("duckdb")
+
+FED = lines(
+    schema("rooms", id="integer", name="string", beds="integer"),
+    record("rooms", id=1, name="Beach", beds=2),
+    record("rooms", id=1, name="Beach Room"),
+    state({"rooms": 1}),
+)
+
+
+def _query(folder: Path, sql: str) -> str:
+    """What `segment-objects query` prints."""
+    command = [sys.executable, "-m", "target_segment_objects.cli", "query", "w.duckdb", sql]
+    env = environment(PYTHONPATH=str(ROOT))
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, check=True, text=True
+    ).stdout
+
+
+def _run(folder: Path, env: dict[str, str] | None = None, **more: object) -> Ran:
+    return run(folder, {"local_warehouse": "w.duckdb", **more}, FED, env=env)
+
+
+@pytest.mark.parametrize("method", ["set", "bulk"])
+def test_a_merged_row_can_be_queried(tmp_path: Path, method: str) -> None:
+    """Two records of one id are one row, merged; no key is needed; one loud warning."""
+    ran = _run(tmp_path, method=method)
+    assert (ran.code, ran.states) == (0, ['{"rooms": 1}'])
+    assert _query(tmp_path, "select id, name, beds from rooms") == (
+        "id | name | beds\n1 | Beach Room | 2\n"
+    )
+    warnings = [line for line in ran.told.splitlines() if "WARNING" in line]
+    assert len(warnings) == 1
+    assert "LOCAL WAREHOUSE" in warnings[0]
+    assert "nothing to Segment" in warnings[0]
+
+
+def test_nothing_leaves_the_machine(tmp_path: Path) -> None:
+    """Addresses that are configured have no effect, and are told so."""
+    with Emulator() as segment:
+        ran = _run(tmp_path, write_key="k", bulk_url=segment.url)
+        assert segment.requests == []
+    assert ran.code == 0
+    assert "bulk_url has no effect" in ran.told
+
+
+def test_a_second_run_adds_to_the_file(tmp_path: Path) -> None:
+    """A file that exists is loaded further."""
+    _run(tmp_path)
+    fed = lines(schema("rooms", id="integer"), record("rooms", id=2))
+    assert run(tmp_path, {"local_warehouse": "w.duckdb"}, fed).code == 0
+    assert _query(tmp_path, "select id from rooms order by id") == "id\n1\n2\n"
+
+
+def test_a_locked_file_is_one_sentence(tmp_path: Path) -> None:
+    """A file that another process has open is told so, and nothing is printed."""
+    fed = (schema("rooms", id="integer"), record("rooms", id=1), state(1))
+    config = {"local_warehouse": "w.duckdb", "method": "set"}
+    with start(tmp_path, config) as other:
+        other.write(*fed)
+        other.read_until(states=1)
+        ran = _run(tmp_path)
+        assert other.end().code == 0
+    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert "local_warehouse" in ran.sentences[0]
+    assert "in use" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+
+
+def test_without_duckdb_it_is_one_sentence(tmp_path: Path) -> None:
+    """Where DuckDB is not installed, the sentence says how to install it."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "duckdb.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
+    ran = _run(tmp_path, environment(PYTHONPATH=str(hidden)))
+    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert "target-segment-objects[emulator]" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+
+
+def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
+    """A file of something else is left as it is."""
+    (tmp_path / "w.duckdb").write_text("a diary" * 1000, encoding="utf-8")
+    ran = _run(tmp_path)
+    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert "local_warehouse" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+    assert (tmp_path / "w.duckdb").read_text(encoding="utf-8") == "a diary" * 1000
