@@ -105,8 +105,9 @@ class Spool:
         """Give back memory and disk. May be called more than once."""
         with self._lock:
             self._memory = None
-            if self._file is not None:
-                self._file.close()
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,8 @@ class MessageReader(GenericSingerReader[Any]):
 
     def _check_depth(self, line: bytes) -> None:
         depth = 0
-        for token in _BRACKETS.finditer(line):
+        # Without escapes a string is one run of characters, which the pattern takes at one go.
+        for token in _BRACKETS.finditer(line.replace(b"\\\\", b"").replace(b'\\"', b"")):
             character = token[0][:1]
             if character in b"{[":
                 depth += 1
@@ -259,7 +260,7 @@ class MessageReader(GenericSingerReader[Any]):
             end = block.rfind(b"\n")
             if end < 0:
                 rest += block
-                self._check_length(len(rest), self.line + 1)
+                self._check_length(rest, self.line + 1)
                 continue
             rest += block[: end + 1]
             lines = bytes(rest).split(b"\n")
@@ -267,6 +268,7 @@ class MessageReader(GenericSingerReader[Any]):
             for line in lines[:-1]:
                 if (whole := self._whole_line(line)) is not None:
                     yield whole
+            self._check_length(rest, self.line + 1)
         if (
             rest
             and not self._wake_up.stopped
@@ -276,13 +278,15 @@ class MessageReader(GenericSingerReader[Any]):
 
     def _whole_line(self, line: bytes) -> bytes | None:
         self.line += 1
+        self._check_length(line, self.line)
         if self.line == 1:
             line = line.removeprefix(_BOM)
-        line = line.strip(b" \t\r")
-        self._check_length(len(line), self.line)
-        return line or None
+        return line.strip(b" \t\r") or None
 
-    def _check_length(self, length: int, number: int) -> None:
+    def _check_length(self, line: bytes | bytearray, number: int) -> None:
+        length = len(line) - line.endswith(b"\r")
+        if number == 1 and line.startswith(_BOM):
+            length -= len(_BOM)
         if length > self._options.max_line_bytes:
             raise MessageError(
                 f"longer than {self._options.max_line_bytes} bytes; raise `max_line_bytes` if the tap means it",
@@ -323,7 +327,7 @@ class MessageReader(GenericSingerReader[Any]):
         return False
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(rb'"[^"]*"?|[\[\]{}]')
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:

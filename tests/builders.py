@@ -1,0 +1,76 @@
+"""What tests share: objects, a clock that stands still, and a way to wait for a delivery's word."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from target_segment_objects.objects import SegmentObject
+
+PATIENCE = 10.0
+"""Seconds after which a test that waits for an event has failed; nothing waits that long."""
+
+
+def room(identifier: str, collection: str = "rooms", **properties: Any) -> SegmentObject:
+    """An object of the collection `rooms`."""
+    return SegmentObject(collection, identifier, json.dumps(properties).encode())
+
+
+def large_room(identifier: str, mark: str, kilobytes: int = 240) -> SegmentObject:
+    """An object of about so many KB, whose properties' names begin with the mark."""
+    values = {
+        f"{mark}_{'abcdefghijklmnop'[index]}": "x" * 30_000 for index in range(kilobytes // 30)
+    }
+    return room(identifier, **values)
+
+
+class ManualClock:
+    """A monotonic clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+class Bell:
+    """Counts the wakes that a delivery's threads send, and waits for one more."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Semaphore(0)
+
+    def __call__(self) -> None:
+        """Ring."""
+        self._rung.release()
+
+    def wait(self, times: int = 1) -> None:
+        """Wait until it has rung so many times since the last wait."""
+        for _ in range(times):
+            assert self._rung.acquire(timeout=PATIENCE), "the delivery did not wake its reader"
+
+
+class Aside:
+    """A function on a thread of its own; `join` gives its result or raises its error."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(function, args), daemon=True)
+        self._thread.start()
+
+    def _run(self, function: Any, args: tuple[Any, ...]) -> None:
+        try:
+            self._result = function(*args)
+        except BaseException as error:  # noqa: BLE001  raised by `join`
+            self._error = error
+
+    def join(self) -> Any:
+        """Wait for its end."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "it did not come to an end"
+        if self._error is not None:
+            raise self._error
+        return self._result

@@ -1,0 +1,178 @@
+"""Objects become sealed batches: one collection, up to ten objects, no id twice, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
+from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
+from tests.builders import large_room, room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NAMES = st.sampled_from("abcd")
+PROPERTIES = st.dictionaries(NAMES, st.none() | st.booleans() | st.integers(0, 9) | st.text())
+FEEDS = st.lists(
+    st.tuples(st.sampled_from(["rooms", "guests"]), NAMES, PROPERTIES, st.floats(0, 2)),
+    max_size=60,
+)
+
+
+class Fed:
+    """A batcher, and every batch that came out of it."""
+
+    def __init__(self, objects: int = 10, seconds: float = 1.0) -> None:
+        self.batcher = Batcher(BatchLimits(objects, seconds))
+        self.batches: list[Batch] = []
+        self.position = 0
+
+    def feed(self, made: SegmentObject, now: float = 0.0) -> Batch | None:
+        """Feed one object; the batch that it sealed."""
+        self.position += 1
+        batch = self.batcher.feed(Waiting(made, self.position), now)
+        if batch is not None:
+            self.batches.append(batch)
+        return batch
+
+
+def ids(batches: Iterable[Batch]) -> list[list[str]]:
+    """The ids of each batch."""
+    return [[made.id for made in batch.objects()] for batch in batches]
+
+
+@given(FEEDS, st.integers(1, 10))
+def test_every_object_comes_out_once_in_a_good_batch(
+    feed: list[tuple[str, str, dict[str, object], float]], objects: int
+) -> None:
+    """Law: bounds hold, and merging what comes out in order equals merging what went in."""
+    fed = Fed(objects)
+    now = 0.0
+    expected: dict[tuple[str, str], dict[str, object]] = {}
+    for collection, identifier, properties, seconds in feed:
+        now += seconds
+        fed.batches += fed.batcher.due(now)
+        fed.feed(room(identifier, collection, **properties), now)
+        expected.setdefault((collection, identifier), {}).update(properties)
+    fed.batches += fed.batcher.flush()
+    assert fed.batcher.flush() == []
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for batch in fed.batches:
+        made = batch.objects()
+        assert 1 <= len(made) <= objects
+        assert {each.collection for each in made} == {batch.collection}
+        assert len({each.id for each in made}) == len(made)
+        for each in made:
+            found.setdefault((each.collection, each.id), {}).update(json.loads(each.properties))
+    assert found == expected
+    assert sum(w.records for batch in fed.batches for w in batch.waiting.values()) == len(feed)
+
+
+@given(FEEDS)
+def test_first_is_the_smallest_position_that_waits(
+    feed: list[tuple[str, str, dict[str, object], float]],
+) -> None:
+    """Law: a merged object stands at its first record, so no state passes it by."""
+    fed = Fed(objects=3)
+    waits: dict[tuple[str, str], int] = {}
+    for collection, identifier, properties, _ in feed:
+        batch = fed.feed(room(identifier, collection, **properties))
+        waits.setdefault((collection, identifier), fed.position)
+        if batch is not None:
+            sealed = [waits.pop((batch.collection, each)) for each in batch.waiting]
+            assert batch.first == min(sealed)
+        assert fed.batcher.first == min(waits.values(), default=None)
+
+
+@given(PROPERTIES, PROPERTIES)
+def test_merging_is_dict_merging(earlier: dict[str, object], later: dict[str, object]) -> None:
+    """Law: later properties win, null included, and a property keeps its place."""
+    both = merged(room("1", **earlier), room("1", **later))
+    assert both is not None
+    assert list(json.loads(both.properties).items()) == list({**earlier, **later}.items())
+
+
+def test_merging_keeps_tokens() -> None:
+    """Values are not read: every digit stays."""
+    earlier = SegmentObject("rooms", "1", b'{"a":1.10,"b":123456789012345678901234567890}')
+    both = merged(earlier, SegmentObject("rooms", "1", b'{"c":515.0}'))
+    assert both is not None
+    assert both.properties == b'{"a":1.10,"b":123456789012345678901234567890,"c":515.0}'
+
+
+def test_the_limit_of_an_object_is_exact_for_merging() -> None:
+    """409,600 bytes are merged, one more is not."""
+    room_left = MAX_OBJECT_BYTES - len(room("1", a="", b="").line_bytes())
+    for more, taken in ((0, True), (1, False)):
+        # The builder's blanks after `:` and `,` are not written again: three of them, then four.
+        later = room("1", b="x" * (room_left - 20_000 + 3 + more))
+        both = merged(room("1", a="x" * 20_000), later)
+        assert (both is not None) is taken
+        if both is not None:
+            assert len(both.line_bytes()) == MAX_OBJECT_BYTES
+
+
+def test_an_object_too_large_to_merge_is_not_taken() -> None:
+    """The older one is sealed at once, and the newer is the caller's to hold back."""
+    fed = Fed()
+    older, newer = large_room("1", "a"), large_room("1", "b")
+    fed.feed(older)
+    fed.feed(room("2", a=1))
+    waiting = Waiting(newer, 3)
+    batch = fed.batcher.feed(waiting, 0.0)
+    assert batch is not None
+    assert not batch.has(waiting)
+    assert batch.objects()[0] is older
+    assert len(batch.waiting) == 2
+    assert fed.batcher.first is None, "nothing is left behind"
+
+
+def test_has_knows_the_very_object() -> None:
+    """Not another of its id."""
+    waiting, twin = Waiting(room("1"), 1), Waiting(room("1"), 1)
+    batch = Batch.of(waiting)
+    assert batch.has(waiting)
+    assert not batch.has(twin)
+    assert (batch.collection, batch.first) == ("rooms", 1)
+
+
+def test_the_tenth_object_seals() -> None:
+    """And not the ninth or the eleventh."""
+    fed = Fed()
+    for number in range(9):
+        assert fed.feed(room(str(number))) is None
+    assert fed.feed(room("8", a=1)) is None, "an id that waits is no other object"
+    batch = fed.feed(room("9"))
+    assert batch is not None
+    assert len(batch.waiting) == 10
+    assert fed.batcher.next_due is None
+
+
+def test_due_batches_come_oldest_first() -> None:
+    """A batch is due a second after its first object, and not before."""
+    fed = Fed()
+    fed.feed(room("1", "guests"), 5.0)
+    fed.feed(room("2", "rooms"), 5.5)
+    fed.feed(room("3", "guests"), 5.9)
+    assert fed.batcher.next_due == 6.0
+    assert fed.batcher.due(5.999) == []
+    assert ids(fed.batcher.due(6.0)) == [["1", "3"]]
+    assert fed.batcher.next_due == 6.5
+    fed.feed(room("4", "halls"), 6.1)
+    assert [batch.collection for batch in fed.batcher.due(9.0)] == ["rooms", "halls"]
+    assert fed.batcher.due(9.0) == []
+    assert fed.batcher.next_due is None
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_smaller_batches(objects: int) -> None:
+    """The limit can be lowered."""
+    fed = Fed(objects)
+    for number in range(4):
+        fed.feed(room(str(number)))
+    assert {len(batch.waiting) for batch in fed.batches} == {objects}

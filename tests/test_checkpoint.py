@@ -1,0 +1,150 @@
+"""Only a state whose records are all durable is printed: never ahead, never another's bytes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_segment_objects.checkpoint import Checkpoint
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("record"), st.just(0.0)),
+        st.tuples(st.just("state"), st.just(0.0)),
+        st.tuples(st.just("durable"), st.floats(0, 1)),
+        st.tuples(st.just("print"), st.floats(0, 0.7)),
+    ),
+    max_size=80,
+)
+
+
+class Printed:
+    """A checkpoint, and what it printed."""
+
+    def __init__(self) -> None:
+        self.states: list[bytes] = []
+        self.checkpoint = Checkpoint(self.states.append)
+
+
+@given(STEPS, st.booleans())
+def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable: bool) -> None:  # noqa: FBT001
+    """Law: a subsequence of those sent, none ahead of its records, the last one the newest safe.
+
+    And at most one a second, the last one apart.
+    """
+    printed = Printed()
+    sent: list[tuple[int, bytes]] = []
+    records = durable = 0
+    now = 0.0
+    times: list[float] = []
+    for step, number in steps:
+        if step == "record":
+            records += 1
+        elif step == "state":
+            sent.append((records, b'{"n": %d}' % len(sent)))
+            printed.checkpoint.add(*sent[-1])
+        elif step == "durable":
+            durable = max(durable, round(number * records))
+            printed.checkpoint.advance(durable)
+        else:
+            now += number
+            before = len(printed.states)
+            due = printed.checkpoint.print_safe(now)
+            assert due is None or now < due <= now + 1.0
+            times += [now] * (len(printed.states) - before)
+            ahead = [position for position, state in sent if state in printed.states[before:]]
+            assert all(position <= durable for position in ahead)
+    if all_durable:
+        durable = records
+    printed.checkpoint.advance(durable)
+    printed.checkpoint.print_last()
+    everything = [state for _, state in sent]
+    places = [everything.index(state) for state in printed.states]
+    assert places == sorted(set(places))
+    assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[1:], strict=False))
+    safe = [state for position, state in sent if position <= durable]
+    assert printed.states[-1:] == safe[-1:]
+
+
+def test_no_state_of_our_own() -> None:
+    """A tap that sends none gets none: printing `{}` would wipe its bookmarks."""
+    printed = Printed()
+    printed.checkpoint.advance(10)
+    printed.checkpoint.print_safe(0.0)
+    printed.checkpoint.print_last()
+    assert printed.states == []
+
+
+def test_a_state_before_any_record_is_safe() -> None:
+    """It waits for nothing."""
+    printed = Printed()
+    printed.checkpoint.add(0, b"{ }")
+    assert printed.checkpoint.waits
+    printed.checkpoint.advance(0)
+    assert printed.checkpoint.print_safe(0.0) is None
+    assert printed.states == [b"{ }"]
+    assert not printed.checkpoint.waits
+
+
+def test_a_state_waits_for_all_of_its_records() -> None:
+    """One record short is not enough."""
+    printed = Printed()
+    printed.checkpoint.add(5, b"5")
+    printed.checkpoint.advance(4)
+    printed.checkpoint.print_last()
+    assert printed.states == []
+    printed.checkpoint.advance(5)
+    printed.checkpoint.print_last()
+    printed.checkpoint.print_last()
+    assert printed.states == [b"5"], "once"
+
+
+def test_at_most_one_a_second() -> None:
+    """The newest safe one then; and the answer says when."""
+    printed = Printed()
+    for position, now, due in ((1, 10.0, None), (2, 10.4, 11.0), (3, 10.9, 11.0), (4, 11.0, None)):
+        printed.checkpoint.add(position, b"%d" % position)
+        printed.checkpoint.advance(position)
+        assert printed.checkpoint.print_safe(now) == due
+    assert printed.states == [b"1", b"4"]
+    assert printed.checkpoint.print_safe(11.5) is None, "nothing waits"
+
+
+def test_states_in_a_row_are_one() -> None:
+    """Without a record in between only the last one matters."""
+    printed = Printed()
+    for number in range(100_000):
+        printed.checkpoint.add(7, b"%d" % number)
+    assert len(printed.checkpoint._pending) == 1
+    printed.checkpoint.advance(7)
+    printed.checkpoint.print_last()
+    assert printed.states == [b"99999"]
+
+
+def test_what_waits_is_bounded_by_count() -> None:
+    """A tap that writes a state a record does not fill the memory; only freshness is lost."""
+    printed = Printed()
+    for position in range(1, 50_001):
+        printed.checkpoint.add(position, b"%d" % position)
+        assert len(printed.checkpoint._pending) <= 4_096
+    printed.checkpoint.advance(49_999)
+    printed.checkpoint.print_last()
+    assert int(printed.states[0]) >= 49_999 - 64
+    printed.checkpoint.advance(50_000)
+    printed.checkpoint.print_last()
+    assert printed.states[-1] == b"50000"
+
+
+def test_what_waits_is_bounded_by_bytes() -> None:
+    """Large states are thinned out sooner; one alone is kept, however large."""
+    printed = Printed()
+    large = b"x" * (3 << 20)
+    for position in range(1, 50):
+        printed.checkpoint.add(position, large)
+        held = sum(len(state) for _, state in printed.checkpoint._pending)
+        assert held == printed.checkpoint._pending_bytes <= 16 << 20
+    printed.checkpoint.add(50, b"y" * (20 << 20))
+    printed.checkpoint.advance(50)
+    printed.checkpoint.print_last()
+    assert printed.states == [b"y" * (20 << 20)]
+    assert printed.checkpoint._pending_bytes == 0

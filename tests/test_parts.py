@@ -1,0 +1,241 @@
+"""Objects become gzip parts: in order, within the limit, and spooled where nobody else reads."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import resource
+import stat
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_segment_objects.errors import SpoolError
+from target_segment_objects.parts import Part, PartLimits, PartWriter, Spool
+from tests.builders import Aside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEMORY = 8 << 20
+
+
+def written(lines: list[bytes], limits: PartLimits) -> list[Part]:
+    """All parts of some lines."""
+    writer = PartWriter(limits, Spool(limits.spool_dir))
+    parts = [part for line in lines if (part := writer.feed(line)) is not None]
+    last = writer.flush()
+    assert writer.flush() is None
+    return parts if last is None else [*parts, last]
+
+
+def content(part: Part) -> bytes:
+    """A part's lines, unzipped."""
+    with part.open() as file:
+        zipped = file.read()
+    assert zipped is not None
+    assert len(zipped) == part.compressed
+    return gzip.decompress(zipped)
+
+
+def random_bytes(size: int) -> bytes:
+    """Bytes that do not become fewer by compression, without line breaks."""
+    return os.urandom(size).replace(b"\n", b"\r")
+
+
+@given(
+    st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b""))),
+    st.integers(1, 150),
+    st.integers(0, 9),
+)
+def test_unzipped_in_order_the_parts_are_the_lines(
+    lines: list[bytes], size: int, level: int
+) -> None:
+    """Law: nothing lost, nothing moved; no part over its limit unless it is one object."""
+    parts = written(lines, PartLimits(size, level))
+    assert b"".join(map(content, parts)) == b"".join(line + b"\n" for line in lines)
+    assert [part.number for part in parts] == list(range(1, len(parts) + 1))
+    assert sum(part.objects for part in parts) == len(lines)
+    for part, after in zip(parts, [*parts[1:], None], strict=False):
+        found = content(part)
+        assert len(found) == part.size
+        assert found.count(b"\n") == part.objects >= 1
+        assert part.size <= size or part.objects == 1
+        if after is not None:
+            first = content(after).split(b"\n")[0]
+            assert part.size + len(first) + 1 > size, "a part is closed when it must be"
+
+
+def test_the_limit_is_exact() -> None:
+    """A part of just the limit is one part, line breaks counted; one byte more is two."""
+    assert [part.size for part in written([b"x" * 9] * 3, PartLimits(30))] == [30]
+    assert [part.size for part in written([b"x" * 9] * 3, PartLimits(29))] == [20, 10]
+
+
+def test_a_limit_of_one_byte_gives_each_object_a_part() -> None:
+    """A part has at least one object."""
+    parts = written([b"{}", b"{}", b"{}"], PartLimits(1))
+    assert [part.objects for part in parts] == [1, 1, 1]
+
+
+def test_no_object_no_part() -> None:
+    """Nothing is sealed of nothing."""
+    assert written([], PartLimits()) == []
+
+
+def test_a_part_is_read_as_often_as_it_must_be_sent() -> None:
+    """From its beginning, by seeking too, and never into its neighbours."""
+    parts = written([b"a" * 50, b"b" * 50, b"c" * 50], PartLimits(1))
+    middle = parts[1]
+    with middle.open() as file:
+        whole = file.read()
+        assert file.read(10) == b""
+        assert (file.readable(), file.seekable()) == (True, True)
+        assert file.seek(0) == 0
+        assert file.read(5) == (whole or b"")[:5]
+        assert file.tell() == 5
+        assert file.seek(-1, os.SEEK_END) == middle.compressed - 1
+        assert file.seek(100_000) == middle.compressed
+        assert file.seek(-100_000, os.SEEK_CUR) == 0
+    assert gzip.decompress(whole or b"") == content(middle) == b"b" * 50 + b"\n"
+
+
+def test_moving_to_disk_keeps_the_bytes(tmp_path: Path) -> None:
+    """Beyond 8 MiB the spool is a file; what was read before reads the same after."""
+    spool = Spool(str(tmp_path))
+    pieces = [random_bytes(3 << 20) for _ in range(4)]
+    for number, piece in enumerate(pieces, 1):
+        spool.append(piece)
+        assert (spool._file is not None) is (number * len(piece) > MEMORY)
+        together = b"".join(pieces[:number])
+        assert spool.read(0, len(together)) == together
+        assert spool.read(len(together) - 10, 100) == together[-10:]
+    assert spool.size == sum(map(len, pieces))
+    spool.close()
+
+
+def test_exactly_8_mib_stay_in_memory(tmp_path: Path) -> None:
+    """And one byte more goes to disk."""
+    spool = Spool(str(tmp_path))
+    spool.append(bytes(MEMORY))
+    assert spool._file is None
+    spool.append(b"x")
+    assert spool._file is not None
+    assert spool.read(MEMORY - 1, 2) == b"\0x"
+    spool.close()
+
+
+def test_the_file_has_no_name_and_is_the_users_alone(tmp_path: Path) -> None:
+    """A run that is killed leaves nothing behind, and nobody else can read it."""
+    spool = Spool(str(tmp_path))
+    spool.append(bytes(MEMORY + 1))
+    assert list(tmp_path.iterdir()) == []
+    assert spool._file is not None
+    found = os.fstat(spool._file.fileno())
+    assert stat.S_IMODE(found.st_mode) == 0o600
+    assert found.st_dev == tmp_path.stat().st_dev
+    assert found.st_nlink == 0
+    spool.close()
+
+
+def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> None:
+    """Through the move to disk too."""
+    spool = Spool(str(tmp_path))
+    writer = PartWriter(PartLimits(1 << 20, 0, str(tmp_path)), spool)
+    line = random_bytes(1 << 16)
+    sealed = None
+    while sealed is None:
+        sealed = writer.feed(line)
+    expected = content(sealed)
+    ready, enough = threading.Event(), threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not enough.is_set():
+            assert content(sealed) == expected
+            reads += 1
+            ready.set()
+        return reads
+
+    reader = Aside(read)
+    assert ready.wait(10)
+    while spool.size < 3 * MEMORY:
+        writer.feed(line)
+    enough.set()
+    assert reader.join() >= 1
+    spool.close()
+
+
+@pytest.mark.parametrize("size", [10, MEMORY + 1])
+def test_a_closed_spool(tmp_path: Path, size: int) -> None:
+    """It gives nothing, takes nothing, and may be closed again."""
+    spool = Spool(str(tmp_path))
+    spool.append(bytes(size))
+    spool.close()
+    spool.close()
+    assert spool.read(0, 10) == b""
+    with pytest.raises(SpoolError, match="closed"):
+        spool.append(b"x")
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """The error names the folder and the setting."""
+    spool = Spool(str(tmp_path / "gone"))
+    spool.append(bytes(MEMORY))
+    with pytest.raises(SpoolError) as caught:
+        spool.append(b"x")
+    assert str(tmp_path / "gone") in str(caught.value)
+    assert "`spool_dir`" in str(caught.value)
+
+
+def fill_up(folder: str) -> None:
+    """What the next test runs by itself: the process may write files of 10 MB and no larger."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))
+    spool = Spool(folder)
+    taken = []
+    try:
+        while True:
+            taken.append(random_bytes(1 << 20))
+            spool.append(taken[-1])
+    except SpoolError as error:
+        print(error)
+    safe = b"".join(taken[:-1])
+    assert spool.read(0, len(safe)) == safe
+    spool.close()
+
+
+def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
+    """A real refusal by the system; what was taken before can still be read."""
+    code = "import sys; from tests.test_parts import fill_up; fill_up(sys.argv[1])"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert "cannot be written: File too large" in run.stdout
+    assert str(tmp_path) in run.stdout
+    assert "`spool_dir`" in run.stdout
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_the_level_is_the_compressors(level: int) -> None:
+    """0 stores, 9 makes it small; all of them are gzip."""
+    part = written([b"x" * 100_000], PartLimits(compression_level=level))[0]
+    assert content(part) == b"x" * 100_000 + b"\n"
+    assert (part.compressed > part.size) is (level == 0)
+
+
+def test_a_part_is_a_file_to_whoever_sends_it() -> None:
+    """Buffered reading finds the same bytes."""
+    part = written([b"x" * 100_000], PartLimits())[0]
+    with io.BufferedReader(part.open()) as file:
+        assert gzip.decompress(file.read()) == content(part)
