@@ -67,6 +67,7 @@ class SetDelivery:
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
         self._failure: BaseException | None = None
+        self._closing = False
 
     def put(self, made: SegmentObject, position: int) -> None:
         """Take an object; waits while twice as many calls as may be in flight are sealed."""
@@ -107,6 +108,7 @@ class SetDelivery:
 
     def close(self) -> None:
         """Let the calls in flight end, and take their outcomes: their records may be durable."""
+        self._closing = True
         while True:
             try:
                 self._work.get_nowait()
@@ -140,6 +142,8 @@ class SetDelivery:
         """Hand a sealed batch to the workers; of its ids nothing else goes out until the answer has come."""
         self._busy.update((batch.collection, object_id) for object_id in batch.waiting)
         self._sealed[id(batch)] = batch
+        if self._closing:  # it stays in the books: its records are not durable
+            return
         if len(self._workers) < min(self._concurrency, len(self._sealed)):
             worker = threading.Thread(target=self._send_batches, name="set", daemon=True)
             self._workers.append(worker)

@@ -1,0 +1,378 @@
+"""Delivery by `set` calls, over real sockets: order, concurrency, and what is durable when."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.batching import BatchLimits
+from target_segment_objects.client import RetryPolicy, SetApi, Transport
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import RefusedError, UnavailableError
+from target_segment_objects.set_delivery import SetDelivery
+from tests.builders import Aside, Bell, ManualClock, large_room, room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from target_segment_objects.objects import SegmentObject
+
+KEY = "key-of-the-tests"
+
+
+class Sending:
+    """A delivery to an emulator on a clock that stands still."""
+
+    def __init__(self, segment: Emulator, *, concurrency: int = 4, objects: int = 10) -> None:
+        self.segment = segment
+        self.clock = ManualClock()
+        self.bell = Bell()
+        self.position = 0
+        self._transport = Transport(segment.url, KEY)
+        self.delivery = SetDelivery(
+            SetApi(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1)),
+            concurrency=concurrency,
+            limits=BatchLimits(objects),
+            monotonic=self.clock,
+            wake=self.bell,
+        )
+
+    def put(self, *made: SegmentObject) -> None:
+        """Put objects, one record each."""
+        for each in made:
+            self.position += 1
+            self.delivery.put(each, self.position)
+
+    def second_passes(self) -> float | None:
+        """A second later, the reading thread ticks."""
+        self.clock.now += 1.0
+        return self.delivery.tick()
+
+    @property
+    def durable(self) -> int:
+        """How many of the records that were put are durable."""
+        return self.delivery.durable(self.position)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The ids of each call, in order of arrival."""
+        return [
+            [made["id"] for made in json.loads(request.body)["objects"]]
+            for request in self.segment.requests
+        ]
+
+    def close(self) -> None:
+        """End it."""
+        self.delivery.close()
+        self._transport.close()
+
+
+class Senders:
+    """Makes deliveries to one emulator, and ends them."""
+
+    def __init__(self, segment: Emulator) -> None:
+        self._segment = segment
+        self._made: list[Sending] = []
+
+    def __call__(self, **options: int) -> Sending:
+        """One more delivery."""
+        self._made.append(Sending(self._segment, **options))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """End all of them; what is still held goes on."""
+        self._segment.clear_faults()
+        for made in self._made:
+            made.close()
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator."""
+    with Emulator() as segment:
+        yield segment
+
+
+@pytest.fixture
+def sending(segment: Emulator) -> Iterator[Senders]:
+    """Makes deliveries to it."""
+    senders = Senders(segment)
+    yield senders
+    senders.close()
+
+
+def set_threads() -> list[threading.Thread]:
+    """The deliveries' workers."""
+    return [thread for thread in threading.enumerate() if thread.name == "set"]
+
+
+def history(segment: Emulator, identifier: str, name: str = "n") -> list[Any]:
+    """What a property of an object was, one value after another."""
+    return [update[name] for update in segment.history("rooms", identifier)]
+
+
+def test_an_objects_records_arrive_in_order(segment: Emulator, sending: Senders) -> None:
+    """Whatever is in flight beside it, later records of one id arrive later."""
+    sender = sending(concurrency=8, objects=2)
+    for number in range(400):
+        sender.put(room("abcde"[number * number % 5], n=number), room(f"other {number}", n=0))
+    sender.delivery.finish()
+    for identifier in "abe":
+        numbers = history(segment, identifier)
+        last = max(n for n in range(400) if "abcde"[n * n % 5] == identifier)
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1] == last
+    assert len(segment.rows("rooms")) == 403
+    assert segment.refusals == []
+    assert sender.durable == 800
+
+
+def test_one_id_is_never_in_flight_twice(segment: Emulator, sending: Senders) -> None:
+    """While its answer is withheld its next record waits; other ids go on."""
+    sender = sending(objects=1)
+    hold = segment.hold("set")
+    sender.put(room("a", n=1))
+    assert hold.wait_for(1)
+    sender.put(room("a", n=2), room("b", n=3))
+    sender.bell.wait()
+    assert sender.calls == [["a"], ["b"]]
+    sender.second_passes()
+    assert sender.durable == 0
+    hold.release()
+    sender.delivery.finish()
+    assert sender.calls == [["a"], ["b"], ["a"]]
+    assert history(segment, "a") == [1, 2]
+    assert sender.durable == 3
+
+
+def test_records_that_wait_together_are_merged(segment: Emulator, sending: Senders) -> None:
+    """In the batch that fills, later properties winning."""
+    sender = sending()
+    sender.put(room("a", n=1, m=1), room("b", n=2), room("a", n=3, o=None))
+    sender.delivery.finish()
+    assert segment.history("rooms", "a") == [{"n": 3, "m": 1, "o": None}]
+    assert sender.calls == [["a", "b"]]
+    assert sender.durable == 3
+
+
+def test_records_that_are_held_are_merged(segment: Emulator, sending: Senders) -> None:
+    """A hot id costs one call an answer, not one a record."""
+    sender = sending(objects=1)
+    hold = segment.hold("set")
+    sender.put(room("a", n=1))
+    assert hold.wait_for(1)
+    sender.put(*(room("a", n=number) for number in range(2, 100)))
+    hold.release()
+    sender.delivery.finish()
+    assert history(segment, "a") == [1, 99]
+    assert sender.durable == 99
+
+
+def test_collections_do_not_share_ids(segment: Emulator, sending: Senders) -> None:
+    """The same id of another collection is another object."""
+    sender = sending(objects=1)
+    hold = segment.hold("set", count=2)
+    sender.put(room("a", "rooms", n=1), room("a", "guests", n=1))
+    assert hold.wait_for(2)
+    hold.release()
+    sender.delivery.finish()
+    assert sender.durable == 2
+
+
+def test_at_most_concurrency_calls_are_in_flight(segment: Emulator, sending: Senders) -> None:
+    """And as many as that, when there is work."""
+    sender = sending(concurrency=3, objects=1)
+    hold = segment.hold("set", count=None)
+    sender.put(*(room(str(number), n=number) for number in range(5)))
+    assert hold.wait_for(3)
+    assert len(set_threads()) == 3
+    hold.release()
+    sender.put(*(room(str(number), n=number) for number in range(5, 50)))
+    sender.delivery.finish()
+    assert segment.in_flight_peak == 3
+    assert sender.durable == 50
+
+
+def test_an_object_waits_at_most_its_second(segment: Emulator, sending: Senders) -> None:
+    """A tick seals its batch then and not before; the answer says when that is."""
+    sender = sending()
+    assert sender.delivery.tick() is None
+    sender.put(room("a", n=1))
+    sender.clock.now = 0.5
+    sender.put(room("b", n=1), room("a", "guests", n=1))
+    sender.clock.now = 0.999
+    assert sender.delivery.tick() == 1.0
+    assert segment.requests == []
+    sender.clock.now = 1.0
+    assert sender.delivery.tick() == 1.5
+    sender.bell.wait()
+    assert sender.calls == [["a", "b"]]
+    sender.clock.now = 1.5
+    assert sender.delivery.tick() is None
+    sender.bell.wait()
+    assert sender.delivery.tick() is None
+    assert sender.durable == 3
+
+
+def test_nothing_is_durable_while_its_answer_is_withheld(
+    segment: Emulator, sending: Senders
+) -> None:
+    """Though Segment has applied it; released, it is."""
+    sender = sending()
+    hold = segment.hold("set")
+    sender.put(room("a", n=1))
+    assert sender.durable == 0, "it waits for its call to fill"
+    sender.second_passes()
+    assert hold.wait_for(1)
+    assert segment.rows("rooms") == [{"id": "a", "n": 1}]
+    sender.delivery.tick()
+    assert sender.durable == 0
+    hold.release()
+    sender.bell.wait()
+    sender.delivery.tick()
+    assert sender.durable == 1
+
+
+def test_answers_out_of_order_leave_no_gap(segment: Emulator, sending: Senders) -> None:
+    """Later records that are answered wait for the first."""
+    sender = sending(objects=1)
+    sender.put(room("a", n=1))
+    sender.bell.wait()
+    hold = segment.hold("set", first=2)
+    sender.put(room("b", n=2))
+    assert hold.wait_for(1)
+    sender.put(room("c", n=3), room("d", n=4))
+    sender.bell.wait(2)
+    sender.delivery.tick()
+    assert sender.durable == 1
+    hold.release()
+    sender.bell.wait()
+    sender.delivery.tick()
+    assert sender.durable == 4
+
+
+def test_a_merged_record_is_durable_with_its_object(segment: Emulator, sending: Senders) -> None:
+    """A record without an object of its own holds the state back too."""
+    sender = sending(objects=2)
+    sender.put(room("a", n=1), room("a", n=2))
+    hold = segment.hold("set")
+    sender.put(room("b", n=3))
+    assert hold.wait_for(1)
+    sender.put(room("a", n=4))
+    assert sender.durable == 0
+    hold.release()
+    sender.bell.wait()
+    sender.delivery.tick()
+    assert sender.durable == 3
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, RefusedError), (503, UnavailableError)])
+def test_a_call_that_fails(
+    segment: Emulator, sending: Senders, status: int, error: type[Exception]
+) -> None:
+    """It is raised, what was answered before it is durable, and nothing after it is."""
+    segment.fault(Fault(call="set", first=2, status=status))
+    sender = sending(concurrency=1, objects=1)
+    sender.put(room("a", n=1))
+    sender.bell.wait()
+    sender.put(room("b", n=2))
+    sender.bell.wait()
+    with pytest.raises(error):
+        sender.put(room("c", n=3))
+    with pytest.raises(error):
+        sender.delivery.tick()
+    with pytest.raises(error):
+        sender.delivery.finish()
+    sender.delivery.close()
+    assert sender.durable == 1
+    assert [row["id"] for row in segment.rows("rooms")] == ["a"]
+
+
+def test_finish_raises_what_fails_while_it_waits(segment: Emulator, sending: Senders) -> None:
+    """And does not wait for what cannot come."""
+    segment.fault(Fault(call="set", status=400))
+    sender = sending()
+    sender.put(room("a", n=1))
+    with pytest.raises(RefusedError):
+        sender.delivery.finish()
+    assert sender.durable == 0
+
+
+def test_objects_too_large_to_merge_go_one_by_one(segment: Emulator, sending: Senders) -> None:
+    """In order, each after the answer to the one before."""
+    sender = sending()
+    sender.put(*(large_room("a", mark) for mark in "pqrs"), room("a", n=5))
+    sender.delivery.finish()
+    firsts = [min(update) for update in segment.history("rooms", "a")]
+    assert firsts == ["p_a", "q_a", "r_a", "n"]
+    assert sender.calls == [["a"]] * 4
+    assert segment.refusals == []
+    assert sender.durable == 5
+
+
+def test_back_pressure(segment: Emulator, sending: Senders) -> None:
+    """Twice as many calls as may be in flight are sealed at most: memory is bounded."""
+    sender = sending(concurrency=2, objects=1)
+    hold = segment.hold("set", count=None)
+    sealed: list[int] = []
+
+    def feed() -> None:
+        for number in range(40):
+            sender.put(room(str(number), n=number))
+            sealed.append(len(sender.delivery._sealed))
+        sender.delivery.finish()
+
+    feeder = Aside(feed)
+    assert hold.wait_for(2)
+    assert len(sealed) <= 3
+    hold.release()
+    feeder.join()
+    assert max(sealed) == 3
+    assert sender.durable == 40
+
+
+def test_close_takes_the_answers_of_what_is_in_flight(segment: Emulator, sending: Senders) -> None:
+    """Those records are durable; and all threads have ended."""
+    sender = sending()
+    hold = segment.hold("set")
+    sender.put(room("a", n=1))
+    sender.second_passes()
+    assert hold.wait_for(1)
+    sender.put(room("b", n=2))
+    closing = Aside(sender.delivery.close)
+    assert sender.durable == 0
+    hold.release()
+    closing.join()
+    assert sender.durable == 1, "what waited was not sent"
+    assert set_threads() == []
+    sender.delivery.close()
+
+
+@pytest.mark.parametrize("held", [[large_room("a", mark) for mark in "qr"], [room("a", n=2)]])
+def test_close_sends_nothing_that_was_held(
+    segment: Emulator, sending: Senders, held: list[SegmentObject]
+) -> None:
+    """An answer that comes during the end does not start the next call of its id."""
+    sender = sending(objects=1)
+    hold = segment.hold("set")
+    sender.put(large_room("a", "p"))
+    assert hold.wait_for(1)
+    sender.put(*held)
+    closing = Aside(sender.delivery.close)
+    hold.release()
+    closing.join()
+    assert set_threads() == []
+    assert sender.calls == [["a"]]
+    assert sender.durable == 1
+
+
+def test_nothing_put_nothing_sent(segment: Emulator, sending: Senders) -> None:
+    """No object: no request, no thread, and every position is durable."""
+    sender = sending()
+    sender.delivery.finish()
+    assert sender.delivery.durable(7) == 7
+    assert segment.requests == []
+    assert set_threads() == []
