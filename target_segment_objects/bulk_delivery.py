@@ -61,6 +61,7 @@ class _Session:
         opened: when its first record came, on the monotonic clock.
         parts: what was sealed for it, all of it kept until finish: a session that is lost is sent again.
         uploaded: how many of the parts Segment has, in this session.
+        finished: whether its finish was answered 202.
     """
 
     first: int
@@ -71,6 +72,7 @@ class _Session:
     uploaded: int = 0
     sync_id: str = ""
     replaced: bool = False
+    finished: bool = False
     quiet_since: float = 0.0
 
 
@@ -218,9 +220,10 @@ class BulkDelivery:
                 self._make_call(session, what)
             except BaseException as error:  # noqa: BLE001  raised again where it is seen
                 self._in_call = None
-                self._end_failed(session, _told(error))
                 self._outcomes.put((session, error))
                 self._wake()
+                # After the word of the failure: while nobody hurries it, this may be tried for long.
+                self._end_failed(session, _told(error))
                 return
             if what == "finish":
                 self._outcomes.put((session, None))
@@ -277,11 +280,12 @@ class BulkDelivery:
     def _finish(self, session: _Session) -> None:
         self._in_call = None
         self._api.finish(session.sync_id)
+        session.finished = True
         logger.info("Bulk session finished: sync_id=%s parts=%d", session.sync_id, session.uploaded)
 
     def _end_failed(self, session: _Session, reason: str) -> None:
         """Tell Segment that the session has failed; whether that succeeds changes nothing."""
-        if session.sync_id:
+        if session.sync_id and not session.finished:
             with contextlib.suppress(DeliveryError):
                 self._api.finish(session.sync_id, reason)
 

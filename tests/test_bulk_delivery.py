@@ -1,0 +1,492 @@
+"""Delivery by bulk sessions, over real sockets: parts in order, keep-alive, replacement, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
+from target_segment_objects.client import BulkApi, RetryPolicy, Transport
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import (
+    AuthenticationError,
+    RefusedError,
+    SessionRefusedError,
+    SpoolError,
+    UnavailableError,
+)
+from target_segment_objects.parts import PartLimits
+from tests.builders import PATIENCE, Aside, Bell, ManualClock, large_room, room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from target_segment_objects.objects import SegmentObject
+
+KEY = "key-of-the-tests"
+
+
+class Loading:
+    """A delivery to an emulator; each record is a part of its own unless told otherwise."""
+
+    def __init__(  # noqa: PLR0913  each is a keyword with a default
+        self,
+        segment: Emulator,
+        *,
+        limits: PartLimits | None = None,
+        keep_alive_seconds: float = 240.0,
+        checkpoint_seconds: float = 1800.0,
+        monotonic: Callable[[], float] | None = None,
+        key: str = KEY,
+    ) -> None:
+        self.segment = segment
+        self.clock = ManualClock()
+        self.bell = Bell()
+        self.position = 0
+        self._transport = Transport(segment.url, key)
+        self.delivery = BulkDelivery(
+            BulkApi(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1)),
+            limits=limits if limits is not None else PartLimits(part_size_bytes=1),
+            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds),
+            monotonic=monotonic if monotonic is not None else self.clock,
+            wake=self.bell,
+        )
+
+    def put(self, *made: SegmentObject) -> None:
+        """Put objects, one record each."""
+        for each in made:
+            self.position += 1
+            self.delivery.put(each, self.position)
+
+    def put_numbers(self, *numbers: int) -> None:
+        """Put records of one object."""
+        self.put(*(room("a", n=number) for number in numbers))
+
+    @property
+    def durable(self) -> int:
+        """How many of the records that were put are durable."""
+        return self.delivery.durable(self.position)
+
+    @property
+    def calls(self) -> list[str]:
+        """The calls, in order of arrival, without keep-alives."""
+        return [each.call for each in self.segment.requests if each.call != "keep-alive"]
+
+    def close(self) -> None:
+        """End it."""
+        self.delivery.close()
+        self._transport.close()
+
+
+class Loaders:
+    """Makes deliveries to one emulator, and ends them."""
+
+    def __init__(self, segment: Emulator) -> None:
+        self._segment = segment
+        self._made: list[Loading] = []
+
+    def __call__(self, **options: Any) -> Loading:
+        """One more delivery."""
+        self._made.append(Loading(self._segment, **options))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """End all of them; what is still held goes on."""
+        self._segment.clear_faults()
+        for made in self._made:
+            made.close()
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator that takes one key."""
+    with Emulator(write_key=KEY) as segment:
+        yield segment
+
+
+@pytest.fixture
+def loading(segment: Emulator) -> Iterator[Loaders]:
+    """Makes deliveries to it."""
+    loaders = Loaders(segment)
+    yield loaders
+    loaders.close()
+
+
+def states(segment: Emulator) -> list[str]:
+    """The sessions' states, oldest first."""
+    return [session.state for session in segment.sessions.values()]
+
+
+def errors(segment: Emulator) -> list[str]:
+    """What the sessions were finished with."""
+    return [session.error for session in segment.sessions.values()]
+
+
+def numbers(segment: Emulator) -> list[Any]:
+    """What the object of `put_numbers` was, one value after another."""
+    return [update["n"] for update in segment.history("rooms", "a")]
+
+
+def bulk_threads() -> list[str]:
+    """The deliveries' threads."""
+    names = {"bulk", "keep-alive"}
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
+
+
+def open_spools() -> int:
+    """Files without a name that this process has open."""
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            count += "(deleted)" in str(link.readlink())
+        except OSError:  # the folder's own
+            continue
+    return count
+
+
+def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Loaders) -> None:
+    """Not before, and not only when a part is full."""
+    loader = loading(limits=PartLimits())
+    assert loader.delivery.tick() is None
+    assert segment.requests == []
+    hold = segment.hold("start")
+    loader.put_numbers(1)
+    assert hold.wait_for(1)
+    assert loader.calls == ["start"]
+
+
+def test_a_wrong_key_ends_it_before_the_first_part(segment: Emulator, loading: Loaders) -> None:
+    """In a second and not after 512 MB."""
+    loader = loading(limits=PartLimits(), key="wrong")
+    loader.put_numbers(1)
+    loader.bell.wait()
+    with pytest.raises(AuthenticationError):
+        loader.put_numbers(2)
+    with pytest.raises(AuthenticationError):
+        loader.delivery.tick()
+    loader.delivery.close()
+    assert loader.calls == ["start"], "no session, so nothing to finish"
+    assert loader.durable == 0
+
+
+def test_no_record_no_session(segment: Emulator, loading: Loaders) -> None:
+    """Nothing is asked, no thread runs, and every position is durable."""
+    loader = loading()
+    loader.delivery.finish()
+    loader.delivery.close()
+    assert segment.requests == []
+    assert bulk_threads() == []
+    assert loader.delivery.durable(7) == 7
+
+
+def test_a_session_from_start_to_finish(segment: Emulator, loading: Loaders) -> None:
+    """Start, parts in order, finish without an error; then all of it is durable."""
+    loader = loading()
+    loader.put_numbers(*range(1, 6))
+    loader.delivery.finish()
+    assert loader.calls == ["start", *["upload"] * 5, "finish"]
+    assert numbers(segment) == [1, 2, 3, 4, 5]
+    assert json.loads(segment.requests[-1].body) == {"error": ""}
+    assert states(segment) == ["finished"]
+    assert loader.durable == 5
+    loader.delivery.close()
+    assert bulk_threads() == []
+    assert segment.refusals == []
+
+
+def test_the_next_part_fills_while_one_goes_up(segment: Emulator, loading: Loaders) -> None:
+    """Putting does not wait for an upload, and uploads wait for each other."""
+    loader = loading()
+    hold = segment.hold("upload", before=True)
+    loader.put_numbers(1, 2)
+    assert hold.wait_for(1)
+    loader.put_numbers(*range(3, 50))
+    assert loader.calls == ["start", "upload"]
+    hold.release()
+    loader.delivery.finish()
+    assert numbers(segment) == list(range(1, 50))
+    assert segment.in_flight_peak == 1
+
+
+def test_nothing_is_durable_before_finish_is_answered(segment: Emulator, loading: Loaders) -> None:
+    """Uploaded is not enough, nor is an answer that is withheld."""
+    loader = loading()
+    hold = segment.hold("finish")
+    loader.put_numbers(1, 2, 3)
+    assert loader.durable == 0
+    finishing = Aside(loader.delivery.finish)
+    assert hold.wait_for(1)
+    assert states(segment) == ["finished"]
+    assert loader.durable == 0
+    hold.release()
+    finishing.join()
+    assert loader.durable == 3
+
+
+def test_an_old_session_is_finished_and_the_next_record_begins_another(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """On an idle tap too; and sessions never overlap."""
+    loader = loading(checkpoint_seconds=1800.0)
+    loader.clock.now = 100.0
+    loader.put_numbers(1)
+    loader.clock.now = 1000.0
+    loader.put_numbers(2)
+    assert loader.delivery.tick() == 1900.0
+    loader.clock.now = 1899.0
+    assert loader.delivery.tick() == 1900.0
+    finish = segment.hold("finish")
+    start = segment.hold("start", first=2)
+    loader.clock.now = 1900.0
+    assert loader.delivery.tick() is None
+    assert finish.wait_for(1)
+    loader.put_numbers(3)
+    assert loader.delivery.tick() == 3700.0
+    assert loader.calls == ["start", "upload", "upload", "finish"]
+    assert loader.durable == 0
+    finish.release()
+    assert start.wait_for(1)
+    loader.delivery.tick()
+    assert loader.durable == 2
+    start.release()
+    loader.delivery.finish()
+    assert loader.calls[4:] == ["start", "upload", "finish"]
+    assert numbers(segment) == [1, 2, 3]
+    assert loader.durable == 3
+
+
+def test_no_checkpoint_makes_one_session(segment: Emulator, loading: Loaders) -> None:
+    """However long it lasts."""
+    loader = loading(checkpoint_seconds=0)
+    for number in range(5):
+        loader.clock.now = number * 1e6
+        loader.put_numbers(number)
+        assert loader.delivery.tick() is None
+    loader.delivery.finish()
+    assert states(segment) == ["finished"]
+
+
+def test_a_silent_session_is_kept_alive(segment: Emulator, loading: Loaders) -> None:
+    """Again and again, on a thread of its own, while the tap says nothing."""
+    loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
+    third = segment.hold("keep-alive", first=3)
+    loader.put_numbers(1)
+    assert third.wait_for(1)
+    third.release()
+    loader.delivery.finish()
+    assert states(segment) == ["finished"]
+    assert segment.refusals == []
+
+
+def test_a_session_is_kept_alive_during_an_upload(segment: Emulator, loading: Loaders) -> None:
+    """A part may take longer than a session lives."""
+    loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
+    upload = segment.hold("upload", before=True)
+    loader.put_numbers(1, 2)
+    assert upload.wait_for(1)
+    before = sum(each.call == "keep-alive" for each in segment.requests)
+    alive = segment.hold("keep-alive", first=before + 2)
+    assert alive.wait_for(1)
+    assert upload.waiting == 1
+    alive.release()
+    upload.release()
+    loader.delivery.finish()
+    assert numbers(segment) == [1, 2]
+
+
+def test_a_keep_alive_that_fails_does_not_end_the_sync(segment: Emulator, loading: Loaders) -> None:
+    """It is tried again; the next call tells whether the session is lost."""
+    segment.fault(Fault(call="keep-alive", first=1, count=2, status=500))
+    third = segment.hold("keep-alive", first=3)
+    loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
+    loader.put_numbers(1)
+    assert third.wait_for(1)
+    third.release()
+    loader.delivery.finish()
+    assert loader.durable == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(call="upload", first=1, expire=True),
+        Fault(call="upload", first=3, expire=True),
+        Fault(call="finish", first=1, expire=True),
+        Fault(call="upload", first=2, status=404),
+        Fault(call="upload", first=2, status=410),
+        Fault(call="finish", first=1, status=400),
+    ],
+    ids=lambda fault: f"{fault.call} {fault.first} {fault.status or 'expired'}",
+)
+def test_a_session_that_is_refused_is_replaced_once(
+    segment: Emulator, loading: Loaders, fault: Fault
+) -> None:
+    """With all of its parts again, in order; nothing is lost and nothing is doubled."""
+    segment.fault(fault)
+    loader = loading()
+    loader.put_numbers(1, 2, 3, 4)
+    loader.delivery.finish()
+    assert loader.calls.count("start") == 2
+    assert states(segment)[1] == "finished"
+    assert len(list(segment.sessions.values())[1].parts) == 4
+    assert numbers(segment) == [1, 2, 3, 4]
+    assert loader.durable == 4
+
+
+@pytest.mark.parametrize("call", ["upload", "finish"])
+def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, call: str) -> None:
+    """A fresh session that refuses too was not expired; it is finished with the error's text."""
+    hit = {"upload": Fault(call="upload", first=2, count=None, status=400)}
+    segment.fault(hit.get(call, Fault(call="finish", count=2, status=400)))
+    loader = loading()
+    loader.put_numbers(1, 2, 3)
+    with pytest.raises(SessionRefusedError):
+        loader.delivery.finish()
+    loader.delivery.close()
+    assert loader.calls.count("start") == 2
+    assert states(segment)[1] == "failed"
+    assert "400" in errors(segment)[1]
+    assert loader.durable == 0
+    assert segment.rows("rooms") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(501, RefusedError), (503, UnavailableError), (413, RefusedError)]
+)
+def test_a_session_that_fails_is_finished_with_the_error(
+    segment: Emulator, loading: Loaders, status: int, error: type[Exception]
+) -> None:
+    """Segment is told why; none of it is durable, and nothing more goes up."""
+    segment.fault(Fault(call="upload", first=2, count=None, status=status))
+    loader = loading()
+    loader.put_numbers(1, 2, 3, 4)
+    with pytest.raises(error) as caught:
+        loader.delivery.finish()
+    loader.delivery.close()
+    assert states(segment) == ["failed"]
+    assert errors(segment) == [str(caught.value)]
+    assert KEY not in errors(segment)[0]
+    assert loader.calls == ["start", "upload", "upload", "finish"]
+    assert loader.durable == 0
+    assert bulk_threads() == []
+
+
+def test_a_failure_is_told_before_segment_hears_of_it(segment: Emulator, loading: Loaders) -> None:
+    """The finish of a failed session may be tried for long; the run knows at once."""
+    segment.fault(Fault(call="upload", status=501))
+    hold = segment.hold("finish", before=True)
+    loader = loading()
+    loader.put_numbers(1)
+    with pytest.raises(RefusedError):
+        loader.delivery.finish()
+    assert hold.wait_for(1)
+    hold.release()
+    loader.delivery.close()
+    assert states(segment) == ["failed"]
+
+
+def test_an_earlier_session_stays_durable(segment: Emulator, loading: Loaders) -> None:
+    """What fails after a checkpoint takes nothing back."""
+    loader = loading(checkpoint_seconds=10.0)
+    loader.put_numbers(1, 2)
+    loader.clock.now = 10.0
+    loader.delivery.tick()
+    loader.bell.wait()
+    segment.fault(Fault(call="upload", first=3, status=501))
+    loader.put_numbers(3)
+    with pytest.raises(RefusedError):
+        loader.delivery.finish()
+    assert loader.durable == 2
+    assert states(segment)[0] == "finished"
+
+
+def test_closed_early_the_session_is_finished_with_an_error(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """Nobody waits for its end, and nothing half is taken for whole."""
+    loader = loading()
+    upload = segment.hold("upload")
+    loader.put_numbers(1, 2, 3, 4)
+    assert upload.wait_for(1)
+    closing = Aside(loader.delivery.close)
+    upload.release()
+    closing.join()
+    assert states(segment) == ["failed"]
+    assert errors(segment) == ["the run ended before this sync was complete"]
+    assert loader.calls[-1] == "finish"
+    assert loader.durable == 0
+    assert bulk_threads() == []
+    loader.delivery.close()
+
+
+def test_a_finish_that_is_answered_during_close_counts(segment: Emulator, loading: Loaders) -> None:
+    """Its records are durable, and the session is not finished once more with an error."""
+    loader = loading(checkpoint_seconds=10.0)
+    hold = segment.hold("finish")
+    loader.put_numbers(1)
+    loader.clock.now = 10.0
+    loader.delivery.tick()
+    assert hold.wait_for(1)
+    closing = Aside(loader.delivery.close)
+    # The thread of the calls has no other step left when the answer comes: `close` took them.
+    hold.release()
+    closing.join()
+    assert loader.calls == ["start", "upload", "finish"]
+    assert loader.durable == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_spool_is_given_back(
+    segment: Emulator, loading: Loaders, tmp_path: Path, *, fails: bool
+) -> None:
+    """When the session is finished, or when the run has ended."""
+    before = open_spools()
+    limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path))
+    loader = loading(limits=limits)
+    hold = segment.hold("upload", before=True)
+    loader.put(*(large_room(str(number), "a") for number in range(50)))
+    assert open_spools() == before + 1
+    assert hold.wait_for(1)
+    if fails:
+        segment.fault(Fault(call="finish", status=501))
+    hold.release()
+    if fails:
+        with pytest.raises(RefusedError):
+            loader.delivery.finish()
+        loader.delivery.close()
+    else:
+        loader.delivery.finish()
+        assert len(segment.rows("rooms")) == 50
+    assert open_spools() == before
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_spool_that_cannot_be_written(
+    segment: Emulator, loading: Loaders, tmp_path: Path
+) -> None:
+    """The error comes from `put`; the session is finished with an error."""
+    limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path / "gone"))
+    loader = loading(limits=limits)
+    with pytest.raises(SpoolError, match="spool_dir"):
+        loader.put(*(large_room(str(number), "a") for number in range(50)))
+    loader.delivery.close()
+    assert loader.durable == 0
+    assert set(states(segment)) <= {"failed"}
+
+
+def test_close_does_not_wait_for_the_next_keep_alive(segment: Emulator, loading: Loaders) -> None:
+    """240 seconds of silence are no reason to stay."""
+    loader = loading(keep_alive_seconds=1e6)
+    loader.put_numbers(1)
+    loader.delivery.finish()
+    began = time.monotonic()
+    loader.delivery.close()
+    assert time.monotonic() - began < PATIENCE
+    assert states(segment) == ["finished"]
