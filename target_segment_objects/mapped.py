@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from msgspec import Raw
@@ -21,7 +21,10 @@ def to_python(value: Any) -> Any:
     """A parsed value as the SDK's own reader would give it: tokens as `Decimal`. Containers are copied."""
     kind = type(value)
     if kind is Raw:
-        return Decimal(bytes(value).decode())
+        try:
+            return Decimal(bytes(value).decode())
+        except InvalidOperation:  # an exponent that no `Decimal` has: it passes by as it is
+            return value
     if kind is dict:
         return {name: to_python(part) for name, part in value.items()}
     if kind is list:
@@ -34,7 +37,7 @@ def to_python(value: Any) -> Any:
 def from_python(value: Any) -> Any:
     """What a map has made, as the plan takes it: every other number a token, dates in ISO 8601, the rest as text."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind is str or kind is int or kind is bool or kind is Raw or value is None:
         return value
     if isinstance(value, Decimal):
         return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))

@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 from datetime import date
-from decimal import Decimal
+from decimal import MIN_ETINY, Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +35,7 @@ __all__ = [
     "coerce_number",
     "coerce_string",
     "digest",
+    "exact",
     "is_finite",
     "json_text",
     "normal_date",
@@ -66,6 +67,7 @@ MISFIT: Final = _Misfit()
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_ANY_DIGIT = re.compile(r"[-0.]*[1-9]")
 _EXACT_INTEGER: Final = 2**53
 _SAFE_TOKEN: Final = 16
 """A token this short, without an exponent, has at most 15 digits: every double keeps them."""
@@ -84,6 +86,19 @@ def is_finite(value: object) -> bool:
 
 def _is_integer_token(token: bytes) -> bool:
     return b"." not in token and b"e" not in token and b"E" not in token
+
+
+def exact(token: str) -> Decimal:
+    """A token's number, digit for digit.
+
+    An exponent that no `Decimal` can have is told from 0 alone: such a token is 0, or the number that is nearest to it.
+    """
+    try:
+        return Decimal(token)
+    except InvalidOperation:
+        if not _ANY_DIGIT.match(token):
+            return Decimal(0)
+        return Decimal(f"{'-' * token.startswith('-')}1e{MIN_ETINY}")
 
 
 def as_open(value: Any) -> Scalar | _Misfit:
@@ -123,7 +138,7 @@ def as_integer(value: Any) -> Scalar | _Misfit:
         token = bytes(value)
         if _is_integer_token(token):
             return value  # type: ignore[no-any-return]
-        number = Decimal(token.decode())
+        number = exact(token.decode())
         if number == number.to_integral_value():
             return int(number)
     return MISFIT
@@ -147,7 +162,7 @@ def as_number(value: Any) -> Scalar | _Misfit:
         double = float(token)
         if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
             return double
-        if math.isfinite(double) and Decimal(token.decode()) == Decimal(repr(double)):
+        if math.isfinite(double) and exact(token.decode()) == Decimal(repr(double)):
             return double
         return value  # type: ignore[no-any-return]
     if kind is int:
@@ -178,12 +193,8 @@ def coerce_boolean(value: Any) -> Scalar | _Misfit:
     kind = type(value)
     if kind is str:
         return {"true": True, "false": False}.get(value, MISFIT)
-    if kind is Raw:
-        value = float(value)
-        kind = float
-    if kind in (int, float) and value in (0, 1):
-        return bool(value)
-    return MISFIT
+    number = as_integer(value)
+    return bool(number) if number in (0, 1) else MISFIT
 
 
 _DATE = re.compile(
@@ -253,12 +264,15 @@ def canonical_number(value: int | float | Raw) -> str:
     """The one text of a number, however it was written: for ids."""
     if type(value) is float:
         value = Raw(repr(value))
-    number = Decimal(number_token(value))  # type: ignore[arg-type]
+    token = number_token(value)  # type: ignore[arg-type]
+    number = exact(token)
     if number == number.to_integral_value():
         return f"{number.to_integral_value():f}" if number else "0"
     double = float(number)
     if Decimal(repr(double)) == number:
         return repr(double)
+    if number.adjusted() < -LONGEST_INT:  # in plain notation it could fill the memory
+        return token
     return f"{number:f}".rstrip("0")
 
 

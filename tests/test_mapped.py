@@ -1,0 +1,84 @@
+"""Through stream maps and back: what no map touches comes back digit for digit."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from target_segment_objects.mapped import from_python, to_python
+from target_segment_objects.plan import parse_record
+from target_segment_objects.values import NonFinite, exact
+
+NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?\Z")
+
+
+@given(NUMBERS)
+def test_a_number_comes_back_as_the_same_number(token: str) -> None:
+    """Law: no digit is lost, zeros at its end included."""
+    back = from_python(to_python(Raw(token)))
+    assert isinstance(back, Raw)
+    assert exact(bytes(back).decode()).compare_total(exact(token)) == 0
+
+
+@pytest.mark.parametrize("token", ["1.10", "515.0", "0.30000000000000000001", "1E+5"])
+def test_a_number_in_plain_notation_comes_back_as_it_was(token: str) -> None:
+    """The very token."""
+    assert bytes(from_python(to_python(Raw(token)))).decode() == token
+
+
+def test_an_exponent_beyond_decimals_passes_by() -> None:
+    """Python has no such number; nothing raises."""
+    assert bytes(from_python(to_python(Raw("1e-99999999999999999999")))) == (
+        b"1e-99999999999999999999"
+    )
+
+
+def test_containers_are_copied() -> None:
+    """A map may change what it gets; the tap's record stays for the dead letter."""
+    record = parse_record(b'{"a":{"b":[1.5,{"c":null}]},"d":"x","e":true,"f":12345678901234567890}')
+    python = to_python(record)
+    assert python["a"] == {"b": [Decimal("1.5"), {"c": None}]}
+    python["a"]["b"].append(2)
+    assert len(record["a"]["b"]) == 2
+    assert python["f"] == 12345678901234567890
+
+
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity"])
+def test_non_finite_numbers(token: str) -> None:
+    """A map sees Python's floats; they come back as what they were."""
+    python = to_python(NonFinite(token))
+    assert isinstance(python, float)
+    assert not math.isfinite(python)
+    assert from_python(python).token == token
+    assert from_python(Decimal(token)).token == token
+
+
+@pytest.mark.parametrize(
+    ("made", "taken"),
+    [
+        (dt.date(2024, 1, 31), "2024-01-31"),
+        (dt.datetime(2024, 1, 31, 12, tzinfo=dt.timezone.utc), "2024-01-31T12:00:00+00:00"),
+        (dt.time(12, 30), "12:30:00"),
+        ((1, "a"), [1, "a"]),
+        ({1: {"a": (None,)}}, {"1": {"a": [None]}}),
+        (b"x", "b'x'"),
+        (True, True),
+        (None, None),
+    ],
+)
+def test_what_maps_make(made: Any, taken: Any) -> None:
+    """Dates in ISO 8601, tuples as lists, names as text, and the rest as text."""
+    assert from_python(made) == taken
+
+
+def test_a_float_that_a_map_made() -> None:
+    """It becomes a token, so that it looks like a number and not like an integer."""
+    assert bytes(from_python(2.0)) == b"2.0"
+    assert bytes(from_python(1e300)) == b"1e+300"

@@ -1,0 +1,126 @@
+"""Schemas are read leniently: what real taps write is a remark about columns, never a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from target_segment_objects.errors import SchemaError
+from target_segment_objects.schemas import Column, read_columns
+
+
+def column(schema: Any, **root: Any) -> Column:
+    """The one property of a stream."""
+    return read_columns({"properties": {"a": schema}, **root}, stream="rooms")["a"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({}, "any"),
+        (True, "any"),
+        (None, "any"),
+        ([], "any"),
+        ({"type": []}, "any"),
+        ({"type": "null"}, "any"),
+        ({"type": ["null"]}, "any"),
+        ({"type": "decimal"}, "any"),
+        ({"type": 5}, "any"),
+        ({"type": ["null", "string"]}, "string"),
+        ({"type": ["string", 7, None]}, "string"),
+        ({"type": "string", "format": "date"}, "date"),
+        ({"type": "string", "format": "time"}, "string"),
+        ({"type": ["integer", "number"]}, "number"),
+        ({"type": ["integer", "boolean"]}, "mixed"),
+        ({"type": ["integer", "string"]}, "open"),
+        ({"type": "object"}, "text"),
+        ({"type": "object", "properties": {}}, "text"),
+        ({"type": ["object", "array"]}, "text"),
+        ({"items": {}}, "text"),
+        ({"enum": ["a", "b", None]}, "string"),
+        ({"enum": [1, 2.5]}, "number"),
+        ({"const": True}, "boolean"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer"),
+        ({"anyOf": [{"type": "integer"}, {}]}, "any"),
+        ({"anyOf": {"type": "integer"}}, "any"),
+        ({"allOf": [{"type": "string"}, {"format": "date-time"}]}, "string"),
+        ({"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]}, "date"),
+        ({"anyOf": [{"type": "string", "format": "date"}, {"type": "string"}]}, "string"),
+    ],
+)
+def test_kinds(schema: Any, kind: str) -> None:
+    """A property's kind, whatever draft or mistake its schema is."""
+    assert column(schema).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [
+        ("#/definitions/word", "string"),
+        ("#/definitions/a~1b~0c", "integer"),
+        ("#/definitions/a%2Fb", "any"),
+        ("#/definitions/with%20blank", "boolean"),
+        ("#/definitions/list/1", "number"),
+        ("#/definitions/list/7", "any"),
+        ("#/definitions/again", "string"),
+        ("#/definitions/circle", "any"),
+        ("#/nowhere", "any"),
+        ("other.json#/a", "any"),
+        (5, "any"),
+    ],
+)
+def test_references(reference: Any, kind: str) -> None:
+    """Pointers are followed inside the schema; a circle or a hole is typeless."""
+    definitions = {
+        "word": {"type": "string"},
+        "a/b~c": {"type": "integer"},
+        "with blank": {"type": "boolean"},
+        "list": [{}, {"type": "number"}],
+        "again": {"$ref": "#/definitions/word"},
+        "circle": {"$ref": "#/definitions/circle"},
+    }
+    assert column({"$ref": reference}, definitions=definitions).kind == kind
+
+
+def test_siblings_of_a_reference_win() -> None:
+    """As draft 2019 has it."""
+    schema = {"$ref": "#/$defs/b", "type": ["null", "number"]}
+    assert column(schema, **{"$defs": {"b": {"type": "string"}}}).kind == "number"
+
+
+def test_a_tree_is_declared_once() -> None:
+    """Below the first node it refers to itself, and is typeless."""
+    tree = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "up": {"$ref": "#/$defs/t"}},
+    }
+    found = column({"$ref": "#/$defs/t"}, **{"$defs": {"t": tree}})
+    assert found.kind == "declared"
+    assert {name: inner.kind for name, inner in found.properties.items()} == {
+        "name": "string",
+        "up": "any",
+    }
+
+
+def test_properties_keep_the_schemas_order() -> None:
+    """Those of branches come after."""
+    schema = {
+        "properties": {"z": {}, "a": {}},
+        "allOf": [{"properties": {"m": {}, "z": {"type": "string"}}}],
+    }
+    found = read_columns(schema, stream="rooms")
+    assert list(found) == ["z", "a", "m"]
+    assert found["z"].kind == "any"
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"allOf": [{}]}, {"$ref": "#"}])
+def test_a_schema_without_properties_is_an_error(schema: dict[str, Any]) -> None:
+    """The one thing that a schema must have; the error names the stream."""
+    with pytest.raises(SchemaError, match="'rooms' lists no `properties`"):
+        read_columns(schema, stream="rooms")
+
+
+def test_properties_may_be_none() -> None:
+    """A list of nothing is a list."""
+    assert read_columns({"properties": {}}, stream="rooms") == {}
