@@ -1,21 +1,25 @@
 """What a run did: counts by stream, and every warning once.
 
-The rule that it guards: nothing that happened to a value is silent, and nothing is told once a record.
+The rule that it guards: nothing that happened to a value is silent, and nothing is told once a
+record.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.plan import Notes
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping
 
 __all__ = ["Report"]
 
 _REMARKS: Final[Mapping[str, str]] = {
-    "coerced": "were not of the type that the schema says, and were made so without loss (see `type_mismatches`)",
+    "coerced": "were not of the type that the schema says, and were made so without loss "
+    "(see `type_mismatches`)",
     "dated": "were dates with a blank or without an offset, and were sent with `T` and `Z`",
     "undated": "are no RFC 3339 dates, and were sent as the text that they are",
     "long_string": "have more than 512 characters, where most warehouses cut a string",

@@ -1,4 +1,4 @@
-"""The SDK's Sink, thin: it holds a stream's plan, and lets the SDK's own settings work before the plan sees a record."""
+"""The SDK's Sink, thin: it holds a stream's plan; the SDK's settings work before the plan does."""
 
 from __future__ import annotations
 
@@ -11,35 +11,38 @@ from singer_sdk.sinks import Sink
 from target_segment_objects.columns import FAULTS
 from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
 from target_segment_objects.mapped import from_python, to_python
-from target_segment_objects.objects import SegmentObject
-from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
+from target_segment_objects.plan import StreamPlan, compile_plan
 from target_segment_objects.records import parse_record
 
 if TYPE_CHECKING:
-    from target_segment_objects.target import SegmentObjectsTarget
+    from singer_sdk import Target
+
+    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.settings import Settings
 
 __all__ = ["SegmentObjectsSink"]
 
 
 class SegmentObjectsSink(Sink):
-    """One stream after stream maps. It has no batch: objects go to the delivery, which belongs to the target."""
+    """One stream after stream maps. It has no batch: objects go to the target's delivery."""
 
     def __init__(
         self,
-        target: SegmentObjectsTarget,
+        target: Target,
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
-        # The SDK adds its metadata to `properties` and fails where a lenient schema has none of its own.
+        # The SDK adds its metadata to `properties`, and fails where a lenient schema has none.
         listed = isinstance(schema.get("properties"), Mapping)
         whole = schema if listed else {**schema, "properties": {}}
         super().__init__(target, stream_name, whole, key_properties)
         planned = self.schema if self.schema["properties"] or listed else schema
-        options: PlanOptions = target.settings.plan_options
+        settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
+        options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
         self._schema_validator = (
-            _validator(planned, stream_name) if target.settings.validate_records else None
+            _validator(planned, stream_name) if settings.validate_records else None
         )
 
     def get_validator(self) -> None:
@@ -101,6 +104,7 @@ def _validator(schema: dict[str, Any], stream: str) -> jsonschema_rs.Validator:
     except ValueError as error:
         where = "/".join(map(str, getattr(error, "instance_path", ())))
         raise SchemaError(
-            f"the SCHEMA of stream {stream!r} is no valid JSON Schema at {where or 'its top'}, so that `validate_records` cannot check records "
-            "by it; turn `validate_records` off, or mend the tap's schema"
+            f"the SCHEMA of stream {stream!r} is no valid JSON Schema at {where or 'its top'}, so "
+            "that `validate_records` cannot check records by it; turn `validate_records` off, or "
+            "mend the tap's schema"
         ) from None

@@ -1,7 +1,8 @@
 """The SDK's Target: the only place that wires the rest.
 
-Messages come from the reader; a SCHEMA makes routes, each a sink with its plan; a RECORD becomes objects that go to the delivery; a STATE waits in
-the checkpoint until the delivery says that everything before it is durable.
+Messages come from the reader; a SCHEMA makes routes, each a sink with its plan; a RECORD becomes
+objects that go to the delivery; a STATE waits in the checkpoint until the delivery says that
+everything before it is durable.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from types import FrameType
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 from singer_sdk import Target
@@ -31,7 +30,6 @@ from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import (
     ConfigurationError,
     DeliveryError,
-    InputError,
     MessageError,
     MissingSchemaError,
     RejectedRecordError,
@@ -39,23 +37,27 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
 )
 from target_segment_objects.mapped import to_python
-from target_segment_objects.records import parse_record
 from target_segment_objects.reader import Message, MessageReader, WakeUp
+from target_segment_objects.records import parse_record
 from target_segment_objects.report import Report
 from target_segment_objects.settings import Settings, config_jsonschema
 from target_segment_objects.sink import SegmentObjectsSink
 from target_segment_objects.wiring import Connection, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
 
 __all__ = ["SegmentObjectsTarget", "main"]
 
 _INTERRUPTED: Final = 128
 
 
-class _MissingSchema(MissingSchemaError, RecordsWithoutSchemaException):
+class _MissingSchemaError(MissingSchemaError, RecordsWithoutSchemaException):
     """As the SDK's own test suite knows it."""
 
 
-class _MissingKey(RejectedRecordError, MissingKeyPropertiesError):
+class _MissingKeyError(RejectedRecordError, MissingKeyPropertiesError):
     """As the SDK's own test suite knows it."""
 
 
@@ -81,7 +83,7 @@ class SegmentObjectsTarget(Target):
         TargetCapabilities.VALIDATE_RECORDS,
     ]
 
-    # The environment is read by `configuration`, which the SDK's own log line about it should not deny.
+    # The environment is read by `configuration`; the SDK's log line about it should not deny that.
     _env_var_config: dict[str, Any] = {}  # noqa: RUF012
 
     settings: Settings
@@ -185,36 +187,36 @@ class SegmentObjectsTarget(Target):
         routes = []
         for stream_map in maps:
             if stream_map is None or _changes_nothing(stream_map, self.settings):
-                stream_map = None
-                sink = self._add_sink(stream, schema, keys)
+                routes.append(_Route(None, self._add_sink(stream, schema, keys)))
             else:
                 sink = self._add_sink(
                     stream_map.stream_alias,
                     stream_map.transformed_schema,
                     stream_map.transformed_key_properties,
                 )
-            routes.append(_Route(stream_map, sink))
+                routes.append(_Route(stream_map, sink))
         return routes
 
     def _add_sink(
         self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
     ) -> SegmentObjectsSink:
-        sink = self.add_sink(name, schema, list(keys) if keys else [])
-        assert isinstance(sink, SegmentObjectsSink)
+        made = self.add_sink(name, schema, list(keys) if keys else [])
+        sink = cast("SegmentObjectsSink", made)
         self._claim(sink)
         for warning in sink.plan.warnings:
             self._report.warn(warning)
         return sink
 
     def _claim(self, sink: SegmentObjectsSink) -> None:
-        """Two streams of one collection would overwrite each other, unless the user has mapped both."""
+        """Two streams of one collection overwrite each other, unless the user has mapped both."""
         collection, name = sink.plan.collection, sink.stream_name
         other = self._sources.setdefault(collection, name)
         mapped = self.settings.collections
         if other != name and not (name in mapped and other in mapped):
             raise SchemaError(
                 f"streams {other!r} and {name!r} would both be the collection {collection!r}; "
-                "name the collection of one of them, or of both if they belong together, with `collections`"
+                "name the collection of one of them, or of both if they belong together, "
+                "with `collections`"
             )
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
@@ -255,21 +257,24 @@ class SegmentObjectsTarget(Target):
         """Nothing can be deleted by either API: say so once a stream."""
         self._routes_of(message)
         self._report.warn(
-            f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older rows; Segment has no delete, so they stay"
+            f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
+            "rows; Segment has no delete, so they stay"
         )
 
     def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
         """Not supported yet."""
         self._routes_of(message)
         raise MessageError(
-            "BATCH messages are not supported; turn batches off in the tap (`batch_config`), so that it sends RECORD messages",
+            "BATCH messages are not supported; turn batches off in the tap (`batch_config`), "
+            "so that it sends RECORD messages",
             line=message.line,
         )
 
     def _process_unknown_message(self, message: Message) -> None:
         if self.settings.unknown_messages == "error":
             raise MessageError(
-                "a message of an unknown type; set `unknown_messages` to `ignore` to pass over such messages",
+                "a message of an unknown type; set `unknown_messages` to `ignore` to pass over "
+                "such messages",
                 line=message.line,
             )
         self._report.warn(
@@ -280,7 +285,7 @@ class SegmentObjectsTarget(Target):
         stream = _stream_of(message)
         routes = self._routes.get(stream)
         if routes is None:
-            raise _MissingSchema(
+            raise _MissingSchemaError(
                 f"a {message.type} of stream {stream!r} before its SCHEMA; check the tap",
                 line=message.line,
             )
@@ -308,7 +313,7 @@ class SegmentObjectsTarget(Target):
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def process_endofpipe(self) -> None:
-        """Deliver what was read, and print the last state. The SDK's sinks have nothing to drain."""
+        """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
         try:
             if self._connection is not None:
                 self._connection.delivery.finish()
@@ -317,12 +322,12 @@ class SegmentObjectsTarget(Target):
         self._report.summarize()
 
     def _end_after(self, error: SegmentObjectsError) -> None:
-        """The reading has failed: what was read before is committed, unless it is the delivery that fails."""
+        """The reading has failed: what was read is committed, unless the delivery is what fails."""
         try:
             if self._connection is not None and not isinstance(error, DeliveryError):
                 self._connection.delivery.finish()
         except DeliveryError as failure:
-            self.logger.error("%s", failure)
+            self.logger.error("%s", failure)  # noqa: TRY400  no bug, so no traceback
         finally:
             self._close()
 
@@ -350,7 +355,7 @@ class SegmentObjectsTarget(Target):
     # The command line.
 
     def _setup_signal_handlers(self) -> None:
-        """Not in the constructor, as the SDK has it: a library does not take over a program's signals."""
+        """Not in the constructor, as the SDK has it: a library leaves a program's signals alone."""
 
     def handle_signals(self) -> None:
         """Stop reading at SIGINT or SIGTERM, and deliver what was read."""
@@ -381,13 +386,14 @@ class SegmentObjectsTarget(Target):
         try:
             target.listen(file_input)
         finally:
-            target._close()  # noqa: SLF001  again, after a bug: no session is left open
-        if target._signals:  # noqa: SLF001
-            sys.exit(_INTERRUPTED + target._signals[0])  # noqa: SLF001
+            # Again, after a bug: no session is left open.
+            target._close()
+        if target._signals:
+            sys.exit(_INTERRUPTED + target._signals[0])
 
 
 def main() -> None:
-    """The command `target-segment-objects`: a user's mistake is a sentence and exit 1, a bug a traceback."""
+    """Run the command: a user's mistake is a sentence and exit 1, a bug a traceback."""
     try:
         SegmentObjectsTarget.cli()
     except SegmentObjectsError as error:
@@ -435,7 +441,7 @@ def _mapped(
 def _rejected(rejected: RejectedRecordError, stream: str, line: int) -> RejectedRecordError:
     """The same reject, with where it was; a missing key as the SDK's test suite knows it."""
     missing = any(fault.code == "key_missing" for fault in rejected.faults)
-    kind = _MissingKey if missing else RejectedRecordError
+    kind = _MissingKeyError if missing else RejectedRecordError
     return kind(rejected.faults, stream=stream, line=line)
 
 

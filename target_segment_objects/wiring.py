@@ -1,21 +1,25 @@
-"""Settings become a delivery with its client, and the emulator behind it when the warehouse is local."""
+"""Settings become a delivery with its client; the emulator is behind it for a local warehouse."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from target_segment_objects.batching import BatchLimits
 from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
-from target_segment_objects.delivery import Delivery
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.report import Report
 from target_segment_objects.set_delivery import SetDelivery
-from target_segment_objects.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from target_segment_objects.delivery import Delivery
+    from target_segment_objects.report import Report
+    from target_segment_objects.settings import Settings
 
 __all__ = ["Connection", "connect"]
 
@@ -105,7 +109,8 @@ def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: R
     except EmulatorError as error:
         raise ConfigurationError(f"local_warehouse: {error}") from None
     report.warn(
-        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves on as if it had been sent; "
-        "before the first run with a write key, start over without this state (`meltano run --full-refresh`)"
+        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves "
+        "on as if it had been sent; before the first run with a write key, start over without this "
+        "state (`meltano run --full-refresh`)"
     )
     return segment.url
