@@ -1,4 +1,4 @@
-"""A declared column and the options become one closure: value → scalar to send, or why it cannot be.
+"""A declared column and the options become one closure: value → scalar, or why it cannot be.
 
 The rule that it guards: everything that the options decide is decided here, once a column, and not once a value.
 """
@@ -9,21 +9,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Raw
 
 from target_segment_objects import values
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
-from target_segment_objects.schemas import Column
 from target_segment_objects.values import MISFIT, NonFinite, Scalar
+
+if TYPE_CHECKING:
+    from target_segment_objects.schemas import Column
 
 __all__ = ["FAULTS", "OMIT", "Convert", "Notes", "PlanOptions", "Unfit", "converter"]
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """The settings that decide how a record becomes an object, by the names that users give them."""
+    """The settings that decide how a record becomes an object, by their users' names."""
 
     collections: Mapping[str, str] = field(default_factory=dict)
     pluralize: bool = True
@@ -40,10 +42,12 @@ FAULTS: Final[Mapping[str, str]] = {
     "record": "the record is not an object",
     "json": "the record is not JSON",
     "unicode": "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that",
-    "name": "its name has no letter or digit, so that it cannot name a column; rename it with `stream_maps`",
+    "name": "its name has no letter or digit, so that it cannot name a column; "
+    "rename it with `stream_maps`",
     "clash": "another property has the same name in Segment; rename one of them with `stream_maps`",
     "nested": "an object or array, and `nested` is `reject`",
-    "type": "not of the type that the schema says, and cannot be made so without loss; see `type_mismatches`",
+    "type": "not of the type that the schema says, and cannot be made so without loss; "
+    "see `type_mismatches`",
     "non_finite": "NaN or infinite; see `non_finite_numbers`",
     "value_too_large": "has 32 KB or more, the API's limit for a value; see `oversized_values`",
     "key_missing": "the key property is missing",
@@ -66,12 +70,11 @@ class Notes(Counter[tuple[str, str]]):
 
 
 class Unfit(Exception):  # noqa: N818  caught by the plan, never seen by a caller
-    """A value cannot be sent: a fault's code, and where inside the value."""
+    """A value cannot be sent: the code of each fault, and where inside the value it is."""
 
-    def __init__(self, code: str, paths: tuple[tuple[str, ...], ...] = ((),)) -> None:
-        super().__init__(code)
-        self.code = code
-        self.paths = paths
+    def __init__(self, *faults: tuple[str, tuple[str, ...]]) -> None:
+        super().__init__(faults)
+        self.faults = faults
 
 
 class _Omit:
@@ -112,9 +115,9 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes, name: s
                 if null_non_finite:
                     notes["nulled", name] += 1
                     return null
-                raise Unfit("non_finite")
+                raise Unfit(("non_finite", ()))
         elif refuse_nested and (kind is dict or kind is list):
-            raise Unfit("nested")
+            raise Unfit(("nested", ()))
         scalar = fit(value)
         if type(scalar) is str:
             if len(scalar) > WAREHOUSE_STRING_LENGTH or not scalar.isascii():
@@ -142,7 +145,7 @@ def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, 
             return scalar
         scalar = otherwise(value)
         if scalar is MISFIT:
-            raise Unfit("type")
+            raise Unfit(("type", ()))
         notes["coerced", name] += 1
         return scalar
 
@@ -225,44 +228,47 @@ def _dated(fit: _Fit, notes: Notes, name: str) -> _Fit:
 
 def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
     """JSON text, with the non-finite numbers inside looked after."""
+    refuse = options.non_finite_numbers == "reject"
 
     def text(value: Any) -> Scalar:
         try:
             told = values.json_text(value)
-        except UnicodeEncodeError:
-            raise Unfit("unicode") from None
-        except TypeError:  # a NonFinite inside
-            told = ""
-        if told and not _SUSPICIOUS.search(told):
-            return told
+        except (UnicodeEncodeError, TypeError):  # a lone surrogate or a NonFinite inside
+            return look_closely(value)
+        return look_closely(value) if _SUSPICIOUS.search(told) else told
+
+    def look_closely(value: Any) -> Scalar:
         found: list[tuple[str, ...]] = []
         clean = values.without_non_finite(value, (), found)
-        if found and options.non_finite_numbers == "reject":
-            raise Unfit("non_finite", tuple(found))
+        faults = [("non_finite", path) for path in found] if refuse else []
+        told = ""
+        try:
+            told = values.json_text(clean)
+        except UnicodeEncodeError:
+            faults.append(("unicode", ()))
+        if faults:
+            raise Unfit(*faults)
         if found:
             notes["nulled", name] += len(found)
-        try:
-            return values.json_text(clean)
-        except UnicodeEncodeError:
-            raise Unfit("unicode") from None
+        return told
 
     return text
 
 
 def _sizer(options: PlanOptions, notes: Notes, name: str) -> Callable[[str | Raw], Scalar | _Omit]:
-    """Strings that are long or not ASCII, and huge tokens: can they be encoded, and are they below 32 KB?"""
+    """Strings that are long or not ASCII, and huge tokens: encodable, and below 32 KB?"""
 
     def sized(scalar: str | Raw) -> Scalar | _Omit:
         try:
             encoded = scalar.encode() if isinstance(scalar, str) else bytes(scalar)
         except UnicodeEncodeError:
-            raise Unfit("unicode") from None
+            raise Unfit(("unicode", ())) from None
         if len(encoded) >= MAX_VALUE_BYTES:
             if options.oversized_values == "drop":
                 notes["dropped", name] += 1
                 return OMIT
             if options.oversized_values == "reject" or type(scalar) is Raw:
-                raise Unfit("value_too_large")
+                raise Unfit(("value_too_large", ()))
             notes["truncated", name] += 1
             scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
         if type(scalar) is str and len(scalar) > WAREHOUSE_STRING_LENGTH:

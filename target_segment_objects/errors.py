@@ -17,9 +17,9 @@
         ├── SpoolError                make room: parts cannot be kept on the disk
         └── DeadLetterError           make room: rejects cannot be written down
 
-A message says what happened, where (line, stream, setting) and what to do. It never holds a value of
-a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own tests
-want its classes.
+A message says what happened, where (line, stream, setting) and what to do. It never holds a value
+of a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own
+tests want its classes.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Fault:
     Attributes:
         path: where in the record, from its top: property names, and indexes of lists as text.
             Empty when the fault is the whole record's.
-        code: what kind of fault, one of a closed list (`plan.FAULT_CODES`).
+        code: what kind of fault, one of a closed list (`columns.FAULTS`).
         message: what is wrong and which setting decides it.
     """
 
@@ -182,7 +182,7 @@ class RefusedError(DeliveryError):
 
 
 class SessionRefusedError(RefusedError):
-    """400, 404 or 410 on a call of a bulk session: it expired, or it refuses; no code tells which."""
+    """400, 404 or 410 on a call of a bulk session: it expired or refuses; no code tells which."""
 
 
 class PartTooLargeError(RefusedError):

@@ -1,21 +1,22 @@
 """Key properties become an object's id: one text for one key, however the tap wrote it.
 
-The rule that it guards: two keys never share an id, and one key never has two. `docs/names-ids-values.md`, "Ids".
+The rule that it guards: two keys never share an id, and one key never has two; the exact text is in
+`docs/names-ids-values.md`, "Ids".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-
-from msgspec import Raw
+from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects import values
 from target_segment_objects.columns import FAULTS, PlanOptions, Unfit
 from target_segment_objects.errors import Fault
 from target_segment_objects.objects import MAX_ID_LENGTH
-from target_segment_objects.schemas import Column
-from target_segment_objects.values import MISFIT, NonFinite
+from target_segment_objects.values import MISFIT
+
+if TYPE_CHECKING:
+    from target_segment_objects.schemas import Column
 
 __all__ = ["Identify", "identifier"]
 
@@ -38,7 +39,7 @@ def identifier(
             try:
                 part = read(record.get(key, _MISSING))
             except Unfit as unfit:
-                faults.append(Fault((key,), unfit.code, FAULTS[unfit.code]))
+                faults += [Fault((key, *path), code, FAULTS[code]) for code, path in unfit.faults]
                 continue
             parts.append(part if alone else part.replace("\\", "\\\\").replace(":", "\\:"))
         told = ":".join(parts)
@@ -53,34 +54,45 @@ def identifier(
 
 
 def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
+    """The function from one key's value to its text."""
     coerce = _coercion(column)
     as_it_comes = options.type_mismatches == "send"
+    refuse_nested = options.nested == "reject"
+    refuse_non_finite = options.non_finite_numbers == "reject"
 
     def read(value: Any) -> str:
         if value is _MISSING:
-            raise Unfit("key_missing")
-        kind = type(value)
-        if (
-            value is None
-            or value == ""
-            or ((kind is Raw or kind is NonFinite) and not values.is_finite(value))
-        ):
-            raise Unfit("key_empty")
-        key = coerce(value)
-        if key is MISFIT:
-            if not as_it_comes:
-                raise Unfit("key_type")
-            key = value
-        if type(key) in (dict, list):
-            key = values.without_non_finite(key, (), [])
+            raise Unfit(("key_missing", ()))
+        if value is None or value == "" or not values.is_finite(value):
+            raise Unfit(("key_empty", ()))
+        faults: list[tuple[str, tuple[str, ...]]] = []
+        if refuse_nested and type(value) in (dict, list):
+            faults.append(("nested", ()))
+        text = ""
         try:
-            text = values.canonical_text(key)
-            text.isascii() or text.encode()
+            key = coerce(value)
+            if key is MISFIT and not as_it_comes:
+                faults.append(("key_type", ()))
+            if not faults:
+                key, found = _finite(value if key is MISFIT else key)
+                faults += [("non_finite", path) for path in found if refuse_non_finite]
+                text = values.canonical_text(key)
+                text.isascii() or text.encode()
         except UnicodeEncodeError:
-            raise Unfit("unicode") from None
+            faults.append(("unicode", ()))
+        if faults:
+            raise Unfit(*faults)
         return text
 
     return read
+
+
+def _finite(key: Any) -> tuple[Any, list[tuple[str, ...]]]:
+    """A container without its numbers that are not finite, and where they were."""
+    if type(key) not in (dict, list):
+        return key, []
+    found: list[tuple[str, ...]] = []
+    return values.without_non_finite(key, (), found), found
 
 
 def _coercion(column: Column | None) -> Callable[[Any], Any]:

@@ -18,7 +18,7 @@ from target_segment_objects.ids import Identify, identifier
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_PROPERTIES, SegmentObject
 from target_segment_objects.properties import PlannedColumn, PropertyWriters, Row
 from target_segment_objects.records import parse_record, whole_record
-from target_segment_objects.schemas import read_columns
+from target_segment_objects.schemas import Column, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -148,16 +148,16 @@ def _encoder(
 ) -> Callable[[dict[str, Any], dict[str, Any]], SegmentObject]:
     """The function from a record, and the record as it was before stream maps, to its object."""
     write = writers.write
-    send_id_alone = _id_sender(writers)
+    write_id_alone = _id_writer(writers)
 
     def encode(record: dict[str, Any], original: dict[str, Any]) -> SegmentObject:
         row = Row()
-        told = _digest(original) if identify is None else identify(record, row.faults)
         write(record, row)
         if not row.properties and not row.faults:
-            send_id_alone(record, row, told)
-        if not told and not row.faults:
-            row.fault((), "unicode")
+            write_id_alone(record, row)
+        told = _digest(original) if identify is None else identify(record, row.faults)
+        if not row.properties and not row.faults:
+            row.fault((), "empty")
         if row.faults:
             raise RejectedRecordError(list(dict.fromkeys(row.faults)))
         made = SegmentObject(collection, told, _encode_properties(row.properties))
@@ -169,27 +169,30 @@ def _encoder(
 
 
 def _digest(original: dict[str, Any]) -> str:
-    """The id of a record without keys; none when a lone surrogate is in it, a fault of its own."""
+    """The id of a record without keys; none when a lone surrogate is in it, which is a fault."""
     try:
         return values.record_digest(original)
     except UnicodeEncodeError:
         return ""
 
 
-def _id_sender(writers: PropertyWriters) -> Callable[[dict[str, Any], Row, str], None]:
+def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], Row], None]:
     """Never an empty `properties`: a record with nothing but its key keeps the key."""
     left_out = writers.left_out
-    convert = converter(writers.left_out_column, writers.options, writers.notes, "id")
+    column = writers.left_out_column
+    if column is not None and column.kind == "declared":  # whole, since its leaves are left out too
+        column = Column("text", column.types)
+    convert = converter(column, writers.options, writers.notes, "id")
 
-    def send_id_alone(record: dict[str, Any], row: Row, told: str) -> None:
-        if left_out is None:
-            row.fault((), "empty")
+    def write_id_alone(record: dict[str, Any], row: Row) -> None:
+        if left_out is None or left_out not in record:
             return
         try:
             scalar = convert(record[left_out])
         except Unfit as unfit:
             row.unfit((left_out,), unfit)
         else:
-            row.properties["id"] = told if scalar is OMIT else scalar
+            if scalar is not OMIT:
+                row.properties["id"] = scalar
 
-    return send_id_alone
+    return write_id_alone

@@ -61,8 +61,8 @@ class Row:
 
     def unfit(self, path: Path, unfit: Unfit) -> None:
         """The value at this path cannot be sent."""
-        for inner in unfit.paths:
-            self.fault(path + inner, unfit.code)
+        for code, inner in unfit.faults:
+            self.fault(path + inner, code)
 
 
 class PropertyWriters:
@@ -160,8 +160,7 @@ class PropertyWriters:
             (name, self._writer((*path, name), inner)) for name, inner in column.properties.items()
         ]
         known = column.properties.keys()
-        own_name = naming.property_name(path)
-        write_own = self._leaf(path, column, own_name)
+        write_instead = self._misfit(path, column)
 
         def write(value: Any, row: Row) -> None:
             if type(value) is dict:
@@ -171,13 +170,36 @@ class PropertyWriters:
                 row.more = row.more or not value.keys() <= known
                 return
             if value is not None:
-                if own_name and own_name not in self.columns:
-                    row.undeclared.add(own_name)
-                    write_own(value, row)
-                else:
-                    row.fault(path, "clash" if own_name else "name")
+                write_instead(value, row)
             for _, inner in writes:
                 inner(None, row)
+
+        return write
+
+    def _misfit(self, path: Path, column: Column) -> Write:
+        """What is no object where one is declared becomes a property of the object's own name."""
+        name = naming.property_name(path)
+        convert = converter(column, self.options, self.notes, name)
+
+        def write(value: Any, row: Row) -> None:
+            scalar: object = OMIT
+            try:
+                scalar = convert(value)
+            except Unfit as unfit:
+                row.unfit(path, unfit)
+                if any(code == "type" for code, _ in unfit.faults):
+                    return
+            else:
+                if scalar is None:  # a number that is not finite: a null object
+                    return
+            if not name:
+                row.fault(path, "name")
+            elif name in self.columns:
+                row.fault(path, "clash")
+            else:
+                row.undeclared.add(name)
+                if scalar is not OMIT:
+                    row.properties[name] = scalar
 
         return write
 
@@ -194,24 +216,27 @@ class PropertyWriters:
                 self._write_undeclared(value, column.properties, row, (*path, name))
 
     def _undeclared(self, path: Path, value: Any, row: Row) -> None:
-        if type(value) is dict and self._flatten:
+        if type(value) is dict and value and self._flatten:
             for name, part in value.items():
                 self._undeclared((*path, name), part, row)
             return
         try:
             name = self._name(path)
-            scalar = self._convert_undeclared(value)
         except UnicodeEncodeError:
             row.fault(path, "unicode")
-            return
+            name = None
+        if type(value) is dict and self._flatten:
+            return  # an empty object has nothing to send
+        scalar: object = OMIT
+        try:
+            scalar = self._convert_undeclared(value)
         except Unfit as unfit:
             row.unfit(path, unfit)
-            scalar = OMIT
-        if not name:
+        if name == "":
             row.fault(path, "name")
         elif name in self.columns or name in row.undeclared:
             row.fault(path, "clash")
-        else:
+        elif name is not None:
             row.undeclared.add(name)
             if scalar is not OMIT:
                 row.properties[name] = scalar

@@ -1,7 +1,7 @@
-"""The dead letter: records that cannot become objects, kept with all that is needed to send them again.
+"""The dead letter: records that cannot become objects, kept with all that sending them again needs.
 
-The rules that it guards: a reject is on the disk before any state that covers it is printed, and with one
-reject more than `max_rejects` the run ends. Nothing is skipped in silence.
+The rules that it guards: a reject is on the disk before any state that covers it is printed, and
+with one reject more than `max_rejects` the run ends. Nothing is skipped in silence.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Origin(msgspec.Struct, frozen=True):
 class DeadLetter:
     """A file of one JSON object a line, appended to by any number of runs at the same time.
 
-    Each line is one write and the file is the user's alone (0600). While it is open it is locked, shared
-    with other runs, so that no replay takes it away meanwhile.
+    Each line is one write and the file is the user's alone (0600). While it is open it is locked,
+    shared with other runs, so that no replay takes it away meanwhile.
 
     Args:
         path: the file; made when the first reject comes.
@@ -116,7 +116,7 @@ class DeadLetter:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             held = os.fstat(descriptor)
             try:
-                named = os.stat(self.path, follow_symlinks=False)
+                named = self.path.lstat()
             except FileNotFoundError:
                 named = None
             if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
@@ -153,7 +153,7 @@ class DeadLetter:
     def _failed(self, failure: OSError) -> DeadLetterError:
         return DeadLetterError(
             f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
-            "make room, or name another file. What was read before is safe, and the state says how far"
+            "make room, or name another file, and run again: the state says from where"
         )
 
 
@@ -198,7 +198,7 @@ class Rejects:
             raise error
 
     def sync(self) -> None:
-        """Make sure that every reject is on the disk: a state that covers it is about to be printed.
+        """Make sure that every reject is on the disk: a state that covers it is to be printed.
 
         Raises:
             DeadLetterError: when it is not.

@@ -1,8 +1,8 @@
 """SIGINT and SIGTERM: what a handler may do, and the deadline that a stop leaves for delivery.
 
-The rule that it guards: a handler can run between any two instructions, so it sets a flag and writes bytes,
-and nothing else. Two different signals are one request to stop (a terminal and Meltano send both for one
-Ctrl-C); the same one a second time ends the process at once.
+The rule that it guards: a handler can run between any two instructions, so it sets a flag and
+writes bytes, and nothing else. Two different signals are one request to stop (Meltano makes both of
+one Ctrl-C); the same one a second time ends the process at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Shutdown:
 
     Args:
         stop: called in the handler at the first signal: sets flags and writes to pipes, no more.
-        expire: called on a thread when the stop has lasted `seconds`: whatever still waits must end.
+        expire: called on a thread when the stop has lasted `seconds`: what still waits must end.
         seconds: what a stop leaves for delivery.
     """
 

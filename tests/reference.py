@@ -656,6 +656,8 @@ def put_undeclared(value: Json, path: Path, work: Work) -> None:
     if isinstance(value, dict) and work.options.nested == "flatten":
         for name, each in value.items():
             put_undeclared(each, (*path, name), work)
+        if not value and any(has_lone_surrogate(part) for part in path):
+            work.faults.add((path, "unicode"))
         return
     name = claim(path, work)
     work.put(name, value_of(ANY, value, path, work))
