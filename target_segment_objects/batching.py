@@ -1,7 +1,7 @@
 """Objects become sealed batches for `set` calls: a feed and flush machine without a network.
 
-The rules that it guards: a batch has one collection, 1 to 10 objects, and no id twice. Objects of one id that wait together are
-merged, later properties winning, as Segment itself would merge them.
+The rules that it guards: a batch has one collection, 1 to 10 objects, and no id twice. Objects of
+one id that wait together are merged, later properties winning, as Segment itself would merge them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
 
-__all__ = ["Batch", "Batcher", "BatchLimits", "Waiting", "merged"]
+__all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
 
 _properties = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -81,7 +81,7 @@ class Batch:
 
 
 def merged(earlier: SegmentObject, later: SegmentObject) -> SegmentObject | None:
-    """Both objects of one id as one, later properties winning; `None` when it would pass the limit of an object."""
+    """Both objects of one id as one, later properties winning; `None` when that is too large."""
     properties = _properties(earlier.properties)
     properties.update(_properties(later.properties))
     made = SegmentObject(later.collection, later.id, _encode(properties))
@@ -89,7 +89,7 @@ def merged(earlier: SegmentObject, later: SegmentObject) -> SegmentObject | None
 
 
 class Batcher:
-    """One open batch a collection; `feed` returns the batches that are sealed by it, mostly none."""
+    """One open batch a collection; `feed` returns the batch that is sealed by it, mostly none."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
@@ -98,8 +98,9 @@ class Batcher:
     def feed(self, waiting: Waiting, now: float) -> Batch | None:
         """Add an object; the batch that it fills is sealed and returned.
 
-        An object that would be too large when merged into the one of its id that waits is *not* taken: the batch of that
-        one is sealed and returned, and does not have it (`Batch.has`). It must not be sent before that batch is answered.
+        An object that would be too large when merged into the one of its id that waits is *not*
+        taken: the batch of that one is sealed and returned, and does not have it (`Batch.has`). It
+        must not be sent before that batch is answered.
         """
         made = waiting.object
         batch = self._open.get(made.collection)

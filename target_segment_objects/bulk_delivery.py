@@ -1,7 +1,8 @@
-"""Delivery by bulk sessions: parts go up in order while the next one fills, and a session that is finished makes them durable.
+"""Delivery by bulk sessions: parts go up in order while the next fills; finish makes them durable.
 
-The reading thread owns the part writer and the books. One thread makes a session's calls, one after another: start, uploads,
-finish; so a new session never overtakes an old one. Another keeps the session alive through silence.
+The reading thread owns the part writer and the books. One thread makes a session's calls, one
+after another: start, uploads, finish; so a new session never overtakes an old one. Another keeps
+the session alive through silence.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from target_segment_objects.errors import DeliveryError, SessionRefusedError
-from target_segment_objects.objects import SegmentObject
 from target_segment_objects.parts import Part, PartLimits, PartWriter, Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["BulkCalls", "BulkDelivery", "SessionLimits"]
 
@@ -59,7 +63,8 @@ class _Session:
     Attributes:
         first: the position of its first record.
         opened: when its first record came, on the monotonic clock.
-        parts: what was sealed for it, all of it kept until finish: a session that is lost is sent again.
+        parts: what was sealed for it, all of it kept until finish: a session that is lost is sent
+            again.
         uploaded: how many of the parts Segment has, in this session.
         finished: whether its finish was answered 202.
     """
@@ -156,7 +161,7 @@ class BulkDelivery:
             raise self._failure
 
     def close(self) -> None:
-        """End the threads, and give back the spool. A session that is still open is finished with an error."""
+        """End the threads, give back the spool, and finish an open session with an error."""
         self._closing.set()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -222,7 +227,7 @@ class BulkDelivery:
                 self._in_call = None
                 self._outcomes.put((session, error))
                 self._wake()
-                # After the word of the failure: while nobody hurries it, this may be tried for long.
+                # After the word of the failure: this may be tried for long.
                 self._end_failed(session, _told(error))
                 return
             if what == "finish":
@@ -303,7 +308,7 @@ class BulkDelivery:
             try:
                 self._api.keep_alive(session.sync_id)
             except DeliveryError as error:
-                # The next call of the session will tell whether it is lost; a finish in the meantime has no need of it.
+                # The session's next call will tell whether it is lost.
                 logger.warning("Keep-alive failed: sync_id=%s reason=%s", session.sync_id, error)
             except BaseException as error:  # noqa: BLE001  a bug: raised again where it is seen
                 self._outcomes.put((session, error))
@@ -313,5 +318,5 @@ class BulkDelivery:
 
 
 def _told(error: BaseException) -> str:
-    """Our error's text, for Segment's eyes; of a bug only its kind, since its text may hold data."""
+    """Our error's text, for Segment; of a bug only its kind, since its text may hold data."""
     return str(error) if isinstance(error, DeliveryError) else f"bug: {type(error).__name__}"

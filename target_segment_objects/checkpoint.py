@@ -1,14 +1,16 @@
-"""Which STATE may be printed now: the newest one all of whose earlier records, of every stream, are durable.
+"""Which STATE may be printed now: the newest with all earlier records durable, of every stream.
 
-The rule that it guards: a state that is printed is a promise. It is the tap's own bytes, only ever one that the tap sent, and never
-ahead of the data.
+The rule that it guards: a state that is printed is a promise. It is the tap's own bytes, only ever
+one that the tap sent, and never ahead of the data.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Checkpoint"]
 
@@ -50,7 +52,7 @@ class Checkpoint:
             self._thin_out()
 
     def _thin_out(self) -> None:
-        """Forget every other state but the last: a later state covers it, so nothing is lost but some freshness."""
+        """Forget every other state but the last: later ones cover them; only freshness is lost."""
         kept = list(self._pending)
         kept = kept[1:-1:2] + kept[-1:]
         self._pending = deque(kept)

@@ -5,7 +5,7 @@ The rule that it guards: a value that no map touches comes back as the same numb
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["from_python", "to_python"]
 
 
 def to_python(value: Any) -> Any:
-    """A parsed value as the SDK's own reader would give it: tokens as `Decimal`. Containers are copied."""
+    """A parsed value as the SDK's reader would give it: tokens as `Decimal`, containers copied."""
     kind = type(value)
     if kind is Raw:
         try:
@@ -35,7 +35,7 @@ def to_python(value: Any) -> Any:
 
 
 def from_python(value: Any) -> Any:
-    """What a map has made, as the plan takes it: every other number a token, dates in ISO 8601, the rest as text."""
+    """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
     kind = type(value)
     if kind is str or kind is int or kind is bool or kind is Raw or value is None:
         return value
@@ -47,7 +47,7 @@ def from_python(value: Any) -> Any:
         return {str(name): from_python(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [from_python(part) for part in value]
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+    if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     return str(value)
 

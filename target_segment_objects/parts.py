@@ -1,8 +1,9 @@
-"""Objects become gzip parts, rotated by uncompressed size and spooled: a feed and flush machine without a network.
+"""Objects become gzip parts, rotated by uncompressed size and spooled; no network here.
 
-The rules that it guards: a part never passes its limit, holds at least one object, and keeps the order in which objects came.
-Parts stay in the spool until the session is finished, so that a session that is lost can be sent again; beyond a few MiB the spool is
-on disk, so that memory does not grow with the sync.
+The rules that it guards: a part never passes its limit, holds at least one object, and keeps the
+order in which objects came. Parts stay in the spool until the session is finished, so that a
+session that is lost can be sent again; beyond a few MiB the spool is on disk, so that memory does
+not grow with the sync.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class PartLimits:
     """How parts are made.
 
     Attributes:
-        part_size_bytes: uncompressed bytes that a part may have, at most the API's 512,000,000; an object that is larger alone
-            is a part of its own.
+        part_size_bytes: uncompressed bytes that a part may have, at most the API's 512,000,000; an
+            object that is larger alone is a part of its own.
         compression_level: zlib's, 0 to 9.
-        spool_dir: the folder whose disk takes the spool; the system's folder for temporary files when `None`.
+        spool_dir: the folder whose disk takes the spool; the system's folder for temporary files
+            when `None`.
     """
 
     part_size_bytes: int = MAX_PART_BYTES
@@ -45,10 +47,11 @@ class PartLimits:
 
 
 class Spool:
-    """The compressed parts of one session, one after another, in memory at first and then in one file.
+    """The compressed parts of one session: in memory at first, and then in one file.
 
-    The file has no name (it is unlinked, or never linked, as soon as it is open) and is the user's alone (0600), so that
-    a run that is killed leaves nothing behind. One thread appends while another reads what is sealed.
+    The file has no name (it is unlinked, or never linked, as soon as it is open) and is the user's
+    alone (0600), so that a run that is killed leaves nothing behind. One thread appends while
+    another reads what is sealed.
     """
 
     def __init__(self, spool_dir: str | None = None) -> None:
@@ -81,7 +84,7 @@ class Spool:
             ) from error
 
     def _move_to_disk(self, memory: bytearray) -> None:
-        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # type: ignore[assignment]
+        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         self._write(memory)
         self._memory = None
 

@@ -1,8 +1,8 @@
 """Bytes from stdin become Singer messages, with their line numbers.
 
-The rule that it guards: no line is dropped, changed or guessed at. A line is a message, or an error that names the line and
-never shows it. Reading never holds a stop: it waits for the input and for the wake-up pipe at once, and for no longer than
-the caller's next deadline.
+The rule that it guards: no line is dropped, changed or guessed at. A line is a message, or an
+error that names the line and never shows it. Reading never holds a stop: it waits for the input
+and for the wake-up pipe at once, and for no longer than the caller's next deadline.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import re
 import select
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from singer_sdk.io_base import GenericSingerReader
 
 from target_segment_objects.errors import MessageError, SegmentObjectsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Message", "MessageReader", "ReaderOptions", "WakeUp"]
 
@@ -83,7 +85,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 class WakeUp:
-    """The stop flag and the pipe that ends a wait: a signal's handler and other threads may call `set` and `stop`."""
+    """The stop flag, and the pipe that ends a wait; a signal handler and threads may use it."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -132,10 +134,11 @@ class MessageReader(GenericSingerReader[Any]):
     Args:
         options: bounds of a line.
         wake_up: ends a wait for input; its flag stops the reading.
-        between: called whenever input has been worked off, before each wait; answers how many seconds the wait may last at most,
-            `None` for any time.
+        between: called whenever input has been worked off, before each wait; answers how many
+            seconds the wait may last at most, `None` for any time.
         unknown: called with a message of a type that has no callback.
-        failed: called with the error that ends the reading, before it is raised: what was read before it is still to be delivered.
+        failed: called with the error that ends the reading, before it is raised: what was read
+            before it is still to be delivered.
     """
 
     def __init__(
@@ -170,7 +173,8 @@ class MessageReader(GenericSingerReader[Any]):
     ) -> Counter[str]:
         """Hand every message to the callback of its type, until the input ends.
 
-        After a stop no more is read, but the whole lines that were read already are still handed on.
+        After a stop no more is read, but the whole lines that were read already are still handed
+        on.
 
         Returns:
             How many messages of each type there were.
@@ -211,11 +215,11 @@ class MessageReader(GenericSingerReader[Any]):
         return message
 
     def _read_odd(self, line: bytes) -> dict[str, Any]:
-        """What the fast decoder refuses: a line that is no JSON, or one with NaN, lone surrogates, a `type` that is no text."""
+        """What the fast decoder refuses: no JSON, NaN, a lone surrogate, a `type` not text."""
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            # Read on, so that it is known which stream's record it is; the bytes themselves go on as they are.
+            # Read on, so that it is known which stream's record it is; the bytes go on as they are.
             text = line.decode("utf-8", "surrogateescape")
         try:
             if not isinstance(json.loads(text, parse_int=str, parse_float=str), dict):
@@ -226,7 +230,8 @@ class MessageReader(GenericSingerReader[Any]):
         except (ValueError, RecursionError) as error:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             raise MessageError(
-                f"not JSON{column}; check that the tap prints nothing but Singer messages on stdout",
+                f"not JSON{column}; "
+                "check that the tap prints nothing but Singer messages on stdout",
                 line=self.line,
             ) from None
         parts: dict[str, Any] = {}
@@ -246,7 +251,8 @@ class MessageReader(GenericSingerReader[Any]):
                 depth += 1
                 if depth > self._options.max_depth:
                     raise MessageError(
-                        f"objects and arrays inside each other beyond {self._options.max_depth} levels; "
+                        f"objects and arrays inside each other beyond "
+                        f"{self._options.max_depth} levels; "
                         "raise `max_depth` if the tap means it",
                         line=self.line,
                     )
@@ -289,7 +295,8 @@ class MessageReader(GenericSingerReader[Any]):
             length -= len(_BOM)
         if length > self._options.max_line_bytes:
             raise MessageError(
-                f"longer than {self._options.max_line_bytes} bytes; raise `max_line_bytes` if the tap means it",
+                f"longer than {self._options.max_line_bytes} bytes; "
+                "raise `max_line_bytes` if the tap means it",
                 line=number,
             )
 
@@ -319,8 +326,8 @@ class MessageReader(GenericSingerReader[Any]):
         """Wait for input; False when it is a stop that ended the wait."""
         while not self._wake_up.stopped:
             timeout = self._between()
-            ready, _, _ = select.select([descriptor, self._wake_up], [], [], timeout)
-            if self._wake_up in ready:
+            ready, _, _ = select.select([descriptor, self._wake_up.fileno()], [], [], timeout)
+            if self._wake_up.fileno() in ready:
                 self._wake_up.clear()
             elif ready:
                 return True
@@ -331,7 +338,7 @@ _BRACKETS = re.compile(rb'"[^"]*"?|[\[\]{}]')
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:
-    """The members of a JSON object, each value as it stands in the text. The text is known to be JSON."""
+    """The members of a text that is a JSON object, each value as it stands there."""
     decoder = json.JSONDecoder(parse_int=str, parse_float=str)
     at = text.index("{") + 1
     while True:
@@ -346,9 +353,10 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _short_integer(digits: str) -> int | None:
-    """Python refuses to read integers beyond 4,300 digits; nothing that the reader itself reads needs them."""
-    return int(digits) if len(digits) < 20 else None
+    """Python refuses integers beyond 4,300 digits; the reader itself needs none of them."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
+_MOST_DIGITS: Final = 19
 _BLANKS = re.compile(r"[ \t\r\n,]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")

@@ -1,7 +1,8 @@
-"""What a SCHEMA says of each column, read leniently: real taps write `$ref`, `anyOf`, no type at all, and draft 4.
+"""What a SCHEMA says of each column, read leniently: `$ref`, `anyOf`, draft 4, no type at all.
 
-The rule that it guards: a schema is a remark about columns, never a reason to refuse a stream, as long as it lists properties.
-The exact reading is in `docs/names-ids-values.md`, "Schemas are read leniently".
+The rule that it guards: a schema is a remark about columns, never a reason to refuse a stream, as
+long as it lists properties. The exact reading is in `docs/names-ids-values.md`, "Schemas are read
+leniently".
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def read_columns(schema: Mapping[str, Any], *, stream: str) -> dict[str, Column]
     root = _follow(schema, schema, frozenset())
     if not any("properties" in node.schema for node in _with_branches(root, schema)):
         raise SchemaError(
-            f"the SCHEMA of stream {stream!r} lists no `properties`; check that the tap writes a JSON Schema of its records"
+            f"the SCHEMA of stream {stream!r} lists no `properties`; "
+            "check that the tap writes a JSON Schema of its records"
         )
     return {name: _column(nodes, schema) for name, nodes in _properties(root, schema).items()}
 

@@ -1,7 +1,8 @@
 """Delivery by `set` calls: many requests in flight, and for one object never more than one.
 
-The reading thread owns the batcher and all books; workers take sealed batches and hand back the outcome, so that no lock is taken per
-record. An object whose id is in flight is held, merged with later ones of its id, until the answer has come.
+The reading thread owns the batcher and all books; workers take sealed batches and hand back the
+outcome, so that no lock is taken per record. An object whose id is in flight is held, merged with
+later ones of its id, until the answer has come.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
 from target_segment_objects.errors import DeliveryError
-from target_segment_objects.objects import SegmentObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["SetCall", "SetDelivery"]
 
@@ -139,7 +143,7 @@ class SetDelivery:
             held.append(waiting)
 
     def _dispatch(self, batch: Batch) -> None:
-        """Hand a sealed batch to the workers; of its ids nothing else goes out until the answer has come."""
+        """Hand a batch to the workers; of its ids nothing else goes out until the answer."""
         self._busy.update((batch.collection, object_id) for object_id in batch.waiting)
         self._sealed[id(batch)] = batch
         if self._closing:  # it stays in the books: its records are not durable

@@ -1,9 +1,10 @@
 """One function per kind of column: a value of a record becomes a scalar that Segment takes.
 
-The rule that it guards: no value is changed without a word. A function takes what fits its column as it is;
-its `coerce_…` twin takes what can be made to fit without loss; both answer `MISFIT` for the rest, and the plan
-decides what becomes of it. Numbers with a point or an exponent arrive as `msgspec.Raw`, the token that the tap wrote, so
-that every digit survives; integers arrive as `int`. The exact rules are in `docs/names-ids-values.md`.
+The rule that it guards: no value is changed without a word. A function takes what fits its column
+as it is; its `coerce_…` twin takes what can be made to fit without loss; both answer `MISFIT` for
+the rest, and the plan decides what becomes of it. Numbers with a point or an exponent arrive as
+`msgspec.Raw`, the token that the tap wrote, so that every digit survives; integers arrive as
+`int`. The exact rules are in `docs/names-ids-values.md`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Scalar = str | int | float | bool | Raw | None
 
 
 class NonFinite:
-    """`NaN`, `Infinity` or `-Infinity` in a record: Python taps write them, JSON has no such thing."""
+    """`NaN`, `Infinity` or `-Infinity` in a record: Python taps write them, JSON has none."""
 
     __slots__ = ("token",)
 
@@ -91,7 +92,8 @@ def _is_integer_token(token: bytes) -> bool:
 def exact(token: str) -> Decimal:
     """A token's number, digit for digit.
 
-    An exponent that no `Decimal` can have is told from 0 alone: such a token is 0, or the number that is nearest to it.
+    An exponent that no `Decimal` can have is told from 0 alone: such a token is 0, or the number
+    that is nearest to it.
     """
     try:
         return Decimal(token)
@@ -154,7 +156,8 @@ def coerce_integer(value: Any) -> Scalar | _Misfit:
 def as_number(value: Any) -> Scalar | _Misfit:
     """A number that looks like a float; its own token where no double is the same number.
 
-    A column's type is that of the first value that Segment sees [doc], so `515` in a column of numbers must be `515.0`.
+    A column's type is that of the first value that Segment sees [doc], so `515` in a column of
+    numbers must be `515.0`.
     """
     kind = type(value)
     if kind is Raw:
@@ -208,8 +211,9 @@ _DATE = re.compile(
 def normal_date(value: str) -> tuple[str, bool]:
     """A date or date-time as RFC 3339, and whether it is one.
 
-    What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a missing offset `Z`. Anything else
-    stays the string that it is: a format is a remark, not a type.
+    What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a
+    missing offset `Z`. Anything else stays the string that it is: a format is a remark, not a
+    type.
     """
     found = _DATE.fullmatch(value)
     if found is None:
@@ -260,7 +264,7 @@ def without_non_finite(value: Any, path: tuple[str, ...], found: list[tuple[str,
     return value
 
 
-def canonical_number(value: int | float | Raw) -> str:
+def canonical_number(value: float | Raw) -> str:
     """The one text of a number, however it was written: for ids."""
     if type(value) is float:
         value = Raw(repr(value))
@@ -277,7 +281,7 @@ def canonical_number(value: int | float | Raw) -> str:
 
 
 def canonical_text(value: Any) -> str:
-    """The text of a key's value in an id: scalars as one would write them, containers as JSON text."""
+    """The text of a key's value in an id: scalars as one writes them, containers as JSON text."""
     kind = type(value)
     if kind is str:
         return value  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -48,12 +48,12 @@ def ids(batches: Iterable[Batch]) -> list[list[str]]:
 
 @given(FEEDS, st.integers(1, 10))
 def test_every_object_comes_out_once_in_a_good_batch(
-    feed: list[tuple[str, str, dict[str, object], float]], objects: int
+    feed: list[tuple[str, str, dict[str, Any], float]], objects: int
 ) -> None:
     """Law: bounds hold, and merging what comes out in order equals merging what went in."""
     fed = Fed(objects)
     now = 0.0
-    expected: dict[tuple[str, str], dict[str, object]] = {}
+    expected: dict[tuple[str, str], dict[str, Any]] = {}
     for collection, identifier, properties, seconds in feed:
         now += seconds
         fed.batches += fed.batcher.due(now)
@@ -61,7 +61,7 @@ def test_every_object_comes_out_once_in_a_good_batch(
         expected.setdefault((collection, identifier), {}).update(properties)
     fed.batches += fed.batcher.flush()
     assert fed.batcher.flush() == []
-    found: dict[tuple[str, str], dict[str, object]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for batch in fed.batches:
         made = batch.objects()
         assert 1 <= len(made) <= objects
@@ -75,7 +75,7 @@ def test_every_object_comes_out_once_in_a_good_batch(
 
 @given(FEEDS)
 def test_first_is_the_smallest_position_that_waits(
-    feed: list[tuple[str, str, dict[str, object], float]],
+    feed: list[tuple[str, str, dict[str, Any], float]],
 ) -> None:
     """Law: a merged object stands at its first record, so no state passes it by."""
     fed = Fed(objects=3)
@@ -90,7 +90,7 @@ def test_first_is_the_smallest_position_that_waits(
 
 
 @given(PROPERTIES, PROPERTIES)
-def test_merging_is_dict_merging(earlier: dict[str, object], later: dict[str, object]) -> None:
+def test_merging_is_dict_merging(earlier: dict[str, Any], later: dict[str, Any]) -> None:
     """Law: later properties win, null included, and a property keeps its place."""
     both = merged(room("1", **earlier), room("1", **later))
     assert both is not None

@@ -1,9 +1,8 @@
-"""Delivery by bulk sessions, over real sockets: parts in order, keep-alive, replacement, the end."""
+"""Delivery by bulk sessions, over real sockets: parts, keep-alive, replacement, the end."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from pathlib import Path
@@ -161,7 +160,7 @@ def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Lo
     assert loader.calls == ["start"]
 
 
-def test_a_wrong_key_ends_it_before_the_first_part(segment: Emulator, loading: Loaders) -> None:
+def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
     """In a second and not after 512 MB."""
     loader = loading(limits=PartLimits(), key="wrong")
     loader.put_numbers(1)
@@ -465,7 +464,7 @@ def test_the_spool_is_given_back(
         loader.delivery.finish()
         assert len(segment.rows("rooms")) == 50
     assert open_spools() == before
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_spool_that_cannot_be_written(

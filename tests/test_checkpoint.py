@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,7 +63,7 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
     everything = [state for _, state in sent]
     places = [everything.index(state) for state in printed.states]
     assert places == sorted(set(places))
-    assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
     safe = [state for position, state in sent if position <= durable]
     assert printed.states[-1:] == safe[-1:]
 

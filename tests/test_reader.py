@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import tracemalloc
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +41,7 @@ class Reading:
         self.reader = MessageReader(
             ReaderOptions(**options),
             self.wake_up,
-            lambda: self.between(),
+            lambda: self.between(),  # noqa: PLW0108  tests replace it later
             self.unknown.append,
             self.failures.append,
         )
@@ -429,12 +430,10 @@ def test_stdin_is_the_default(reading: Reading, monkeypatch: pytest.MonkeyPatch)
 def test_blocks_make_no_difference(sizes: list[int], data: st.DataObject) -> None:
     """Law: wherever a pipe's blocks end, the lines are the same."""
     content = b"\n".join(b'{"type":"STATE","value":%d}' % (10**size) for size in sizes)
-    source = Pipe()
     cuts = data.draw(st.sets(st.integers(0, len(content)), max_size=5))
     edges = [0, *sorted(cuts), len(content)]
-    pieces = [
-        content[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start
-    ]
+    source = Pipe()
+    pieces = [content[start:end] for start, end in pairwise(edges) if end > start]
 
     def feed() -> None:
         # One block at each wait: what is read at once is what was written at once.

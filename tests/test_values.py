@@ -37,7 +37,7 @@ def plain(value: object) -> object:
     ],
 )
 def test_numbers_at_their_ends(token: str, integer: object, number: object, text: str) -> None:
-    """Whatever exponent a tap writes, a number is sent or misfits: nothing raises, nothing grows."""
+    """Whatever exponent a tap writes, a number is sent or misfits: nothing raises or grows."""
     assert values.is_finite(Raw(token))
     assert values.as_integer(Raw(token)) == integer
     assert plain(values.as_number(Raw(token))) == number
@@ -89,7 +89,7 @@ def test_integers_of_thousands_of_digits(digits: int) -> None:
     ],
 )
 def test_dates(value: str, text: str, real: bool) -> None:  # noqa: FBT001
-    """RFC 3339 goes byte for byte, a blank and a missing offset are looked after, the rest stays."""
+    """RFC 3339 goes byte for byte, a blank and a missing offset are mended, the rest stays."""
     assert values.normal_date(value) == (text, real)
 
 
