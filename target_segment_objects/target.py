@@ -182,7 +182,7 @@ class SegmentObjectsTarget(Target):
         self._remember(self._routes.pop(stream, []))
         maps: list[StreamMap | None] = [None]
         if self.settings.stream_maps or self.settings.flattening_enabled:
-            self.mapper.register_raw_stream_schema(stream, schema, keys)
+            self._register(stream, schema, keys)
             maps = list(self.mapper.stream_maps[stream])
         routes = []
         for stream_map in maps:
@@ -196,6 +196,18 @@ class SegmentObjectsTarget(Target):
                 )
                 routes.append(_Route(stream_map, sink))
         return routes
+
+    def _register(self, stream: str, schema: dict[str, Any], keys: list[str] | None) -> None:
+        try:
+            self.mapper.register_raw_stream_schema(stream, schema, keys)
+        except (KeyError, TypeError, AttributeError) as error:
+            # The SDK reads schemas less leniently than the plan: `true` for a property, no
+            # `properties`.
+            raise SchemaError(
+                f"the SCHEMA of stream {stream!r} is one that the SDK's stream maps and flattening "
+                f"cannot read ({type(error).__name__}); mend it in the tap, or do without "
+                "`stream_maps` and `flattening_enabled`"
+            ) from None
 
     def _add_sink(
         self, name: str, schema: dict[str, Any], keys: Sequence[str] | None

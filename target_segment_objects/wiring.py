@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from target_segment_objects.batching import BatchLimits
 from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
-from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.errors import ConfigurationError, DeliveryError
 from target_segment_objects.set_delivery import SetDelivery
 
 if TYPE_CHECKING:
@@ -102,12 +102,19 @@ def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: R
     # Imported where it is used: a run that sends to Segment has no need of it.
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
 
+    segment = Emulator(warehouse=file, collection_digits=settings.allow_collection_digits)
     try:
-        segment = stack.enter_context(
-            Emulator(warehouse=file, collection_digits=settings.allow_collection_digits)
-        )
+        segment.start()
     except EmulatorError as error:
         raise ConfigurationError(f"local_warehouse: {error}") from None
+
+    def stop() -> None:
+        try:
+            segment.stop()
+        except EmulatorError as error:
+            raise DeliveryError(f"local_warehouse: {error}") from None
+
+    stack.callback(stop)
     report.warn(
         f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves "
         "on as if it had been sent; before the first run with a write key, start over without this "

@@ -102,3 +102,27 @@ def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
     assert "local_warehouse" in ran.sentences[0]
     assert "Traceback" not in ran.told
     assert (tmp_path / "w.duckdb").read_text(encoding="utf-8") == "a diary" * 1000
+
+
+FULL = """
+import target_segment_objects.emulator.warehouse as warehouse
+from target_segment_objects.emulator.errors import WarehouseError
+
+
+def fail(self):
+    raise WarehouseError("the disk is full")
+
+
+warehouse.Warehouse.close = fail
+"""
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """When the file fails at the end, no state is printed, and a sentence says why."""
+    folder = tmp_path / "patched"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FULL, encoding="utf-8")
+    ran = _run(tmp_path, environment(PYTHONPATH=str(folder)))
+    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert "the disk is full" in ran.sentences[0]
+    assert "Traceback" not in ran.told

@@ -14,8 +14,10 @@ from target_segment_objects.errors import (
     ConfigurationError,
     MessageError,
     RejectedRecordError,
+    SchemaError,
     SegmentObjectsError,
 )
+from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, schema
 
 if TYPE_CHECKING:
@@ -230,3 +232,14 @@ def test_validate_records(segment: Emulator) -> None:
         _sent(segment, fed, validate_records=True)
     assert "Beach" not in str(rejected.value)
     _rejected(segment, fed, "schema", validate_records=True)
+
+
+def test_validation_asks_nobody(segment: Emulator) -> None:
+    """A reference to another machine in a schema is an error of that schema, and not followed."""
+    with RawServer(answering(answer(200))) as server:
+        far = {"$ref": f"{server.url}/schema.json"}
+        fed = lines(schema("room", id="integer", name=far), record("room", id=1, name="Beach"))
+        assert _sent(segment, fed)["rooms"]["name"] == "Beach"
+        with pytest.raises(SchemaError, match="validate_records"):
+            _sent(segment, fed, validate_records=True)
+        assert server.connections == 0
