@@ -7,11 +7,14 @@ one id that wait together are merged, later properties winning, as Segment itsel
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
+
+if TYPE_CHECKING:
+    from target_segment_objects.rejects import Origin
 
 __all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
 
@@ -38,12 +41,12 @@ class Waiting(msgspec.Struct):
     Attributes:
         object: what will be sent.
         first: the position of its first record.
-        records: how many records were merged into it.
+        origins: the records that were merged into it, in their order.
     """
 
     object: SegmentObject
     first: int
-    records: int = 1
+    origins: list[Origin]
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Batcher:
             both = merged(earlier.object, made)
             if both is not None:
                 earlier.object = both
-                earlier.records += waiting.records
+                earlier.origins += waiting.origins
                 return None
             return self._open.pop(made.collection)
         batch.waiting[made.id] = waiting

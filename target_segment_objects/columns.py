@@ -1,6 +1,6 @@
 """A declared column and the options become one closure: value → scalar, or why it cannot be.
 
-The rule that it guards: everything that the options decide is decided here, once a column, and not once a value.
+The rule that it guards: what the options decide is decided here, once a column, not once a value.
 """
 
 from __future__ import annotations
@@ -56,16 +56,18 @@ FAULTS: Final[Mapping[str, str]] = {
     "long_id": "the id has more than 100 characters; see `long_ids`",
     "empty": "nothing to send: an object needs at least one property",
     "object_too_large": "the object has more than 400 KB, the API's limit for one object",
+    "refused": "Segment refused the object",
     "schema": "breaks the stream's JSON Schema, and `validate_records` is on",
 }
 """Every code of a `Fault`, with what it tells the user."""
 
 
 class Notes(Counter[tuple[str, str]]):
-    """How often something worth a remark, but not a reject, happened: (code, property) → count.
+    """How often something worth a remark, but no reject, happened: (code, property) → count.
 
-    Codes: `coerced`, `dated` (an offset or a `T` was added), `undated` (a date that does not parse), `long_string` (over 512 characters, which most
-    warehouses cut), `dropped`, `truncated`, `nulled` (a non-finite number).
+    Codes: `coerced`; `dated` (a `T` or an offset was added); `undated` (a date that does not
+    parse); `long_string` (over 512 characters, which most warehouses cut); `dropped`; `truncated`;
+    `nulled` (a number that is not finite).
     """
 
 
@@ -88,7 +90,7 @@ OMIT: Final = _Omit()
 """The answer for a value that leaves no property."""
 
 Convert = Callable[[Any], "Scalar | _Omit"]
-_Fit = Callable[[Any], "Scalar | values._Misfit"]
+_Fit = Callable[[Any], "Scalar | values.Misfit"]
 
 # What may be a number beyond the doubles: found in JSON text, looked at closely only then.
 _SUSPICIOUS = re.compile(r"[eE]\+?\d{3}|\d{300}", re.ASCII)
@@ -139,7 +141,7 @@ def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, 
     else:
         otherwise = _nothing
 
-    def fit(value: Any) -> Scalar | values._Misfit:
+    def fit(value: Any) -> Scalar | values.Misfit:
         scalar = takes(value)
         if scalar is not MISFIT:
             return scalar
@@ -152,12 +154,12 @@ def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, 
     return fit if column is None or column.kind != "date" else _dated(fit, notes, name)
 
 
-def _nothing(_: Any) -> values._Misfit:
+def _nothing(_: Any) -> values.Misfit:
     return MISFIT
 
 
 def _either(first: _Fit, second: _Fit) -> _Fit:
-    def fit(value: Any) -> Scalar | values._Misfit:
+    def fit(value: Any) -> Scalar | values.Misfit:
         scalar = first(value)
         return scalar if scalar is not MISFIT else second(value)
 
@@ -212,7 +214,7 @@ def _mixed(types: frozenset[str], text: _Fit, contained: _Fit) -> tuple[_Fit, _F
 
 
 def _dated(fit: _Fit, notes: Notes, name: str) -> _Fit:
-    def dated(value: Any) -> Scalar | values._Misfit:
+    def dated(value: Any) -> Scalar | values.Misfit:
         scalar = fit(value)
         if type(value) is not str:
             return scalar

@@ -47,6 +47,11 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("write_key", "local_warehouse"),
             "write_key is required: the write key of a Segment source (or set local_warehouse)",
         )
+    if settings.max_rejects != 0 and settings.dead_letter_path is None:
+        yield (
+            ("dead_letter_path", "max_rejects"),
+            "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
+        )
     dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
     if dublin_bulk and settings.bulk_url is None and not local:
         yield (

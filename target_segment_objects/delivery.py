@@ -11,19 +11,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.rejects import Origin
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "Refused"]
+
+
+class Refused(Protocol):
+    """What a delivery calls, on the reading thread, with an object that Segment refuses."""
+
+    def __call__(self, error: RejectedRecordError, origins: list[Origin], /) -> None:
+        """Take note of the records that were merged in the object.
+
+        Raises:
+            RejectedRecordError: when no more rejects are tolerated. The delivery raises it to its
+                caller, counts the records as not durable, and goes on with the rest when asked.
+        """
 
 
 class Delivery(Protocol):
     """What the target asks of either way."""
 
-    def put(self, made: SegmentObject, position: int) -> None:
+    def put(self, made: SegmentObject, position: int, origin: Origin) -> None:
         """Take an object of the record at this position, counted from 1. May wait for room.
 
         Raises:
             DeliveryError: when anything that was taken before could not be delivered.
+            RejectedRecordError: when Segment refused an object, one too many.
         """
 
     def tick(self) -> float | None:

@@ -32,13 +32,13 @@ MAX_ID_LENGTH = 100
 """Characters of an object's id [doc]."""
 
 MAX_VALUE_BYTES = 32 * 1024
-"""A value is smaller than this [doc "less than 32 KB", client `32 << 10`]; UTF-8 bytes of a string."""
+"""A value is smaller than this [doc "less than 32 KB", client `32 << 10`]; UTF-8 bytes."""
 
 MAX_OBJECT_BYTES = 400 * 1024
 """An object, as its line in a part, is at most this [doc "400 KB", read as KB of 1024]."""
 
 MAX_PART_BYTES = 512_000_000
-"""Uncompressed bytes of a part are at most this [doc "512 MB", read as MB of 10^6: the safe way]."""
+"""Uncompressed bytes of a part are at most this [doc "512 MB", read as MB of 10^6: safe]."""
 
 MAX_REQUESTS_AT_ONCE = 20
 """Requests in flight per write key and per address [doc, for the bulk API]."""

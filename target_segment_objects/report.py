@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
+    from target_segment_objects.errors import RejectedRecordError
+
 __all__ = ["Report"]
 
 _REMARKS: Final[Mapping[str, str]] = {
@@ -40,6 +42,8 @@ class Report:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._records: Counter[tuple[str, str]] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._summarized = False
         self._notes: dict[str, Notes] = {}
         self._warned: set[str] = set()
 
@@ -53,12 +57,22 @@ class Report:
         """A record of a stream became an object of a collection."""
         self._records[stream, collection] += 1
 
+    def reject(self, error: RejectedRecordError) -> None:
+        """A record became no object."""
+        self._rejected[error.stream] += 1
+        for fault in error.faults:
+            told = ".".join(fault.path) or "the record"
+            self.warn(f"stream {error.stream!r} has rejected records: {told}: {fault.message}")
+
     def remember(self, stream: str, notes: Notes) -> None:
         """Add what a plan noted about a stream's values."""
         self._notes.setdefault(stream, Notes()).update(notes)
 
     def summarize(self) -> None:
-        """Log what became of values, and one line a stream."""
+        """Log what became of values, and one line a stream. Again, it does nothing."""
+        if self._summarized:
+            return
+        self._summarized = True
         for stream, notes in self._notes.items():
             for code, remark in _REMARKS.items():
                 found = {name: count for (what, name), count in notes.items() if what == code}
@@ -70,6 +84,8 @@ class Report:
                         sum(found.values()),
                         _listed(found),
                     )
+        for stream, count in self._rejected.items():
+            self._logger.warning("Records rejected: stream=%s records=%d", stream, count)
         for (stream, collection), count in self._records.items():
             self._logger.info(
                 "Records delivered: stream=%s collection=%s records=%d", stream, collection, count

@@ -7,24 +7,25 @@ later ones of its id, until the answer has come.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
-from target_segment_objects.errors import DeliveryError
+from target_segment_objects.errors import Fault, RefusedError, RejectedRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from target_segment_objects.delivery import Refused
     from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.rejects import Origin
 
 __all__ = ["SetCall", "SetDelivery"]
 
-logger = logging.getLogger(__name__)
-
-_Outcome = tuple[Batch, BaseException | None]
+_Refusals = list[tuple[Waiting, RefusedError]]
+_Outcome = tuple[Batch, _Refusals, BaseException | None]
 _Key = tuple[str, str]
 
 
@@ -39,6 +40,12 @@ class SetCall(Protocol):
         """
 
 
+_HALVED = frozenset({400, 413})
+"""Statuses of a call that may be the fault of one object in it."""
+_MOST_BYTES = 64 << 20
+"""Bytes of records that were put and are not answered; beyond, `put` waits."""
+
+
 class SetDelivery:
     """See `delivery.Delivery`.
 
@@ -48,9 +55,10 @@ class SetDelivery:
         limits: when a batch is sealed.
         monotonic: the clock.
         wake: called from a worker when there is an outcome to look at.
+        refused: called with each object that Segment refuses for good.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is the caller's to choose
         self,
         api: SetCall,
         *,
@@ -58,8 +66,10 @@ class SetDelivery:
         limits: BatchLimits,
         monotonic: Callable[[], float],
         wake: Callable[[], None],
+        refused: Refused,
     ) -> None:
         self._api = api
+        self._refused = refused
         self._concurrency = concurrency
         self._monotonic = monotonic
         self._wake = wake
@@ -72,16 +82,24 @@ class SetDelivery:
         self._workers: list[threading.Thread] = []
         self._failure: BaseException | None = None
         self._closing = False
+        self._bytes = 0
+        self._lost: int | None = None
 
-    def put(self, made: SegmentObject, position: int) -> None:
+    def put(self, made: SegmentObject, position: int, origin: Origin) -> None:
         """Take an object; waits while twice as many calls as may be in flight are sealed."""
         if not self._outcomes.empty():
             self._take_outcomes()
         self._raise_failure()
-        self._feed(Waiting(made, position))
-        while len(self._sealed) >= 2 * self._concurrency:
+        self._bytes += len(origin.raw)
+        self._feed(Waiting(made, position, [origin]))
+        while self._is_full():
             self._take_outcome(self._outcomes.get())
             self._raise_failure()
+
+    def _is_full(self) -> bool:
+        if len(self._sealed) >= 2 * self._concurrency:
+            return True
+        return self._bytes >= _MOST_BYTES and bool(self._sealed)
 
     def tick(self) -> float | None:
         """Seal the batches that have waited long enough."""
@@ -97,6 +115,8 @@ class SetDelivery:
         firsts += [waiting.first for held in self._held.values() for waiting in held]
         if (first := self._batcher.first) is not None:
             firsts.append(first)
+        if self._lost is not None:
+            firsts.append(self._lost)
         return min(firsts) - 1 if firsts else position
 
     def finish(self) -> None:
@@ -123,7 +143,8 @@ class SetDelivery:
         for worker in self._workers:
             worker.join()
         self._workers.clear()
-        self._take_outcomes()
+        with contextlib.suppress(RejectedRecordError):
+            self._take_outcomes()
 
     def _feed(self, waiting: Waiting) -> None:
         key = (waiting.object.collection, waiting.object.id)
@@ -138,7 +159,7 @@ class SetDelivery:
         held = self._held.setdefault(key, [])
         if held and (both := merged(held[-1].object, waiting.object)) is not None:
             held[-1].object = both
-            held[-1].records += waiting.records
+            held[-1].origins += waiting.origins
         else:
             held.append(waiting)
 
@@ -159,13 +180,14 @@ class SetDelivery:
             self._take_outcome(self._outcomes.get())
 
     def _take_outcome(self, outcome: _Outcome) -> None:
-        batch, failure = outcome
+        batch, refusals, failure = outcome
         if failure is not None:
             # The batch stays in the books: its records are not durable.
             self._failure = self._failure or failure
             return
         del self._sealed[id(batch)]
-        for object_id in batch.waiting:
+        for object_id, waiting in batch.waiting.items():
+            self._bytes -= sum(len(origin.raw) for origin in waiting.origins)
             key = (batch.collection, object_id)
             self._busy.discard(key)
             held = self._held.pop(key, None)
@@ -176,6 +198,18 @@ class SetDelivery:
             else:  # too large to be merged: one by one
                 self._dispatch(Batch.of(held.pop(0)))
                 self._held[key] = held
+        self._take_refusals(refusals)
+
+    def _take_refusals(self, refusals: _Refusals) -> None:
+        one_too_many = None
+        for waiting, error in refusals:
+            try:
+                self._refused(RejectedRecordError([_fault(waiting, error)]), waiting.origins)
+            except RejectedRecordError as rejected:
+                self._lost = waiting.first if self._lost is None else min(self._lost, waiting.first)
+                one_too_many = rejected
+        if one_too_many is not None:
+            raise one_too_many
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -184,11 +218,31 @@ class SetDelivery:
     def _send_batches(self) -> None:
         while (batch := self._work.get()) is not None:
             failure: BaseException | None = None
+            refusals: _Refusals = []
             try:
-                self._api.send(batch.collection, batch.objects())
-            except DeliveryError as error:
+                self._send(batch.collection, list(batch.waiting.values()), refusals)
+            except BaseException as error:  # noqa: BLE001  raised again where it is seen
                 failure = error
-            except BaseException as error:  # noqa: BLE001  a bug: raised again where it is seen
-                failure = error
-            self._outcomes.put((batch, failure))
+            self._outcomes.put((batch, refusals, failure))
             self._wake()
+
+    def _send(self, collection: str, waiting: list[Waiting], refusals: _Refusals) -> None:
+        """Send a call; of one that is refused the halves, until the bad object stands alone."""
+        try:
+            self._api.send(collection, [each.object for each in waiting])
+        except RefusedError as error:
+            if error.status not in _HALVED:
+                raise
+            if len(waiting) == 1:
+                refusals.append((waiting[0], error))
+                return
+            half = len(waiting) // 2
+            self._send(collection, waiting[:half], refusals)
+            self._send(collection, waiting[half:], refusals)
+
+
+def _fault(waiting: Waiting, error: RefusedError) -> Fault:
+    hint = ""
+    if b":null" in waiting.object.properties:
+        hint = ". It has nulls: if Segment takes none here, set `nulls` to `drop`"
+    return Fault((), "refused", f"Segment refused the object: {error}{hint}")

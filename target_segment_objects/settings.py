@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from singer_sdk.helpers.capabilities import STREAM_MAPS_CONFIG
 
 from target_segment_objects import addresses
+from target_segment_objects.bulk_delivery import SessionLimits
 from target_segment_objects.client import (
     BULK_URLS,
     OBJECTS_URLS,
@@ -53,9 +54,10 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
+_MANY = 2**63 - 1
 
 
-def _mended(schema: object) -> Any:  # noqa: ANN401 - a JSON schema, as deep as it goes
+def _mended(schema: object) -> Any:
     """The SDK's schema without the bare `"null"` among its alternatives, which is no schema."""
     if isinstance(schema, dict):
         return {
@@ -231,6 +233,21 @@ class Settings:
         "record is rejected.",
     )
 
+    max_rejects: int = _declare(
+        Integer(-1, _MANY),
+        0,
+        "How many rejected records are tolerated before the run ends; -1 for any number. Anything "
+        "but 0 needs `dead_letter_path`.",
+    )
+    dead_letter_path: Path | None = _declare(
+        FilePath(
+            "the path of a file in an existing directory",
+            lambda path: path.parent.is_dir() and not path.is_dir(),
+        ),
+        None,
+        "The file that rejected records go to, a JSON line each, with their faults and all that "
+        "`segment-objects replay` needs. It is appended to and never shortened by a run.",
+    )
     synchronous: bool = _declare(
         Flag(),
         True,
@@ -274,6 +291,13 @@ class Settings:
         "The directory where parts wait until they are safe. By default the system's directory of "
         "temporary files.",
     )
+    spool_max_bytes: int = _declare(
+        Integer(1, _MANY),
+        10_000_000_000,
+        "The compressed size in bytes at which a spool makes a checkpoint: its session is finished "
+        "and its state printed. The disk takes up to twice this while one session fills and "
+        "another one goes up.",
+    )
     request_timeout_seconds: float = _declare(
         Number(above=0, most=_YEAR),
         60,
@@ -291,6 +315,11 @@ class Settings:
         "attempts, whatever this says.",
     )
 
+    shutdown_seconds: float = _declare(
+        Number(least=0, most=_YEAR),
+        8,
+        "How many seconds a stop (SIGINT, SIGTERM) leaves for the delivery of what was read.",
+    )
     unknown_messages: Literal["error", "ignore"] = _declare(
         Choice(("error", "ignore")),
         "error",
@@ -429,6 +458,15 @@ class Settings:
             part_size_bytes=self.part_size_bytes,
             compression_level=self.compression_level,
             spool_dir=None if self.spool_dir is None else str(self.spool_dir),
+        )
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        """How long and how large bulk sessions become."""
+        return SessionLimits(
+            keep_alive_seconds=self.keep_alive_seconds,
+            checkpoint_seconds=self.checkpoint_seconds,
+            spool_max_bytes=self.spool_max_bytes,
         )
 
     @property

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import time
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 from singer_sdk import Target
@@ -25,11 +23,10 @@ from singer_sdk.exceptions import (
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 
-from target_segment_objects.checkpoint import Checkpoint
 from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import (
     ConfigurationError,
-    DeliveryError,
+    Fault,
     MessageError,
     MissingSchemaError,
     RejectedRecordError,
@@ -37,20 +34,21 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
 )
 from target_segment_objects.mapped import to_python
-from target_segment_objects.reader import Message, MessageReader, WakeUp
+from target_segment_objects.reader import Message, MessageReader
 from target_segment_objects.records import parse_record
+from target_segment_objects.rejects import Origin, Source
 from target_segment_objects.report import Report
+from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema
+from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.sink import SegmentObjectsSink
-from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
+
+    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["SegmentObjectsTarget", "main"]
-
-_INTERRUPTED: Final = 128
 
 
 class _MissingSchemaError(MissingSchemaError, RecordsWithoutSchemaException):
@@ -97,15 +95,9 @@ class SegmentObjectsTarget(Target):
         setup_mapper: bool = True,
     ) -> None:
         environment = read_configuration(["ENV"], os.environ) if parse_env_config else {}
-        self._wake_up = WakeUp()
-        self._signals: list[int] = []
-        self._connection: Connection | None = None
-        self._closed = False
-        self._position = 0
-        self._schemas: dict[str, tuple[bytes, object]] = {}
+        self._schemas: dict[str, Source] = {}
         self._routes: dict[str, list[_Route]] = {}
         self._sources: dict[str, str] = {}
-        self._checkpoint = Checkpoint(_print_state)
         self._report = Report(self.logger)
         super().__init__(
             config={**(config or {}), **environment},
@@ -115,12 +107,13 @@ class SegmentObjectsTarget(Target):
         )
         if setup_mapper:
             self.setup_mapper()
+        self.run = Run(self.settings, self._report, self.logger)
         self.message_reader = MessageReader(
             self.settings.reader_options,
-            self._wake_up,
-            between=self._between,
+            self.run.wake_up,
+            between=self.run.between,
             unknown=self._process_unknown_message,
-            failed=self._end_after,
+            failed=self.run.end_after,
         )
 
     # The SDK's configuration, with our own rules and messages.
@@ -160,9 +153,9 @@ class SegmentObjectsTarget(Target):
             raise MessageError(
                 f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line
             )
-        raw = bytes(message.schema)
         keys = message.key_properties
-        if self._schemas.get(stream) == (raw, keys):
+        source = Source(stream, bytes(message.schema), keys)
+        if self._schemas.get(stream) == source:
             return
         if keys is not None and not (
             isinstance(keys, list) and all(isinstance(k, str) for k in keys)
@@ -171,12 +164,12 @@ class SegmentObjectsTarget(Target):
                 f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
                 line=message.line,
             )
-        schema = _read_schema(raw, stream, message.line)
+        schema = _read_schema(source, message.line)
         try:
             self._routes[stream] = self._plan(stream, schema, keys)
         except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
             raise ConfigurationError(f"stream_maps, for stream {stream!r}: {error}") from None
-        self._schemas[stream] = (raw, keys)
+        self._schemas[stream] = source
 
     def _plan(self, stream: str, schema: dict[str, Any], keys: list[str] | None) -> list[_Route]:
         self._remember(self._routes.pop(stream, []))
@@ -236,34 +229,39 @@ class SegmentObjectsTarget(Target):
         routes = self._routes_of(message)
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
-        self._position += 1
-        raw = bytes(message.record)
-        try:
-            for route in routes:
-                self._process_record(route, raw, message)
-        except RejectedRecordError as rejected:
-            raise _rejected(rejected, _stream_of(message), message.line) from None
+        self.run.position += 1
+        origin = Origin(self._schemas[_stream_of(message)], bytes(message.record), message.line)
+        faults: list[Fault] = []
+        for route in routes:
+            try:
+                made = self._encode(route, origin, message)
+            except RejectedRecordError as rejected:
+                faults += rejected.faults
+                continue
+            if made is not None:
+                self._report.count(route.sink.stream_name, made.collection)
+                self.run.put(made, origin)
+        if faults:
+            self.run.reject(_rejected(faults, origin), origin)
 
-    def _process_record(self, route: _Route, raw: bytes, message: Message) -> None:
+    def _encode(self, route: _Route, origin: Origin, message: Message) -> SegmentObject | None:
+        """The record's object by one route; `None` when a stream map filters it out."""
         sink = route.sink
         if route.stream_map is None and not self.settings.add_record_metadata:
-            made = sink.encode(raw)
-        else:
-            record = to_python(parse_record(raw))
-            if route.stream_map is not None:
-                record = _mapped(route.stream_map, record, message)
-                if record is None:
-                    return
-            extras = {"time_extracted": message.time_extracted, "version": message.version}
-            made = sink.encode_mapped(record, raw, extras)
-        self._report.count(sink.stream_name, made.collection)
-        self._connected().delivery.put(made, self._position)
+            return sink.encode(origin.raw)
+        record = to_python(parse_record(origin.raw))
+        if route.stream_map is not None:
+            record = _mapped(route.stream_map, record, message)
+            if record is None:
+                return None
+        extras = {"time_extracted": message.time_extracted, "version": message.version}
+        return sink.encode_mapped(record, origin.raw, extras)
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""
         if not isinstance(message.value, msgspec.Raw):
             raise MessageError("a STATE without a `value`", line=message.line)
-        self._checkpoint.add(self._position, bytes(message.value))
+        self.run.state(bytes(message.value))
 
     def _process_activate_version_message(self, message: Message) -> None:  # type: ignore[override]
         """Nothing can be deleted by either API: say so once a stream."""
@@ -305,60 +303,18 @@ class SegmentObjectsTarget(Target):
 
     # Time, and the end.
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = connect(self.settings, self._wake_up.set, self._report)
-        return self._connection
-
-    def _between(self) -> float | None:
-        """What is due now; the seconds until something else will be."""
-        connection = self._connection
-        if connection is None:
-            self._checkpoint.advance(self._position)
-            due = [self._checkpoint.print_safe(time.monotonic())]
-        else:
-            due = [connection.delivery.tick()]
-            if self._checkpoint.waits:
-                self._checkpoint.advance(connection.delivery.durable(self._position))
-                due.append(self._checkpoint.print_safe(time.monotonic()))
-        times = [at for at in due if at is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
-
     def process_endofpipe(self) -> None:
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
         try:
-            if self._connection is not None:
-                self._connection.delivery.finish()
+            self.run.finish()
         finally:
-            self._close()
-        self._report.summarize()
+            self._summarize()
 
-    def _end_after(self, error: SegmentObjectsError) -> None:
-        """The reading has failed: what was read is committed, unless the delivery is what fails."""
-        try:
-            if self._connection is not None and not isinstance(error, DeliveryError):
-                self._connection.delivery.finish()
-        except DeliveryError as failure:
-            self.logger.error("%s", failure)  # noqa: TRY400  no bug, so no traceback
-        finally:
-            self._close()
-
-    def _close(self) -> None:
-        """End all threads, then print the state that was earned. Again, it does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        connection, self._connection = self._connection, None
-        durable = self._position
-        if connection is not None:
-            connection.close()
-            durable = connection.delivery.durable(self._position)
-        self._wake_up.close()
-        self._checkpoint.advance(durable)
-        self._checkpoint.print_last()
+    def _summarize(self) -> None:
         for routes in self._routes.values():
             self._remember(routes)
         self._routes.clear()
+        self._report.summarize()
 
     def _remember(self, routes: list[_Route]) -> None:
         for route in routes:
@@ -368,16 +324,6 @@ class SegmentObjectsTarget(Target):
 
     def _setup_signal_handlers(self) -> None:
         """Not in the constructor, as the SDK has it: a library leaves a program's signals alone."""
-
-    def handle_signals(self) -> None:
-        """Stop reading at SIGINT or SIGTERM, and deliver what was read."""
-        signal.signal(signal.SIGINT, self._handle_termination)
-        signal.signal(signal.SIGTERM, self._handle_termination)
-
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Set a flag and write a byte, and nothing else: it may run anywhere in the code."""
-        self._signals.append(signum)
-        self._wake_up.stop()
 
     @classmethod
     def invoke(  # type: ignore[override]
@@ -394,14 +340,18 @@ class SegmentObjectsTarget(Target):
             return
         cls.print_version(print_fn=cls.logger.info)
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
-        target.handle_signals()
+        run = target.run
+        shutdown = Shutdown(run.wake_up.stop, run.expire, target.settings.shutdown_seconds)
+        shutdown.install()
         try:
             target.listen(file_input)
         finally:
-            # Again, after a bug: no session is left open.
-            target._close()
-        if target._signals:
-            sys.exit(_INTERRUPTED + target._signals[0])
+            # After a bug too: no session is left open.
+            run.close()
+            shutdown.close()
+            target._summarize()
+        if shutdown.exit_status is not None:
+            sys.exit(shutdown.exit_status)
 
 
 def main() -> None:
@@ -420,13 +370,13 @@ def _stream_of(message: Message) -> str:
     return message.stream
 
 
-def _read_schema(raw: bytes, stream: str, line: int) -> dict[str, Any]:
+def _read_schema(source: Source, line: int) -> dict[str, Any]:
     try:
-        schema = json.loads(raw)
+        schema = json.loads(source.schema)
     except ValueError:
         schema = None
     if not isinstance(schema, dict):
-        raise MessageError(f"the SCHEMA of stream {stream!r} is no JSON object", line=line)
+        raise MessageError(f"the SCHEMA of stream {source.stream!r} is no JSON object", line=line)
     return schema
 
 
@@ -450,22 +400,11 @@ def _mapped(
     )
 
 
-def _rejected(rejected: RejectedRecordError, stream: str, line: int) -> RejectedRecordError:
-    """The same reject, with where it was; a missing key as the SDK's test suite knows it."""
-    missing = any(fault.code == "key_missing" for fault in rejected.faults)
+def _rejected(faults: list[Fault], origin: Origin) -> RejectedRecordError:
+    """The reject of a record; a missing key as the SDK's test suite knows it."""
+    missing = any(fault.code == "key_missing" for fault in faults)
     kind = _MissingKeyError if missing else RejectedRecordError
-    return kind(rejected.faults, stream=stream, line=line)
-
-
-def _print_state(state: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(state + b"\n")
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise SegmentObjectsError(
-            f"a state could not be printed, stdout: {error.strerror or type(error).__name__}; "
-            "what was sent since the last state that was read will be sent again by the next run"
-        ) from None
+    return kind(list(dict.fromkeys(faults)), stream=origin.source.stream, line=origin.line)
 
 
 def _forget_output() -> None:

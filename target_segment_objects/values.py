@@ -22,6 +22,7 @@ from msgspec import Raw
 __all__ = [
     "LONGEST_INT",
     "MISFIT",
+    "Misfit",
     "NonFinite",
     "Scalar",
     "as_boolean",
@@ -56,14 +57,14 @@ class NonFinite:
         self.token = token
 
 
-class _Misfit:
+class Misfit:
     """The type of `MISFIT`, so that a value's `None` cannot be taken for it."""
 
     def __repr__(self) -> str:
         return "MISFIT"
 
 
-MISFIT: Final = _Misfit()
+MISFIT: Final = Misfit()
 """The answer to a value that is not of the column's type."""
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
@@ -103,7 +104,7 @@ def exact(token: str) -> Decimal:
         return Decimal(f"{'-' * token.startswith('-')}1e{MIN_ETINY}")
 
 
-def as_open(value: Any) -> Scalar | _Misfit:
+def as_open(value: Any) -> Scalar | Misfit:
     """Every scalar as it comes, a number as its token; containers do not fit."""
     kind = type(value)
     if kind is dict or kind is list:
@@ -111,12 +112,12 @@ def as_open(value: Any) -> Scalar | _Misfit:
     return value  # type: ignore[no-any-return]
 
 
-def as_string(value: Any) -> Scalar | _Misfit:
+def as_string(value: Any) -> Scalar | Misfit:
     """A string."""
     return value if type(value) is str else MISFIT
 
 
-def coerce_string(value: Any) -> Scalar | _Misfit:
+def coerce_string(value: Any) -> Scalar | Misfit:
     """A number as its token, a boolean as `true` or `false`, a container as JSON text."""
     kind = type(value)
     if kind is bool:
@@ -131,7 +132,7 @@ def number_token(value: int | Raw) -> str:
     return bytes(value).decode() if type(value) is Raw else str(value)
 
 
-def as_integer(value: Any) -> Scalar | _Misfit:
+def as_integer(value: Any) -> Scalar | Misfit:
     """An integer digit for digit; a number of integral value as that integer."""
     kind = type(value)
     if kind is int:
@@ -146,14 +147,14 @@ def as_integer(value: Any) -> Scalar | _Misfit:
     return MISFIT
 
 
-def coerce_integer(value: Any) -> Scalar | _Misfit:
+def coerce_integer(value: Any) -> Scalar | Misfit:
     """A string that is an integer: `42`, and not `042`, `+42` or `42.0`."""
     if type(value) is str and _INTEGER.fullmatch(value):
         return int(value) if len(value) < LONGEST_INT else Raw(value)
     return MISFIT
 
 
-def as_number(value: Any) -> Scalar | _Misfit:
+def as_number(value: Any) -> Scalar | Misfit:
     """A number that looks like a float; its own token where no double is the same number.
 
     A column's type is that of the first value that Segment sees [doc], so `515` in a column of
@@ -179,19 +180,19 @@ def as_number(value: Any) -> Scalar | _Misfit:
     return MISFIT
 
 
-def coerce_number(value: Any) -> Scalar | _Misfit:
+def coerce_number(value: Any) -> Scalar | Misfit:
     """A string that is a JSON number and finite, as `as_number` writes it."""
     if type(value) is str and _NUMBER.fullmatch(value) and is_finite(token := Raw(value)):
         return as_number(token)
     return MISFIT
 
 
-def as_boolean(value: Any) -> Scalar | _Misfit:
+def as_boolean(value: Any) -> Scalar | Misfit:
     """A boolean."""
     return value if type(value) is bool else MISFIT
 
 
-def coerce_boolean(value: Any) -> Scalar | _Misfit:
+def coerce_boolean(value: Any) -> Scalar | Misfit:
     """A number equal to 0 or 1; `true` or `false` as a string."""
     kind = type(value)
     if kind is str:

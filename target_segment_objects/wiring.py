@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from target_segment_objects.batching import BatchLimits
-from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
+from target_segment_objects.bulk_delivery import BulkDelivery
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
 from target_segment_objects.errors import ConfigurationError, DeliveryError
 from target_segment_objects.set_delivery import SetDelivery
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from target_segment_objects.delivery import Delivery
+    from target_segment_objects.delivery import Delivery, Refused
+    from target_segment_objects.emulator import Emulator
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
 
@@ -31,12 +32,27 @@ class Connection:
 
     Attributes:
         delivery: takes objects.
+        settle: makes what was answered durable, where that is this process's to do.
     """
 
-    def __init__(self, delivery: Delivery, stack: ExitStack, hurry: threading.Event) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        transport: Transport,
+        stack: ExitStack,
+        hurry: threading.Event,
+        settle: Callable[[], None],
+    ) -> None:
         self.delivery = delivery
+        self.settle = settle
+        self._transport = transport
         self._stack = stack
         self._hurry = hurry
+
+    def abort(self) -> None:
+        """Let every request fail that waits or is in flight. From any thread."""
+        self._hurry.set()
+        self._transport.abort()
 
     def close(self) -> None:
         """End the threads, without waiting for a retry, and close connections."""
@@ -47,12 +63,15 @@ class Connection:
             self._stack.close()
 
 
-def connect(settings: Settings, wake: Callable[[], None], report: Report) -> Connection:
+def connect(
+    settings: Settings, wake: Callable[[], None], refused: Refused, report: Report
+) -> Connection:
     """Build the delivery that the settings ask for. Nothing is sent yet.
 
     Args:
         settings: what the user decided.
         wake: called from other threads when there is an outcome for the reading thread.
+        refused: called with each object that Segment refuses for good.
         report: takes warnings.
 
     Raises:
@@ -60,15 +79,16 @@ def connect(settings: Settings, wake: Callable[[], None], report: Report) -> Con
     """
     hurry = threading.Event()
     clock = Clock.stopped_by(hurry)
+    settle: Callable[[], None]
     with ExitStack() as stack:
         if settings.local_warehouse is not None:
-            address = _local_warehouse(settings.local_warehouse, settings, stack, report)
-            key = _LOCAL_KEY
+            segment = _local_warehouse(settings.local_warehouse, settings, stack, report)
+            address, key, settle = segment.url, _LOCAL_KEY, segment.flush
         else:
             address = (
                 settings.bulk_address if settings.method == "bulk" else settings.objects_address
             )
-            key = settings.write_key or ""
+            key, settle = settings.write_key or "", _nothing_to_settle
         transport = stack.enter_context(Transport(address, key, settings.transport_options))
         gate = Gate(settings.max_concurrency, clock=clock)
         delivery: Delivery
@@ -76,9 +96,10 @@ def connect(settings: Settings, wake: Callable[[], None], report: Report) -> Con
             delivery = BulkDelivery(
                 BulkApi(transport, policy=settings.retry_policy, gate=gate, clock=clock),
                 limits=settings.part_limits,
-                sessions=SessionLimits(settings.keep_alive_seconds, settings.checkpoint_seconds),
+                sessions=settings.session_limits,
                 monotonic=time.monotonic,
                 wake=wake,
+                refused=refused,
             )
         else:
             delivery = SetDelivery(
@@ -93,12 +114,17 @@ def connect(settings: Settings, wake: Callable[[], None], report: Report) -> Con
                 limits=BatchLimits(),
                 monotonic=time.monotonic,
                 wake=wake,
+                refused=refused,
             )
-        return Connection(delivery, stack.pop_all(), hurry)
+        return Connection(delivery, transport, stack.pop_all(), hurry, settle)
 
 
-def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: Report) -> str:
-    """Start the emulator over a DuckDB file; its address."""
+def _nothing_to_settle() -> None:
+    """Segment's answer is all that can be had."""
+
+
+def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: Report) -> Emulator:
+    """Start the emulator over a DuckDB file."""
     # Imported where it is used: a run that sends to Segment has no need of it.
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
 
@@ -120,4 +146,4 @@ def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: R
         "on as if it had been sent; before the first run with a write key, start over without this "
         "state (`meltano run --full-refresh`)"
     )
-    return segment.url
+    return segment

@@ -1,0 +1,214 @@
+"""One bulk session's calls: start, uploads in order, keep-alive, finish; and what heals them.
+
+The rules that it guards: parts are uploaded in order, and again from the first one when the session
+is lost; a part that is too large is split at a line; what was sealed is kept until finish is
+answered. An expired session and a refusal look alike [infer], so a session is replaced once, and no
+more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
+from target_segment_objects.objects import MAX_PART_BYTES
+from target_segment_objects.parts import Part, PartLimits, PartWriter, Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["BulkCalls", "BulkSession"]
+
+logger = logging.getLogger(__name__)
+
+_GZIP = 31
+_BLOCK = 1 << 18
+
+
+class BulkCalls(Protocol):
+    """What a session needs of `client.BulkApi`; each call raises `DeliveryError`."""
+
+    def start(self) -> str:
+        """Open a session; its sync id."""
+
+    def upload(self, sync_id: str, file: BinaryIO, size: int) -> str:
+        """Upload a part; its part id."""
+
+    def keep_alive(self, sync_id: str) -> object:
+        """Keep the session alive."""
+
+    def finish(self, sync_id: str, error: str = "") -> object:
+        """End the session."""
+
+
+class BulkSession:
+    """One session. The reading thread writes to `writer`; one other thread makes the calls.
+
+    Attributes:
+        first: the position of its first record.
+        opened: when that came, on the monotonic clock.
+        writer: makes its parts.
+        refused: lines of single objects that Segment refused as too large, with the error.
+    """
+
+    def __init__(
+        self,
+        api: BulkCalls,
+        limits: PartLimits,
+        *,
+        first: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._api = api
+        self._limits = limits
+        self._monotonic = monotonic
+        self._spool = Spool(limits.spool_dir)
+        self._halves: list[Spool] = []
+        self._sent: list[Part] = []
+        self._sync_id = ""
+        self._replaced = False
+        self._open = False
+        self._quiet_since = 0.0
+        self.first = first
+        self.opened = monotonic()
+        self.writer = PartWriter(limits, self._spool)
+        self.refused: list[tuple[bytes, PartTooLargeError]] = []
+
+    @property
+    def spooled(self) -> int:
+        """Compressed bytes that it keeps."""
+        return self._spool.size
+
+    def start(self) -> None:
+        """Open the session at Segment."""
+        self._sync_id = self._api.start()
+        self._open = True
+        self._quiet_since = self._monotonic()
+        logger.info("Bulk session started: sync_id=%s", self._sync_id)
+
+    def upload(self, part: Part) -> None:
+        """Upload the next part; in a new session, after all before it, when this one is lost."""
+        self._healing(lambda: self._upload(part))
+
+    def finish(self) -> None:
+        """Finish the session: from here on Segment has all of it."""
+        self._healing(self._finish)
+
+    def keep_alive(self, after_seconds: float) -> float:
+        """Keep the session alive if it was silent for so long.
+
+        Returns:
+            The seconds until it must be looked at again.
+        """
+        silence = self._monotonic() - self._quiet_since
+        if not self._open:
+            return after_seconds
+        if silence < after_seconds:
+            return after_seconds - silence
+        try:
+            self._api.keep_alive(self._sync_id)
+        except DeliveryError as error:
+            # The session's next call will tell whether it is lost.
+            logger.warning("Keep-alive failed: sync_id=%s reason=%s", self._sync_id, error)
+        self._quiet_since = self._monotonic()
+        return after_seconds
+
+    def abandon(self, reason: str) -> None:
+        """Tell Segment that the sync has failed; whether that succeeds changes nothing."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(DeliveryError):
+                self._api.finish(self._sync_id, reason)
+
+    def close(self) -> None:
+        """Give back the spool. May be called more than once."""
+        for spool in (self._spool, *self._halves):
+            spool.close()
+
+    def _healing(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except SessionRefusedError as error:
+            if self._replaced:
+                raise
+            self._replaced = True
+            logger.warning(
+                "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
+                self._sync_id,
+                len(self._sent),
+                error,
+            )
+            sent, self._sent = self._sent, []
+            self.start()
+            for part in sent:
+                self._upload(part)
+            call()
+
+    def _upload(self, part: Part) -> None:
+        try:
+            with contextlib.closing(part.open()) as content:
+                part_id = self._api.upload(
+                    self._sync_id, cast("BinaryIO", content), part.compressed
+                )
+        except PartTooLargeError as error:
+            self._split(part, error)
+            return
+        self._sent.append(part)
+        self._quiet_since = self._monotonic()
+        logger.info(
+            "Part uploaded: sync_id=%s part_id=%s part=%d objects=%d bytes=%d compressed_bytes=%d",
+            self._sync_id,
+            part_id,
+            part.number,
+            part.objects,
+            part.size,
+            part.compressed,
+        )
+
+    def _split(self, part: Part, error: PartTooLargeError) -> None:
+        """Upload the part's two halves, cut at a line; a single object is a reject."""
+        if part.objects == 1:
+            self.refused.append((next(_lines(part)), error))
+            return
+        logger.warning(
+            "A part is too large for Segment and is split: sync_id=%s part=%d objects=%d bytes=%d",
+            self._sync_id,
+            part.number,
+            part.objects,
+            part.size,
+        )
+        for half in self._halved(part):
+            self._upload(half)
+
+    def _halved(self, part: Part) -> list[Part]:
+        spool = Spool(self._limits.spool_dir)
+        self._halves.append(spool)
+        whole = PartLimits(MAX_PART_BYTES, self._limits.compression_level)
+        writer = PartWriter(whole, spool)
+        halves = []
+        for number, line in enumerate(_lines(part), start=1):
+            writer.feed(line)
+            if number == part.objects // 2:
+                halves.append(writer.flush())
+        halves.append(writer.flush())
+        return [half for half in halves if half is not None]
+
+    def _finish(self) -> None:
+        # Before the call: a keep-alive that overtakes it would find no session; and if only the
+        # answer is lost, an error text must not follow a finish that may have counted.
+        self._open = False
+        self._api.finish(self._sync_id)
+        logger.info("Bulk session finished: sync_id=%s parts=%d", self._sync_id, len(self._sent))
+
+
+def _lines(part: Part) -> Iterator[bytes]:
+    """The lines of a part, without their breaks, read as a stream."""
+    inflate = zlib.decompressobj(_GZIP)
+    rest = b""
+    with contextlib.closing(part.open()) as content:
+        while block := content.read(_BLOCK):
+            *lines, rest = (rest + inflate.decompress(block)).split(b"\n")
+            yield from lines

@@ -1,0 +1,189 @@
+"""One run, from the first object to the last state: delivery, checkpoint, rejects and the end.
+
+The rules that it guards: what was read before an error or a stop is committed before the run ends;
+a state is printed only when everything before it is durable and every reject before it is on the
+disk; whatever happens, threads, spool and session are given back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from target_segment_objects.checkpoint import Checkpoint
+from target_segment_objects.errors import (
+    DeliveryError,
+    InputError,
+    OutputError,
+    RejectedRecordError,
+)
+from target_segment_objects.reader import WakeUp
+from target_segment_objects.rejects import DeadLetter, Origin, Rejects
+from target_segment_objects.wiring import Connection, connect
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+    from target_segment_objects.errors import SegmentObjectsError
+    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.report import Report
+    from target_segment_objects.settings import Settings
+
+__all__ = ["Run"]
+
+
+class Run:
+    """What the target hands its objects and states to.
+
+    Attributes:
+        wake_up: the stop flag, and the pipe that ends a wait for input.
+        position: how many records were read.
+    """
+
+    def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
+        self.wake_up = WakeUp()
+        self.position = 0
+        self._settings = settings
+        self._report = report
+        self._logger = logger
+        self._checkpoint = Checkpoint(self._print_state)
+        path = settings.dead_letter_path
+        self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
+        self._connection: Connection | None = None
+        self._printing = True
+        self._closed = False
+
+    def put(self, made: SegmentObject, origin: Origin) -> None:
+        """Deliver an object of the record at the present position.
+
+        Raises:
+            ConfigurationError: when the connection cannot be made.
+            DeliveryError: when anything before it could not be delivered.
+            RejectedRecordError: when Segment refused an object before it, one too many.
+        """
+        if self._connection is None:
+            self._connection = connect(
+                self._settings, self.wake_up.set, self._refused, self._report
+            )
+        self._connection.delivery.put(made, self.position, origin)
+
+    def reject(self, error: RejectedRecordError, origin: Origin) -> None:
+        """Take note of a record that cannot become an object.
+
+        Raises:
+            RejectedRecordError: the same, when no more are tolerated.
+            DeadLetterError: when it cannot be written down.
+        """
+        self._report.reject(error)
+        self._rejects.take(error, origin)
+
+    def _refused(self, error: RejectedRecordError, origins: list[Origin]) -> None:
+        """Segment refused an object: each of the records that were merged in it is a reject."""
+        for origin in origins:
+            self.reject(
+                RejectedRecordError(error.faults, stream=origin.source.stream, line=origin.line),
+                origin,
+            )
+
+    def state(self, state: bytes) -> None:
+        """Keep a state until all records before it are durable."""
+        self._checkpoint.add(self.position, state)
+
+    def between(self) -> float | None:
+        """Do what is due now.
+
+        Returns:
+            The seconds until something else will be; `None` for no time that is known.
+
+        Raises:
+            SegmentObjectsError: as `put`, and `OutputError`.
+        """
+        due: list[float | None] = []
+        if self._connection is not None:
+            due.append(self._connection.delivery.tick())
+        if self._checkpoint.waits:
+            self._checkpoint.advance(self._durable())
+            due.append(self._checkpoint.print_safe(time.monotonic()))
+        times = [at for at in due if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def finish(self) -> None:
+        """Deliver all that was read, and print the last state.
+
+        Raises:
+            SegmentObjectsError: as `between`.
+        """
+        try:
+            if self._connection is not None:
+                self._connection.delivery.finish()
+        except InputError as error:
+            self.end_after(error)
+            raise
+        finally:
+            self.close()
+
+    def end_after(self, error: SegmentObjectsError) -> None:
+        """The reading has failed: commit what was read, unless the delivery is what fails."""
+        try:
+            if not isinstance(error, DeliveryError):
+                self._commit()
+        except DeliveryError as failure:
+            self._logger.error("%s", failure)  # noqa: TRY400  no bug, so no traceback
+        finally:
+            self.close()
+
+    def _commit(self) -> None:
+        """Deliver all that was read; rejects on the way are written down, and end nothing more."""
+        while self._connection is not None:
+            try:
+                self._connection.delivery.finish()
+            except RejectedRecordError:
+                continue
+            return
+
+    def expire(self) -> None:
+        """A stop has lasted too long: whatever waits or is in flight fails now. From any thread."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def close(self) -> None:
+        """End all threads, then print the state that was earned. Again, it does nothing.
+
+        Raises:
+            OutputError: when stdout is closed.
+            DeadLetterError: when a reject cannot be made safe.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._connection is not None:
+                self._connection.close()
+            self._checkpoint.advance(self._durable())
+            self._checkpoint.print_last()
+        finally:
+            self._rejects.close()
+            self.wake_up.close()
+
+    def _durable(self) -> int:
+        if self._connection is None:
+            return self.position
+        return self._connection.delivery.durable(self.position)
+
+    def _print_state(self, state: bytes) -> None:
+        if not self._printing:
+            return
+        self._rejects.sync()
+        if self._connection is not None:
+            self._connection.settle()
+        try:
+            sys.stdout.buffer.write(state + b"\n")
+            sys.stdout.buffer.flush()
+        except (OSError, ValueError) as error:
+            self._printing = False
+            raise OutputError(
+                "stdout is closed, so no state can be printed; what was delivered stays, "
+                "and the next run sends some of it again"
+            ) from error
