@@ -14,7 +14,7 @@ import msgspec
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
-    from target_segment_objects.rejects import Origin
+    from target_segment_objects.origins import Origin
 
 __all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
 from target_segment_objects.errors import DeliveryError, Fault, RejectedRecordError
-from target_segment_objects.rejects import Origin, Source
+from target_segment_objects.origins import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

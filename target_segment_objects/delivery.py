@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.rejects import Origin
+    from target_segment_objects.origins import Origin
 
 __all__ = ["Delivery", "Refused"]
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
@@ -23,36 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
+    from target_segment_objects.origins import Origin
 
-__all__ = ["DeadLetter", "Origin", "Rejects", "Source"]
+__all__ = ["DeadLetter", "Rejects"]
 
 _MODE: Final = 0o600
 _NEW_LINE: Final = b"\n"
 _is_json = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a stream's SCHEMA said, before stream maps.
-
-    Attributes:
-        stream: its name.
-        schema: its JSON Schema, as the tap wrote it.
-        key_properties: as the tap wrote them.
-    """
-
-    stream: str
-    schema: bytes
-    key_properties: list[str] | None
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where an object comes from: one record, as the tap wrote it."""
-
-    source: Source
-    raw: bytes
-    line: int
 
 
 class DeadLetter:

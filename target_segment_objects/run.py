@@ -19,7 +19,7 @@ from target_segment_objects.errors import (
     RejectedRecordError,
 )
 from target_segment_objects.reader import WakeUp
-from target_segment_objects.rejects import DeadLetter, Origin, Rejects
+from target_segment_objects.rejects import DeadLetter, Rejects
 from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.origins import Origin
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery import Refused
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.rejects import Origin
+    from target_segment_objects.origins import Origin
 
 __all__ = ["SetCall", "SetDelivery"]
 

@@ -34,9 +34,9 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
 )
 from target_segment_objects.mapped import to_python
+from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
 from target_segment_objects.records import parse_record
-from target_segment_objects.rejects import Origin, Source
 from target_segment_objects.report import Report
 from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema

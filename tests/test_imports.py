@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 # From the ground up: a room imports from the floors below its own, never from beside or above.
 FLOORS = (
-    ("errors", "objects"),
+    ("errors", "objects", "origins"),
     ("naming", "values"),
     ("plan",),
     ("reader", "shutdown", "batching", "parts", "client"),
@@ -25,7 +25,7 @@ FLOORS = (
     ("configuration",),
     ("sink",),
     ("target",),
-    ("preview", "progress"),
+    ("preview", "progress", "replay"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -42,7 +42,9 @@ ANNEXES = {
     "crosschecks": "settings",
     "set_delivery": "delivery",
     "bulk_delivery": "delivery",
+    "bulk_session": "delivery",
     "mapped": "sink",
+    "run": "target",
     "wiring": "target",
 }
 

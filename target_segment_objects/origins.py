@@ -1,0 +1,32 @@
+"""Where an object comes from: its record as the tap wrote it, to be told or sent again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+__all__ = ["Origin", "Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a stream's SCHEMA said, before stream maps.
+
+    Attributes:
+        stream: its name.
+        schema: its JSON Schema, as the tap wrote it.
+        key_properties: as the tap wrote them.
+    """
+
+    stream: str
+    schema: bytes
+    key_properties: list[str] | None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an object comes from: one record, as the tap wrote it."""
+
+    source: Source
+    raw: bytes
+    line: int
