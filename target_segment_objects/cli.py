@@ -151,6 +151,41 @@ def _run_query(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_replay(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "replay",
+        help="send the rejects of a dead letter again",
+        description="Send the records of a dead letter again, after they or the settings were "
+        "mended. What is still refused stays in the file.",
+    )
+    parser.add_argument("dead_letter", type=Path, metavar="DEAD_LETTER")
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the target's configuration, as for target-segment-objects; several are joined",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="send records that were rejected over a day ago too"
+    )
+    parser.set_defaults(run=_run_replay)
+
+
+def _run_replay(options: argparse.Namespace) -> int:
+    from target_segment_objects.configuration import read_configuration  # noqa: PLC0415
+    from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
+    from target_segment_objects.replay import replay  # noqa: PLC0415
+
+    try:
+        config = read_configuration(options.config, os.environ)
+        done = replay(options.dead_letter, config, yes=options.yes)
+    except SegmentObjectsError as error:
+        return _fail(str(error))
+    print(f"{done.sent} records were sent, {done.kept} are still rejected and stay in the file.")
+    return 0
+
+
 def table(result: Result, *, align: bool) -> list[str]:
     """Return a header and the rows as lines, values joined by ` | `; none for no columns."""
     if not result.columns:
@@ -208,6 +243,7 @@ def _fail(message: str) -> int:
 COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
     _add_emulator,
     _add_query,
+    _add_replay,
 )
 
 

@@ -162,6 +162,7 @@ class Run:
         try:
             if self._connection is not None:
                 self._connection.close()
+            self._rejects.sync()
             self._checkpoint.advance(self._durable())
             self._checkpoint.print_last()
         finally:
