@@ -30,6 +30,7 @@ _TYPE_OF: Final[Mapping[type, str]] = {
     list: "array",
     type(None): "null",
 }
+_MOST_PARTS: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 
 
@@ -56,23 +57,43 @@ class _Node:
     followed: frozenset[str]
 
 
+@dataclass
+class _Root:
+    """The whole schema of a stream, and how many of its parts were looked at."""
+
+    schema: Mapping[str, Any]
+    stream: str
+    looked_at: int = 0
+
+    def look(self) -> None:
+        """References that each lead to several others can make a schema without end."""
+        self.looked_at += 1
+        if self.looked_at > _MOST_PARTS:
+            raise SchemaError(
+                f"the SCHEMA of stream {self.stream!r} has more than {_MOST_PARTS} parts when its "
+                "references are followed; leave out what is not wanted in the tap's catalog"
+            )
+
+
 def read_columns(schema: Mapping[str, Any], *, stream: str) -> dict[str, Column]:
     """The declared properties of a stream, by name, in the schema's order.
 
     Raises:
-        SchemaError: when there is no list of properties anywhere in it.
+        SchemaError: when there is no list of properties in it, or it has no end.
     """
-    root = _follow(schema, schema, frozenset())
-    if not any("properties" in node.schema for node in _with_branches(root, schema)):
+    root = _Root(schema, stream)
+    top = _follow(schema, root, frozenset())
+    if not any("properties" in node.schema for node in _with_branches(top, root)):
         raise SchemaError(
             f"the SCHEMA of stream {stream!r} lists no `properties`; "
             "check that the tap writes a JSON Schema of its records"
         )
-    return {name: _column(nodes, schema) for name, nodes in _properties(root, schema).items()}
+    return {name: _column(nodes, root) for name, nodes in _properties(top, root).items()}
 
 
-def _follow(schema: Any, root: Mapping[str, Any], followed: frozenset[str]) -> _Node:
+def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:
     """The schema with `$ref` replaced by what it points to, siblings kept."""
+    root.look()
     if not isinstance(schema, Mapping):
         return _Node({}, followed)
     while isinstance(reference := schema.get("$ref"), str):
@@ -80,7 +101,7 @@ def _follow(schema: Any, root: Mapping[str, Any], followed: frozenset[str]) -> _
         if reference in followed:
             return _Node(siblings, followed)
         followed |= {reference}
-        schema = {**_pointed_to(reference, root), **siblings}
+        schema = {**_pointed_to(reference, root.schema), **siblings}
     return _Node(schema, followed)
 
 
@@ -99,7 +120,7 @@ def _pointed_to(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _branches(node: _Node, root: Mapping[str, Any], *keywords: str) -> list[_Node]:
+def _branches(node: _Node, root: _Root, *keywords: str) -> list[_Node]:
     return [
         _follow(branch, root, node.followed)
         for keyword in keywords
@@ -108,13 +129,13 @@ def _branches(node: _Node, root: Mapping[str, Any], *keywords: str) -> list[_Nod
     ]
 
 
-def _with_branches(node: _Node, root: Mapping[str, Any]) -> Iterator[_Node]:
+def _with_branches(node: _Node, root: _Root) -> Iterator[_Node]:
     yield node
     for branch in _branches(node, root, *_BRANCHES):
         yield from _with_branches(branch, root)
 
 
-def _properties(node: _Node, root: Mapping[str, Any]) -> dict[str, list[_Node]]:
+def _properties(node: _Node, root: _Root) -> dict[str, list[_Node]]:
     """The properties of a schema and all its branches; each with every schema that it has there."""
     found: dict[str, list[_Node]] = {}
     for part in _with_branches(node, root):
@@ -125,7 +146,7 @@ def _properties(node: _Node, root: Mapping[str, Any]) -> dict[str, list[_Node]]:
     return found
 
 
-def _types(node: _Node, root: Mapping[str, Any]) -> frozenset[str]:
+def _types(node: _Node, root: _Root) -> frozenset[str]:
     """The types that a schema allows, `null` among them; none when it is typeless."""
     schema = node.schema
     if "type" in schema:
@@ -146,7 +167,7 @@ def _types(node: _Node, root: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(_TYPE_OF[type(value)] for value in values if type(value) in _TYPE_OF)
 
 
-def _is_date(node: _Node, root: Mapping[str, Any]) -> bool:
+def _is_date(node: _Node, root: _Root) -> bool:
     if node.schema.get("format") in {"date-time", "date"}:
         return True
     branches = [
@@ -155,7 +176,7 @@ def _is_date(node: _Node, root: Mapping[str, Any]) -> bool:
     return bool(branches) and all(_is_date(branch, root) for branch in branches)
 
 
-def _column(nodes: list[_Node], root: Mapping[str, Any]) -> Column:
+def _column(nodes: list[_Node], root: _Root) -> Column:
     """One property's column; of several schemas for it, any may hold."""
     choices = [_types(node, root) for node in nodes]
     types = frozenset().union(*choices) - {"null"} if frozenset() not in choices else frozenset()

@@ -124,3 +124,16 @@ def test_a_schema_without_properties_is_an_error(schema: dict[str, Any]) -> None
 def test_properties_may_be_none() -> None:
     """A list of nothing is a list."""
     assert read_columns({"properties": {}}, stream="rooms") == {}
+
+
+@pytest.mark.parametrize("keyword", ["properties", "anyOf"])
+def test_references_that_multiply_end_in_one_sentence(keyword: str) -> None:
+    """Definitions that each lead twice to the next are an error, and no endless work."""
+    twice = [{"$ref": f"#/definitions/d{n}"} for n in range(1, 41)]
+    links = {
+        f"d{n}": {keyword: {"a": link, "b": link} if keyword == "properties" else [link, link]}
+        for n, link in enumerate(twice)
+    }
+    schema = {"definitions": links, "properties": {"top": {"$ref": "#/definitions/d0"}}}
+    with pytest.raises(SchemaError, match="more than 200000 parts"):
+        read_columns(schema, stream="rooms")
