@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, Any
 
 import msgspec
 from singer_sdk import Target
@@ -21,7 +21,6 @@ from singer_sdk.exceptions import (
     StreamMapConfigError,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
-from singer_sdk.mapper import SameRecordTransform, StreamMap
 
 from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import (
@@ -30,23 +29,16 @@ from target_segment_objects.errors import (
     MessageError,
     MissingSchemaError,
     RejectedRecordError,
-    SchemaError,
     SegmentObjectsError,
 )
-from target_segment_objects.mapped import to_python
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
-from target_segment_objects.records import parse_record
 from target_segment_objects.report import Report
+from target_segment_objects.routes import Route, Routes
 from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.sink import SegmentObjectsSink
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["SegmentObjectsTarget", "main"]
 
@@ -57,13 +49,6 @@ class _MissingSchemaError(MissingSchemaError, RecordsWithoutSchemaException):
 
 class _MissingKeyError(RejectedRecordError, MissingKeyPropertiesError):
     """As the SDK's own test suite knows it."""
-
-
-class _Route(NamedTuple):
-    """One way of a stream's records: through a stream map or straight, to a sink."""
-
-    stream_map: StreamMap | None
-    sink: SegmentObjectsSink
 
 
 class SegmentObjectsTarget(Target):
@@ -95,9 +80,6 @@ class SegmentObjectsTarget(Target):
         setup_mapper: bool = True,
     ) -> None:
         environment = read_configuration(["ENV"], os.environ) if parse_env_config else {}
-        self._schemas: dict[str, Source] = {}
-        self._routes: dict[str, list[_Route]] = {}
-        self._sources: dict[str, str] = {}
         self._report = Report(self.logger)
         super().__init__(
             config={**(config or {}), **environment},
@@ -107,6 +89,7 @@ class SegmentObjectsTarget(Target):
         )
         if setup_mapper:
             self.setup_mapper()
+        self._routes = Routes(self, self.settings, self._report)
         self.run = Run(self.settings, self._report, self.logger)
         self.message_reader = MessageReader(
             self.settings.reader_options,
@@ -155,7 +138,8 @@ class SegmentObjectsTarget(Target):
             )
         keys = message.key_properties
         source = Source(stream, bytes(message.schema), keys)
-        if self._schemas.get(stream) == source:
+        known = self._routes.of(stream)
+        if known is not None and known[0] == source:
             return
         if keys is not None and not (
             isinstance(keys, list) and all(isinstance(k, str) for k in keys)
@@ -164,77 +148,19 @@ class SegmentObjectsTarget(Target):
                 f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
                 line=message.line,
             )
-        schema = _read_schema(source, message.line)
-        try:
-            self._routes[stream] = self._plan(stream, schema, keys)
-        except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
-            raise ConfigurationError(f"stream_maps, for stream {stream!r}: {error}") from None
-        self._schemas[stream] = source
-
-    def _plan(self, stream: str, schema: dict[str, Any], keys: list[str] | None) -> list[_Route]:
-        self._remember(self._routes.pop(stream, []))
-        maps: list[StreamMap | None] = [None]
-        if self.settings.stream_maps or self.settings.flattening_enabled:
-            self._register(stream, schema, keys)
-            maps = list(self.mapper.stream_maps[stream])
-        routes = []
-        for stream_map in maps:
-            if stream_map is None or _changes_nothing(stream_map, self.settings):
-                routes.append(_Route(None, self._add_sink(stream, schema, keys)))
-            else:
-                sink = self._add_sink(
-                    stream_map.stream_alias,
-                    stream_map.transformed_schema,
-                    stream_map.transformed_key_properties,
-                )
-                routes.append(_Route(stream_map, sink))
-        return routes
-
-    def _register(self, stream: str, schema: dict[str, Any], keys: list[str] | None) -> None:
-        try:
-            self.mapper.register_raw_stream_schema(stream, schema, keys)
-        except (KeyError, TypeError, AttributeError) as error:
-            # The SDK reads schemas less leniently than the plan: `true` for a property, no
-            # `properties`.
-            raise SchemaError(
-                f"the SCHEMA of stream {stream!r} is one that the SDK's stream maps and flattening "
-                f"cannot read ({type(error).__name__}); mend it in the tap, or do without "
-                "`stream_maps` and `flattening_enabled`"
-            ) from None
-
-    def _add_sink(
-        self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
-    ) -> SegmentObjectsSink:
-        made = self.add_sink(name, schema, list(keys) if keys else [])
-        sink = cast("SegmentObjectsSink", made)
-        self._claim(sink)
-        for warning in sink.plan.warnings:
-            self._report.warn(warning)
-        return sink
-
-    def _claim(self, sink: SegmentObjectsSink) -> None:
-        """Two streams of one collection overwrite each other, unless the user has mapped both."""
-        collection, name = sink.plan.collection, sink.stream_name
-        other = self._sources.setdefault(collection, name)
-        mapped = self.settings.collections
-        if other != name and not (name in mapped and other in mapped):
-            raise SchemaError(
-                f"streams {other!r} and {name!r} would both be the collection {collection!r}; "
-                "name the collection of one of them, or of both if they belong together, "
-                "with `collections`"
-            )
+        self._routes.plan(source, _read_schema(source, message.line))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Make the record's objects, and hand them to the delivery."""
-        routes = self._routes_of(message)
+        source, routes = self._routes_of(message)
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
         self.run.position += 1
-        origin = Origin(self._schemas[_stream_of(message)], bytes(message.record), message.line)
+        origin = Origin(source, bytes(message.record), message.line)
         faults: list[Fault] = []
         for route in routes:
             try:
-                made = self._encode(route, origin, message)
+                made = route.encode(origin, message)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
                 continue
@@ -243,19 +169,6 @@ class SegmentObjectsTarget(Target):
                 self.run.put(made, origin)
         if faults:
             self.run.reject(_rejected(faults, origin), origin)
-
-    def _encode(self, route: _Route, origin: Origin, message: Message) -> SegmentObject | None:
-        """The record's object by one route; `None` when a stream map filters it out."""
-        sink = route.sink
-        if route.stream_map is None and not self.settings.add_record_metadata:
-            return sink.encode(origin.raw)
-        record = to_python(parse_record(origin.raw))
-        if route.stream_map is not None:
-            record = _mapped(route.stream_map, record, message)
-            if record is None:
-                return None
-        extras = {"time_extracted": message.time_extracted, "version": message.version}
-        return sink.encode_mapped(record, origin.raw, extras)
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""
@@ -291,15 +204,15 @@ class SegmentObjectsTarget(Target):
             "the tap sends messages of a type that Singer does not know; they are ignored"
         )
 
-    def _routes_of(self, message: Message) -> list[_Route]:
+    def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
         stream = _stream_of(message)
-        routes = self._routes.get(stream)
-        if routes is None:
+        known = self._routes.of(stream)
+        if known is None:
             raise _MissingSchemaError(
                 f"a {message.type} of stream {stream!r} before its SCHEMA; check the tap",
                 line=message.line,
             )
-        return routes
+        return known
 
     # Time, and the end.
 
@@ -311,14 +224,8 @@ class SegmentObjectsTarget(Target):
             self._summarize()
 
     def _summarize(self) -> None:
-        for routes in self._routes.values():
-            self._remember(routes)
-        self._routes.clear()
+        self._routes.close()
         self._report.summarize()
-
-    def _remember(self, routes: list[_Route]) -> None:
-        for route in routes:
-            self._report.remember(route.sink.stream_name, route.sink.plan.notes)
 
     # The command line.
 
@@ -378,26 +285,6 @@ def _read_schema(source: Source, line: int) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise MessageError(f"the SCHEMA of stream {source.stream!r} is no JSON object", line=line)
     return schema
-
-
-def _changes_nothing(stream_map: StreamMap, settings: Settings) -> bool:
-    return isinstance(stream_map, SameRecordTransform) and not settings.flattening_enabled
-
-
-def _mapped(
-    stream_map: StreamMap, record: dict[str, Any], message: Message
-) -> dict[str, Any] | None:
-    """What the map makes of a record; `None` when it filters the record out."""
-    try:
-        return stream_map.transform(record)
-    except MapExpressionError as error:
-        why = f"{error} {error.__cause__ or ''}".rstrip()
-    except Exception as error:  # noqa: BLE001  the user's expression may raise anything
-        # Its kind alone: the text may hold a value of the record.
-        why = f"an expression failed with {type(error).__name__}"
-    raise ConfigurationError(
-        f"stream_maps, for stream {message.stream!r}, at line {message.line}: {why}"
-    )
 
 
 def _rejected(faults: list[Fault], origin: Origin) -> RejectedRecordError:

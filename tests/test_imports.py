@@ -45,6 +45,7 @@ ANNEXES = {
     "bulk_session": "delivery",
     "mapped": "sink",
     "run": "target",
+    "routes": "target",
     "wiring": "target",
 }
 
