@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from target_segment_objects.checkpoint import Checkpoint
+from target_segment_objects.client import Clock
 from target_segment_objects.errors import (
     DeliveryError,
     InputError,
@@ -23,6 +24,8 @@ from target_segment_objects.rejects import DeadLetter, Rejects
 from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
     from logging import Logger
 
     from target_segment_objects.errors import SegmentObjectsError
@@ -40,11 +43,14 @@ class Run:
     Attributes:
         wake_up: the stop flag, and the pipe that ends a wait for input.
         position: how many records were read.
+        clock_of: makes the clock of the client's waits from the event that ends them all. Read at
+            the first object; no setting, but for tests, in which waiting takes no time.
     """
 
     def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
         self.wake_up = WakeUp()
         self.position = 0
+        self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
         self._settings = settings
         self._report = report
         self._logger = logger
@@ -65,7 +71,7 @@ class Run:
         """
         if self._connection is None:
             self._connection = connect(
-                self._settings, self.wake_up.set, self._refused, self._report
+                self._settings, self.wake_up.set, self._refused, self._report, self.clock_of
             )
         self._connection.delivery.put(made, self.position, origin)
 

@@ -64,7 +64,11 @@ class Connection:
 
 
 def connect(
-    settings: Settings, wake: Callable[[], None], refused: Refused, report: Report
+    settings: Settings,
+    wake: Callable[[], None],
+    refused: Refused,
+    report: Report,
+    clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
     """Build the delivery that the settings ask for. Nothing is sent yet.
 
@@ -73,12 +77,13 @@ def connect(
         wake: called from other threads when there is an outcome for the reading thread.
         refused: called with each object that Segment refuses for good.
         report: takes warnings.
+        clock_of: makes the client's clock, all of whose waits end when the event is set.
 
     Raises:
         ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
     """
     hurry = threading.Event()
-    clock = Clock.stopped_by(hurry)
+    clock = clock_of(hurry)
     settle: Callable[[], None]
     with ExitStack() as stack:
         if settings.local_warehouse is not None:
