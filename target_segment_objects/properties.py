@@ -24,6 +24,9 @@ __all__ = ["ABSENT", "PlannedColumn", "PropertyWriters", "Row"]
 ABSENT: Final = object()
 """The value of a property that a record does not have."""
 
+_NO_PROPERTY: Final = frozenset({("type", ()), ("non_finite", ())})
+"""Faults of what is no object where one is declared that leave no property to name."""
+
 _NAMES_KEPT: Final = 10_000
 """Names of undeclared properties that are remembered: a map may have keys without end."""
 
@@ -187,7 +190,7 @@ class PropertyWriters:
                 scalar = convert(value)
             except Unfit as unfit:
                 row.unfit(path, unfit)
-                if any(code == "type" for code, _ in unfit.faults):
+                if unfit.faults[0] in _NO_PROPERTY:
                     return
             else:
                 if scalar is None:  # a number that is not finite: a null object
