@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects import naming
+from target_segment_objects import naming, values
 from target_segment_objects.columns import FAULTS, OMIT, Notes, PlanOptions, Unfit, converter
 from target_segment_objects.errors import Fault, SchemaError
 from target_segment_objects.schemas import Column
@@ -23,9 +23,6 @@ __all__ = ["ABSENT", "PlannedColumn", "PropertyWriters", "Row"]
 
 ABSENT: Final = object()
 """The value of a property that a record does not have."""
-
-_NO_PROPERTY: Final = frozenset({("type", ()), ("non_finite", ())})
-"""Faults of what is no object where one is declared that leave no property to name."""
 
 _NAMES_KEPT: Final = 10_000
 """Names of undeclared properties that are remembered: a map may have keys without end."""
@@ -190,11 +187,10 @@ class PropertyWriters:
                 scalar = convert(value)
             except Unfit as unfit:
                 row.unfit(path, unfit)
-                if unfit.faults[0] in _NO_PROPERTY:
+                if unfit.faults == (("type", ()),):
                     return
-            else:
-                if scalar is None:  # a number that is not finite: a null object
-                    return
+            if not values.is_finite(value):  # sent as null: a null object, and no property
+                return
             if not name:
                 row.fault(path, "name")
             elif name in self.columns:
