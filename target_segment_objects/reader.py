@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -352,9 +353,12 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
         at = end
 
 
-def _short_integer(digits: str) -> int | None:
-    """Python refuses integers beyond 4,300 digits; the reader itself needs none of them."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
+def _short_integer(digits: str) -> int | float:
+    """Python refuses integers beyond 4,300 digits, of which the reader needs none.
+
+    Another one is infinite: nobody takes it for a number that it is not, nor for nothing.
+    """
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
 _MOST_DIGITS: Final = 19

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
+import math
 import os
 import uuid
 from contextlib import suppress
@@ -110,7 +112,7 @@ class DeadLetter:
             "time": datetime.now(timezone.utc).isoformat(),
             "stream": origin.source.stream,
             "key_properties": origin.source.key_properties,
-            "schema": msgspec.Raw(origin.source.schema),
+            "schema": msgspec.Raw(_standing_in_json(origin.source.schema)),
             "line": origin.line,
             "faults": [
                 {
@@ -141,6 +143,18 @@ def _can_stand_in_json(raw: bytes) -> bool:
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return False
     return True
+
+
+def _standing_in_json(schema: bytes) -> bytes:
+    """A schema as it can stand in a line: what is not finite is null, what is no Unicode `?`."""
+    if _can_stand_in_json(schema):
+        return schema
+    read = json.loads(schema, parse_float=_finite, parse_constant=lambda _: None)
+    return json.dumps(read, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _finite(token: str) -> float | None:
+    return number if math.isfinite(number := float(token)) else None
 
 
 def _plain(part: str) -> str:

@@ -141,9 +141,12 @@ class SegmentObjectsTarget(Target):
         known = self._routes.of(stream)
         if known is not None and known[0] == source:
             return
-        if keys is not None and not (
-            isinstance(keys, list) and all(isinstance(k, str) for k in keys)
-        ):
+        if not _is_unicode(stream):
+            raise MessageError(
+                "a SCHEMA whose `stream` holds a lone surrogate or bytes that are not UTF-8",
+                line=message.line,
+            )
+        if keys is not None and not (isinstance(keys, list) and all(map(_is_unicode, keys))):
             raise MessageError(
                 f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
                 line=message.line,
@@ -275,6 +278,14 @@ def _stream_of(message: Message) -> str:
     if not isinstance(message.stream, str):
         raise MessageError(f"a {message.type} without a `stream`", line=message.line)
     return message.stream
+
+
+def _is_unicode(name: Any) -> bool:
+    """Whether it is a name that can be written down, into the dead letter for one."""
+    try:
+        return isinstance(name, str) and name.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _read_schema(source: Source, line: int) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""One odd input fed to the target in this process, and everything that came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
+from target_segment_objects.target import SegmentObjectsTarget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from target_segment_objects.emulator import Emulator
+
+__all__ = ["AFTER", "BEFORE", "CANARY", "SCHEMA", "Outcome", "feed", "verdict_of"]
+
+CANARY = "kanarienvogel"
+"""Stands in the odd lines where a value stands, and never in any output."""
+
+SCHEMA = {
+    "type": "SCHEMA",
+    "stream": "rooms",
+    "schema": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "name": {"type": ["string", "null"]},
+            "beds": {"type": ["integer", "null"]},
+            "price": {"type": ["number", "null"]},
+            "open": {"type": ["boolean", "null"]},
+            "built": {"type": ["string", "null"], "format": "date-time"},
+            "at": {"type": "object", "properties": {"lat": {"type": "number"}}},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+    "key_properties": ["id"],
+}
+BEFORE = '{ "seen" : 1.0 }'
+"""The value of the state before the odd lines, byte for byte as it must be printed."""
+AFTER = '{ "seen" : 2.0 }'
+"""The same, of the state behind them."""
+
+
+class DeadRecord(msgspec.Struct):
+    """What a line of the dead letter must have, for whoever reads it and for `replay`."""
+
+    stream: str
+    line: int
+    faults: list[dict[str, Any]]
+    key_properties: list[str] | None
+    schema: msgspec.Raw
+    record: msgspec.Raw = msgspec.Raw(b"")
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one input.
+
+    Attributes:
+        error: what ended the run; `None` when it came to its end.
+        states: the lines of stdout.
+        told: all that was logged, and the error's own words.
+        ids: the objects that arrived, by id.
+        finishes: the bodies of the calls that finished a session.
+        dead: the lines of the dead letter.
+    """
+
+    error: SegmentObjectsError | None
+    states: list[str]
+    told: str
+    ids: dict[str, dict[str, Any]]
+    finishes: list[bytes]
+    dead: list[DeadRecord]
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.told.append(self.format(entry))
+
+
+@contextlib.contextmanager
+def _logged(kept: _Kept) -> Any:
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(kept)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(kept)
+        root.setLevel(level)
+
+
+def feed(
+    odd: bytes, segment: Emulator, folder: Path, collection: str, config: dict[str, Any]
+) -> Outcome:
+    """A good record and its state, the odd bytes, and a good record with its state once more.
+
+    Args:
+        odd: lines as they are, the last one without its break; the first one is line 4.
+        segment: where it goes; others may have been there before.
+        folder: for the dead letter.
+        collection: of the stream `rooms`, which nobody else uses.
+        config: settings over the usual ones.
+
+    Raises:
+        Exception: a bug: whatever is not one of our errors.
+    """
+    good = [{"type": "RECORD", "stream": "rooms", "record": {"id": name}} for name in ("a", "z")]
+    lines = [
+        json.dumps(SCHEMA).encode(),
+        json.dumps(good[0]).encode(),
+        b'{"type":"STATE","value":%b}' % BEFORE.encode(),
+        odd,
+        json.dumps(good[1]).encode(),
+        b'{"type":"STATE","value":%b}' % AFTER.encode(),
+    ]
+    dead = folder / "dead.jsonl"
+    whole = {
+        "write_key": "wk",
+        "objects_url": segment.url,
+        "bulk_url": segment.url,
+        "collections": {"rooms": collection},
+        "dead_letter_path": str(dead),
+        **config,
+    }
+    kept = _Kept()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape")
+    error: SegmentObjectsError | None = None
+    asked = len(segment.requests)
+    with _logged(kept), contextlib.redirect_stdout(out):
+        target = SegmentObjectsTarget(config=whole)
+        try:
+            target.listen(io.BytesIO(b"\n".join(lines) + b"\n"))  # type: ignore[arg-type]
+        except SegmentObjectsError as raised:
+            error = raised
+            kept.told.append(str(raised))
+    out.seek(0)
+    return Outcome(
+        error,
+        out.read().splitlines(),
+        "\n".join(kept.told),
+        {str(row["id"]): row for row in segment.rows(collection)},
+        [call.body for call in segment.requests[asked:] if call.call == "finish"],
+        [msgspec.json.decode(line, type=DeadRecord) for line in dead.read_bytes().splitlines()]
+        if dead.exists()
+        else [],
+    )
+
+
+def verdict_of(outcome: Outcome) -> str:
+    """What became of the odd lines, in a few words.
+
+    `sent`: they made an object more; `passed`: they did not, and harmed nothing; `reject CODE …`:
+    with the faults' codes; `KIND @line`: an error that ended the run, with the line it names, if
+    it names one. More rejects or objects than one are counted.
+    """
+    error = outcome.error
+    if error is not None and not isinstance(error, RejectedRecordError):
+        kind = type(error).__name__.lstrip("_")
+        return f"{kind} @{error.line}" if isinstance(error, MessageError) else kind
+    if outcome.dead:
+        faults = [fault["code"] for entry in outcome.dead for fault in entry.faults]
+        return "reject " + " ".join(sorted(set(faults)))
+    return "sent" if len(outcome.ids) > 2 else "passed"

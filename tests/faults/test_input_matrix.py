@@ -1,0 +1,163 @@
+"""Whatever comes in on stdin: sent, passed over, rejected or refused, and never a crash.
+
+Over two thousand odd inputs, each with an id of its own and the verdict that it must get, stand
+between a good record with its state and another one. The verdict apart, the same holds for all of
+them; `_judge` says it line by line.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from target_segment_objects.emulator import Emulator
+from target_segment_objects.errors import InputError, MessageError, RejectedRecordError
+from tests.faults.feeding import AFTER, BEFORE, CANARY, Outcome, feed, verdict_of
+from tests.faults.inputs import Input, byte_inputs
+from tests.faults.odd_messages import message_inputs
+from tests.faults.odd_values import value_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INPUTS = [*byte_inputs(), *message_inputs(), *value_inputs()]
+_COLLECTIONS = itertools.count()
+
+
+class Document(NamedTuple):
+    """A document of the corpus, and its verdicts as a value of a record and as a line."""
+
+    name: str
+    as_value: str
+    as_line: str
+
+
+def _documents() -> list[Document]:
+    table = Path(__file__).with_name("corpus_verdicts.tsv").read_text(encoding="utf-8")
+    rows = (line for line in table.splitlines() if not line.startswith("#"))
+    return [Document(*row) for row in csv.reader(rows, delimiter="\t", quoting=csv.QUOTE_NONE)]
+
+
+DOCUMENTS = _documents()
+
+
+@pytest.fixture(scope="module")
+def segment(matrix_sizes: dict[str, int]) -> Iterator[Emulator]:
+    """One emulator for all; each input has a collection of its own. Counts what was fed."""
+    with Emulator(write_key="wk") as emulator:
+        yield emulator
+    matrix_sizes["Input matrix"] = next(_COLLECTIONS)
+
+
+def _collection() -> str:
+    """A name that no other input has: letters, since a collection has no digits."""
+    number = next(_COLLECTIONS)
+    letters = ""
+    while number or not letters:
+        number, digit = divmod(number, 26)
+        letters += string.ascii_lowercase[digit]
+    return f"case_{letters}_rooms"
+
+
+def _judge(outcome: Outcome, verdict: str, method: str) -> None:
+    """What holds for every input.
+
+    The error is one of the input's, so nothing went wrong in the delivery. What was read before is
+    delivered and its state printed as it came; so is what comes behind, unless the run has ended.
+    The session is finished without an error. No value is told.
+    """
+    assert verdict_of(outcome) == verdict
+    ended = outcome.error is not None
+    assert outcome.error is None or isinstance(outcome.error, InputError)
+    assert "a" in outcome.ids
+    assert ("z" in outcome.ids) is not ended
+    assert outcome.states[-1] == (BEFORE if ended else AFTER)
+    if method == "bulk":
+        assert set(outcome.finishes) == {b'{"error": ""}'}
+    assert CANARY not in outcome.told
+    # Rejects are in the dead letter, with the line that they stood in.
+    rejected = verdict.startswith("reject")
+    assert bool(outcome.dead) is rejected
+    assert all(entry.line >= 4 and (entry.record or entry.raw) for entry in outcome.dead)
+
+
+@pytest.mark.parametrize(("number", "odd"), [*enumerate(INPUTS)], ids=[each.id for each in INPUTS])
+def test_an_odd_input(number: int, odd: Input, segment: Emulator, tmp_path: Path) -> None:
+    """It gets its verdict, and all else goes on as if it had not been there.
+
+    By one of the two methods in turn: a line is judged before any delivery hears of it, and what
+    the method decides, how the run ends, each kind of verdict meets hundreds of times by either.
+    """
+    method = ("set", "bulk")[number % 2]
+    config = {"method": method, "max_rejects": -1}
+    _judge(feed(odd.odd, segment, tmp_path, _collection(), config), odd.verdict, method)
+
+
+REJECTED = [odd for odd in INPUTS if odd.verdict.startswith("reject")]
+
+
+@pytest.mark.parametrize("odd", REJECTED[::10], ids=[each.id for each in REJECTED[::10]])
+@pytest.mark.parametrize("method", ["set", "bulk"])
+def test_a_reject_that_is_not_tolerated(
+    odd: Input, method: str, segment: Emulator, tmp_path: Path
+) -> None:
+    """It ends the run with an error that names its line, and is in the dead letter all the same."""
+    config = {"method": method, "max_rejects": 0}
+    outcome = feed(odd.odd, segment, tmp_path, _collection(), config)
+    _judge(outcome, odd.verdict, method)
+    assert isinstance(outcome.error, RejectedRecordError)
+    assert [entry.line for entry in outcome.dead] == [outcome.error.line]
+
+
+@pytest.mark.parametrize("method", ["set", "bulk"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[each.name for each in DOCUMENTS])
+def test_a_document_as_a_value(
+    document: Document, method: str, shared: Path, segment: Emulator, tmp_path: Path
+) -> None:
+    """Any JSON that a record may hold is sent; what is none is an error that names its line."""
+    raw = (shared / "corpora" / "json_test_suite" / document.name).read_bytes()
+    note = b'"name":"%b"' % CANARY.encode()
+    odd = b'{"type":"RECORD","stream":"rooms","record":{"id":"odd",%b,"value":%b}}' % (
+        note,
+        raw.strip(b"\r\n"),  # a line has no break inside
+    )
+    config = {"method": method, "max_rejects": -1 if method == "set" else 0}
+    outcome = feed(odd, segment, tmp_path, _collection(), config)
+    _judge(outcome, document.as_value, method)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[each.name for each in DOCUMENTS])
+def test_a_document_as_a_line(
+    document: Document, shared: Path, segment: Emulator, tmp_path: Path
+) -> None:
+    """JSON or not, no document is a message; the error names its line and never shows it.
+
+    By `bulk` alone, where the end is the more delicate: the line never reaches the delivery.
+    """
+    raw = (shared / "corpora" / "json_test_suite" / document.name).read_bytes()
+    outcome = feed(raw, segment, tmp_path, _collection(), {"method": "bulk"})
+    _judge(outcome, document.as_line, "bulk")
+    if isinstance(outcome.error, MessageError):
+        text = raw.decode("utf-8", "replace").strip()
+        assert len(text) < 6 or text not in outcome.told
+
+
+def test_the_table_is_the_corpus(shared: Path) -> None:
+    """Every document has its row, and none that JSON forbids is sent."""
+    folder = shared / "corpora" / "json_test_suite"
+    assert [each.name for each in DOCUMENTS] == sorted(path.name for path in folder.glob("*.json"))
+    assert [d.name for d in DOCUMENTS if d.name.startswith("n_") and d.as_value == "sent"] == []
+    refused = [d.name for d in DOCUMENTS if d.name.startswith("y_") and d.as_value != "sent"]
+    # Two lines each: a line break between tokens, which JSON allows and a Singer line cannot have.
+    assert refused == ["y_array_with_1_and_newline.json", "y_object_with_newlines.json"]
+
+
+def test_the_matrix_is_large_and_its_ids_are_distinct() -> None:
+    """At least 1,500 inputs of its own, beside the corpus."""
+    ids = [each.id for each in INPUTS]
+    assert len(ids) == len(set(ids)) >= 1_500
