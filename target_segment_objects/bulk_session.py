@@ -129,6 +129,7 @@ class BulkSession:
             spool.close()
 
     def _healing(self, call: Callable[[], None]) -> None:
+        sent, refused = len(self._sent), len(self.refused)
         try:
             call()
         except SessionRefusedError as error:
@@ -141,9 +142,11 @@ class BulkSession:
                 len(self._sent),
                 error,
             )
-            sent, self._sent = self._sent, []
+            # What a part had come to when the session was lost, split maybe, comes again with it.
+            del self.refused[refused:]
+            again, self._sent = self._sent[:sent], []
             self.start()
-            for part in sent:
+            for part in again:
                 self._upload(part)
             call()
 
@@ -200,7 +203,11 @@ class BulkSession:
         # Before the call: a keep-alive that overtakes it would find no session; and if only the
         # answer is lost, an error text must not follow a finish that may have counted.
         self._open = False
-        self._api.finish(self._sync_id)
+        try:
+            self._api.finish(self._sync_id)
+        except SessionRefusedError:
+            self._open = True  # it did not count
+            raise
         logger.info("Bulk session finished: sync_id=%s parts=%d", self._sync_id, len(self._sent))
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.objects import SegmentObject
+from target_segment_objects.origins import Origin, Source
+
+if TYPE_CHECKING:
+    from target_segment_objects.errors import RejectedRecordError
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for an event has failed; nothing waits that long."""
@@ -23,6 +27,36 @@ def large_room(identifier: str, mark: str, kilobytes: int = 240) -> SegmentObjec
         f"{mark}_{'abcdefghijklmnop'[index]}": "x" * 30_000 for index in range(kilobytes // 30)
     }
     return room(identifier, **values)
+
+
+ROOMS = Source("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"])
+"""The SCHEMA of `origin`."""
+
+
+def origin(line: int = 1) -> Origin:
+    """Where an object comes from: a record of `rooms` in this line."""
+    return Origin(ROOMS, b'{"id":"%d"}' % line, line)
+
+
+class Refusals:
+    """Takes the objects that Segment refuses: so many are tolerated.
+
+    Attributes:
+        lines: the lines of the records of each refused object.
+        messages: what was said of each.
+    """
+
+    def __init__(self, tolerated: int = 1_000_000) -> None:
+        self._tolerated = tolerated
+        self.lines: list[list[int]] = []
+        self.messages: list[str] = []
+
+    def __call__(self, error: RejectedRecordError, origins: list[Origin], /) -> None:
+        """Take note of one."""
+        self.lines.append([each.line for each in origins])
+        self.messages.append(str(error))
+        if len(self.lines) > self._tolerated:
+            raise error
 
 
 class ManualClock:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
-from tests.builders import large_room, room
+from tests.builders import large_room, origin, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Fed:
     def feed(self, made: SegmentObject, now: float = 0.0) -> Batch | None:
         """Feed one object; the batch that it sealed."""
         self.position += 1
-        batch = self.batcher.feed(Waiting(made, self.position), now)
+        batch = self.batcher.feed(Waiting(made, self.position, [origin(self.position)]), now)
         if batch is not None:
             self.batches.append(batch)
         return batch
@@ -70,7 +70,9 @@ def test_every_object_comes_out_once_in_a_good_batch(
         for each in made:
             found.setdefault((each.collection, each.id), {}).update(json.loads(each.properties))
     assert found == expected
-    assert sum(w.records for batch in fed.batches for w in batch.waiting.values()) == len(feed)
+    lines = [[each.line for each in w.origins] for b in fed.batches for w in b.waiting.values()]
+    assert all(each == sorted(each) for each in lines)
+    assert sorted(line for each in lines for line in each) == list(range(1, len(feed) + 1))
 
 
 @given(FEEDS)
@@ -123,7 +125,7 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
     older, newer = large_room("1", "a"), large_room("1", "b")
     fed.feed(older)
     fed.feed(room("2", a=1))
-    waiting = Waiting(newer, 3)
+    waiting = Waiting(newer, 3, [origin(3)])
     batch = fed.batcher.feed(waiting, 0.0)
     assert batch is not None
     assert not batch.has(waiting)
@@ -134,7 +136,7 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
 
 def test_has_knows_the_very_object() -> None:
     """Not another of its id."""
-    waiting, twin = Waiting(room("1"), 1), Waiting(room("1"), 1)
+    waiting, twin = Waiting(room("1"), 1, []), Waiting(room("1"), 1, [])
     batch = Batch.of(waiting)
     assert batch.has(waiting)
     assert not batch.has(twin)

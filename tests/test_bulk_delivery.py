@@ -16,12 +16,13 @@ from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import (
     AuthenticationError,
     RefusedError,
+    RejectedRecordError,
     SessionRefusedError,
     SpoolError,
     UnavailableError,
 )
 from target_segment_objects.parts import PartLimits
-from tests.builders import PATIENCE, Aside, Bell, ManualClock, large_room, room
+from tests.builders import PATIENCE, Aside, Bell, ManualClock, Refusals, large_room, origin, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,27 +42,31 @@ class Loading:
         limits: PartLimits | None = None,
         keep_alive_seconds: float = 240.0,
         checkpoint_seconds: float = 1800.0,
+        spool_max_bytes: int = 10_000_000_000,
+        tolerated: int = 99,
         monotonic: Callable[[], float] | None = None,
         key: str = KEY,
     ) -> None:
         self.segment = segment
         self.clock = ManualClock()
         self.bell = Bell()
+        self.refusals = Refusals(tolerated)
         self.position = 0
         self._transport = Transport(segment.url, key)
         self.delivery = BulkDelivery(
             BulkApi(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1)),
             limits=limits if limits is not None else PartLimits(part_size_bytes=1),
-            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds),
+            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes),
             monotonic=monotonic if monotonic is not None else self.clock,
             wake=self.bell,
+            refused=self.refusals,
         )
 
     def put(self, *made: SegmentObject) -> None:
         """Put objects, one record each."""
         for each in made:
             self.position += 1
-            self.delivery.put(each, self.position)
+            self.delivery.put(each, self.position, origin(self.position))
 
     def put_numbers(self, *numbers: int) -> None:
         """Put records of one object."""
@@ -355,9 +360,7 @@ def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, cal
     assert segment.rows("rooms") == []
 
 
-@pytest.mark.parametrize(
-    ("status", "error"), [(501, RefusedError), (503, UnavailableError), (413, RefusedError)]
-)
+@pytest.mark.parametrize(("status", "error"), [(501, RefusedError), (503, UnavailableError)])
 def test_a_session_that_fails_is_finished_with_the_error(
     segment: Emulator, loading: Loaders, status: int, error: type[Exception]
 ) -> None:
@@ -489,3 +492,138 @@ def test_close_does_not_wait_for_the_next_keep_alive(segment: Emulator, loading:
     loader.delivery.close()
     assert time.monotonic() - began < PATIENCE
     assert states(segment) == ["finished"]
+
+
+def uploads(segment: Emulator) -> list[int]:
+    """How many records of `put_numbers`, of one digit, were in each upload."""
+    line = len(room("a", n=1).line_bytes()) + 1
+    # Without compression a gzip file is a frame, smaller than a line, and its content.
+    return [each.body_bytes // line for each in segment.requests if each.call == "upload"]
+
+
+def one_part() -> PartLimits:
+    """All records in one part."""
+    return PartLimits(compression_level=0)
+
+
+@pytest.mark.parametrize(
+    ("refused", "uploaded"),
+    [
+        ([1], [5, 2, 3]),
+        ([1, 2], [5, 2, 1, 1, 3]),
+        ([1, 3], [5, 2, 3, 1, 2]),
+    ],
+)
+def test_a_part_that_is_too_large_is_split_at_a_line(
+    segment: Emulator, loading: Loaders, refused: list[int], uploaded: list[int]
+) -> None:
+    """In order, in the same session, with no upload more than that takes."""
+    for number in refused:
+        segment.fault(Fault(call="upload", first=number, status=413))
+    loader = loading(limits=one_part())
+    loader.put_numbers(1, 2, 3, 4, 5)
+    loader.delivery.finish()
+    assert uploads(segment) == uploaded
+    assert loader.calls == ["start", *["upload"] * len(uploaded), "finish"]
+    assert numbers(segment) == [1, 2, 3, 4, 5]
+    assert loader.refusals.lines == []
+    assert loader.durable == 5
+
+
+def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading: Loaders) -> None:
+    """What is before and after it is delivered."""
+    segment.fault(Fault(call="upload", first=2, status=413))
+    loader = loading()
+    loader.put_numbers(1, 2, 3)
+    loader.delivery.finish()
+    assert numbers(segment) == [1, 3]
+    assert len(loader.refusals.lines) == 1
+    assert "too large" in loader.refusals.messages[0]
+    assert loader.durable == 3
+
+
+def test_a_refusal_too_many_is_not_durable(segment: Emulator, loading: Loaders) -> None:
+    """Its session counts as lost for the state, though the rest of it was delivered."""
+    segment.fault(Fault(call="upload", first=2, status=413))
+    loader = loading(tolerated=0)
+    loader.put_numbers(1, 2, 3)
+    with pytest.raises(RejectedRecordError):
+        loader.delivery.finish()
+    loader.delivery.finish()
+    assert numbers(segment) == [1, 3]
+    assert states(segment) == ["finished"]
+    assert loader.durable == 0
+
+
+def test_a_split_part_goes_up_again_in_a_new_session(segment: Emulator, loading: Loaders) -> None:
+    """A replacement sends the halves, not the whole, and all of it in order."""
+    segment.fault(Fault(call="upload", first=1, status=413))
+    segment.fault(Fault(call="finish", first=1, expire=True))
+    loader = loading(limits=one_part())
+    loader.put_numbers(1, 2, 3, 4)
+    loader.delivery.finish()
+    assert uploads(segment) == [4, 2, 2, 2, 2]
+    assert numbers(segment) == [1, 2, 3, 4]
+    assert loader.durable == 4
+
+
+def test_a_session_lost_in_the_middle_of_a_split_doubles_nothing(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """The half that was up already goes up once more with the rest, each once, in order."""
+    segment.fault(Fault(call="upload", first=1, status=413))
+    segment.fault(Fault(call="upload", first=3, expire=True))
+    loader = loading(limits=one_part())
+    loader.put_numbers(1, 2, 3, 4)
+    loader.delivery.finish()
+    assert numbers(segment) == [1, 2, 3, 4]
+    assert loader.durable == 4
+
+
+def test_an_object_refused_in_a_session_that_is_lost_is_refused_once(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """One record, one reject, however often its part was sent."""
+    segment.fault(Fault(call="upload", first=1, status=413))
+    segment.fault(Fault(call="upload", first=2, status=413))
+    segment.fault(Fault(call="upload", first=3, expire=True))
+    segment.fault(Fault(call="upload", first=4, status=413))
+    segment.fault(Fault(call="upload", first=5, status=413))
+    loader = loading(limits=one_part())
+    loader.put_numbers(1, 2)
+    loader.delivery.finish()
+    assert numbers(segment) == [2]
+    assert len(loader.refusals.lines) == 1
+
+
+def test_a_full_spool_makes_a_checkpoint(segment: Emulator, loading: Loaders) -> None:
+    """The session is finished, and the next record begins another."""
+    loader = loading(spool_max_bytes=1)
+    loader.put_numbers(1, 2, 3)
+    loader.delivery.finish()
+    # A part is on the disk when the next record closes it; that one is of the same session.
+    assert loader.calls == ["start", "upload", "upload", "finish", "start", "upload", "finish"]
+    assert numbers(segment) == [1, 2, 3]
+    assert loader.durable == 3
+
+
+def test_a_full_spool_waits_for_the_session_before(segment: Emulator, loading: Loaders) -> None:
+    """At most two sessions are on the disk: the one that fills and the one that goes up."""
+    loader = loading(spool_max_bytes=1)
+    hold = segment.hold("upload", before=True)
+    kept: list[int] = []
+
+    def feed() -> None:
+        for number in range(12):
+            loader.put_numbers(number)
+            kept.append(len(loader.delivery._unfinished))
+        loader.delivery.finish()
+
+    feeding = Aside(feed)
+    assert hold.wait_for(1)
+    assert len(kept) <= 3, "the fourth record fills the second session"
+    hold.release()
+    feeding.join()
+    assert max(kept) == 2
+    assert numbers(segment) == list(range(12))
+    assert loader.durable == 12

@@ -11,14 +11,14 @@ import pytest
 from target_segment_objects.batching import BatchLimits
 from target_segment_objects.client import RetryPolicy, SetApi, Transport
 from target_segment_objects.emulator import Emulator, Fault
-from target_segment_objects.errors import RefusedError, UnavailableError
+from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
+from target_segment_objects.objects import SegmentObject
 from target_segment_objects.set_delivery import SetDelivery
-from tests.builders import Aside, Bell, ManualClock, large_room, room
+from tests.builders import Aside, Bell, ManualClock, Refusals, large_room, origin, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.objects import SegmentObject
 
 KEY = "key-of-the-tests"
 
@@ -26,10 +26,13 @@ KEY = "key-of-the-tests"
 class Sending:
     """A delivery to an emulator on a clock that stands still."""
 
-    def __init__(self, segment: Emulator, *, concurrency: int = 4, objects: int = 10) -> None:
+    def __init__(
+        self, segment: Emulator, *, concurrency: int = 4, objects: int = 10, tolerated: int = 99
+    ) -> None:
         self.segment = segment
         self.clock = ManualClock()
         self.bell = Bell()
+        self.refusals = Refusals(tolerated)
         self.position = 0
         self._transport = Transport(segment.url, KEY)
         self.delivery = SetDelivery(
@@ -38,13 +41,14 @@ class Sending:
             limits=BatchLimits(objects),
             monotonic=self.clock,
             wake=self.bell,
+            refused=self.refusals,
         )
 
     def put(self, *made: SegmentObject) -> None:
         """Put objects, one record each."""
         for each in made:
             self.position += 1
-            self.delivery.put(each, self.position)
+            self.delivery.put(each, self.position, origin(self.position))
 
     def second_passes(self) -> float | None:
         """A second later, the reading thread ticks."""
@@ -269,7 +273,7 @@ def test_a_merged_record_is_durable_with_its_object(segment: Emulator, sending: 
     assert sender.durable == 3
 
 
-@pytest.mark.parametrize(("status", "error"), [(400, RefusedError), (503, UnavailableError)])
+@pytest.mark.parametrize(("status", "error"), [(404, RefusedError), (503, UnavailableError)])
 def test_a_call_that_fails(
     segment: Emulator, sending: Senders, status: int, error: type[Exception]
 ) -> None:
@@ -293,7 +297,7 @@ def test_a_call_that_fails(
 
 def test_finish_raises_what_fails_while_it_waits(segment: Emulator, sending: Senders) -> None:
     """And does not wait for what cannot come."""
-    segment.fault(Fault(call="set", status=400))
+    segment.fault(Fault(call="set", status=404))
     sender = sending()
     sender.put(room("a", n=1))
     with pytest.raises(RefusedError):
@@ -376,3 +380,143 @@ def test_nothing_put_nothing_sent(segment: Emulator, sending: Senders) -> None:
     assert sender.delivery.durable(7) == 7
     assert segment.requests == []
     assert set_threads() == []
+
+
+BAD = "x" * 32_768
+"""A value of 32 KB, which Segment refuses."""
+
+
+def letters(text: str) -> list[SegmentObject]:
+    """An object a letter; a capital is one that Segment refuses."""
+    return [room(each.lower(), n=BAD if each.isupper() else 1) for each in text]
+
+
+@pytest.mark.parametrize(
+    ("put", "calls"),
+    [
+        ("abcdefghiJ", ["abcdefghij", "abcde", "fghij", "fg", "hij", "h", "ij", "i", "j"]),
+        ("Abcdefghij", ["abcdefghij", "abcde", "ab", "a", "b", "cde", "fghij"]),
+        ("AbcD", ["abcd", "ab", "a", "b", "cd", "c", "d"]),
+        ("A", ["a"]),
+        ("AB", ["ab", "a", "b"]),
+    ],
+)
+def test_a_refused_call_is_halved_down_to_the_bad_object(
+    segment: Emulator, sending: Senders, put: str, calls: list[str]
+) -> None:
+    """The healthy ones are delivered, the bad ones refused, with no call more than that takes."""
+    sender = sending(concurrency=1)
+    sender.put(*letters(put))
+    sender.delivery.finish()
+    assert ["".join(each) for each in sender.calls] == calls
+    bad = [[number] for number, each in enumerate(put, start=1) if each.isupper()]
+    assert sender.refusals.lines == bad
+    healthy = [each for each in put if each.islower()]
+    assert [row["id"] for row in segment.rows("rooms")] == healthy
+    assert sender.durable == len(put)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_refusal_that_does_not_return_loses_nothing(
+    segment: Emulator, sending: Senders, status: int
+) -> None:
+    """A call refused once, whose halves are taken, was nobody's fault: no reject."""
+    segment.fault(Fault(call="set", status=status))
+    sender = sending(concurrency=1)
+    sender.put(*letters("abc"))
+    sender.delivery.finish()
+    assert ["".join(each) for each in sender.calls] == ["abc", "a", "bc"]
+    assert sender.refusals.lines == []
+    assert len(segment.rows("rooms")) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 501])
+def test_other_refusals_are_not_halved(segment: Emulator, sending: Senders, status: int) -> None:
+    """A wrong key or address is no object's fault: one call, and the end."""
+    segment.fault(Fault(call="set", count=None, status=status))
+    sender = sending(concurrency=1)
+    sender.put(*letters("abcd"))
+    with pytest.raises(RefusedError):
+        sender.delivery.finish()
+    assert ["".join(each) for each in sender.calls] == ["abcd"]
+    assert sender.refusals.lines == []
+    assert sender.durable == 0
+
+
+def test_a_failure_while_halving_keeps_all_of_the_batch(
+    segment: Emulator, sending: Senders
+) -> None:
+    """Half delivered is not durable, and a bad object in it is no reject yet."""
+    segment.fault(Fault(call="set", first=3, count=None, status=503))
+    sender = sending(concurrency=1)
+    sender.put(*letters("Ab"))
+    with pytest.raises(UnavailableError):
+        sender.delivery.finish()
+    assert ["".join(each) for each in sender.calls] == ["ab", "a", "b"]
+    assert sender.refusals.lines == []
+    assert sender.durable == 0
+
+
+def test_a_refused_object_names_each_of_its_records(segment: Emulator, sending: Senders) -> None:
+    """Those that were merged while they waited, and those while an answer was withheld."""
+    sender = sending(objects=2)
+    sender.put(room("a", n=BAD), room("a", m=2))
+    hold = segment.hold("set")
+    sender.put(room("b", n=3))
+    assert hold.wait_for(1)
+    sender.put(room("b", m=4), room("b", n=BAD))
+    hold.release()
+    sender.delivery.finish()
+    assert sender.refusals.lines == [[1, 2], [4, 5]]
+    assert [row["id"] for row in segment.rows("rooms")] == ["b"]
+    assert sender.durable == 5
+
+
+def test_after_a_refusal_the_next_record_of_its_id_goes_out(
+    segment: Emulator, sending: Senders
+) -> None:
+    """What was held for the answer is sent like any other."""
+    sender = sending(objects=1)
+    hold = segment.hold("set")
+    sender.put(room("a", n=BAD))
+    assert hold.wait_for(1)
+    sender.put(room("a", n=2))
+    hold.release()
+    sender.delivery.finish()
+    assert history(segment, "a") == [2]
+    assert sender.refusals.lines == [[1]]
+
+
+def test_a_refusal_too_many_is_raised_and_not_durable(segment: Emulator, sending: Senders) -> None:
+    """The rest is delivered when asked again, and no state passes the refused record."""
+    sender = sending(concurrency=1, objects=1, tolerated=1)
+    sender.put(*letters("a"))
+    sender.put(*letters("B"))
+    sender.bell.wait(2)
+    sender.put(*letters("C"))
+    sender.bell.wait()
+    with pytest.raises(RejectedRecordError):
+        sender.delivery.tick()
+    sender.put(*letters("d"))
+    sender.delivery.finish()
+    assert sender.refusals.lines == [[2], [3]]
+    assert [row["id"] for row in segment.rows("rooms")] == ["a", "d"]
+    assert sender.durable == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (SegmentObject("rooms", "a", b'{"n":"%b","m":null}' % BAD.encode()), True),
+        (SegmentObject("rooms", "a", b'{"n":"%b"}' % BAD.encode()), False),
+    ],
+)
+def test_a_refused_object_with_nulls_says_what_to_try(
+    sending: Senders, made: SegmentObject, *, told: bool
+) -> None:
+    """Segment documents no nulls; an object without them has another fault."""
+    sender = sending()
+    sender.put(made)
+    sender.delivery.finish()
+    (message,) = sender.refusals.messages
+    assert ("set `nulls` to `drop`" in message) is told

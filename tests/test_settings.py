@@ -42,6 +42,8 @@ DEFAULTS: dict[str, object] = {
     "oversized_values": "reject",
     "type_mismatches": "coerce",
     "long_ids": "hash",
+    "max_rejects": 0,
+    "dead_letter_path": None,
     "synchronous": True,
     "max_concurrency": 10,
     "part_size_bytes": 512_000_000,
@@ -49,9 +51,11 @@ DEFAULTS: dict[str, object] = {
     "keep_alive_seconds": 240,
     "checkpoint_seconds": 1800,
     "spool_dir": None,
+    "spool_max_bytes": 10_000_000_000,
     "request_timeout_seconds": 60,
     "upload_timeout_seconds": 600,
     "retry_seconds": 600,
+    "shutdown_seconds": 8,
     "unknown_messages": "error",
     "max_line_bytes": 67_108_864,
     "max_depth": 100,
@@ -119,6 +123,22 @@ BOUNDS = [
     ("flattening_max_depth", 0, 1000, "an integer from 0 to 1000"),
     ("flattening_max_key_length", 1, 10_000, "an integer from 1 to 10000"),
 ]
+
+
+def test_tolerated_rejects_must_go_somewhere(tmp_path: Path) -> None:
+    """Any `max_rejects` but 0 needs `dead_letter_path`; -1 is the least, and means any number."""
+    for tolerated in (-1, 1):
+        assert "dead_letter_path is required" in complaint(max_rejects=tolerated)
+        path = str(tmp_path / "rejects.jsonl")
+        assert settings(max_rejects=tolerated, dead_letter_path=path).max_rejects == tolerated
+    assert "max_rejects" in complaint(max_rejects=-2, dead_letter_path=str(tmp_path / "r"))
+    assert settings(max_rejects=0).dead_letter_path is None
+
+
+@pytest.mark.parametrize("path", ["", "missing/rejects.jsonl"])
+def test_the_dead_letter_lies_in_a_directory_that_is_there(tmp_path: Path, path: str) -> None:
+    """A directory is no file, and none is made for it."""
+    assert "dead_letter_path" in complaint(dead_letter_path=str(tmp_path / path))
 
 
 @pytest.mark.parametrize(("name", "least", "most", "allowed"), BOUNDS)
