@@ -71,7 +71,7 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _ANY_DIGIT = re.compile(r"[-0.]*[1-9]")
 _EXACT_INTEGER: Final = 2**53
-_SAFE_TOKEN: Final = 16
+_SAFE_TOKEN: Final = 15
 """A token this short, without an exponent, has at most 15 digits: every double keeps them."""
 LONGEST_INT: Final = 4000
 """Digits up to which Python makes an `int` of a string; it refuses beyond 4,300."""
