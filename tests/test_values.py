@@ -124,3 +124,17 @@ def test_a_record_without_keys_is_itself() -> None:
     assert one == values.record_digest({"b": NonFinite("NaN"), "a": Raw("1.0")})
     assert one != values.record_digest({"b": NonFinite("NaN"), "a": Raw("1.00")})
     assert len(one) == 64
+
+
+def test_a_string_of_sixteen_digits_keeps_them() -> None:
+    """A number that no double is keeps its digits when it comes as a string too."""
+    kept = values.coerce_number("9007199254740993")
+    assert isinstance(kept, Raw)
+    assert bytes(kept) == b"9007199254740993"
+    assert values.coerce_number("9007199254740992") == 9007199254740992.0
+
+
+def test_nearly_nothing_is_not_false() -> None:
+    """A number below the doubles is not 0, and so no boolean."""
+    assert values.coerce_boolean(Raw("1e-400")) is MISFIT
+    assert values.coerce_boolean(Raw("0.0")) is False
