@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.running import KEY, lines, load, record, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ROOM = schema("room", id="integer", name="string")
 FED = lines(ROOM, record("room", id=1, name="Beach"))
@@ -113,6 +115,27 @@ def test_long_ids(segment: Emulator) -> None:
     fed = lines(schema("room", id="string"), record("room", id="x" * 101))
     assert len(_sent(segment, fed)["rooms"]["id"]) == 64
     _rejected(segment, fed, "long_id", long_ids="reject")
+
+
+TWO_BAD = lines(ROOM, *(record("room", **each) for each in ({}, {"id": 1}, {"name": "y"})))
+
+
+def test_max_rejects(segment: Emulator, tmp_path: Path) -> None:
+    """So many rejects are tolerated, one more ends the run; -1 tolerates any number."""
+    path = str(tmp_path / "rejects.jsonl")
+    _rejected(segment, TWO_BAD, "key_missing")
+    _rejected(segment, TWO_BAD, "key_missing", max_rejects=1, dead_letter_path=path)
+    for tolerated in (2, -1):
+        sent = _sent(segment, TWO_BAD, max_rejects=tolerated, dead_letter_path=path)
+        assert sent["rooms"]["id"] == "1"
+
+
+def test_dead_letter_path(segment: Emulator, tmp_path: Path) -> None:
+    """Rejected records lie there; the last one too, of a run that tolerates none."""
+    path = tmp_path / "rejects.jsonl"
+    _rejected(segment, TWO_BAD, "key_missing", dead_letter_path=str(path))
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["record"] == {}
 
 
 def test_unknown_messages(segment: Emulator) -> None:

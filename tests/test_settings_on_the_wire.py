@@ -275,6 +275,30 @@ def test_spool_dir(segment: Emulator, tmp_path: Path) -> None:
     assert list(parts.iterdir()) == []
 
 
+def test_spool_max_bytes(segment: Emulator) -> None:
+    """A spool of this size makes a checkpoint: the session is finished and the next one begun."""
+    load(_by_bulk(segment, part_size_bytes=1), HUNDRED)
+    assert len(segment.sessions) == 1
+    load(_by_bulk(segment, part_size_bytes=1, spool_max_bytes=1), HUNDRED)
+    # A record closes the part of the one before it, so that there are two in each session.
+    assert len(segment.sessions) == 1 + 50
+    assert {each.state for each in segment.sessions.values()} == {"finished"}
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(0, 1), (60, 143)])
+def test_shutdown_seconds(segment: Emulator, tmp_path: Path, seconds: float, code: int) -> None:
+    """A stop waits for a withheld answer so long; without that time the records are not sure."""
+    with start(tmp_path, _by_set(segment, shutdown_seconds=seconds)) as command:
+        hold = segment.hold("set")
+        command.write(ROOMS, record("rooms", id=1), state(1))
+        assert hold.wait_for(1)
+        command.process.terminate()
+        if code == 143:
+            hold.release()
+        ran = command.ended()
+    assert (ran.code, ran.states) == (code, ["1"] if code == 143 else [])
+
+
 def test_request_timeout_seconds(segment: Emulator) -> None:
     """A withheld answer is given up after this time, and the request sent again."""
     with segment.hold("set"):

@@ -1,0 +1,323 @@
+"""The dead letter: what is in it, who may read it, when it is safe; and when rejects are too many.
+
+Records go the whole way, through the command or the target, to an emulator.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import DeadLetterError, RejectedRecordError
+from target_segment_objects.errors import Fault as RecordFault
+from target_segment_objects.rejects import DeadLetter, Rejects
+from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import origin
+from tests.running import KEY, lines, load, record, run, schema, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
+ROOMS = schema("rooms", id="integer", name="string")
+BAD = record("rooms", id="x", name="Attic")
+ERROR = RejectedRecordError([RecordFault(("id",), "key_type", "no integer")])
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The dead letter, which is not there yet."""
+    return tmp_path / "rejects.jsonl"
+
+
+def config(segment: Emulator, path: Path, method: str = "set", **more: Any) -> dict[str, Any]:
+    """Any number of rejects is tolerated, unless told otherwise."""
+    urls = {"objects_url": segment.url, "bulk_url": segment.url}
+    letter = {"max_rejects": -1, "dead_letter_path": str(path)}
+    return {"write_key": KEY, "method": method, **urls, **letter, **more}
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    """The lines of a dead letter."""
+    content = path.read_bytes()
+    assert content.endswith(b"\n")
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def ids(segment: Emulator) -> list[str]:
+    """The rooms that arrived."""
+    return sorted(str(row["id"]) for row in segment.rows("rooms"))
+
+
+@both_methods
+def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, method: str) -> None:
+    """Run id, time, stream, key properties, schema, line number, faults and the record itself."""
+    ran = load(config(segment, path, method), lines(ROOMS, record("rooms", id=1), BAD, state(1)))
+    assert ran.states == ["1"]
+    assert ids(segment) == ["1"]
+    (entry,) = entries(path)
+    run_id, time = entry.pop("run_id"), datetime.fromisoformat(entry.pop("time"))
+    assert len(run_id) == 32
+    assert time.utcoffset() == timedelta(0)
+    (fault,) = entry.pop("faults")
+    assert (fault["path"], fault["code"]) == (["id"], "key_type")
+    assert "Attic" not in fault["message"]
+    assert entry == {
+        "stream": "rooms",
+        "key_properties": ["id"],
+        "schema": ROOMS["schema"],
+        "line": 3,
+        "record": {"id": "x", "name": "Attic"},
+    }
+    assert KEY not in path.read_text()
+
+
+def test_every_fault_of_a_record_is_told(segment: Emulator, path: Path) -> None:
+    """One record is one line, however much is wrong with it."""
+    load(config(segment, path), lines(ROOMS, record("rooms", id="x", name=[1], more=float("nan"))))
+    (entry,) = entries(path)
+    assert {fault["code"] for fault in entry["faults"]} >= {"key_type", "non_finite"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id": 1, "name": "\xff"}',
+        b'{"id": 1, "name": NaN, "x": NaN}',
+        b'{"id": 1, "name": "\\ud800"}',
+    ],
+    ids=["not UTF-8", "NaN", "a lone surrogate"],
+)
+def test_a_record_that_is_no_json_keeps_its_bytes(
+    segment: Emulator, path: Path, raw: bytes
+) -> None:
+    """Byte for byte, as `record` where JSON can hold it and as base64 in `raw` elsewhere."""
+    message = b'{"type": "RECORD", "stream": "rooms", "record": %b}\n' % raw
+    target = SegmentObjectsTarget(config=config(segment, path))
+    target.listen(BytesIO(lines(ROOMS) + message))  # type: ignore[arg-type]
+    (entry,) = entries(path)
+    assert ("record" in entry) is not ("raw" in entry)
+    if "raw" in entry:
+        assert base64.b64decode(entry["raw"]) == raw
+    else:
+        assert raw in path.read_bytes()
+
+
+def test_a_record_stands_there_digit_for_digit(segment: Emulator, path: Path) -> None:
+    """Nothing is read and written again: the tap's own tokens."""
+    raw = '{"id":"x","a":1.10,"b":123456789012345678901234567890,"c":1E2}'
+    message = '{"type":"RECORD","stream":"rooms","record":%s}' % raw  # noqa: UP031  braces
+    load(config(segment, path), lines(ROOMS, message))
+    assert raw in path.read_text()
+
+
+def test_the_file_is_the_users_alone(path: Path) -> None:
+    """0600, whatever the umask allows."""
+    mask = os.umask(0)
+    try:
+        letter = DeadLetter(path)
+        letter.write(origin(), ERROR)
+        letter.close()
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_reject_no_file(segment: Emulator, path: Path) -> None:
+    """It is made when the first reject comes."""
+    load(config(segment, path), lines(ROOMS, record("rooms", id=1)))
+    assert not path.exists()
+
+
+def test_runs_append(segment: Emulator, path: Path) -> None:
+    """Each run has an id of its own, and takes nothing of the others away."""
+    for _ in range(3):
+        load(config(segment, path), lines(ROOMS, BAD, BAD))
+    runs = [entry["run_id"] for entry in entries(path)]
+    assert len(runs) == 6
+    assert runs[0::2] == runs[1::2]
+    assert len(set(runs)) == 3
+
+
+def test_a_half_line_is_closed(path: Path) -> None:
+    """What a killed run left stays as it is, and spoils no line after it."""
+    path.write_bytes(b'{"run_id":"0","li')
+    letter = DeadLetter(path)
+    letter.write(origin(), ERROR)
+    letter.close()
+    half, whole = path.read_bytes().splitlines()
+    assert half == b'{"run_id":"0","li'
+    assert json.loads(whole)["line"] == 1
+
+
+def test_a_symbolic_link_is_refused(segment: Emulator, path: Path, tmp_path: Path) -> None:
+    """Records go nowhere but to the path that the user named."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"")
+    path.symlink_to(victim)
+    with pytest.raises(DeadLetterError, match="dead_letter_path"):
+        load(config(segment, path), lines(ROOMS, BAD))
+    assert victim.read_bytes() == b""
+
+
+def test_two_runs_at_once(path: Path) -> None:
+    """Each line is whole, whichever run wrote it."""
+    letters = [DeadLetter(path), DeadLetter(path)]
+
+    def write(letter: DeadLetter) -> None:
+        for number in range(300):
+            letter.write(origin(number), ERROR)
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(write, letter) for letter in letters]:
+            done.result()
+    for letter in letters:
+        letter.close()
+    found = entries(path)
+    for letter in letters:
+        mine = [entry["line"] for entry in found if entry["run_id"] == letter.run_id]
+        assert mine == list(range(300))
+    assert len(found) == 600
+
+
+class Syncs:
+    """Stands in for `os.fsync`: keeps what was in the dead letter and on stdout when it came."""
+
+    def __init__(self, path: Path, failure: OSError | None = None) -> None:
+        self._path = path
+        self._failure = failure
+        self.seen: list[tuple[int, bytes]] = []
+
+    def __call__(self, _descriptor: int) -> None:
+        """Keep it."""
+        printed = sys.stdout.buffer.getvalue()  # type: ignore[union-attr]
+        self.seen.append((len(entries(self._path)), printed))
+        if self._failure is not None:
+            raise self._failure
+
+
+@both_methods
+def test_rejects_are_on_the_disk_before_a_state_covers_them(
+    segment: Emulator, path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is synced with all of its lines, and only then the state is printed."""
+    syncs = Syncs(path)
+    monkeypatch.setattr(os, "fsync", syncs)
+    fed = lines(ROOMS, record("rooms", id=1), BAD, BAD, state(2))
+    assert load(config(segment, path, method), fed).states == ["2"]
+    assert syncs.seen[0] == (2, b"")
+    assert [count for count, _ in syncs.seen] == [2]
+
+
+def test_a_disk_that_does_not_sync_ends_the_run(
+    segment: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No state covers a reject that may be lost."""
+    monkeypatch.setattr(os, "fsync", Syncs(path, OSError(5, "Input/output error")))
+    with pytest.raises(DeadLetterError, match=r"rejects\.jsonl cannot be written"):
+        load(config(segment, path), lines(ROOMS, BAD, state(1)))
+
+
+@both_methods
+@pytest.mark.parametrize("tolerated", [0, 1, 2])
+def test_one_reject_too_many(
+    segment: Emulator, path: Path, tmp_path: Path, method: str, tolerated: int
+) -> None:
+    """N are tolerated; the next ends the run, after all before it is delivered and its state."""
+    fed = [ROOMS]
+    for number in range(tolerated):
+        fed += [record("rooms", id=number), BAD]
+    whole = config(segment, path, method, max_rejects=tolerated)
+    ran = run(tmp_path, whole, lines(*fed, state("within")))
+    assert (ran.code, ran.states) == (0, ['"within"'])
+    fed += [record("rooms", id=8), state("before"), BAD, record("rooms", id=9), state("after")]
+    ran = run(tmp_path, whole, lines(*fed))
+    assert (ran.code, ran.states) == (1, ['"before"'])
+    assert ids(segment) == sorted([*map(str, range(tolerated)), "8"])
+    assert [each.error for each in segment.sessions.values() if each.error] == []
+    assert len(ran.sentences) == 1
+    assert "Attic" not in ran.told
+    assert len(entries(path)) == tolerated * 2 + 1
+
+
+def test_the_bound_is_exact() -> None:
+    """`Rejects` raises at the reject after the last tolerated one, and at each after it."""
+    for tolerated in range(4):
+        rejects = Rejects(tolerated, None)
+        for _ in range(tolerated):
+            rejects.take(ERROR, origin())
+        for _ in range(2):
+            with pytest.raises(RejectedRecordError):
+                rejects.take(ERROR, origin())
+    endless = Rejects(-1, None)
+    for _ in range(1000):
+        endless.take(ERROR, origin())
+    assert endless.count == 1000
+
+
+def test_each_record_of_a_refused_object_has_its_line(segment: Emulator, path: Path) -> None:
+    """Records that were merged in one object are told apart again."""
+    segment.fault(Fault(call="set", count=None, status=400))
+    fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, more=2), state(2))
+    assert load(config(segment, path), fed).states == ["2"]
+    first, second = entries(path)
+    assert (first["line"], first["record"]) == (2, {"id": 1, "name": "a"})
+    assert (second["line"], second["record"]) == (3, {"id": 1, "more": 2})
+    assert {fault["code"] for each in (first, second) for fault in each["faults"]} == {"refused"}
+
+
+def test_a_refused_object_is_not_covered_by_a_state(
+    segment: Emulator, path: Path, tmp_path: Path
+) -> None:
+    """When it is one too many: nothing of it is taken for delivered."""
+    segment.fault(Fault(call="set", count=None, status=400))
+    whole = config(segment, path, max_rejects=0)
+    ran = run(tmp_path, whole, lines(ROOMS, record("rooms", id=1), state(1)))
+    assert (ran.code, ran.states) == (1, [])
+    assert "Traceback" not in ran.told
+
+
+def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_path: Path) -> None:
+    """One tolerated reject is one record, not one object."""
+    segment.fault(Fault(call="set", count=None, status=400))
+    fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, name="b"), state(2))
+    ran = run(tmp_path, config(segment, path, max_rejects=1), fed)
+    assert (ran.code, ran.states) == (1, [])
+    assert len(entries(path)) == 2
+
+
+def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
+    """An object with a null that is refused says which setting to try."""
+    segment.fault(Fault(call="set", count=None, status=400))
+    load(config(segment, path), lines(ROOMS, record("rooms", id=1, name=None)))
+    ((fault,),) = (entry["faults"] for entry in entries(path))
+    assert "`nulls` to `drop`" in fault["message"]
+
+
+def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
+    """Its line is what was sent, as a record of its collection: by bulk no other is kept."""
+    segment.fault(Fault(call="upload", first=2, status=413))
+    whole = config(segment, path, "bulk", part_size_bytes=1)
+    fed = lines(ROOMS, *(record("rooms", id=each, name="a") for each in (1, 2, 3)), state(3))
+    assert load(whole, fed).states == ["3"]
+    assert ids(segment) == ["1", "3"]
+    (entry,) = entries(path)
+    assert (entry["stream"], entry["key_properties"]) == ("rooms", ["id"])
+    assert entry["record"] == {"id": "2", "name": "a"}

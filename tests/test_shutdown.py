@@ -1,0 +1,196 @@
+"""SIGINT and SIGTERM: one stop for two different ones, a deadline, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.shutdown import Shutdown
+from tests.builders import PATIENCE
+from tests.running import KEY, record, schema, start, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ROOMS = schema("rooms", id="integer", name="string")
+LONG = 600.0
+"""Seconds that a test which waited for them would not survive."""
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    kept = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, kept, strict=True):
+        signal.signal(number, handler)
+
+
+def config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
+    """A delivery to it."""
+    urls = {"objects_url": segment.url, "bulk_url": segment.url}
+    return {"write_key": KEY, "method": method, **urls, **more}
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("numbers", [SIGNALS, SIGNALS[::-1]])
+def test_two_different_signals_are_one_stop(numbers: tuple[signal.Signals, ...]) -> None:
+    """The first one gives the exit status, and the stop is asked for once."""
+    stops: list[None] = []
+    shutdown = Shutdown(lambda: stops.append(None), lambda: None, LONG)
+    shutdown.install()
+    assert shutdown.exit_status is None
+    for number in numbers:
+        signal.raise_signal(number)
+    shutdown.close()
+    assert len(stops) == 1
+    assert shutdown.exit_status == 128 + numbers[0]
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_stop_that_lasts_too_long_expires() -> None:
+    """And one that ends in time does not; nor does a run without a stop."""
+    expired = threading.Event()
+    shutdown = Shutdown(lambda: None, expired.set, 0.01)
+    shutdown.install()
+    signal.raise_signal(signal.SIGTERM)
+    assert expired.wait(PATIENCE)
+    shutdown.close()
+    for stopped in (True, False):
+        expired.clear()
+        shutdown = Shutdown(lambda: None, expired.set, LONG)
+        shutdown.install()
+        if stopped:
+            signal.raise_signal(signal.SIGTERM)
+        shutdown.close()
+        assert not expired.is_set()
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_after_the_end_signals_do_nothing() -> None:
+    """What was printed and counted cannot be spoilt by a late Ctrl-C."""
+    shutdown = Shutdown(lambda: None, lambda: None, LONG)
+    shutdown.install()
+    shutdown.close()
+    for number in SIGNALS:
+        signal.raise_signal(number)
+    assert shutdown.exit_status is None
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_same_signal_twice_ends_at_once(
+    segment: Emulator, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Whatever is in flight, however long the deadline: the user means it. No state lies."""
+    with start(tmp_path, config(segment, "bulk", shutdown_seconds=LONG)) as command:
+        hold = segment.hold("finish")
+        command.write(ROOMS, record("rooms", id=1), state(1))
+        command.read_until(told="session started")
+        command.process.send_signal(number)
+        assert hold.wait_for(1), "the first signal is a stop"
+        command.process.send_signal(number)
+        ran = command.ended()
+        hold.release()
+    assert (ran.code, ran.states) == (128 + number, [])
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_deadline(segment: Emulator, tmp_path: Path, number: signal.Signals) -> None:
+    """An answer that does not come in time: exit 1, the state that was earned and no other."""
+    settings = config(segment, "set", shutdown_seconds=0.2, request_timeout_seconds=LONG)
+    with start(tmp_path, settings) as command:
+        command.write(ROOMS, record("rooms", id=1), state(1))
+        command.read_until(states=1)
+        hold = segment.hold("set", first=2)
+        command.write(record("rooms", id=2), state(2))
+        assert hold.wait_for(1)
+        command.process.send_signal(number)
+        took = command.read_until(ended=True)
+        ran = command.ended()
+        hold.release()
+    assert (ran.code, ran.states) == (1, ["1"])
+    assert took < PATIENCE
+    assert "Traceback" not in ran.told
+
+
+def test_the_deadline_of_a_session(segment: Emulator, tmp_path: Path) -> None:
+    """By bulk too: a finish that is not answered is not taken for one."""
+    settings = config(segment, "bulk", shutdown_seconds=0.2, request_timeout_seconds=LONG)
+    with start(tmp_path, settings) as command:
+        hold = segment.hold("finish")
+        command.write(ROOMS, record("rooms", id=1), state(1))
+        command.read_until(told="session started")
+        command.process.terminate()
+        took = command.read_until(ended=True)
+        ran = command.ended()
+        hold.release()
+    assert (ran.code, ran.states) == (1, [])
+    assert took < PATIENCE
+    assert "Traceback" not in ran.told
+
+
+@both_methods
+def test_a_stop_ends_a_wait_for_retry_after(segment: Emulator, tmp_path: Path, method: str) -> None:
+    """A server that says `come back in five minutes` does not keep a stopped process."""
+    seen = threading.Event()
+    call = "set" if method == "set" else "start"
+    segment.fault(
+        Fault(
+            call=call,
+            count=None,
+            status=429,
+            headers={"Retry-After": "300"},
+            callback=lambda _request: seen.set(),
+        )
+    )
+    with start(tmp_path, config(segment, method, shutdown_seconds=0.2)) as command:
+        command.write(ROOMS, record("rooms", id=1), state(1))
+        assert seen.wait(PATIENCE)
+        command.process.terminate()
+        took = command.read_until(ended=True)
+        ran = command.ended()
+    assert (ran.code, ran.states) == (1, [])
+    assert took < PATIENCE
+
+
+@both_methods
+def test_a_signal_in_the_stream_loses_nothing(
+    segment: Emulator, tmp_path: Path, method: str
+) -> None:
+    """Everything that was read before the signal arrives, and the state says how much that was."""
+    started = threading.Event()
+    child: list[Any] = []
+
+    def stop(_request: object) -> None:
+        assert started.wait(PATIENCE)
+        child[0].terminate()
+
+    segment.fault(Fault(call="set" if method == "set" else "upload", first=3, callback=stop))
+    fed: list[dict[str, Any]] = [ROOMS]
+    for number in range(1, 301):
+        fed += [record("rooms", id=number), state(number)]
+    with start(tmp_path, config(segment, method, part_size_bytes=1)) as command:
+        child.append(command.process)
+        started.set()
+        command.write(*fed)
+        ran = command.ended()
+    assert ran.code == 143
+    covered = json.loads(ran.states[-1])
+    arrived = {int(str(row["id"])) for row in segment.rows("rooms")}
+    assert covered >= 1
+    assert arrived in (set(range(1, covered + 1)), set(range(1, covered + 2)))
+    assert [each.state for each in segment.sessions.values()] in ([], ["finished"])
