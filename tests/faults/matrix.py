@@ -1,0 +1,303 @@
+"""The cases of the wire matrix: every fault at every place, healing or staying, and what must come.
+
+What must come is written here from the documentation (docs/recovery.md, docs/wire.md), never read
+off the package: a table by status, and the arithmetic of waiting.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from tests.running import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "BUDGET",
+    "CASES",
+    "EPOCH",
+    "Case",
+    "Place",
+    "Way",
+    "WireFault",
+]
+
+EPOCH = 1_700_000_000.0
+"""What the clock says when a case begins."""
+BUDGET = 5.0
+"""`retry_seconds` of every case."""
+
+_FIRST_WAIT, _LONGEST_WAIT, _LEAST_ATTEMPTS, _MOST_ASKED = 0.5, 60.0, 3, 300.0
+
+
+class Way(Enum):
+    """What the target does about a fault."""
+
+    TAKEN = "it is no fault here: the answer counts"
+    RETRIED = "sent again, within the budget"
+    HALVED = "halves of the call are sent, until the bad object stands alone"
+    SPLIT = "halves of the part are uploaded, until the bad object stands alone"
+    REPLACED = "once: a new session, and all parts again"
+    KEY = "the end at once: check the key"
+    END = "the end at once"
+
+
+_SESSION_CALLS = ("upload", "finish", "keep-alive")
+_BY_STATUS: Mapping[int, Way] = {
+    **dict.fromkeys((401, 403), Way.KEY),
+    **dict.fromkeys((301, 302, 303, 307, 308, 400, 404, 413, 501, 505, 511), Way.END),
+    **dict.fromkeys((408, 410, 429, 460, 500, 502, 503, 504), Way.RETRIED),
+}
+_BY_CALL: Mapping[tuple[str, int], Way] = {
+    ("set", 400): Way.HALVED,
+    ("set", 413): Way.HALVED,
+    ("upload", 413): Way.SPLIT,
+    **{(call, status): Way.REPLACED for call in _SESSION_CALLS for status in (400, 404, 410)},
+}
+
+
+@dataclass(frozen=True)
+class WireFault:
+    """One fault.
+
+    Attributes:
+        name: as it stands in a case's id.
+        script: what the emulator does, as `emulator.Fault` takes it.
+        lost: no whole answer comes.
+        expires: the session is gone.
+        applied: the emulator has done what the request asked for.
+        refuses: connections are refused.
+        slow: the answer comes later than the deadline.
+        holds: it is withheld altogether.
+        variant: much like another one, so that not every place need see it.
+        asks: the seconds that `Retry-After` names; `until`: or the time, after `EPOCH`.
+    """
+
+    name: str
+    script: Mapping[str, Any] = field(default_factory=dict)
+    lost: bool = False
+    expires: bool = False
+    applied: bool = False
+    refuses: bool = False
+    slow: bool = False
+    holds: bool = False
+    variant: bool = False
+    asks: float = 0.0
+    until: float = 0.0
+
+    @property
+    def status(self) -> int:
+        """The answer's; 0 when there is none."""
+        status: int = self.script.get("status", 0)
+        return status
+
+    def way(self, call: str) -> Way:
+        """What the target does about it."""
+        if self.expires:
+            return Way.REPLACED
+        if self.lost:
+            return Way.RETRIED
+        if 200 <= self.status < 300:
+            return Way.RETRIED if call in {"start", "upload"} else Way.TAKEN
+        return _BY_CALL.get((call, self.status), _BY_STATUS[self.status])
+
+    def waits(self) -> list[float]:
+        """The waits between attempts when it stays, the dice always showing their highest."""
+        waits: list[float] = []
+        while True:
+            asked = self.asks or max(0.0, self.until - sum(waits))
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** len(waits))
+            wait = max(wait, min(asked, _MOST_ASKED))
+            if len(waits) + 1 >= _LEAST_ATTEMPTS and sum(waits) + wait > BUDGET:
+                return waits
+            waits.append(wait)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fault hits.
+
+    Attributes:
+        name: as it stands in a case's id.
+        call: the API's call.
+        first: the how manyth of them.
+        settings: over those that every case has.
+        before: the last state that is printed when the run ends here; -1 when that is not exact.
+    """
+
+    name: str
+    call: str
+    first: int = 1
+    settings: Mapping[str, object] = field(default_factory=dict)
+    before: int = 0
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether requests go one after the other, so that attempts can be counted."""
+        return self.name not in {"set-crowd", "keep-alive"}
+
+
+_ONE = {"method": "set", "max_concurrency": 1}
+_MANY = {"method": "set", "max_concurrency": 4}
+_BULK = {"method": "bulk", "part_size_bytes": 320, "checkpoint_seconds": 0, "max_concurrency": 2}
+_SESSIONS = _BULK | {"spool_max_bytes": 1}
+
+PLACES = (
+    Place("set-first", "set", 1, _ONE),
+    Place("set-middle", "set", 2, _ONE, before=10),
+    Place("set-last", "set", 3, _ONE, before=20),
+    Place("set-crowd", "set", 3, _MANY, before=-1),
+    Place("start", "start", 1, _BULK),
+    Place("upload-first", "upload", 1, _BULK),
+    Place("upload-later", "upload", 3, _BULK),
+    Place("keep-alive", "keep-alive", 1, _BULK | {"keep_alive_seconds": 0.01}),
+    Place("finish", "finish", 1, _BULK),
+    Place("next-start", "start", 2, _SESSIONS, before=-1),
+    Place("next-finish", "finish", 2, _SESSIONS, before=-1),
+)
+
+_HTML = b"<html><body><h1>It works!</h1></body></html>"
+_SECRETS = b" ".join(
+    (KEY.encode(), base64.b64encode(KEY.encode()), base64.b64encode(f"{KEY}:".encode()))
+)
+
+
+def _status(status: int, name: str = "", **script: Any) -> WireFault:
+    if 300 <= status <= 399:
+        script.setdefault("headers", {"Location": "/v1/elsewhere"})
+    return WireFault(name or str(status), {"status": status, **script}, variant=bool(name))
+
+
+def _asking(status: int, how: str, header: str, **told: float) -> WireFault:
+    script = {"status": status, "headers": {"Retry-After": header}}
+    variant = how != "seconds"
+    return WireFault(f"{status}-{how}", script, variant=variant, **told)  # type: ignore[arg-type]
+
+
+def _lost(name: str, *, applied: bool = False, **script: Any) -> WireFault:
+    return WireFault(name, script, lost=True, applied=applied)
+
+
+def _unreadable(name: str, body: bytes) -> WireFault:
+    script = {"status": 200, "body": body, "applied": True}
+    return WireFault(f"200-{name}", script, applied=True, variant=name != "no-id")
+
+
+def _faults() -> Iterator[WireFault]:
+    yield WireFault("refused", {"cut": "before"}, lost=True, refuses=True)
+    for how in ("cut", "reset"):
+        for where in ("before", "in", "after"):
+            script = {"cut": where, "reset": how == "reset"}
+            yield _lost(f"{how}-{where}", applied=where == "after", **script)
+    yield WireFault("timeout", {"before": True}, lost=True, slow=True, holds=True)
+    yield WireFault("timeout-applied", lost=True, applied=True, slow=True, holds=True)
+    yield WireFault("drip", {"drip": 0.05}, lost=True, applied=True, slow=True)
+    yield _lost("head-one-line", applied=True, truncate=-100)
+    yield _lost("head-without-end", applied=True, truncate=-2)
+    yield _lost("body-none", applied=True, truncate=0)
+    yield _lost("body-half", applied=True, truncate=1)
+    yield _lost("garbage", applied=True, garbage=b"\x00\xff\x16\x03\x01 no HTTP\r\n\r\n")
+    yield _lost("garbage-status", applied=True, garbage=b"HTTP/1.1 twohundred OK\r\n\r\n")
+    yield _lost("garbage-text", status=500, garbage=b"go away\n")
+    yield WireFault("expired", {"expire": True}, expires=True)
+    for status in _BY_STATUS:
+        yield _status(status)
+    for status in (500, 504):
+        yield WireFault(f"{status}-applied", {"status": status, "applied": True}, applied=True)
+    date = formatdate(EPOCH + 3, usegmt=True)
+    past = formatdate(EPOCH - 3600, usegmt=True)
+    for status in (429, 503):
+        yield _asking(status, "seconds", "2", asks=2.0)
+        yield _asking(status, "date", date, until=3.0)
+        yield _asking(status, "past", past)
+        yield _asking(status, "absurd", "99999999999", asks=99999999999.0)
+        yield _asking(status, "unreadable", "soon")
+    yield _asking(408, "seconds", "2", asks=2.0)
+    for status in (400, 403, 503):
+        yield _status(status, f"{status}-html", body=_HTML)
+        yield _status(status, f"{status}-empty", body=b"")
+        yield _status(status, f"{status}-echo", body=b"you sent " + _SECRETS)
+    yield _unreadable("empty", b"")
+    yield _unreadable("html", _HTML)
+    yield _unreadable("no-id", b"{}")
+    yield _unreadable("number", b'{"sync_id": 7, "part_id": 7}')
+    yield _unreadable("blank", b'{"sync_id": "", "part_id": ""}')
+    yield _unreadable("climbing", b'{"sync_id": "..", "part_id": ".."}')
+    yield _unreadable("half", b'{"sync_id": "a", "part_id"')
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault at a place.
+
+    Attributes:
+        heals: it hits `hits` times and never again; else always from there on.
+    """
+
+    fault: WireFault
+    place: Place
+    heals: bool
+
+    @property
+    def id(self) -> str:
+        """A name of its own."""
+        return f"{self.fault.name}-{self.place.name}-{'heals' if self.heals else 'stays'}"
+
+    @property
+    def way(self) -> Way:
+        """What the target does about it."""
+        return self.fault.way(self.place.call)
+
+    @property
+    def hits(self) -> int | None:
+        """How often it hits; `None` for always."""
+        if not self.heals:
+            return None
+        return 2 if self.way is Way.RETRIED else 1
+
+    @property
+    def code(self) -> int:
+        """The exit status that must come."""
+        if self.place.call == "keep-alive" or self.way is Way.TAKEN:
+            return 0
+        if self.way in {Way.KEY, Way.END}:
+            return 1
+        return 0 if self.heals else 1
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether the fault makes it impossible to end every session at Segment."""
+        if self.place.call == "start":
+            return self.fault.applied and self.way is Way.RETRIED
+        if self.way is Way.RETRIED and ("headers" in self.fault.script or self.fault.status == 429):
+            return True  # Segment asks for silence, for longer than the budget
+        refused = self.fault.refuses and not self.heals
+        return self.place.call == "finish" or self.way is Way.REPLACED or refused
+
+
+_OF_VARIANTS = {"set-middle", "start", "upload-later", "finish"}
+
+
+def _makes_sense(fault: WireFault, place: Place, *, heals: bool) -> bool:
+    if fault.variant and place.name not in _OF_VARIANTS:
+        return False
+    if fault.script.get("cut") == "in" and place.call in {"start", "keep-alive"}:
+        return False  # they have no body
+    if fault.expires and place.call in {"set", "start"}:
+        return False  # there is no session
+    # A session that every keep-alive ends may or may not be finished first.
+    return not (fault.expires and place.call == "keep-alive" and not heals)
+
+
+CASES = [
+    Case(fault, place, heals)
+    for fault in _faults()
+    for place in PLACES
+    for heals in (True, False)
+    if _makes_sense(fault, place, heals=heals)
+]

@@ -1,0 +1,268 @@
+"""The wire matrix: whatever the network or Segment does, nothing is lost and no promise is early.
+
+Each case is a run that meets a fault, and when that ended it, a second one without the fault from
+the last state that the first one printed.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects import parts
+from target_segment_objects.emulator import Emulator, Fault, Hold
+from target_segment_objects.errors import (
+    AuthenticationError,
+    RefusedError,
+    RejectedRecordError,
+    SessionRefusedError,
+    UnavailableError,
+)
+from tests.faults.matrix import CASES, Case, Way
+from tests.faults.wire import Door, Outcome, Source, Timeless, in_order, run
+from tests.running import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEADLINE = 0.1
+"""Seconds of real time that a request may take where the fault is that no answer comes."""
+_KEPT_ALIVE = 4
+"""Keep-alives that an upload waits for when they keep failing."""
+
+_ERRORS = {
+    Way.RETRIED: UnavailableError,
+    Way.HALVED: RejectedRecordError,
+    Way.SPLIT: RejectedRecordError,
+    Way.REPLACED: SessionRefusedError,
+    Way.KEY: AuthenticationError,
+    Way.END: RefusedError,
+}
+
+
+class _Summary:
+    """Tells the matrix's size and time at the end of the tests."""
+
+    def __init__(self) -> None:
+        self.cases = 0
+        self.began = time.monotonic()
+        self.seconds = 0.0
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line(
+            f"fault matrix: {self.cases} wire cases in {self.seconds:.0f} s"
+        )
+
+
+@pytest.fixture(scope="module")
+def summary(pytestconfig: pytest.Config) -> Iterator[_Summary]:
+    """Counts the cases."""
+    summary = _Summary()
+    pytestconfig.pluginmanager.register(summary)
+    yield summary
+    summary.seconds = time.monotonic() - summary.began
+
+
+@pytest.fixture(scope="module")
+def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for spools, empty after every case."""
+    return tmp_path_factory.mktemp("spool")
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    """The port of one case's emulator."""
+    door = Door()
+    yield door
+    door.forget()
+
+
+@dataclass
+class _World:
+    """One case: an emulator, its fault, and the clock of the run that meets it."""
+
+    case: Case
+    segment: Emulator
+    source: Source
+    clock: Timeless
+    hold: Hold
+
+    @classmethod
+    def of(cls, case: Case, door: Door) -> _World:
+        """The world before its first run."""
+        crowd = case.place.name == "set-crowd"
+        source = Source(120, 45, 6) if crowd else Source()
+        segment = Emulator(write_key=KEY, port=door.port)
+        return cls(case, segment, source, Timeless(), Hold())
+
+    def arm(self) -> None:
+        """Script the fault."""
+        place, fault, hits = self.case.place, self.case.fault, self.case.hits
+        script = dict(fault.script)
+        if fault.holds:
+            script["hold"] = self.hold
+        if fault.refuses:
+            # The request is cut, and no connection comes about after it.
+            script["callback"] = lambda _: Door.close(self.segment)
+            hits = 1
+        if fault.refuses and place.name in {"set-first", "start"}:
+            Door.close(self.segment)
+        else:
+            self.segment.fault(Fault(call=place.call, first=place.first, count=hits, **script))
+        if place.call == "keep-alive":
+            self._keep_silent()
+        elif fault.refuses and self.case.heals:
+            self.clock.on_wait = lambda count: Door.open(self.segment) if count == 2 else None
+
+    def _keep_silent(self) -> None:
+        """Withhold the first upload until the keep-alives have met the fault."""
+        upload = self.segment.hold("upload")
+        hits = self.case.hits or _KEPT_ALIVE - 1
+        if not self.case.fault.refuses:
+            after = Fault(call="keep-alive", first=hits + 1, callback=lambda _: upload.release())
+            self.segment.fault(after)
+            return
+
+        def waited(count: int) -> None:
+            if count == hits:
+                if self.case.heals:
+                    Door.open(self.segment)
+                upload.release()
+
+        self.clock.on_wait = waited
+
+    def disarm(self) -> None:
+        """Take the fault away; what is withheld never arrives."""
+        self.hold.cut()
+        self.segment.clear_faults()
+        if self.case.fault.refuses:
+            Door.open(self.segment)
+
+    def run(self, spool: Path, *, after: int = 0) -> Outcome:
+        """The target, with the place's settings, and short deadlines only where they are met."""
+        config = dict(self.case.place.settings)
+        meets = self.case.fault.slow and not after
+        if meets and self.case.place.call == "upload":
+            config["upload_timeout_seconds"] = _DEADLINE
+        elif meets:
+            config["request_timeout_seconds"] = _DEADLINE
+        if meets:
+            config["retry_seconds"] = 0
+        in_turn = config.get("max_concurrency") == 1
+        return run(
+            self.segment,
+            self.source,
+            config,
+            spool,
+            clock=self.clock,
+            after=after,
+            in_turn=in_turn and not after,
+        )
+
+    def count(self, call: str) -> int:
+        """How many requests of a call have arrived."""
+        return sum(request.call == call for request in self.segment.requests)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_nothing_is_lost_on_the_wire(
+    case: Case,
+    door: Door,
+    summary: _Summary,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exit, states, order, limits and waits are as documented, and a second run completes all."""
+    summary.cases += 1
+    monkeypatch.setattr(parts, "_MEMORY", 64)  # so that there are spool files to give back
+    descriptors = _descriptors()
+    world = _World.of(case, door)
+    with world.segment:
+        world.arm()
+        outcome = world.run(spool)
+        _check_end(world, outcome)
+        _check_books(world, outcome)
+        _check_attempts(world)
+        in_order(world.segment, world.source, merged=case.place.call == "set")
+        world.disarm()
+        if outcome.error is not None:
+            world.clock.on_wait = None
+            assert world.run(spool, after=outcome.last).error is None
+        assert world.segment.in_flight_peak <= _most_at_once(case)
+    if _descriptors() > descriptors:
+        gc.collect()  # a broken connection may stay until then
+    assert _descriptors() <= descriptors
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _check_end(world: _World, outcome: Outcome) -> None:
+    """Exit 0 or the right error, which says what to do."""
+    case, error = world.case, outcome.error
+    if not case.code:
+        assert error is None, error
+        return
+    assert type(error) is _ERRORS[case.way], error
+    told = str(error)
+    if case.way is Way.KEY:
+        assert "write_key" in told
+        assert "region" in told
+    if case.fault.status and case.way is not Way.RETRIED:
+        assert str(case.fault.status) in told
+
+
+def _check_books(world: _World, outcome: Outcome) -> None:
+    """What was earned before the fault is printed, and no session is left open without need."""
+    case, segment = world.case, world.segment
+    states = [session.state for session in segment.sessions.values()]
+    assert case.leaves_open or "open" not in states
+    if not case.code:
+        assert case.place.settings["method"] != "bulk" or states[-1] == "finished"
+    elif case.place.before >= 0:
+        assert outcome.last == case.place.before
+    elif case.place.name.startswith("next-"):
+        finished = [each for each in segment.sessions.values() if each.state == "finished"]
+        first = sum(part.objects for part in finished[0].parts)
+        assert outcome.last == max(each for each in (0, *world.source.states) if each <= first)
+    for request in segment.refusals:
+        if request.reason != "a fault on request":
+            gone = case.fault.expires or case.place.call in {"finish", "keep-alive"}
+            assert gone, request.reason
+            assert request.reason.startswith("the session is")
+
+
+def _check_attempts(world: _World) -> None:
+    """A request is sent as often as the budget allows, and waits as long as it was told to."""
+    case = world.case
+    calls = world.count(case.place.call) - case.place.first + 1
+    if not case.place.in_turn:
+        asks = case.fault.asks or case.fault.until
+        if asks and case.way is Way.RETRIED:
+            assert max(world.clock.waits) >= min(asks, 300.0)
+        return
+    if case.way is not Way.RETRIED:
+        assert world.clock.waits == []
+    elif not case.fault.slow:
+        waits = case.fault.waits()[: case.hits]
+        assert world.clock.waits[: len(waits)] == waits
+        if not case.heals and not case.fault.refuses:
+            assert calls == len(waits) + 1
+    if case.way in {Way.KEY, Way.END}:
+        assert calls == 1
+    if case.way is Way.REPLACED and not case.heals:
+        assert len(world.segment.sessions) == 2 + case.place.name.startswith("next-")
+
+
+def _most_at_once(case: Case) -> int:
+    """Requests that may be in flight: an answer that is withheld stands for one that was lost."""
+    most = case.place.settings["max_concurrency"]
+    assert isinstance(most, int)
+    return 20 if case.fault.slow else most

@@ -1,0 +1,353 @@
+"""The target in this process against an emulator with a fault, and what must hold whatever it is.
+
+No wait takes time: the client's clock is the test's own. Only deadlines of sockets are real, so
+cases of answers that never come have short ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import logging
+import os
+import select
+import socket
+import threading
+import traceback
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from target_segment_objects.client import Clock
+from target_segment_objects.errors import SegmentObjectsError
+from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import PATIENCE
+from tests.faults.matrix import BUDGET, EPOCH
+from tests.running import KEY, lines, record, schema, state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from target_segment_objects.emulator import Emulator
+
+__all__ = ["Door", "Outcome", "Source", "Timeless", "in_order", "run"]
+
+_SECRETS = (
+    KEY,
+    base64.b64encode(KEY.encode()).decode().rstrip("="),
+    base64.b64encode(f"{KEY}:".encode()).decode().rstrip("="),
+)
+
+
+class Timeless:
+    """A clock on which waiting takes no time; the dice always show their highest.
+
+    Attributes:
+        waits: the seconds of each wait, in order.
+        on_wait: called after each, with how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.on_wait: Callable[[int], None] | None = None
+        self._lock = threading.Lock()
+
+    def of(self, stop: threading.Event) -> Clock:
+        """The client's clock; its waits say that the caller stopped once the event is set."""
+
+        def wait(seconds: float) -> bool:
+            if stop.is_set():
+                return True
+            with self._lock:
+                self.waits.append(seconds)
+                if self.on_wait is not None:
+                    self.on_wait(len(self.waits))
+            return stop.is_set()
+
+        return Clock(
+            now=lambda: EPOCH + sum(self.waits),
+            monotonic=lambda: sum(self.waits),
+            wait=wait,
+            random=lambda: 1.0,
+        )
+
+
+class Door:
+    """The emulator's port, which can be closed so that connections are refused."""
+
+    def __init__(self) -> None:
+        # Bound and never listening: nobody else gets the port while the emulator is deaf.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+
+    @staticmethod
+    def close(segment: Emulator) -> None:
+        """Refuse connections from now on; those that stand go on."""
+        assert segment._server is not None
+        segment._server._listener.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def open(segment: Emulator) -> None:
+        """Take connections again."""
+        assert segment._server is not None
+        segment._server._listener.listen()
+
+    def forget(self) -> None:
+        """Give the port back."""
+        self._reserved.close()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records of few objects, each with a number that tells its place, and states in between.
+
+    Attributes:
+        records: how many.
+        objects: of how many objects, in turn.
+        state_every: a state stands after each so many records.
+    """
+
+    records: int = 25
+    objects: int = 10
+    state_every: int = 10
+
+    def values(self, position: int) -> dict[str, object]:
+        """The record at a position: a number, and another property in every other one."""
+        name = "odd" if position // self.objects % 2 else "even"
+        return {"id": str(position % self.objects), "n": position, name: position}
+
+    @property
+    def states(self) -> list[int]:
+        """The positions that states stand at."""
+        return [
+            position
+            for position in range(1, self.records + 1)
+            if position % self.state_every == 0 or position == self.records
+        ]
+
+    def written(self, after: int = 0) -> Iterator[bytes]:
+        """The tap's lines, from behind a state."""
+        yield lines(
+            schema("rooms", id="string", n="integer", odd="integer", even="integer"),
+        )
+        states = set(self.states)
+        for position in range(after + 1, self.records + 1):
+            yield lines(record("rooms", **self.values(position)))
+            if position in states:
+                yield lines(state({"position": position}))
+
+    def rows(self, until: int | None = None) -> dict[str, dict[str, Any]]:
+        """Every object as the records up to a position make it."""
+        rows: dict[str, dict[str, Any]] = {}
+        for position in range(1, (self.records if until is None else until) + 1):
+            values = self.values(position)
+            rows.setdefault(str(values["id"]), {}).update(values)
+        return rows
+
+    def numbers(self, identifier: str) -> list[int]:
+        """The numbers of one object, in order."""
+        every = range(1, self.records + 1)
+        return [each for each in every if str(each % self.objects) == identifier]
+
+
+class _Tap:
+    """Lines one a read; between a state and what follows it, it may pause."""
+
+    def __init__(self, written: Iterator[bytes], pause: Callable[[], None] | None) -> None:
+        self._written = written
+        self._pause = pause
+        self._given = b""
+
+    def read(self, _size: int = -1) -> bytes:
+        before, self._given = self._given, next(self._written, b"")
+        if self._pause is not None and self._given and b'"STATE"' in before:
+            self._pause()
+        return self._given
+
+
+class _Printed(io.BytesIO):
+    """Stdout; what it is given is looked at before it is taken."""
+
+    def __init__(self, look: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    def write(self, data: Any) -> int:
+        self._look(bytes(data))
+        return super().write(data)
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.told: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.told.append(self.format(entry))
+
+
+@dataclass
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        error: what ended it; `None` for exit 0.
+        states: the positions of the states that it printed.
+        told: stdout, the log and the error with its causes.
+    """
+
+    error: SegmentObjectsError | None = None
+    states: list[int] = field(default_factory=list)
+    told: str = ""
+
+    @property
+    def last(self) -> int:
+        """The position of the last state printed, 0 without one."""
+        return self.states[-1] if self.states else 0
+
+
+def run(  # noqa: PLR0913  each is the case's to choose
+    segment: Emulator,
+    source: Source,
+    config: Mapping[str, object],
+    spool: Path,
+    *,
+    clock: Timeless | None = None,
+    after: int = 0,
+    in_turn: bool = False,
+) -> Outcome:
+    """One run of the target, and what holds in every one of them.
+
+    Args:
+        segment: where it sends to.
+        source: what it reads.
+        config: over what every run has.
+        spool: an empty folder.
+        clock: which its waits are told to.
+        after: the position of the state that it goes on from.
+        in_turn: the tap waits at each state but the last for a call's outcome.
+    """
+    outcome = Outcome()
+
+    def look(printed: bytes) -> None:
+        """A state is a promise, looked at in the moment that it is made."""
+        position = json.loads(printed)["position"]
+        assert position in source.states
+        assert position > outcome.last
+        rows = {str(row["id"]): row for row in segment.rows("rooms")}
+        for identifier, row in source.rows(position).items():
+            assert all(rows[identifier].get(name, 0) >= row[name] for name in row if name != "id")
+        outcome.states.append(position)
+
+    threads = _threads()
+    settings = {
+        "write_key": KEY,
+        "objects_url": segment.url,
+        "bulk_url": segment.url,
+        "retry_seconds": BUDGET,
+        "spool_dir": str(spool),
+    }
+    kept = _Kept()
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(kept)
+    root.setLevel(logging.DEBUG)
+    out = io.TextIOWrapper(_Printed(look), encoding="utf-8")
+    try:
+        with contextlib.redirect_stdout(out):
+            target = SegmentObjectsTarget(config=settings | dict(config))
+            target.run.clock_of = (clock or Timeless()).of
+            # The first state that is safe is printed, and not one a second.
+            target.run._checkpoint._every_seconds = 0.0
+            tap = _Tap(source.written(after), partial(_told, target) if in_turn else None)
+            try:
+                target.listen(cast("Any", tap))
+            except SegmentObjectsError as error:
+                outcome.error = error
+                kept.told += traceback.format_exception(error)
+            finally:
+                target.run.close()
+    finally:
+        root.removeHandler(kept)
+        root.setLevel(level)
+    out.seek(0)
+    outcome.told = "\n".join((out.read(), *kept.told))
+    _check(segment, source, outcome)
+    assert _threads() == threads
+    assert _spools(spool) == []
+    assert list(spool.iterdir()) == []
+    return outcome
+
+
+def _told(target: SegmentObjectsTarget) -> None:
+    """Wait until the delivery has told an outcome."""
+    ready, _, _ = select.select([target.run.wake_up], [], [], PATIENCE)
+    assert ready, "the delivery told no outcome"
+    target.run.wake_up.clear()
+
+
+def _check(segment: Emulator, source: Source, outcome: Outcome) -> None:
+    """The limits of the API, the secret, and that exit 0 means that all was delivered."""
+    bodies = [request.body for request in segment.requests]
+    for secret in (*_SECRETS, f"{KEY}:"):
+        assert secret not in outcome.told
+        assert not any(secret.encode() in body for body in bodies)
+    assert not any(request.call == "other" for request in segment.requests)
+    for request in segment.requests:
+        if request.call == "set" and request.body:
+            call = json.loads(request.body)
+            ids = [each["id"] for each in call["objects"]]
+            assert call["collection"] == "rooms"
+            assert 1 <= len(ids) <= 10
+            assert len(ids) == len(set(ids))
+    if outcome.error is None:
+        assert outcome.last == source.records
+        assert {row["id"]: row for row in segment.rows("rooms")} == source.rows()
+
+
+def in_order(segment: Emulator, source: Source, *, merged: bool) -> None:
+    """Each object's history is its records in order, or a replay of them that misses none.
+
+    Args:
+        segment: what has applied them.
+        source: what was sent.
+        merged: records of one object that wait together are one call's.
+    """
+    for number in range(source.objects):
+        identifier = str(number)
+        numbers = source.numbers(identifier)
+        history = [int(str(each["n"])) for each in segment.history("rooms", identifier)]
+        assert set(history) <= set(numbers)
+        if merged:
+            assert history == sorted(history)
+            continue
+        reached = 0
+        for before, now in pairwise([0, *history]):
+            if now <= before:
+                assert before >= reached, "a replay ended before what it replays"
+                reached = before
+            else:
+                at = numbers.index(before) if before else -1
+                assert now == numbers[at + 1], "a record was left out"
+        assert not history or history[-1] >= reached
+
+
+def _threads() -> set[str]:
+    """The names of all threads but the emulator's."""
+    names = {each.name for each in threading.enumerate()}
+    return {name for name in names if not name.startswith("segment-emulator")}
+
+
+def _spools(folder: Path) -> list[str]:
+    """Descriptors of files in the folder, its nameless ones included."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(each.readlink()))
+    return [link for link in found if link.startswith(f"{folder}{os.sep}")]
