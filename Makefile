@@ -4,6 +4,7 @@
 #   make demo      a real tap, both APIs, two tables make bench     the benchmarks
 #   make docs      write settings.md, check links    make clean     remove what the others made
 #   make dist      build and check wheel and sdist   make lock      pin what CI installs, anew
+#   make mutants   spoil each guarding line once: some test must fail
 #
 # PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is handed to pytest.
 
@@ -15,7 +16,7 @@ DEMO_BIN := .venv-demo/bin
 OLDEST := 3.10
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help test demo lint format bench docs dist sbom lock clean
+.PHONY: help test mutants demo lint format bench docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +24,9 @@ help:
 
 test: .venv/.made
 	$(BIN)/python -m pytest $(ARGS)
+
+mutants: .venv/.made
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 demo: .venv/.made .venv-demo/.made
 	@TAP=$(DEMO_BIN)/tap-jsonl TARGET=$(BIN)/target-segment-objects QUERY="$(BIN)/segment-objects query" \

@@ -173,8 +173,8 @@ class App:
         self._sessions.close(session, read_finish(request.body))
         if session.state == "finished" and session.parts:
             load = _Load(self, session)
-            self._loads.append(load)
             load.start()
+            self._loads.append(load)  # what is not started cannot be waited for
             # A session can take longer to load than a client waits: then it goes on behind 202.
             load.join(self._finish_wait)
             if not load.is_alive():

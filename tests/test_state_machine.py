@@ -1,0 +1,355 @@
+"""Runs of a tap that grows, through faults, kills and re-runs: whatever happens, nothing is lost.
+
+A machine draws the steps. The source is a list of messages; every written value is the place of
+its record in that list, so that what arrived tells which records it came from. The model is a
+dictionary that merges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from target_segment_objects.client import Clock
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import DeliveryError, InputError
+from target_segment_objects.target import SegmentObjectsTarget
+
+if TYPE_CHECKING:
+    import threading
+
+KEY = "wk-7Hq2nVb9xTzLmR4s"
+STREAMS = ("rooms", "guests")
+COLUMNS = ("beds", "price", "floor", "view")
+IDS = ("a", "b", "c", "d")
+
+CALLS = {"set": ("set",), "bulk": ("start", "upload", "finish")}
+PASSING: tuple[dict[str, Any], ...] = (
+    {"status": 503},
+    {"status": 429},
+    {"status": 500, "applied": True},
+    {"cut": "before"},
+    {"cut": "after"},
+    {"cut": "after", "reset": True},
+    {"truncate": -5},
+    {"garbage": b"\0\0"},
+)
+"""Faults that another try heals."""
+
+streams = st.sampled_from(STREAMS)
+
+
+def _timeless(stop: threading.Event) -> Clock:
+    """Waits take no time, and tell a stop all the same."""
+    return Clock(wait=lambda _: stop.is_set(), random=lambda: 0.0)
+
+
+class TapAndTarget(RuleBasedStateMachine):
+    """A tap's messages, the runs that load them, and the model of what must be there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = contextlib.ExitStack()
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        # Null properties are refused, for objects that Segment does not take.
+        self.segment = self.stack.enter_context(Emulator(write_key=KEY, nulls="refuse"))
+        self.source: list[dict[str, Any]] = []
+        self.target: SegmentObjectsTarget | None = None
+        self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        self.printed: list[bytes] = []
+        self.safe = 0
+        self.applied: dict[tuple[str, str], int] = {}
+        logging.getLogger("target_segment_objects").setLevel(logging.ERROR)
+
+    @initialize(
+        method=st.sampled_from(["set", "bulk"]),
+        part_size=st.sampled_from([100, 400]),
+        spool=st.sampled_from([1, 300, 10_000_000]),
+    )
+    def start(self, method: str, part_size: int, spool: int) -> None:
+        """Choose a method, and how early a bulk session seals its parts and ends."""
+        self.method = method
+        self.config: dict[str, Any] = {
+            "write_key": KEY,
+            "objects_url": self.segment.url,
+            "bulk_url": self.segment.url,
+            "method": method,
+            "max_concurrency": 3,
+            "max_rejects": -1,
+            "dead_letter_path": str(self.folder / "dead.jsonl"),
+            "part_size_bytes": part_size,
+            "spool_max_bytes": spool,
+        }
+        for stream in STREAMS:
+            self._write(_schema(stream, COLUMNS))
+
+    # What the tap does.
+
+    @rule(stream=streams, key=st.sampled_from(IDS), columns=st.sets(st.sampled_from(COLUMNS)))
+    def record(self, stream: str, key: str, columns: set[str]) -> None:
+        """A record of one of few objects, with some of the columns."""
+        values = dict.fromkeys(sorted(columns), len(self.source))
+        self._write(
+            {
+                "type": "RECORD",
+                "stream": stream,
+                "record": {"id": key, "n": len(self.source)} | values,
+            }
+        )
+
+    @rule(stream=streams, count=st.integers(11, 25))
+    def many_records(self, stream: str, count: int) -> None:
+        """Enough records of one object each, and of all, for calls and parts to fill."""
+        for number in range(count):
+            self.record(stream, (*IDS, *"efghijklmnop")[number % 16], {COLUMNS[number % 4]})
+
+    @precondition(lambda self: self.method == "set")
+    @rule(stream=streams, key=st.sampled_from(IDS))
+    def refused(self, stream: str, key: str) -> None:
+        """A record that Segment answers with 400, and with it the call that it is in."""
+        values = {"id": key, "n": len(self.source), "view": None}
+        self._write({"type": "RECORD", "stream": stream, "record": values})
+
+    @rule()
+    def rejected(self) -> None:
+        """A record that cannot become an object."""
+        self._write({"type": "RECORD", "stream": "rooms", "record": {"n": len(self.source)}})
+
+    @rule()
+    def state(self) -> None:
+        """A state, which says how many messages came before it."""
+        self._write({"type": "STATE", "value": {"at": len(self.source)}})
+
+    @rule(stream=streams, columns=st.permutations(COLUMNS), kept=st.integers(0, 4))
+    def schema(self, stream: str, columns: list[str], kept: int) -> None:
+        """The stream's columns change in mid-run; a new one may be text."""
+        self._write(_schema(stream, columns[:kept]))
+
+    @rule()
+    def wait(self) -> None:
+        """The tap is silent: what is due is done."""
+        self._in_run(lambda target: target.run.between())
+
+    # What goes wrong.
+
+    @rule(fault=st.sampled_from(PASSING), place=st.integers(0, 2), count=st.integers(1, 3))
+    def passing_fault(self, fault: dict[str, Any], place: int, count: int) -> None:
+        """The next calls of a kind fail, and then no more."""
+        self._fault(place, count=count, **fault)
+
+    @rule(status=st.sampled_from([301, 403, 501]), place=st.integers(0, 2))
+    def lasting_fault(self, status: int, place: int) -> None:
+        """The next call of a kind fails for good."""
+        self._fault(place, count=1, status=status)
+
+    @rule(place=st.integers(0, 2))
+    def refusal(self, place: int) -> None:
+        """The next call of a kind is answered 400, whatever is in it."""
+        self._fault(place, count=1, status=400)
+
+    @rule()
+    def expired_session(self) -> None:
+        """Segment forgets its sessions."""
+        self.segment.expire_sessions()
+
+    @rule()
+    def bad_line(self) -> None:
+        """A line that is no message ends the run; what was read before is committed."""
+        if self._feed(b"{\n"):
+            self._check_committed()
+
+    @rule()
+    def kill(self) -> None:
+        """The run ends without its end, if one is under way."""
+        # No precondition: whether a fault has ended the run already is a matter of threads.
+        if self.target is None:
+            return
+        with contextlib.redirect_stdout(self.out):
+            self.target.run.close()
+        self._leave()
+
+    @rule()
+    def end(self) -> None:
+        """The input ends; if nothing fails, all is there and the last state is printed."""
+        if self._in_run(lambda target: target.process_endofpipe()):
+            self._leave()
+            self._check_committed()
+            self._check(self.source)
+
+    # How it is done.
+
+    def _fault(self, place: int, **fault: Any) -> None:
+        calls = CALLS[self.method]
+        call = calls[place % len(calls)]
+        asked = sum(request.call == call for request in self.segment.requests)
+        self.segment.fault(Fault(call=call, first=asked + 1, **fault))
+
+    def _write(self, message: dict[str, Any]) -> None:
+        """The tap writes a message; a run that has not begun reads what came before it first."""
+        self._begin()
+        self.source.append(message)
+        self._feed(json.dumps(message).encode() + b"\n")
+
+    def _begin(self) -> None:
+        """A run from the last printed state, if none is under way."""
+        if self.target is not None:
+            return
+        self.target = SegmentObjectsTarget(config=self.config)
+        self.target.run.clock_of = _timeless
+        self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        self.printed = []
+        self.starts = {
+            key: len(self.segment.history(*key))
+            for key in itertools.product(STREAMS, (*IDS, *"efghijklmnop"))
+        }
+        before, after = self.source[: self.safe], self.source[self.safe :]
+        # A tap tells its schemas first.
+        schemas = {each["stream"]: each for each in before if each["type"] == "SCHEMA"}
+        again = [*schemas.values(), *after]
+        if again:
+            self._feed("".join(f"{json.dumps(each)}\n" for each in again).encode())
+
+    def _feed(self, fed: bytes) -> bool:
+        self._begin()
+        return self._in_run(lambda target: target.process_lines(io.BytesIO(fed)))
+
+    def _in_run(self, step: Any) -> bool:
+        """A step of the run that is under way, if any; whether that ended without losing data.
+
+        Any error but ours is a bug, and of ours only those that a fault explains are expected.
+        """
+        if self.target is None:
+            return False
+        try:
+            with contextlib.redirect_stdout(self.out):
+                step(self.target)
+        except DeliveryError:
+            with contextlib.redirect_stdout(self.out):
+                self.target.run.close()
+            self._leave()
+            return False
+        except InputError:
+            connection = self.target.run._connection
+            failed = connection is not None and connection.delivery._failure is not None  # type: ignore[attr-defined]
+            self._leave()
+            return not failed
+        return True
+
+    def _leave(self) -> None:
+        if self.target is not None:
+            self._read_states()
+            self.target = None
+
+    def _read_states(self) -> None:
+        self.out.flush()
+        raw = self.out.buffer.getvalue()
+        for line in raw.splitlines()[len(self.printed) :]:
+            self.printed.append(line)
+            at = json.loads(line)["at"]
+            # Byte for byte one that the tap sent, and none older than the one before.
+            assert line == json.dumps(self.source[at]["value"]).encode()
+            assert at >= self.safe
+            self.safe = at
+
+    # What must hold.
+
+    @invariant()
+    def no_state_is_ahead_of_its_records(self) -> None:
+        """Each record before a printed state has arrived, or lies in the dead letter."""
+        self._read_states()
+        self._check(self.source[: self.safe])
+
+    @invariant()
+    def for_one_object_later_records_arrive_later(self) -> None:
+        """By `set`, in each run; a bulk session that is replaced goes up from its start again."""
+        if self.target is None or self.method == "bulk":
+            return
+        for key, begun in self.starts.items():
+            numbers = [int(str(each["n"])) for each in self.segment.history(*key)[begun:]]
+            assert numbers == sorted(numbers)
+
+    @invariant()
+    def the_limits_hold(self) -> None:
+        """Segment never saw too many requests at once, nor one id twice in a call."""
+        assert self.segment.in_flight_peak <= 4  # three, and a session that is kept alive
+        assert all("twice" not in each.reason for each in self.segment.refusals)
+
+    def _check_committed(self) -> None:
+        """A run that ended without a failed delivery has printed the last state that it read."""
+        states = [at for at, each in enumerate(self.source) if each["type"] == "STATE"]
+        self._read_states()
+        assert not states or self.safe == states[-1]
+
+    def _check(self, messages: list[dict[str, Any]]) -> None:
+        """Each property is as its last record says, or as one that came later."""
+        dead = self._dead()
+        model: dict[tuple[str, str], dict[str, int]] = {}
+        for message in messages:
+            if message["type"] != "RECORD" or message["record"]["n"] in dead:
+                continue
+            values = dict(message["record"])
+            model.setdefault((message["stream"], values.pop("id")), {}).update(values)
+        rows = {(name, row["id"]): row for name in STREAMS for row in self.segment.rows(name)}
+        for key, values in model.items():
+            for name, place in values.items():
+                found = rows[key][name]
+                assert place <= int(found) < len(self.source)  # type: ignore[arg-type]
+                # Exactly so once all is there, but for what a dead record wrote in another run.
+                assert messages is not self.source or int(found) == place or int(found) in dead  # type: ignore[arg-type]
+
+    def _dead(self) -> set[int]:
+        """The places of the records in the dead letter."""
+        path = self.folder / "dead.jsonl"
+        if not path.exists():
+            return set()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["record"]["n"] for line in lines}
+
+    def teardown(self) -> None:
+        """After all, one run without faults: everything is there."""
+        try:
+            if hasattr(self, "config"):
+                self.segment.clear_faults()
+                if self.target is not None:
+                    self.kill()
+                self.state()
+                assert self.target is not None
+                self.end()
+                assert self.safe == len(self.source) - 1
+        finally:
+            if self.target is not None:
+                with contextlib.redirect_stdout(self.out):
+                    self.target.run.close()
+            self.stack.close()
+
+
+def _schema(stream: str, columns: Any) -> dict[str, Any]:
+    properties = {name: {"type": ["integer", "null"]} for name in columns}
+    return {
+        "type": "SCHEMA",
+        "stream": stream,
+        "schema": {"properties": {"id": {"type": "string"}, **properties}},
+        "key_properties": ["id"],
+    }
+
+
+class TestNothingIsLost(TapAndTarget.TestCase):  # type: ignore[valid-type,misc]
+    """No state ahead of its records, no order turned round, and in the end the model's rows."""
+
+    settings = settings(max_examples=80, stateful_step_count=30)
