@@ -1,8 +1,10 @@
-"""SIGINT and SIGTERM: what a handler may do, and the deadline that a stop leaves for delivery.
+"""SIGINT and SIGTERM: how they reach the run, and the deadline that a stop leaves for delivery.
 
-The rule that it guards: a handler can run between any two instructions, so it sets a flag and
-writes bytes, and nothing else. Two different signals are one request to stop (Meltano makes both of
-one Ctrl-C); the same one a second time ends the process at once.
+The rule that it guards: a signal may interrupt any thread between any two instructions, so nothing
+is done there. The interpreter's own handler writes the signal's number to a pipe (`set_wakeup_fd`),
+in whichever thread the system picks, and a thread of ours reads it: the main one may sleep through
+two signals at once, when both interrupt another thread. Two different signals are one request to
+stop (Meltano makes both of one Ctrl-C); the same one a second time ends the process at once.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import select
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Shutdown"]
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_BLOCK: Final = 512
 _SIGNALLED: Final = 128
 """A shell's exit status of a process that a signal ended is this and the signal's number."""
 
@@ -27,7 +32,7 @@ class Shutdown:
     """Turns signals into a stop, and a stop that takes too long into its end.
 
     Args:
-        stop: called in the handler at the first signal: sets flags and writes to pipes, no more.
+        stop: called on a thread at the first signal.
         expire: called on a thread when the stop has lasted `seconds`: what still waits must end.
         seconds: what a stop leaves for delivery.
     """
@@ -40,7 +45,7 @@ class Shutdown:
         self._seconds = seconds
         self._received: list[int] = []
         self._reads, self._writes = os.pipe()
-        self._watch = threading.Thread(target=self._watch_deadline, name="shutdown", daemon=True)
+        self._watch = threading.Thread(target=self._heed, name="shutdown", daemon=True)
 
     @property
     def exit_status(self) -> int | None:
@@ -49,29 +54,44 @@ class Shutdown:
 
     def install(self) -> None:
         """Take SIGINT and SIGTERM over. On the main thread only."""
+        os.set_blocking(self._writes, False)
+        signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
         self._watch.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
+        for number in _SIGNALS:
+            signal.signal(number, _do_nothing)
 
     def close(self) -> None:
-        """Let the signals do nothing more, and end the watch."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Let the signals do nothing more, and end the watch; those that came have been heeded."""
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
         os.close(self._writes)
         self._watch.join()
         os.close(self._reads)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if number in self._received:
-            os._exit(_SIGNALLED + number)
-        self._received.append(number)
-        if len(self._received) == 1:
-            os.write(self._writes, b"\0")
-            self._stop()
+    def _heed(self) -> None:
+        """Read the signals' numbers, until the pipe is closed."""
+        deadline: float | None = None
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._reads], [], [], left)
+            if not ready:
+                deadline = None
+                self._expire()
+                continue
+            numbers = os.read(self._reads, _BLOCK)
+            if not numbers:
+                return
+            for number in numbers:
+                if number not in _SIGNALS:
+                    continue  # of a handler that is not ours
+                if number in self._received:
+                    os._exit(_SIGNALLED + number)
+                self._received.append(number)
+                if len(self._received) == 1:
+                    deadline = time.monotonic() + self._seconds
+                    self._stop()
 
-    def _watch_deadline(self) -> None:
-        if not os.read(self._reads, 1):
-            return  # closed: the run ended by itself
-        ended, _, _ = select.select([self._reads], [], [], self._seconds)
-        if not ended:
-            self._expire()
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler must be there, or the system would end the process."""

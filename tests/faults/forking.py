@@ -1,0 +1,202 @@
+"""The command many times over, without its imports: a server imports it once and forks it for each.
+
+What is forked goes on as `main()` does, to the interpreter's own end. Stdin, stdout and stderr are
+pipes whose other ends are the test's.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tests.running import ROOT, config_file, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Child", "ForkServer"]
+
+_PATIENCE = 30.0  # seconds that only a failing test waits for
+
+
+class Child:
+    """A forked command, its stdin open; both outputs are read as they come.
+
+    Attributes:
+        pid: its process; valid until `status` is called.
+        out: what it has printed.
+        err: what it has told.
+        ended: set when both outputs are closed: it can do nothing any more.
+    """
+
+    def __init__(self, server: ForkServer, pid: int, stdin: int, pipes: dict[str, int]) -> None:
+        self.pid = pid
+        self.out = bytearray()
+        self.err = bytearray()
+        self.ended = threading.Event()
+        self._server = server
+        self._stdin = stdin
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, args=(pipes,), daemon=True)
+        self._reader.start()
+
+    def write(self, fed: bytes) -> None:
+        """Give it bytes, few enough for a pipe; a command that has ended takes none."""
+        with suppress(BrokenPipeError):
+            os.write(self._stdin, fed)
+
+    def close_stdin(self) -> None:
+        """End its input."""
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def wait_for(self, printed: bytes) -> None:
+        """Wait until this was printed."""
+        with self._changed:
+            self._changed.wait_for(lambda: printed in self.out or self.ended.is_set(), _PATIENCE)
+        assert printed in self.out, self.err.decode()
+
+    def kill(self, *numbers: int) -> None:
+        """Send it signals; one that has ended does not mind."""
+        for number in numbers:
+            os.kill(self.pid, number)
+
+    def status(self) -> int:
+        """Wait for its end: its exit status, negative for the signal that ended it."""
+        ended = self.ended.wait(_PATIENCE)
+        if not ended:
+            os.kill(self.pid, signal.SIGKILL)
+        self._reader.join()
+        self.close_stdin()
+        status = self._server.reap()
+        assert ended, f"hangs: {self.err.decode()}"
+        return status
+
+    def _read(self, pipes: dict[str, int]) -> None:
+        got = {"out": self.out, "err": self.err}
+        with selectors.DefaultSelector() as selector:
+            for name, pipe in pipes.items():
+                selector.register(pipe, selectors.EVENT_READ, name)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    block = os.read(key.fd, 65536)
+                    if not block:
+                        selector.unregister(key.fd)
+                        os.close(key.fd)
+                    with self._changed:
+                        got[key.data] += block
+                        self._changed.notify_all()
+        with self._changed:
+            self.ended.set()
+            self._changed.notify_all()
+
+
+class ForkServer:
+    """Forks the command, one at a time, from a process that has imported it. A context manager.
+
+    Attributes:
+        count: how many it has forked.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "tests.faults.forking", str(theirs.fileno())],
+                cwd=ROOT,
+                env=environment(PYTHONPATH=str(ROOT)),
+                pass_fds=[theirs.fileno()],
+            )
+
+    def start(self, folder: Path, config: Mapping[str, Any], env: Mapping[str, str]) -> Child:
+        """Fork the command.
+
+        Args:
+            folder: its working directory; the configuration is written into it.
+            config: its configuration.
+            env: variables over those of the server.
+        """
+        self.count += 1
+        arguments = ["--config", config_file(folder, config)]
+        asked = json.dumps([str(folder), arguments, dict(env)]).encode()
+        pipes = [os.pipe() for _ in range(3)]
+        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        socket.send_fds(self._socket, [asked], theirs)
+        pid = int(self._socket.recv(64))
+        for pipe in theirs:
+            os.close(pipe)
+        return Child(self, pid, pipes[0][1], {"out": pipes[1][0], "err": pipes[2][0]})
+
+    def reap(self) -> int:
+        """Bury the child that was started last; its exit status."""
+        self._socket.sendall(b"reap")
+        return int(self._socket.recv(64))
+
+    def __enter__(self) -> Self:
+        """Return the server itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the server."""
+        self._socket.close()
+        self._process.wait(_PATIENCE)
+
+
+def _serve(asks: socket.socket) -> bool:
+    """Fork a child for each request; True in a child, False when the test has gone."""
+    while True:
+        asked, pipes, _, _ = socket.recv_fds(asks, 65536, 3)
+        if not asked:
+            return False
+        pid = os.fork()
+        if not pid:
+            asks.close()
+            for number, pipe in enumerate(pipes):
+                os.dup2(pipe, number)
+                os.close(pipe)
+            folder, arguments, env = json.loads(asked)
+            os.chdir(folder)
+            os.environ.update(env)
+            sys.argv[1:] = arguments
+            return True
+        for pipe in pipes:
+            os.close(pipe)
+        asks.sendall(b"%d" % pid)
+        if asks.recv(64) != b"reap":
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        with suppress(BrokenPipeError):
+            asks.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    from target_segment_objects import parts
+    from target_segment_objects.target import main
+
+    # So that the spool of a few records is a file, as that of many is.
+    vars(parts)["_MEMORY"] = 0
+    gc.freeze()  # a child has no need to look through what was imported
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        forked = _serve(given)
+    if forked:
+        main()

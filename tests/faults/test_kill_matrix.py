@@ -1,0 +1,105 @@
+"""The kill matrix: stopped at any point of the protocol in any way, nothing is lost.
+
+Each case is a run that is stopped, and a second one from the last state that the first one printed.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects.emulator import Hold
+from tests.faults.forking import ForkServer
+from tests.faults.killing import KILLS, POINTS, SOURCE, Kill, Point, Story, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CASES = [
+    pytest.param(*case, id="-".join(each.name for each in case)) for case in product(POINTS, KILLS)
+]
+CLEAN = [kill for kill in KILLS if kill.clean]
+CALLS = [
+    point for point in POINTS if point.call and point.at == "arrival" and point.call != "keep-alive"
+]
+
+
+class _Summary:
+    """Tells the matrix's size and time at the end of the tests."""
+
+    def __init__(self) -> None:
+        self.cases = 0
+        self.seconds = 0.0
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line(f"kill matrix: {self.cases} cases in {self.seconds:.0f} s")
+
+
+@pytest.fixture(scope="module")
+def server(pytestconfig: pytest.Config) -> Iterator[ForkServer]:
+    """Forks the command for every case."""
+    summary = _Summary()
+    pytestconfig.pluginmanager.register(summary)
+    began = time.monotonic()
+    with ForkServer() as server:
+        yield server
+        summary.cases = server.count // 2
+    summary.seconds = time.monotonic() - began
+
+
+def _and_again(server: ForkServer, folder: Path, point: Point, first: Story) -> None:
+    """The run after it completes, and both together have sent all there is, in order."""
+    second = tell(server, folder, point, after=first.position)
+    second.check()
+    assert (second.code, second.position) == (0, SOURCE.states()[-1]), second.told
+    assert set(second.sessions) <= {"finished"}
+    both = {name: first.turns.get(name, []) + second.turns.get(name, []) for name in SOURCE.names}
+    assert SOURCE.missing(both) == []
+    assert all(turns[-1] == max(turns) for turns in both.values())
+
+
+@pytest.mark.parametrize(("point", "kill"), CASES)
+def test_nothing_is_lost(server: ForkServer, tmp_path: Path, point: Point, kill: Kill) -> None:
+    """The invariants hold after the stop, a clean one delivers what was read, the rest follows."""
+    first = tell(server, tmp_path, point, kill)
+    first.check()
+    if point.at_the_end:
+        assert first.code in {0, *kill.codes}
+    else:
+        assert first.code in kill.codes, first.told
+    if kill.clean:
+        assert SOURCE.missing(first.turns, point.fed) == []
+        assert first.position == SOURCE.states(point.fed)[-1]
+        assert set(first.sessions) <= {"finished"}
+    _and_again(server, tmp_path, point, first)
+
+
+@pytest.mark.parametrize("kill", CLEAN, ids=lambda kill: kill.name)
+@pytest.mark.parametrize("point", CALLS, ids=lambda point: f"{point.name}-refused")
+def test_a_stop_that_fails(server: ForkServer, tmp_path: Path, point: Point, kill: Kill) -> None:
+    """When delivery fails after a signal, the exit status is 1, and a session is told of it."""
+    first = tell(server, tmp_path, point, kill, then={"status": 501})
+    first.check()
+    assert first.code == 1, first.told
+    assert first.position < SOURCE.states()[-1]
+    # A finish may have counted though it was answered so: nothing is sent after it.
+    assert set(first.sessions) <= {"finished", "failed", *(["open"] * (point.call == "finish"))}
+    _and_again(server, tmp_path, point, first)
+
+
+@pytest.mark.parametrize("kill", CLEAN, ids=lambda kill: kill.name)
+@pytest.mark.parametrize("point", CALLS, ids=lambda point: f"{point.name}-silent")
+def test_a_stop_that_takes_too_long(
+    server: ForkServer, tmp_path: Path, point: Point, kill: Kill
+) -> None:
+    """Answers that do not come hold a stop for `shutdown_seconds`; then the exit status is 1."""
+    short = Point(**{**vars(point), "more": {**point.more, "shutdown_seconds": 0.05}})
+    first = tell(server, tmp_path, short, kill, then={"hold": Hold()})
+    first.check()
+    assert first.code == 1, first.told
+    assert first.position < SOURCE.states()[-1]
+    _and_again(server, tmp_path, point, first)
