@@ -24,7 +24,8 @@ from target_segment_objects.errors import (
     UnavailableError,
 )
 from tests.faults.matrix import CASES, Case, Way
-from tests.faults.wire import Door, Outcome, Source, Timeless, in_order, run
+from tests.faults.standstill import Door, Timeless
+from tests.faults.wire import Outcome, Source, in_order, run
 from tests.running import KEY
 
 if TYPE_CHECKING:

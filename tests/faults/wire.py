@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import select
-import socket
 import threading
 import traceback
 from dataclasses import dataclass, field
@@ -22,11 +21,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from target_segment_objects.client import Clock
 from target_segment_objects.errors import SegmentObjectsError
 from target_segment_objects.target import SegmentObjectsTarget
 from tests.builders import PATIENCE
-from tests.faults.matrix import BUDGET, EPOCH
+from tests.faults.matrix import BUDGET
+from tests.faults.standstill import Timeless
 from tests.running import KEY, lines, record, schema, state
 
 if TYPE_CHECKING:
@@ -34,73 +33,13 @@ if TYPE_CHECKING:
 
     from target_segment_objects.emulator import Emulator
 
-__all__ = ["Door", "Outcome", "Source", "Timeless", "in_order", "run"]
+__all__ = ["Outcome", "Source", "in_order", "run"]
 
 _SECRETS = (
     KEY,
     base64.b64encode(KEY.encode()).decode().rstrip("="),
     base64.b64encode(f"{KEY}:".encode()).decode().rstrip("="),
 )
-
-
-class Timeless:
-    """A clock on which waiting takes no time; the dice always show their highest.
-
-    Attributes:
-        waits: the seconds of each wait, in order.
-        on_wait: called after each, with how many there were.
-    """
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.on_wait: Callable[[int], None] | None = None
-        self._lock = threading.Lock()
-
-    def of(self, stop: threading.Event) -> Clock:
-        """The client's clock; its waits say that the caller stopped once the event is set."""
-
-        def wait(seconds: float) -> bool:
-            if stop.is_set():
-                return True
-            with self._lock:
-                self.waits.append(seconds)
-                if self.on_wait is not None:
-                    self.on_wait(len(self.waits))
-            return stop.is_set()
-
-        return Clock(
-            now=lambda: EPOCH + sum(self.waits),
-            monotonic=lambda: sum(self.waits),
-            wait=wait,
-            random=lambda: 1.0,
-        )
-
-
-class Door:
-    """The emulator's port, which can be closed so that connections are refused."""
-
-    def __init__(self) -> None:
-        # Bound and never listening: nobody else gets the port while the emulator is deaf.
-        self._reserved = socket.socket()
-        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reserved.bind(("127.0.0.1", 0))
-        self.port: int = self._reserved.getsockname()[1]
-
-    @staticmethod
-    def close(segment: Emulator) -> None:
-        """Refuse connections from now on; those that stand go on."""
-        assert segment._server is not None
-        segment._server._listener.shutdown(socket.SHUT_RDWR)
-
-    @staticmethod
-    def open(segment: Emulator) -> None:
-        """Take connections again."""
-        assert segment._server is not None
-        segment._server._listener.listen()
-
-    def forget(self) -> None:
-        """Give the port back."""
-        self._reserved.close()
 
 
 @dataclass(frozen=True)

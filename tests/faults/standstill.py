@@ -1,0 +1,77 @@
+"""A clock on which waiting takes no time, and a port that can be closed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from target_segment_objects.client import Clock
+from tests.faults.matrix import EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from target_segment_objects.emulator import Emulator
+
+__all__ = ["Door", "Timeless"]
+
+
+class Timeless:
+    """A clock on which waiting takes no time; the dice always show their highest.
+
+    Attributes:
+        waits: the seconds of each wait, in order.
+        on_wait: called after each, with how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.on_wait: Callable[[int], None] | None = None
+        self._lock = threading.Lock()
+
+    def of(self, stop: threading.Event) -> Clock:
+        """The client's clock; its waits say that the caller stopped once the event is set."""
+
+        def wait(seconds: float) -> bool:
+            if stop.is_set():
+                return True
+            with self._lock:
+                self.waits.append(seconds)
+                if self.on_wait is not None:
+                    self.on_wait(len(self.waits))
+            return stop.is_set()
+
+        return Clock(
+            now=lambda: EPOCH + sum(self.waits),
+            monotonic=lambda: sum(self.waits),
+            wait=wait,
+            random=lambda: 1.0,
+        )
+
+
+class Door:
+    """The emulator's port, which can be closed so that connections are refused."""
+
+    def __init__(self) -> None:
+        # Bound and never listening: nobody else gets the port while the emulator is deaf.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+
+    @staticmethod
+    def close(segment: Emulator) -> None:
+        """Refuse connections from now on; those that stand go on."""
+        assert segment._server is not None
+        segment._server._listener.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def open(segment: Emulator) -> None:
+        """Take connections again."""
+        assert segment._server is not None
+        segment._server._listener.listen()
+
+    def forget(self) -> None:
+        """Give the port back."""
+        self._reserved.close()
