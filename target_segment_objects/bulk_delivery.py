@@ -235,7 +235,7 @@ def _origin(line: bytes) -> Origin:
     properties = bytes(made.properties)
     comma = b"," if len(properties) > len(b"{}") else b""
     raw = b'{"id":%b%b%b' % (name, comma, properties[1:])
-    return Origin(Source(made.collection, b'{"properties":{}}', ["id"]), raw, 0)
+    return Origin(Source(made.collection, b'{"properties":{}}', ["id"], is_collection=True), raw, 0)
 
 
 class _Line(msgspec.Struct):

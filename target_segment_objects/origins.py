@@ -17,11 +17,14 @@ class Source:
         stream: its name.
         schema: its JSON Schema, as the tap wrote it.
         key_properties: as the tap wrote them.
+        is_collection: whether it is no stream of the tap's but a collection: the record was made
+            of an object, since by bulk the tap's own is not kept until Segment refuses it.
     """
 
     stream: str
     schema: bytes
     key_properties: list[str] | None
+    is_collection: bool = False
 
 
 class Origin(msgspec.Struct, frozen=True):

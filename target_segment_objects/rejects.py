@@ -123,6 +123,8 @@ class DeadLetter:
                 for fault in error.faults
             ],
         }
+        if origin.source.is_collection:
+            entry["is_collection"] = True
         if _can_stand_in_json(origin.raw):
             entry["record"] = msgspec.Raw(origin.raw)
         else:

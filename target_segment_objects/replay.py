@@ -38,6 +38,7 @@ class _Entry(msgspec.Struct):
     key_properties: list[str] | None = None
     record: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     raw: str | None = None
+    is_collection: bool = False
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
@@ -75,7 +76,12 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
         still = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             target = SegmentObjectsTarget(
-                config={**config, "max_rejects": -1, "dead_letter_path": str(still)}
+                config={
+                    **config,
+                    "collections": _collections(config, entries),
+                    "max_rejects": -1,
+                    "dead_letter_path": str(still),
+                }
             )
             target.listen(_Messages(entries))  # type: ignore[arg-type]
             kept = len(still.read_bytes().splitlines()) if still.exists() else 0
@@ -130,6 +136,14 @@ def _refuse_old(path: Path, entries: list[_Entry], *, yes: bool) -> None:
             f"the oldest {max(old).days} days ago: sent now, they overwrite what came later; "
             "give --yes to send them all the same, or take them out of the file"
         )
+
+
+def _collections(config: Mapping[str, object], entries: list[_Entry]) -> object:
+    """The setting, and each collection that stands for a stream taken as it is."""
+    given = config.get("collections") or {}
+    if not isinstance(given, dict):
+        return given  # for the target to refuse
+    return {entry.stream: entry.stream for entry in entries if entry.is_collection} | given
 
 
 class _Messages:

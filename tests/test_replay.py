@@ -120,6 +120,22 @@ def test_old_rejects_want_a_yes(segment: Emulator, config: dict[str, Any], tmp_p
     assert segment.rows("rooms") == [{"id": "2", "n": 1}]
 
 
+def test_an_object_that_was_too_large_goes_to_its_collection(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """By bulk the reject of a refused object is made of the object; a given name stays given."""
+    if config["method"] == "set":
+        pytest.skip("by `set` the tap's own record is kept")
+    path = tmp_path / "rejects.jsonl"
+    config["collections"] = {"rooms": "zimmer"}
+    segment.fault(Fault(call="upload", count=1, status=413))
+    rejected(config, path, b'{"id":7,"n":1}')
+    (entry,) = entries(path)
+    assert (entry["stream"], entry["is_collection"]) == ("zimmer", True)
+    assert replay(path, config) == Replayed(sent=1, kept=0)
+    assert segment.tables() == {"zimmer": [{"id": "7", "n": 1}]}
+
+
 def test_a_broken_line_sends_nothing(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
