@@ -171,10 +171,10 @@ MUTANTS = (
         "tests/test_checkpoint.py",
     ),
     Mutant(
-        "records are not counted, so that every state is safe at once",
-        "target.py",
-        "        self.run.position += 1\n",
-        "        pass\n",
+        "a record's place is one too far, so that the state before it covers it",
+        "run.py",
+        "delivery.put(made, self.position, origin)",
+        "delivery.put(made, self.position + 1, origin)",
         "tests/test_run_end.py",
     ),
     Mutant(

@@ -33,7 +33,7 @@ def test_a_state_waits_for_its_records() -> None:
         held = segment.hold("set")
         config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
         target = SegmentObjectsTarget(config=config)
-        _fed(target, lines(ROOMS, *CALL, state(10)))
+        _fed(target, lines(ROOMS, CALL[0], state(1), *CALL[1:], state(10)))
         assert held.wait_for(1)
         target.run.between()
         assert out.buffer.getvalue() == b""

@@ -352,4 +352,4 @@ def _schema(stream: str, columns: Any) -> dict[str, Any]:
 class TestNothingIsLost(TapAndTarget.TestCase):  # type: ignore[valid-type,misc]
     """No state ahead of its records, no order turned round, and in the end the model's rows."""
 
-    settings = settings(max_examples=80, stateful_step_count=30)
+    settings = settings(max_examples=50, stateful_step_count=30)
