@@ -241,7 +241,7 @@ MUTANTS = (
         "tests/test_command_input.py",
     ),
     Mutant(
-        "a run that was stopped goes on after one reject too many",
+        "one reject too many does not end the run",
         "rejects.py",
         "self.count > self._max_rejects",
         "self.count > self._max_rejects + 1",
