@@ -152,7 +152,7 @@ class _World:
             config["upload_timeout_seconds"] = _DEADLINE
         elif meets:
             config["request_timeout_seconds"] = _DEADLINE
-        if meets:
+        if meets and not self.case.heals:
             config["retry_seconds"] = 0
         in_turn = config.get("max_concurrency") == 1
         return run(
@@ -228,7 +228,10 @@ def _check_books(world: _World, outcome: Outcome) -> None:
     if not case.code:
         assert case.place.settings["method"] != "bulk" or states[-1] == "finished"
     elif case.place.before >= 0:
-        assert outcome.last == case.place.before
+        # A busy machine may miss a short deadline by itself, and the fault hits a call earlier.
+        assert outcome.last == case.place.before or (
+            case.fault.slow and outcome.last < case.place.before
+        )
     elif case.place.name.startswith("next-"):
         finished = [each for each in segment.sessions.values() if each.state == "finished"]
         first = sum(part.objects for part in finished[0].parts)
