@@ -59,6 +59,7 @@ class Run:
         self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
         self._connection: Connection | None = None
         self._printing = True
+        self._stop_deadline: float | None = None
         self._closed = False
 
     def put(self, made: SegmentObject, origin: Origin) -> None:
@@ -73,6 +74,8 @@ class Run:
             self._connection = connect(
                 self._settings, self.wake_up.set, self._refused, self._report, self.clock_of
             )
+            if self._stop_deadline is not None:
+                self._connection.stop_until(self._stop_deadline)
         self._connection.delivery.put(made, self.position, origin)
 
     def reject(self, error: RejectedRecordError, origin: Origin) -> None:
@@ -148,6 +151,13 @@ class Run:
             except RejectedRecordError:
                 continue
             return
+
+    def stop(self) -> None:
+        """Read no more, and leave `shutdown_seconds` for what was read. From any thread."""
+        self._stop_deadline = time.monotonic() + self._settings.shutdown_seconds
+        if self._connection is not None:
+            self._connection.stop_until(self._stop_deadline)
+        self.wake_up.stop()
 
     def expire(self) -> None:
         """A stop has lasted too long: whatever waits or is in flight fails now. From any thread."""

@@ -20,12 +20,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["Shutdown"]
+__all__ = ["Hurry", "Shutdown"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BLOCK: Final = 512
 _SIGNALLED: Final = 128
 """A shell's exit status of a process that a signal ended is this and the signal's number."""
+
+
+class Hurry(threading.Event):
+    """Ends waits: all of them when it is set, and after a stop those that would outlast it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deadline = float("inf")
+        self._told = threading.Event()
+
+    def until(self, deadline: float) -> None:
+        """A stop leaves time until then, on the monotonic clock: longer waits end at once."""
+        self._deadline = deadline
+        self._told.set()
+
+    def set(self) -> None:
+        """End every wait."""
+        super().set()
+        self._told.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait so many seconds; true, and at once, when there is no use in it any more."""
+        if timeout is None:
+            return super().wait()
+        end = time.monotonic() + timeout
+        if not self._told.wait(timeout):
+            return False
+        if end > self._deadline:
+            return True
+        return super().wait(max(0.0, end - time.monotonic()))
 
 
 class Shutdown:

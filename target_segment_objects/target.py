@@ -251,7 +251,7 @@ class SegmentObjectsTarget(Target):
         cls.print_version(print_fn=cls.logger.info)
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         run = target.run
-        shutdown = Shutdown(run.wake_up.stop, run.expire, target.settings.shutdown_seconds)
+        shutdown = Shutdown(run.stop, run.expire, target.settings.shutdown_seconds)
         shutdown.install()
         try:
             target.listen(file_input)

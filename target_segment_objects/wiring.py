@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -12,8 +11,10 @@ from target_segment_objects.bulk_delivery import BulkDelivery
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
 from target_segment_objects.errors import ConfigurationError, DeliveryError
 from target_segment_objects.set_delivery import SetDelivery
+from target_segment_objects.shutdown import Hurry
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -40,7 +41,7 @@ class Connection:
         delivery: Delivery,
         transport: Transport,
         stack: ExitStack,
-        hurry: threading.Event,
+        hurry: Hurry,
         settle: Callable[[], None],
     ) -> None:
         self.delivery = delivery
@@ -48,6 +49,10 @@ class Connection:
         self._transport = transport
         self._stack = stack
         self._hurry = hurry
+
+    def stop_until(self, deadline: float) -> None:
+        """A stop leaves time until then: no wait goes on that would outlast it. From any thread."""
+        self._hurry.until(deadline)
 
     def abort(self) -> None:
         """Let every request fail that waits or is in flight. From any thread."""
@@ -82,7 +87,7 @@ def connect(
     Raises:
         ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
     """
-    hurry = threading.Event()
+    hurry = Hurry()
     clock = clock_of(hurry)
     settle: Callable[[], None]
     with ExitStack() as stack:
