@@ -414,6 +414,23 @@ RIGHT: Mapping[str, Strategy] = {
 }
 
 
+# Just inside and just outside of what a column takes as it is, or can coerce.
+NEARLY: Mapping[str, list[str]] = {
+    "string": ["0", "515.0", "1e5", "true", "null", "[1.50]", '{"a":1e400}'],
+    "integer": ['"42"', '"042"', '"1.0"', '"1e3"', "515.0", "1e3", "1.5", "true", "1e-400"],
+    "number": ['"1e400"', '"NaN"', '"9007199254740993"', '"1e5"', '"042"', "true", "1e-400"],
+    "boolean": ["0", "1", "2", "-1", "0.0", "1.0", "1e-400", '"true"', '"True"', '"0"'],
+}
+
+
+def nearly_right(schema: Schema) -> Strategy:
+    """A value that is nearly of the schema's type, or just so in another form."""
+    named = schema.get("type", [])
+    types = [named] if isinstance(named, str) else named
+    edges = [edge for name in types for edge in NEARLY.get(name, ())]
+    return st.sampled_from(edges) if edges else anything
+
+
 def looked_up(schema: Schema, root: Schema) -> Schema:
     """Roughly what a property's schema says: enough to aim at, no rule depends on it."""
     for _ in range(3):
@@ -443,13 +460,16 @@ def raw_object(draw: st.DrawFn, listed: Schema, root: Schema, depth: int) -> str
     """An object that lists some of its properties, in some order, and some that nobody declared."""
     pairs: list[str] = []
     for name, schema in listed.items():
-        # One in twenty is missing, another one is anything.
+        # One in twenty is missing, another one is anything, a few more are nearly right.
         dice = draw(st.sampled_from(range(40)))
         if dice < 2:
             continue
-        value = (
-            draw(anything) if dice < 5 else draw(right_value(looked_up(schema, root), root, depth))
-        )
+        if dice < 5:
+            value = draw(anything)
+        elif dice < 9:
+            value = draw(nearly_right(looked_up(schema, root)))
+        else:
+            value = draw(right_value(looked_up(schema, root), root, depth))
         pairs.append(f"{draw(written(name))}:{value}")
     if draw(st.sampled_from(range(5))) == 0:
         more = draw(st.lists(st.tuples(raw_names, anything), min_size=1, max_size=3))
