@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
-from target_segment_objects.errors import DeliveryError, Fault, RejectedRecordError
+from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.origins import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.delivery import Refused
+    from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.parts import Part, PartLimits
 
@@ -179,12 +180,12 @@ class BulkDelivery:
 
     def _take_refused(self, session: BulkSession) -> None:
         """Which record a line was is not known any more, so a session's are lost together."""
-        one_too_many = None
+        one_too_many: SegmentObjectsError | None = None
         for line, error in session.refused:
             fault = Fault((), "refused", f"Segment refused the object as too large: {error}")
             try:
                 self._refused(RejectedRecordError([fault]), [_origin(line)])
-            except RejectedRecordError as rejected:
+            except (RejectedRecordError, DeadLetterError) as rejected:
                 self._lost = session.first if self._lost is None else min(self._lost, session.first)
                 one_too_many = rejected
         if one_too_many is not None:

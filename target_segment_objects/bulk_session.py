@@ -66,7 +66,8 @@ class BulkSession:
         self._limits = limits
         self._monotonic = monotonic
         self._spool = Spool(limits.spool_dir)
-        self._halves: list[Spool] = []
+        # Of its own, since the reading thread appends to the other one meanwhile.
+        self._halves = Spool(limits.spool_dir)
         self._sent: list[Part] = []
         self._sync_id = ""
         self._replaced = False
@@ -80,7 +81,7 @@ class BulkSession:
     @property
     def spooled(self) -> int:
         """Compressed bytes that it keeps."""
-        return self._spool.size
+        return self._spool.size + self._halves.size
 
     def start(self) -> None:
         """Open the session at Segment."""
@@ -125,7 +126,7 @@ class BulkSession:
 
     def close(self) -> None:
         """Give back the spool. May be called more than once."""
-        for spool in (self._spool, *self._halves):
+        for spool in (self._spool, self._halves):
             spool.close()
 
     def _healing(self, call: Callable[[], None]) -> None:
@@ -145,10 +146,13 @@ class BulkSession:
             # What a part had come to when the session was lost, split maybe, comes again with it.
             del self.refused[refused:]
             again, self._sent = self._sent[:sent], []
-            self.start()
-            for part in again:
-                self._upload(part)
-            call()
+            try:
+                self.start()
+                for part in again:
+                    self._upload(part)
+                call()
+            except SessionRefusedError as refusal:
+                raise _explained(refusal) from None
 
     def _upload(self, part: Part) -> None:
         try:
@@ -187,10 +191,8 @@ class BulkSession:
             self._upload(half)
 
     def _halved(self, part: Part) -> list[Part]:
-        spool = Spool(self._limits.spool_dir)
-        self._halves.append(spool)
         whole = PartLimits(MAX_PART_BYTES, self._limits.compression_level)
-        writer = PartWriter(whole, spool)
+        writer = PartWriter(whole, self._halves)
         halves = []
         for number, line in enumerate(_lines(part), start=1):
             writer.feed(line)
@@ -209,6 +211,18 @@ class BulkSession:
             self._open = True  # it did not count
             raise
         logger.info("Bulk session finished: sync_id=%s parts=%d", self._sync_id, len(self._sent))
+
+
+def _explained(error: SessionRefusedError) -> SessionRefusedError:
+    """A part that is refused by two sessions: the session is not what is wrong."""
+    hint = "A new session refused it too: if objects have nulls, try `nulls: drop`"
+    return SessionRefusedError(
+        f"{error}. {hint}",
+        call=error.call,
+        status=error.status,
+        excerpt=error.excerpt,
+        attempts=error.attempts,
+    )
 
 
 def _lines(part: Part) -> Iterator[bytes]:

@@ -56,7 +56,9 @@ def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--warehouse", type=Path, metavar="FILE", help="a DuckDB file to load; memory without it"
     )
-    parser.add_argument("--write-key", metavar="KEY", help="the only key taken (default: any)")
+    parser.add_argument(
+        "--write-key", type=_key, metavar="KEY", help="the only key taken (default: any)"
+    )
     parser.add_argument(
         "--nulls",
         choices=["clear", "refuse"],
@@ -226,6 +228,12 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:  # noqa: PLR2004 sixteen bits
         raise argparse.ArgumentTypeError("a port is 0 to 65535")
     return port
+
+
+def _key(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a key has at least one character")
+    return text
 
 
 def _seconds(text: str) -> float:

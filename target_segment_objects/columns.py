@@ -67,7 +67,7 @@ class Notes(Counter[tuple[str, str]]):
 
     Codes: `coerced`; `dated` (a `T` or an offset was added); `undated` (a date that does not
     parse); `long_string` (over 512 characters, which most warehouses cut); `dropped`; `truncated`;
-    `nulled` (a number that is not finite).
+    `nulled` (a number that is not finite); `hashed_id` (of its keys).
     """
 
 

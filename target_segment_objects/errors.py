@@ -49,7 +49,17 @@ __all__ = [
     "SessionRefusedError",
     "SpoolError",
     "UnavailableError",
+    "one_line",
 ]
+
+
+def one_line(text: str) -> str:
+    """A text as a log may hold it: printable, on one line, of at most 900 characters."""
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_SHOWN])
+    return shown[:_SHOWN] + (" …" if len(text) > _SHOWN else "")
+
+
+_SHOWN = 900
 
 
 class SegmentObjectsError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects import values
-from target_segment_objects.columns import FAULTS, PlanOptions, Unfit
+from target_segment_objects.columns import FAULTS, Notes, PlanOptions, Unfit
 from target_segment_objects.errors import Fault
 from target_segment_objects.objects import MAX_ID_LENGTH
 from target_segment_objects.values import MISFIT
@@ -27,9 +27,10 @@ _MISSING: Final = object()
 
 
 def identifier(
-    keys: Sequence[str], columns: Mapping[str, Column], options: PlanOptions
+    keys: Sequence[str], columns: Mapping[str, Column], options: PlanOptions, notes: Notes
 ) -> Identify:
     """The function that gives a record's id from its key properties, at least one."""
+    told_as = ":".join(keys)
     readers = [(key, _reader(columns.get(key), options)) for key in keys]
     alone = len(readers) == 1
 
@@ -47,6 +48,7 @@ def identifier(
             if options.long_ids == "reject":
                 faults.append(Fault((), "long_id", FAULTS["long_id"]))
             else:
+                notes["hashed_id", told_as] += 1
                 return values.digest(told.encode())
         return told
 

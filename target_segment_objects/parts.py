@@ -177,7 +177,7 @@ class PartWriter:
         self._number = 0
         self._objects = 0
         self._size = 0
-        self._start = 0
+        self._start = spool.size
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._compressor = self._new_compressor()

@@ -95,7 +95,7 @@ def compile_plan(
     )
     columns = read_columns(schema, stream=stream)
     writers = PropertyWriters(stream, columns, options, left_out=_left_out(keys))
-    identify = identifier(keys, columns, options) if keys else None
+    identify = identifier(keys, columns, options, writers.notes) if keys else None
     return StreamPlan(
         stream=stream,
         collection=collection,

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from singer_sdk.io_base import GenericSingerReader
 
-from target_segment_objects.errors import MessageError, SegmentObjectsError
+from target_segment_objects.errors import InputError, MessageError, SegmentObjectsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,6 +161,8 @@ class MessageReader(GenericSingerReader[Any]):
     @property
     def default_input(self) -> IO[bytes]:
         """Stdin, as bytes."""
+        if sys.stdin is None:
+            raise InputError("stdin is closed; pipe a tap into the command, or name an `--input`")
         return sys.stdin.buffer
 
     def deserialize_json(self, line: Any) -> dict[str, Any]:

@@ -92,7 +92,14 @@ class DeadLetter:
         while True:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, _MODE)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise DeadLetterError(
+                    f"dead_letter_path: {self.path} is in use by `segment-objects replay`; "
+                    "run again when that is over"
+                ) from None
             held = os.fstat(descriptor)
             try:
                 named = self.path.lstat()

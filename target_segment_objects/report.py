@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects.errors import one_line
 from target_segment_objects.plan import Notes
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ _REMARKS: Final[Mapping[str, str]] = {
     "dated": "were dates with a blank or without an offset, and were sent with `T` and `Z`",
     "undated": "are no RFC 3339 dates, and were sent as the text that they are",
     "long_string": "have more than 512 characters, where most warehouses cut a string",
+    "hashed_id": "make ids of more than 100 characters, whose SHA-256 is the id (see `long_ids`)",
     "dropped": "have 32 KB or more, and were left out (see `oversized_values`)",
     "truncated": "have 32 KB or more, and were cut (see `oversized_values`)",
     "nulled": "were not finite numbers, and were sent as null (see `non_finite_numbers`)",
 }
 _PROPERTIES_TOLD: Final = 5
+_MOST_WARNINGS: Final = 1_000
+"""Names of properties without end make warnings without end."""
 
 
 class Report:
@@ -44,21 +48,24 @@ class Report:
         self._records: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[str] = Counter()
         self._summarized = False
+        self._refused = False
         self._notes: dict[str, Notes] = {}
         self._warned: set[str] = set()
 
     def warn(self, sentence: str) -> None:
         """Tell the user, unless the very same was told before."""
-        if sentence not in self._warned:
+        sentence = one_line(sentence)
+        if sentence not in self._warned and len(self._warned) < _MOST_WARNINGS:
             self._warned.add(sentence)
-            self._logger.warning(sentence)
+            self._logger.warning("%s", sentence)
 
     def count(self, stream: str, collection: str) -> None:
         """A record of a stream became an object of a collection."""
         self._records[stream, collection] += 1
 
     def reject(self, error: RejectedRecordError) -> None:
-        """A record became no object."""
+        """A record became no object, or one that Segment refused."""
+        self._refused = self._refused or any(fault.code == "refused" for fault in error.faults)
         self._rejected[error.stream] += 1
         for fault in error.faults:
             told = ".".join(fault.path) or "the record"
@@ -68,8 +75,14 @@ class Report:
         """Add what a plan noted about a stream's values."""
         self._notes.setdefault(stream, Notes()).update(notes)
 
-    def summarize(self) -> None:
-        """Log what became of values, and one line a stream. Again, it does nothing."""
+    def summarize(self, *, delivered: bool) -> None:
+        """Log what became of values, and one line a stream. Again, it does nothing.
+
+        Args:
+            delivered: whether all that became an object was delivered; else only what was read
+                is known.
+        """
+        heading = "Records delivered" if delivered and not self._refused else "Records read"
         if self._summarized:
             return
         self._summarized = True
@@ -88,11 +101,11 @@ class Report:
             self._logger.warning("Records rejected: stream=%s records=%d", stream, count)
         for (stream, collection), count in self._records.items():
             self._logger.info(
-                "Records delivered: stream=%s collection=%s records=%d", stream, collection, count
+                "%s: stream=%s collection=%s records=%d", heading, stream, collection, count
             )
 
 
 def _listed(found: Mapping[str, int]) -> str:
     names = sorted(found, key=lambda name: -found[name])
     more = len(names) - _PROPERTIES_TOLD
-    return ",".join(names[:_PROPERTIES_TOLD]) + (f" and {more} more" if more > 0 else "")
+    return one_line(",".join(names[:_PROPERTIES_TOLD])) + (f" and {more} more" if more > 0 else "")

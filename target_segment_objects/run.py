@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.checkpoint import Checkpoint
 from target_segment_objects.client import Clock
@@ -18,6 +18,7 @@ from target_segment_objects.errors import (
     InputError,
     OutputError,
     RejectedRecordError,
+    one_line,
 )
 from target_segment_objects.reader import WakeUp
 from target_segment_objects.rejects import DeadLetter, Rejects
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from target_segment_objects.settings import Settings
 
 __all__ = ["Run"]
+
+_LOOK_SECONDS: Final = 0.1
+"""How often it is looked at what is due while input is worked off."""
 
 
 class Run:
@@ -60,6 +64,7 @@ class Run:
         self._connection: Connection | None = None
         self._printing = True
         self._stop_deadline: float | None = None
+        self._look_again = 0.0
         self._closed = False
 
     def put(self, made: SegmentObject, origin: Origin) -> None:
@@ -77,6 +82,9 @@ class Run:
             if self._stop_deadline is not None:
                 self._connection.stop_until(self._stop_deadline)
         self._connection.delivery.put(made, self.position, origin)
+        # What is due must not wait for the end of a block of input that is delivered slowly.
+        if time.monotonic() >= self._look_again:
+            self.between()
 
     def reject(self, error: RejectedRecordError, origin: Origin) -> None:
         """Take note of a record that cannot become an object.
@@ -109,6 +117,7 @@ class Run:
         Raises:
             SegmentObjectsError: as `put`, and `OutputError`.
         """
+        self._look_again = time.monotonic() + _LOOK_SECONDS
         due: list[float | None] = []
         if self._connection is not None:
             due.append(self._connection.delivery.tick())
@@ -139,7 +148,7 @@ class Run:
             if not isinstance(error, DeliveryError):
                 self._commit()
         except DeliveryError as failure:
-            self._logger.error("%s", failure)  # noqa: TRY400  no bug, so no traceback
+            self._logger.error("%s", one_line(str(failure)))  # noqa: TRY400  no bug, so no traceback
         finally:
             self.close()
 
@@ -197,9 +206,11 @@ class Run:
         if self._connection is not None:
             self._connection.settle()
         try:
-            sys.stdout.buffer.write(state + b"\n")
+            rest = memoryview(state + b"\n")
+            while rest:  # unbuffered, a write may take a part alone, when a signal comes
+                rest = rest[sys.stdout.buffer.write(rest) or 0 :]
             sys.stdout.buffer.flush()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:  # the shell may have closed it
             self._printing = False
             raise OutputError(
                 "stdout is closed, so no state can be printed; what was delivered stays, "

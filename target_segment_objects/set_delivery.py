@@ -13,12 +13,13 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
-from target_segment_objects.errors import Fault, RefusedError, RejectedRecordError
+from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, RejectedRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.delivery import Refused
+    from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin
 
@@ -42,6 +43,8 @@ class SetCall(Protocol):
 
 _HALVED = frozenset({400, 413})
 """Statuses of a call that may be the fault of one object in it."""
+_ORIGIN_BYTES = 200
+"""What Python needs for an origin beside its record, so that small records are bounded too."""
 _MOST_BYTES = 64 << 20
 """Bytes of records that were put and are not answered; beyond, `put` waits."""
 
@@ -90,7 +93,7 @@ class SetDelivery:
         if not self._outcomes.empty():
             self._take_outcomes()
         self._raise_failure()
-        self._bytes += len(origin.raw)
+        self._bytes += _size(origin)
         self._feed(Waiting(made, position, [origin]))
         while self._is_full():
             self._take_outcome(self._outcomes.get())
@@ -143,7 +146,7 @@ class SetDelivery:
         for worker in self._workers:
             worker.join()
         self._workers.clear()
-        with contextlib.suppress(RejectedRecordError):
+        with contextlib.suppress(RejectedRecordError, DeadLetterError):
             self._take_outcomes()
 
     def _feed(self, waiting: Waiting) -> None:
@@ -187,7 +190,7 @@ class SetDelivery:
             return
         del self._sealed[id(batch)]
         for object_id, waiting in batch.waiting.items():
-            self._bytes -= sum(len(origin.raw) for origin in waiting.origins)
+            self._bytes -= sum(map(_size, waiting.origins))
             key = (batch.collection, object_id)
             self._busy.discard(key)
             held = self._held.pop(key, None)
@@ -201,11 +204,11 @@ class SetDelivery:
         self._take_refusals(refusals)
 
     def _take_refusals(self, refusals: _Refusals) -> None:
-        one_too_many = None
+        one_too_many: SegmentObjectsError | None = None
         for waiting, error in refusals:
             try:
                 self._refused(RejectedRecordError([_fault(waiting, error)]), waiting.origins)
-            except RejectedRecordError as rejected:
+            except (RejectedRecordError, DeadLetterError) as rejected:
                 self._lost = waiting.first if self._lost is None else min(self._lost, waiting.first)
                 one_too_many = rejected
         if one_too_many is not None:
@@ -239,6 +242,10 @@ class SetDelivery:
             half = len(waiting) // 2
             self._send(collection, waiting[:half], refusals)
             self._send(collection, waiting[half:], refusals)
+
+
+def _size(origin: Origin) -> int:
+    return len(origin.raw) + _ORIGIN_BYTES
 
 
 def _fault(waiting: Waiting, error: RefusedError) -> Fault:

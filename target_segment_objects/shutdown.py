@@ -24,6 +24,9 @@ __all__ = ["Hurry", "Shutdown"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BLOCK: Final = 512
+_FAILED: Final = 1
+_GRACE_SECONDS: Final = 5.0
+"""What a run that has expired gets to end by itself."""
 _SIGNALLED: Final = 128
 """A shell's exit status of a process that a signal ended is this and the signal's number."""
 
@@ -102,11 +105,15 @@ class Shutdown:
     def _heed(self) -> None:
         """Read the signals' numbers, until the pipe is closed."""
         deadline: float | None = None
+        expired = False
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready, _, _ = select.select([self._reads], [], [], left)
             if not ready:
-                deadline = None
+                if expired:  # what still hangs is not the delivery: a write to stdout, say
+                    os._exit(_FAILED)
+                expired = True
+                deadline = time.monotonic() + _GRACE_SECONDS
                 self._expire()
                 continue
             numbers = os.read(self._reads, _BLOCK)

@@ -30,6 +30,7 @@ from target_segment_objects.errors import (
     MissingSchemaError,
     RejectedRecordError,
     SegmentObjectsError,
+    one_line,
 )
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
@@ -223,12 +224,13 @@ class SegmentObjectsTarget(Target):
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
         try:
             self.run.finish()
+            self._summarize(delivered=True)
         finally:
-            self._summarize()
+            self._summarize(delivered=False)
 
-    def _summarize(self) -> None:
+    def _summarize(self, *, delivered: bool) -> None:
         self._routes.close()
-        self._report.summarize()
+        self._report.summarize(delivered=delivered)
 
     # The command line.
 
@@ -259,7 +261,7 @@ class SegmentObjectsTarget(Target):
             # After a bug too: no session is left open.
             run.close()
             shutdown.close()
-            target._summarize()
+            target._summarize(delivered=False)
         if shutdown.exit_status is not None:
             sys.exit(shutdown.exit_status)
 
@@ -269,7 +271,7 @@ def main() -> None:
     try:
         SegmentObjectsTarget.cli()
     except SegmentObjectsError as error:
-        SegmentObjectsTarget.logger.error("%s", error)
+        SegmentObjectsTarget.logger.error("%s", one_line(str(error)))
         _forget_output()
         sys.exit(1)
 
@@ -308,7 +310,8 @@ def _rejected(faults: list[Fault], origin: Origin) -> RejectedRecordError:
 def _forget_output() -> None:
     """Give up what stdout does not take, of which Python would complain once more at its exit."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

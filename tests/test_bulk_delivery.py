@@ -350,7 +350,7 @@ def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, cal
     segment.fault(hit.get(call, Fault(call="finish", count=2, status=400)))
     loader = loading()
     loader.put_numbers(1, 2, 3)
-    with pytest.raises(SessionRefusedError):
+    with pytest.raises(SessionRefusedError, match="try `nulls: drop`"):
         loader.delivery.finish()
     loader.delivery.close()
     assert loader.calls.count("start") == 2

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from tests.running import ROOT, Ran, environment, lines, record, run, schema, start, state
+from target_segment_objects.errors import ConfigurationError
+from tests.running import ROOT, Ran, environment, lines, load, record, run, schema, start, state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,17 @@ def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
     assert "local_warehouse" in ran.sentences[0]
     assert "Traceback" not in ran.told
     assert (tmp_path / "w.duckdb").read_text(encoding="utf-8") == "a diary" * 1000
+
+
+@pytest.mark.parametrize("name", ["rooms.csv", "rooms.json"])
+def test_a_file_of_data_is_no_warehouse(tmp_path: Path, name: str) -> None:
+    """DuckDB would open such a file beside a database in memory, and all would be lost."""
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="is no DuckDB database"):
+        load(
+            {"local_warehouse": str(tmp_path / name)}, lines(schema("rooms"), record("rooms", id=1))
+        )
+    assert (tmp_path / name).read_text(encoding="utf-8") == "{}"
 
 
 FULL = """

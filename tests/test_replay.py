@@ -60,7 +60,7 @@ def rejected(config: dict[str, Any], path: Path, *records: bytes) -> None:
 
 def entries(path: Path) -> list[dict[str, Any]]:
     """What stands in the dead letter."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
 
 
 def test_what_was_mended_is_sent_and_the_rest_stays(
@@ -134,6 +134,44 @@ def test_an_object_that_was_too_large_goes_to_its_collection(
     assert (entry["stream"], entry["is_collection"]) == ("zimmer", True)
     assert replay(path, config) == Replayed(sent=1, kept=0)
     assert segment.tables() == {"zimmer": [{"id": "7", "n": 1}]}
+
+
+def test_what_is_refused_again_stays_what_it_was(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its age, its run and its line in the tap's output are kept; only the faults are new."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":1,"n":1}', b'{"id":\r2,"n":"x"}')
+    (entry,) = entries(path)
+    entry |= {"time": "2026-01-02T03:04:05", "line": 42}
+    path.write_text(json.dumps(entry) + "\n")
+    assert replay(path, config, yes=True) == Replayed(sent=0, kept=1)
+    (left,) = entries(path)
+    assert {name: left[name] for name in ("time", "line", "run_id")} == {
+        name: entry[name] for name in ("time", "line", "run_id")
+    }
+    with pytest.raises(ConfigurationError, match="--yes"):
+        replay(path, config)
+    assert len(segment.rows("rooms")) == 1
+
+
+def test_a_carriage_return_between_tokens_is_no_end_of_a_line(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """The record stands in the file as the tap wrote it, breaks between its tokens included."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":\r2,"n":\r"x"}')
+    assert replay(path, {**config, "type_mismatches": "send"}) == Replayed(sent=1, kept=0)
+    assert segment.rows("rooms") == [{"id": "2", "n": "x"}]
+
+
+def test_a_link_is_not_followed(config: dict[str, Any], tmp_path: Path) -> None:
+    """A replay puts a file in place of the one that it was given: never in place of a link."""
+    path, link = tmp_path / "rejects.jsonl", tmp_path / "link"
+    rejected(config, path, b'{"id":2,"n":"x"}')
+    link.symlink_to(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        replay(link, config)
 
 
 def test_a_broken_line_sends_nothing(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
-from target_segment_objects.errors import SessionRefusedError
+from target_segment_objects.errors import DeadLetterError, SessionRefusedError
 from target_segment_objects.target import SegmentObjectsTarget
 from tests.builders import Aside
-from tests.running import KEY, lines, record, schema, state
+from tests.running import KEY, lines, load, record, schema, state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +95,68 @@ def test_a_session_is_replaced_once_and_no_more() -> None:
             target.process_endofpipe()
         assert len(segment.sessions) == 2
     assert out.buffer.getvalue() == b""
+
+
+def test_what_is_due_does_not_wait_for_the_end_of_the_input() -> None:
+    """Behind a slow Segment, what waits goes out, and states are printed, in mid-block."""
+    with Emulator() as segment:
+        segment.fault(Fault(call="set", count=None, delay=0.1))
+        config = {
+            "write_key": "k",
+            "method": "set",
+            "objects_url": segment.url,
+            "max_concurrency": 1,
+        }
+        fed = [schema("quiet"), schema("busy"), record("quiet", id=0), state(0)]
+        for number in range(1, 300):
+            fed += [record("busy", id=number), state(number)]
+        ran = load(config, lines(*fed))
+        collections = [json.loads(call.body)["collection"] for call in segment.requests]
+    assert collections.index("quiets") < len(collections) // 2 + 2
+    assert len(ran.states) > 1
+    assert ran.states[-1] == "299"
+
+
+@pytest.mark.parametrize("method", ["set", "bulk"])
+def test_a_refused_object_that_cannot_be_written_down_is_not_covered(method: str) -> None:
+    """When the dead letter takes no reject, no state that covers it is printed."""
+    call = "set" if method == "set" else "upload"
+    with Emulator() as segment:
+        segment.fault(Fault(call=call, count=None, status=413))
+        config = {
+            "write_key": KEY,
+            "method": method,
+            "objects_url": segment.url,
+            "bulk_url": segment.url,
+            "max_rejects": -1,
+            "dead_letter_path": "/dev/full",
+        }
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        fed = lines(ROOMS, record("rooms", id=1, name="x"), state("covers"))
+        target = SegmentObjectsTarget(config=config)
+        with contextlib.redirect_stdout(out), pytest.raises(DeadLetterError, match="No space"):
+            target.listen(io.BytesIO(fed))  # type: ignore[arg-type]
+    out.seek(0)
+    assert out.read() == ""
+
+
+def test_a_state_is_written_whole() -> None:
+    """An unbuffered stdout may take a part of a state at a time."""
+
+    class Sips(io.RawIOBase):
+        taken = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.taken += bytes(data[:3])
+            return len(data[:3])
+
+    class Unbuffered:
+        buffer = Sips()
+
+    with contextlib.redirect_stdout(Unbuffered()), Emulator() as segment:  # type: ignore[type-var]
+        config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
+        SegmentObjectsTarget(config=config).listen(io.BytesIO(lines(state("long enough"))))  # type: ignore[arg-type]
+    assert Unbuffered.buffer.taken == b'"long enough"\n'

@@ -49,6 +49,8 @@ def check_part(part_id: str, path: Path, rules: Rules) -> Part:
     number = size = 0
     with path.open("rb") as file:
         for number, line in enumerate(part_lines(file, gzipped=True), 1):
+            if b"\r" in line:
+                raise RefusalError(400, f"line {number}: a carriage return; lines end with \\n")
             try:
                 item = rules.read_line(line)
             except RefusalError as error:

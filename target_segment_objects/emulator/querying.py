@@ -54,6 +54,13 @@ def connect(path: Path, config: dict[str, str | int]) -> DuckDBPyConnection:
             message = f"The warehouse file {path} is in use; stop what has it open and try again."
             raise WarehouseLockedError(message) from None
         raise WarehouseError(f"Cannot open the warehouse file {path}: {_first(text)}") from None
+    # A file of CSV, JSON or Parquet is opened too, as data beside a database in memory.
+    opened = connection.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchone()
+    if opened is None or opened[0] is None:
+        connection.close()
+        raise WarehouseError(f"The file {path} is no DuckDB database; name another file.")
     return connection
 
 

@@ -180,9 +180,9 @@ def test_a_bad_line_refuses_the_part(segment: Emulator, client: Client, case: st
 
 
 def test_the_edge_of_a_line_is_taken(client: Client) -> None:
-    """A line of exactly 400 KB, and one with its carriage return, are taken."""
+    """A line of exactly 400 KB is taken."""
     wide = GOOD + b" " * (409_600 - len(GOOD))
-    assert client.upload(client.start(), wide + b"\n" + GOOD + b"\r\n").status == 201
+    assert client.upload(client.start(), wide + b"\n" + GOOD + b"\n").status == 201
 
 
 COMPRESSED = gzip.compress(GOOD)
@@ -262,3 +262,11 @@ def test_a_malformed_finish_is_refused(segment: Emulator, client: Client, body: 
 def test_a_finish_needs_its_content_type(client: Client) -> None:
     """Finish is application/json, or refused."""
     assert client.send(f"/v0/finish/{client.start()}", b'{"error":""}').status == 400
+
+
+def test_a_carriage_return_in_a_part_is_refused(client: Client) -> None:
+    """Lines end with a line feed alone; what cannot be loaded is not taken."""
+    sync_id = client.start()
+    answer = client.upload(sync_id, lines(room("1", a=1)).replace(b"\n", b"\r\n"))
+    assert answer.status == 400
+    assert answer.reason.startswith("line 1: a carriage return")
