@@ -1,5 +1,6 @@
 # Everything a fresh machine with Python and make needs; pip's own configuration is respected.
 #
+#   make coverage  every test, and the lines and branches that none of them reaches
 #   make test      every test                        make lint      ruff, its formatter, mypy --strict
 #   make demo      a real tap, both APIs, two tables make bench     the benchmarks
 #   make docs      write settings.md, check links    make clean     remove what the others made
@@ -16,7 +17,7 @@ DEMO_BIN := .venv-demo/bin
 OLDEST := 3.10
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help test mutants demo lint format bench docs dist sbom lock clean
+.PHONY: help test coverage mutants demo lint format bench docs dist sbom lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,12 @@ test: .venv/.made
 
 mutants: .venv/.made
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+coverage: .venv/.made
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 demo: .venv/.made .venv-demo/.made
 	@TAP=$(DEMO_BIN)/tap-jsonl TARGET=$(BIN)/target-segment-objects QUERY="$(BIN)/segment-objects query" \

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -172,3 +175,26 @@ def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:
         command.write(*FED)
         ran = command.ended()
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("closed", "told"), [(">&-", "stdout is closed"), ("<&-", "stdin is closed")]
+)
+def test_what_the_shell_has_closed_is_one_sentence(tmp_path: Path, closed: str, told: str) -> None:
+    """A stream that is not even there is a mistake of the caller's, and no bug of ours."""
+    with Emulator() as segment:
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(_config(segment, "set")), encoding="utf-8")
+        (tmp_path / "in").write_bytes(lines(*FED))
+        feed = f"< {tmp_path / 'in'}" if closed != "<&-" else ""
+        command = f"{sys.executable} -m target_segment_objects.target --config {config}"
+        ran = subprocess.run(
+            ["/bin/sh", "-c", f"exec {command} {feed} {closed}"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert told in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -6,6 +6,7 @@ Records go the whole way, through the command or the target, to an emulator.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import sys
@@ -321,3 +322,14 @@ def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
     (entry,) = entries(path)
     assert (entry["stream"], entry["key_properties"]) == ("rooms", ["id"])
     assert entry["record"] == {"id": "2", "name": "a"}
+
+
+def test_a_dead_letter_in_use_by_a_replay_is_not_waited_for(path: Path) -> None:
+    """A run does not stand still for a replay: it ends with a sentence, and can be run again."""
+    letter = DeadLetter(path)
+    path.touch()
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DeadLetterError, match="in use by `segment-objects replay`"):
+            letter.write(origin(), ERROR)
+    letter.close()
