@@ -71,6 +71,7 @@ class BulkApi:
         self._caller = Caller(
             transport, policy=policy, gate=gate, clock=clock, on_receipt=on_receipt
         )
+        self._transport = transport
         self._options = transport.options
 
     def start(self) -> str:
@@ -87,7 +88,7 @@ class BulkApi:
         request = Request(
             call="start", path="/v0/start", timeout_seconds=self._options.timeout_seconds
         )
-        return self._caller.call(request, _id_reader("sync_id"), wanted="sync_id")[0]
+        return self._caller.call(request, self._id_reader("sync_id"), wanted="sync_id")[0]
 
     def upload(self, sync_id: str, file: BinaryIO, size: int) -> str:
         """Upload one part.
@@ -117,7 +118,7 @@ class BulkApi:
             timeout_seconds=self._options.upload_timeout_seconds,
             refusals=_UPLOAD_REFUSALS,
         )
-        return self._caller.call(request, _id_reader("part_id"), wanted="part_id")[0]
+        return self._caller.call(request, self._id_reader("part_id"), wanted="part_id")[0]
 
     def keep_alive(self, sync_id: str) -> Receipt:
         """Tell Segment that the session goes on; it ends 10 minutes after its last call [doc].
@@ -160,21 +161,22 @@ class BulkApi:
         )
         return self._caller.call(request, lambda _: True)[1]
 
+    def _id_reader(self, name: str) -> Callable[[Answer], str | None]:
+        def read(answer: Answer) -> str | None:
+            try:
+                found = msgspec.json.decode(answer.body, type=dict[str, object]).get(name)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return None
+            if not isinstance(found, str) or not found.isprintable():
+                return None
+            if self._transport.blot(found) != found:
+                return None  # a server that echoes the write key: an id is logged
+            # A segment of dots would climb up the path.
+            return found if 1 <= len(found) <= _MAX_ID_CHARACTERS and found.strip(". ") else None
+
+        return read
+
 
 def _segment(sync_id: str) -> str:
     """The id as one segment of a path, whatever characters it has."""
     return quote(sync_id, safe="")
-
-
-def _id_reader(name: str) -> Callable[[Answer], str | None]:
-    def read(answer: Answer) -> str | None:
-        try:
-            found = msgspec.json.decode(answer.body, type=dict[str, object]).get(name)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        if not isinstance(found, str) or not found.isprintable():
-            return None
-        # A segment of dots would climb up the path.
-        return found if 1 <= len(found) <= _MAX_ID_CHARACTERS and found.strip(". ") else None
-
-    return read

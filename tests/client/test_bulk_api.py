@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import gzip
 import io
@@ -201,6 +202,8 @@ def test_an_upload_starts_anew_at_each_attempt() -> None:
         b'["sync_id"]',
         b'{"sync_id": "\xff"}',
         b'{"sync_id": "%s"}' % (b"x" * 257),
+        b'{"sync_id": "%s"}' % KEY.encode(),
+        b'{"sync_id": "%s"}' % base64.b64encode(f"{KEY}:".encode()),
     ],
 )
 def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
