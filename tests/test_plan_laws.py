@@ -122,7 +122,7 @@ def test_the_law_is_not_empty() -> None:
     seen: Counter[str] = Counter()
 
     @settings(
-        max_examples=300,
+        max_examples=800,
         deadline=None,
         derandomize=True,
         database=None,
