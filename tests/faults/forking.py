@@ -18,7 +18,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tests.running import ROOT, config_file, environment
+from tests.running import ROOT, STRICTLY, config_file, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "tests.faults.forking", str(theirs.fileno())],
+                [sys.executable, *STRICTLY, "-m", "tests.faults.forking", str(theirs.fileno())],
                 cwd=ROOT,
                 env=environment(PYTHONPATH=str(ROOT)),
                 pass_fds=[theirs.fileno()],
