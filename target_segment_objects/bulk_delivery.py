@@ -1,8 +1,8 @@
 """Delivery by bulk sessions: parts go up in order while the next fills; finish makes them durable.
 
-The reading thread owns the part writers and the books. One thread makes the calls, one after
-another: start, uploads, finish; so a new session never overtakes an old one. Another keeps the
-session alive through silence.
+The reading thread cuts lines into blocks and keeps the books. A thread compresses the blocks to
+parts (`bulk_pipe`). Another makes the calls, one after another: start, uploads, finish; so a new
+session never overtakes an old one. A third keeps the session alive through silence.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from target_segment_objects.bulk_pipe import BulkPipe
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.origins import Origin, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery import Refused
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.parts import Part, PartLimits
+    from target_segment_objects.parts import Block, PartLimits
 
 __all__ = ["BulkDelivery", "SessionLimits"]
 
@@ -84,18 +85,34 @@ class BulkDelivery:
         )
         self._failure: BaseException | None = None
         self._lost: int | None = None
+        self._pipe: BulkPipe | None = None
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._calling: BulkSession | None = None
 
     def put(self, made: SegmentObject, position: int, origin: Origin) -> None:  # noqa: ARG002
-        """Take an object; waits only while the session before this one fills the disk as well."""
+        """Take an object; waits as `put_lines`."""
+        self.put_lines(made.line_bytes() + b"\n", 1, position)
+
+    def put_lines(self, lines: bytes, objects: int, position: int) -> None:
+        """Take objects as their lines.
+
+        Waits while as many bytes as there is room for are not compressed yet, and while the session
+        before this one fills the disk as well.
+
+        Args:
+            lines: of whole objects, in order, each ended by a line break; about a MiB at most.
+            objects: how many there are, at least one.
+            position: of the first one's record, counted from 1.
+
+        Raises:
+            DeliveryError: as `put`.
+            RejectedRecordError: as `put`.
+        """
         self._take_outcomes()
         session = self._open or self._new_session(position)
-        part = session.writer.feed(made.line_bytes())
-        if part is not None:
-            self._seal(session, part)
-        if session.spooled >= self._sessions.spool_max_bytes:
+        blocks = session.cutter.feed(lines, objects)
+        if blocks and self._fills(session, blocks):
             self._end_session()
             while len(self._unfinished) > 1:
                 self._take_outcome(*self._outcomes.get())
@@ -128,6 +145,8 @@ class BulkDelivery:
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
         self._closing.set()
+        if self._pipe is not None:
+            self._pipe.close()
         with contextlib.suppress(queue.Empty):
             while True:
                 self._steps.get_nowait()
@@ -135,7 +154,7 @@ class BulkDelivery:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        with contextlib.suppress(DeliveryError, RejectedRecordError):
+        with contextlib.suppress(Exception):  # what failed was told before, or is not asked for
             self._take_outcomes()
         for session in self._unfinished:
             session.close()
@@ -144,24 +163,45 @@ class BulkDelivery:
         session = BulkSession(self._api, self._limits, first=position, monotonic=self._monotonic)
         self._open = session
         self._unfinished.append(session)
-        if not self._threads:
+        self._started().call(session, session.start)
+        return session
+
+    def _started(self) -> BulkPipe:
+        if self._pipe is None:
+            self._pipe = BulkPipe(
+                self._limits.compression_level,
+                then=lambda session, call: self._steps.put((session, call)),
+                failed=self._failed,
+            )
             for run, name in ((self._make_calls, "bulk"), (self._keep_alive, "keep-alive")):
                 thread = threading.Thread(target=run, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._steps.put((session, session.start))
-        return session
+        return self._pipe
 
-    def _seal(self, session: BulkSession, part: Part) -> None:
-        self._steps.put((session, lambda: session.upload(part)))
+    def _fills(self, session: BulkSession, blocks: Sequence[Block]) -> bool:
+        """Hand blocks over; whether the session has as many bytes as it may then.
+
+        Near that limit it is waited for the compressor, so that the limit is not passed by what is
+        still on its way.
+        """
+        pipe = self._started()
+        for block in blocks:
+            pipe.write(session, block)
+        most = self._sessions.spool_max_bytes
+        # In this order: what goes from the one to the other meanwhile is counted twice.
+        if pipe.on_the_way + session.spooled < most:
+            return False
+        pipe.drain()
+        return session.spooled >= most
 
     def _end_session(self) -> None:
         session, self._open = self._open, None
         if session is not None:
-            part = session.writer.flush()
-            if part is not None:
-                self._seal(session, part)
-            self._steps.put((session, session.finish))
+            pipe = self._started()
+            for block in session.cutter.flush():
+                pipe.write(session, block)
+            pipe.call(session, session.finish)
 
     def _take_outcomes(self) -> None:
         while not self._outcomes.empty():
@@ -193,6 +233,10 @@ class BulkDelivery:
 
     # What follows runs on the threads.
 
+    def _failed(self, session: BulkSession, error: BaseException) -> None:
+        self._outcomes.put((session, error))
+        self._wake()
+
     def _make_calls(self) -> None:
         while (step := self._steps.get()) is not None:
             session, call = step
@@ -200,8 +244,7 @@ class BulkDelivery:
             try:
                 call()
             except BaseException as error:  # noqa: BLE001  raised again where it is seen
-                self._outcomes.put((session, error))
-                self._wake()
+                self._failed(session, error)
                 # After the word of the failure: this may be tried for long.
                 session.abandon(_told(error))
                 break
@@ -224,8 +267,7 @@ class BulkDelivery:
                 )
             except BaseException as error:  # noqa: BLE001  a bug: raised again where it is seen
                 if session is not None:
-                    self._outcomes.put((session, error))
-                    self._wake()
+                    self._failed(session, error)
                 return
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
+from target_segment_objects.compression import SMALL
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
-from target_segment_objects.objects import MAX_PART_BYTES
-from target_segment_objects.parts import Part, PartLimits, PartWriter, Spool
+from target_segment_objects.parts import Block, Part, PartCutter, PartLimits, PartWriter, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,10 @@ __all__ = ["BulkCalls", "BulkSession"]
 
 logger = logging.getLogger(__name__)
 
-_GZIP = 31
-_BLOCK = 1 << 18
+_GZIP: Final = 31
+"""zlib's window bits for a gzip header and trailer."""
+_READ: Final = 1 << 14
+"""Compressed bytes of a part that are unzipped at once: what they become is in memory."""
 
 
 class BulkCalls(Protocol):
@@ -45,12 +47,15 @@ class BulkCalls(Protocol):
 
 
 class BulkSession:
-    """One session. The reading thread writes to `writer`; one other thread makes the calls.
+    """One session. `cutter` is the reading thread's, `writer` the compressing one's.
+
+    A third thread makes the calls.
 
     Attributes:
         first: the position of its first record.
         opened: when that came, on the monotonic clock.
-        writer: makes its parts.
+        cutter: makes blocks of its lines.
+        writer: makes parts of the blocks.
         refused: lines of single objects that Segment refused as too large, with the error.
     """
 
@@ -63,10 +68,11 @@ class BulkSession:
         monotonic: Callable[[], float],
     ) -> None:
         self._api = api
-        self._limits = limits
+        level = limits.compression_level
+        self._level_of_halves = SMALL if level == "auto" else level
         self._monotonic = monotonic
         self._spool = Spool(limits.spool_dir)
-        # Of its own, since the reading thread appends to the other one meanwhile.
+        # Of its own, since the compressing thread appends to the other one meanwhile.
         self._halves = Spool(limits.spool_dir)
         self._sent: list[Part] = []
         self._sync_id = ""
@@ -75,7 +81,8 @@ class BulkSession:
         self._quiet_since = 0.0
         self.first = first
         self.opened = monotonic()
-        self.writer = PartWriter(limits, self._spool)
+        self.cutter = PartCutter(limits.part_size_bytes)
+        self.writer = PartWriter(self._spool)
         self.refused: list[tuple[bytes, PartTooLargeError]] = []
 
     @property
@@ -178,7 +185,7 @@ class BulkSession:
     def _split(self, part: Part, error: PartTooLargeError) -> None:
         """Upload the part's two halves, cut at a line; a single object is a reject."""
         if part.objects == 1:
-            self.refused.append((next(_lines(part)), error))
+            self.refused.append((b"".join(_unzipped(part)).removesuffix(b"\n"), error))
             return
         logger.warning(
             "A part is too large for Segment and is split: sync_id=%s part=%d objects=%d bytes=%d",
@@ -191,14 +198,25 @@ class BulkSession:
             self._upload(half)
 
     def _halved(self, part: Part) -> list[Part]:
-        whole = PartLimits(MAX_PART_BYTES, self._limits.compression_level)
-        writer = PartWriter(whole, self._halves)
-        halves = []
-        for number, line in enumerate(_lines(part), start=1):
-            writer.feed(line)
-            if number == part.objects // 2:
-                halves.append(writer.flush())
-        halves.append(writer.flush())
+        writer = PartWriter(self._halves)
+        halves: list[Part | None] = []
+
+        def write(lines: bytes, objects: int, *, ends_part: bool) -> None:
+            halves.append(writer.write(Block(lines, objects, ends_part), self._level_of_halves))
+
+        wanted = part.objects // 2
+        for content in _unzipped(part):
+            lines = content.count(b"\n")
+            cut = 0
+            if 0 < wanted <= lines:
+                for _ in range(wanted):
+                    cut = content.index(b"\n", cut) + 1
+                write(content[:cut], wanted, ends_part=True)
+                lines -= wanted
+                wanted = 0
+            wanted = max(0, wanted - lines)
+            write(content[cut:], lines, ends_part=False)
+        write(b"", 0, ends_part=True)
         return [half for half in halves if half is not None]
 
     def _finish(self) -> None:
@@ -225,11 +243,9 @@ def _explained(error: SessionRefusedError) -> SessionRefusedError:
     )
 
 
-def _lines(part: Part) -> Iterator[bytes]:
-    """The lines of a part, without their breaks, read as a stream."""
+def _unzipped(part: Part) -> Iterator[bytes]:
+    """A part's content, read as a stream."""
     inflate = zlib.decompressobj(_GZIP)
-    rest = b""
-    with contextlib.closing(part.open()) as content:
-        while block := content.read(_BLOCK):
-            *lines, rest = (rest + inflate.decompress(block)).split(b"\n")
-            yield from lines
+    with contextlib.closing(part.open()) as zipped:
+        while block := zipped.read(_READ):
+            yield inflate.decompress(block)

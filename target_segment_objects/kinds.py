@@ -25,6 +25,7 @@ __all__ = [
     "FilePath",
     "Flag",
     "Integer",
+    "IntegerOrWord",
     "Kind",
     "Number",
     "Shape",
@@ -37,6 +38,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
 _DECIMAL = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,4})?")
+_WHOLE = re.compile(r"-?[0-9]{1,300}")
 _TYPES = {
     type(None): "null",
     bool: "a boolean",
@@ -150,6 +152,52 @@ class Integer(Kind[int]):
     def schema(self) -> dict[str, object]:
         """An integer within the bounds."""
         return {"type": ["integer", "null"], "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True)
+class IntegerOrWord(Kind["int | S"]):
+    """A word, or an integer within bounds, both included.
+
+    An integer in a string is one too: to Meltano, a setting of two types is a string.
+    """
+
+    word: S
+    least: int
+    most: int
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed."""
+        return f"`{self.word}` or an integer from {self.least} to {self.most}"
+
+    def take(self, value: object) -> int | S:
+        """The word or the integer."""
+        if value == self.word:
+            return self.word
+        if isinstance(value, str):
+            if not _WHOLE.fullmatch(value.strip()):
+                raise self.wrong(value, str)
+            value = int(value)
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        if isinstance(whole, int) and not isinstance(whole, bool):
+            if self.least <= whole <= self.most:
+                return whole
+            raise WrongValueError(f"must be {self.allowed}")
+        raise self.wrong(value)
+
+    def schema(self) -> dict[str, object]:
+        """The word, an integer within the bounds, or that in a string."""
+        numbers = "|".join(map(str, range(self.least, self.most + 1)))
+        return {
+            "type": ["string", "integer", "null"],
+            "pattern": rf"^({self.word}|{numbers})$",
+            "minimum": self.least,
+            "maximum": self.most,
+        }
+
+    def parse(self, text: str) -> object:
+        """The text itself."""
+        return text
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,24 @@ import io
 import os
 import tempfile
 import threading
-import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from target_segment_objects.compression import GzipMember, Level
 from target_segment_objects.errors import SpoolError
 from target_segment_objects.objects import MAX_PART_BYTES
 
-__all__ = ["Part", "PartLimits", "PartWriter", "Spool"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Block", "Part", "PartCutter", "PartLimits", "PartWriter", "Spool"]
 
 _MEMORY: Final = 8 << 20
 """The compressed bytes that a session keeps in memory before all of them go to disk."""
-_HAND_OVER: Final = 1 << 18
+_HAND_OVER: Final = 1 << 20
 """Uncompressed bytes that are gathered for one call of the compressor."""
-_GZIP: Final = 31
-"""zlib's window bits for a gzip header and trailer."""
+_UNCOPIED: Final = 1 << 19
+"""Lines of so many bytes go to the compressor as they came, instead of being gathered."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,13 @@ class PartLimits:
     Attributes:
         part_size_bytes: uncompressed bytes that a part may have, at most the API's 512,000,000; an
             object that is larger alone is a part of its own.
-        compression_level: zlib's, 0 to 9.
+        compression_level: 0 to 9, or `auto`, see `compression`.
         spool_dir: the folder whose disk takes the spool; the system's folder for temporary files
             when `None`.
     """
 
     part_size_bytes: int = MAX_PART_BYTES
-    compression_level: int = 6
+    compression_level: Level = "auto"
     spool_dir: str | None = None
 
 
@@ -168,63 +171,112 @@ class _Slice(io.RawIOBase):
         return self._at
 
 
-class PartWriter:
-    """The parts of one session: `feed` returns the part that is sealed by it, mostly none."""
+class Block(NamedTuple):
+    """Whole object lines on their way into a part.
 
-    def __init__(self, limits: PartLimits, spool: Spool) -> None:
-        self._limits = limits
+    Attributes:
+        lines: each ended by a line break.
+        objects: how many there are.
+        ends_part: whether the part is complete with them; then there may be none.
+    """
+
+    lines: bytes | bytearray
+    objects: int
+    ends_part: bool
+
+
+class PartCutter:
+    """Gathers object lines to blocks, and says where a part ends: `feed`, and `flush` at the end.
+
+    Small lines are gathered to blocks of a MiB; what comes in large blocks stays in them.
+    """
+
+    def __init__(self, part_size_bytes: int) -> None:
+        self._limit = part_size_bytes
+        self._gathered = bytearray()
+        self._objects = 0
+        self._size = 0  # of the part, the gathered lines included
+
+    def feed(self, lines: bytes, objects: int) -> Sequence[Block]:
+        """Add whole lines, each ended by a line break.
+
+        Returns:
+            The blocks that are ready by it, mostly none.
+        """
+        size = len(lines)
+        if self._size + size > self._limit:
+            return self._cut(lines)
+        self._size += size
+        if size >= _UNCOPIED:
+            before = [self._hand_over()] if self._gathered else []
+            return [*before, Block(lines, objects, ends_part=False)]
+        self._objects += objects
+        self._gathered += lines
+        return [self._hand_over()] if len(self._gathered) >= _HAND_OVER else ()
+
+    def flush(self) -> Sequence[Block]:
+        """End the part that is open, if one is."""
+        return [self._hand_over(ends_part=True)] if self._size else ()
+
+    def _cut(self, lines: bytes) -> list[Block]:
+        """Add lines that do not all fit into the part."""
+        blocks = []
+        start, end = 0, len(lines)
+        while start < end:
+            room = max(0, self._limit - self._size)
+            stop = lines.rfind(b"\n", start, start + room) + 1
+            if not stop:
+                if self._size:
+                    blocks.append(self._hand_over(ends_part=True))
+                    continue
+                stop = lines.index(b"\n", start) + 1  # alone larger than a part may be
+            self._gathered += memoryview(lines)[start:stop]
+            self._size += stop - start
+            self._objects += lines.count(b"\n", start, stop)
+            start = stop
+        if len(self._gathered) >= _HAND_OVER:
+            blocks.append(self._hand_over())
+        return blocks
+
+    def _hand_over(self, *, ends_part: bool = False) -> Block:
+        block = Block(self._gathered, self._objects, ends_part)
+        self._gathered = bytearray()  # the other one is the block's
+        self._objects = 0
+        if ends_part:
+            self._size = 0
+        return block
+
+
+class PartWriter:
+    """Writes blocks to the spool as parts, a gzip member each. It belongs to one thread."""
+
+    def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._number = 0
         self._objects = 0
         self._size = 0
         self._start = spool.size
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._compressor = self._new_compressor()
+        self._member = GzipMember()
 
-    def _new_compressor(self) -> zlib._Compress:
-        return zlib.compressobj(self._limits.compression_level, zlib.DEFLATED, _GZIP)
-
-    def feed(self, line: bytes) -> Part | None:
-        """Add an object's line, without its line break.
+    def write(self, block: Block, level: int) -> Part | None:
+        """Compress a block with this level, 0 to 9.
 
         Returns:
-            The part before it, sealed, when this line would have made it too large.
+            The part, sealed, when the block ends it.
 
         Raises:
             SpoolError: when the disk does not take it.
         """
-        length = len(line) + 1
-        sealed = None
-        if self._objects and self._size + length > self._limits.part_size_bytes:
-            sealed = self.flush()
-        self._objects += 1
-        self._size += length
-        self._gathered.append(line)
-        self._gathered_bytes += length
-        if self._gathered_bytes >= _HAND_OVER:
-            self._compress()
-        return sealed
+        self._objects += block.objects
+        self._size += len(block.lines)
+        if block.lines:
+            compressed = self._member.compress(block.lines, level)
+            if compressed:
+                self._spool.append(compressed)
+        return self._seal() if block.ends_part else None
 
-    def _compress(self) -> None:
-        self._gathered.append(b"")  # the last line's break
-        compressed = self._compressor.compress(b"\n".join(self._gathered))
-        self._gathered.clear()
-        self._gathered_bytes = 0
-        if compressed:
-            self._spool.append(compressed)
-
-    def flush(self) -> Part | None:
-        """Seal what is open; `None` when nothing is.
-
-        Raises:
-            SpoolError: when the disk does not take it.
-        """
-        if not self._objects:
-            return None
-        if self._gathered:
-            self._compress()
-        self._spool.append(self._compressor.flush())
+    def _seal(self) -> Part:
+        self._spool.append(self._member.finish())
         self._number += 1
         end = self._spool.size
         part = Part(
@@ -237,5 +289,5 @@ class PartWriter:
         )
         self._objects = self._size = 0
         self._start = end
-        self._compressor = self._new_compressor()
+        self._member = GzipMember()
         return part

@@ -31,6 +31,7 @@ from target_segment_objects.kinds import (
     FilePath,
     Flag,
     Integer,
+    IntegerOrWord,
     Kind,
     Number,
     Shape,
@@ -45,6 +46,8 @@ from target_segment_objects.reader import ReaderOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from target_segment_objects.compression import Level
 
 __all__ = ["DECLARED", "Declaration", "Settings", "check", "config_jsonschema"]
 
@@ -265,10 +268,12 @@ class Settings:
         "The uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
         "least one object, whatever its size.",
     )
-    compression_level: int = _declare(
-        Integer(0, 9),
-        6,
-        "How hard gzip compresses the parts: 0 not at all, 1 fastest, 9 smallest.",
+    compression_level: Level = _declare(
+        IntegerOrWord("auto", 0, 9),
+        "auto",
+        "How hard gzip compresses the parts. `auto`: 6 as long as that takes a quarter of a core "
+        "at most and nothing waits for it, as behind most taps, else 1. 0: not at all; 1 to 3: "
+        "igzip's levels, fast; 4 to 9: zlib's, 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
         Number(above=0, below=SESSION_SECONDS),

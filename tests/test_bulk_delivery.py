@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -139,7 +139,7 @@ def numbers(segment: Emulator) -> list[Any]:
 
 def bulk_threads() -> list[str]:
     """The deliveries' threads."""
-    names = {"bulk", "keep-alive"}
+    names = {"bulk", "compress", "keep-alive"}
     return [thread.name for thread in threading.enumerate() if thread.name in names]
 
 
@@ -177,6 +177,87 @@ def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
     loader.delivery.close()
     assert loader.calls == ["start"], "no session, so nothing to finish"
     assert loader.durable == 0
+
+
+def lines_of(*made: SegmentObject) -> bytes:
+    """The lines of some objects."""
+    return b"".join(each.line_bytes() + b"\n" for each in made)
+
+
+def test_lines_and_objects_keep_their_order(segment: Emulator, loading: Loaders) -> None:
+    """However they are mixed; the position is that of the lines' first record."""
+    loader = loading(limits=PartLimits(part_size_bytes=200))
+    loader.put_numbers(1)
+    loader.delivery.put_lines(lines_of(*(room("a", n=n) for n in range(2, 7))), 5, 2)
+    loader.position = 6
+    loader.put_numbers(7)
+    loader.delivery.put_lines(lines_of(room("a", n=8)), 1, 8)
+    loader.position = 8
+    assert loader.durable == 0
+    loader.delivery.finish()
+    assert numbers(segment) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert loader.durable == 8
+
+
+def test_a_session_begins_with_the_first_of_some_lines(segment: Emulator, loading: Loaders) -> None:
+    """What is before that record is durable, and nothing of the lines is."""
+    loader = loading(checkpoint_seconds=10.0)
+    loader.put_numbers(1)
+    loader.clock.now = 10.0
+    loader.delivery.tick()
+    loader.bell.wait()
+    hold = segment.hold("finish", first=2)
+    loader.delivery.put_lines(lines_of(room("a", n=2), room("a", n=3)), 2, 2)
+    loader.position = 3
+    finishing = Aside(loader.delivery.finish)
+    assert hold.wait_for(1)
+    assert loader.durable == 1
+    hold.release()
+    finishing.join()
+    assert numbers(segment) == [1, 2, 3]
+    assert loader.durable == 3
+
+
+@pytest.mark.parametrize("level", ["auto", 0, 1, 6])
+def test_many_lines_come_out_as_they_went_in(
+    segment: Emulator, loading: Loaders, level: int | Literal["auto"]
+) -> None:
+    """Through parts whose ends fall in the middle of what is put, at any level."""
+    loader = loading(limits=PartLimits(1_500_000, compression_level=level))
+    mark = "x" * 1000
+    for start in range(0, 9000, 900):
+        rooms = (room(str(number), mark=mark, n=number) for number in range(start, start + 900))
+        loader.delivery.put_lines(lines_of(*rooms), 900, start + 1)
+    loader.position = 9000
+    loader.delivery.finish()
+    assert {row["id"]: row["n"] for row in segment.rows("rooms")} == {
+        str(number): number for number in range(9000)
+    }
+    assert loader.calls.count("upload") == 7
+    assert segment.refusals == []
+
+
+def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) -> None:
+    """One gzip file all the same, which Segment takes."""
+    loader = loading(limits=PartLimits())
+    found: list[int] = []
+
+    def find(size: int, waited: float, waiting: int) -> int:
+        assert size > 0
+        assert waited >= 0
+        assert 0 <= waiting <= 4 << 20
+        found.append(len(found) % 10)
+        return found[-1]
+
+    rooms = [room(str(number), mark="x" * 1000, n=number) for number in range(20_000)]
+    loader.put(rooms[0])
+    assert loader.delivery._pipe is not None
+    loader.delivery._pipe._levels.find = find  # type: ignore[method-assign]
+    loader.put(*rooms[1:])
+    loader.delivery.finish()
+    assert set(found) == set(range(10))
+    assert loader.calls.count("upload") == 1
+    assert len(segment.rows("rooms")) == 20_000
 
 
 def test_no_record_no_session(segment: Emulator, loading: Loaders) -> None:
@@ -453,7 +534,8 @@ def test_the_spool_is_given_back(
     limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path))
     loader = loading(limits=limits)
     hold = segment.hold("upload", before=True)
-    loader.put(*(large_room(str(number), "a") for number in range(50)))
+    # More than is in memory, and as much again as may be on its way there.
+    loader.put(*(large_room(str(number), "a") for number in range(80)))
     assert open_spools() == before + 1
     assert hold.wait_for(1)
     if fails:
@@ -465,7 +547,7 @@ def test_the_spool_is_given_back(
         loader.delivery.close()
     else:
         loader.delivery.finish()
-        assert len(segment.rows("rooms")) == 50
+        assert len(segment.rows("rooms")) == 80
     assert open_spools() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -477,10 +559,89 @@ def test_a_spool_that_cannot_be_written(
     limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path / "gone"))
     loader = loading(limits=limits)
     with pytest.raises(SpoolError, match="spool_dir"):
-        loader.put(*(large_room(str(number), "a") for number in range(50)))
+        loader.put(*(large_room(str(number), "a") for number in range(100)))
+    with pytest.raises(SpoolError):
+        loader.delivery.tick()
+    with pytest.raises(SpoolError):
+        loader.delivery.finish()
     loader.delivery.close()
     assert loader.durable == 0
     assert set(states(segment)) <= {"failed"}
+    assert bulk_threads() == []
+
+
+def test_a_spool_that_fails_at_the_end(loading: Loaders, tmp_path: Path) -> None:
+    """What was still on its way when the input ended is waited for, and `finish` tells."""
+    limits = PartLimits(compression_level=0, spool_dir=str(tmp_path / "gone"))
+    loader = loading(limits=limits)
+    loader.put(*(large_room(str(number), "a") for number in range(36)))
+    with pytest.raises(SpoolError, match="spool_dir"):
+        loader.delivery.finish()
+    loader.delivery.close()
+    assert loader.durable == 0
+    assert bulk_threads() == []
+
+
+def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """The reading thread waits for the session before; that one's failure wakes it."""
+    loader = loading(spool_max_bytes=1)
+    hold = segment.hold("upload", before=True)
+    segment.fault(Fault(call="upload", status=501))
+
+    def feed() -> None:
+        for number in range(12):
+            loader.put_numbers(number)
+
+    feeding = Aside(feed)
+    assert hold.wait_for(1)
+    hold.release()
+    with pytest.raises(RefusedError):
+        feeding.join()
+    loader.delivery.close()
+    assert loader.durable == 0
+    assert bulk_threads() == []
+
+
+def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) -> None:
+    """Putting waits for the compressor: so many bytes are on their way, and no more."""
+    loader = loading(limits=PartLimits(compression_level=9))
+    most = 0
+    for number in range(100):
+        loader.put(large_room(str(number), "a"))
+        if loader.delivery._pipe is not None:
+            most = max(most, loader.delivery._pipe.on_the_way)
+    assert 1 << 20 < most <= 4 << 20
+    loader.delivery.finish()
+    assert len(segment.rows("rooms")) == 100
+
+
+def test_closed_while_much_is_on_its_way(segment: Emulator, loading: Loaders) -> None:
+    """What waits for the compressor is dropped, and nobody waits for it."""
+    loader = loading(limits=PartLimits(compression_level=9))
+    loader.put(*(large_room(str(number), "a") for number in range(40)))
+    loader.delivery.close()
+    assert bulk_threads() == []
+    assert set(states(segment)) <= {"failed"}
+    assert loader.durable == 0
+
+
+def test_a_bug_on_the_compressing_thread_is_told(loading: Loaders) -> None:
+    """Whatever ends the thread ends the run, and neither `put` nor `close` waits for it."""
+    loader = loading()
+    loader.put_numbers(1)
+    assert loader.delivery._open is not None
+    loader.delivery._open.writer._spool = None  # type: ignore[assignment]
+    loader.put_numbers(2)
+    loader.bell.wait()
+    with pytest.raises(AttributeError):
+        loader.put(*(large_room(str(number), "a") for number in range(100)))
+    with pytest.raises(AttributeError):
+        loader.delivery.finish()
+    loader.delivery.close()
+    assert bulk_threads() == []
+    assert loader.durable == 0
 
 
 def test_close_does_not_wait_for_the_next_keep_alive(segment: Emulator, loading: Loaders) -> None:

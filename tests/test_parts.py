@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import SpoolError
-from target_segment_objects.parts import Part, PartLimits, PartWriter, Spool
+from target_segment_objects.parts import Block, Part, PartCutter, PartWriter, Spool
 from tests.builders import Aside
 
 if TYPE_CHECKING:
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 MEMORY = 8 << 20
 
 
-def written(lines: list[bytes], limits: PartLimits) -> list[Part]:
-    """All parts of some lines."""
-    writer = PartWriter(limits, Spool(limits.spool_dir))
-    parts = [part for line in lines if (part := writer.feed(line)) is not None]
-    last = writer.flush()
-    assert writer.flush() is None
-    return parts if last is None else [*parts, last]
+def written(
+    lines: list[bytes], size: int = 512_000_000, level: int = 6, at_once: int = 1
+) -> list[Part]:
+    """All parts of some lines, so many of which are fed at once."""
+    cutter, writer = PartCutter(size), PartWriter(Spool())
+    blocks: list[Block] = []
+    for start in range(0, len(lines), at_once):
+        some = lines[start : start + at_once]
+        blocks += cutter.feed(b"".join(line + b"\n" for line in some), len(some))
+    blocks += cutter.flush()
+    assert not cutter.flush()
+    return [part for block in blocks if (part := writer.write(block, level)) is not None]
 
 
 def content(part: Part) -> bytes:
@@ -53,12 +58,13 @@ def random_bytes(size: int) -> bytes:
     st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b""))),
     st.integers(1, 150),
     st.integers(0, 9),
+    st.integers(1, 20),
 )
 def test_unzipped_in_order_the_parts_are_the_lines(
-    lines: list[bytes], size: int, level: int
+    lines: list[bytes], size: int, level: int, at_once: int
 ) -> None:
     """Law: nothing lost, nothing moved; no part over its limit unless it is one object."""
-    parts = written(lines, PartLimits(size, level))
+    parts = written(lines, size, level, at_once)
     assert b"".join(map(content, parts)) == b"".join(line + b"\n" for line in lines)
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
     assert sum(part.objects for part in parts) == len(lines)
@@ -74,24 +80,62 @@ def test_unzipped_in_order_the_parts_are_the_lines(
 
 def test_the_limit_is_exact() -> None:
     """A part of just the limit is one part, line breaks counted; one byte more is two."""
-    assert [part.size for part in written([b"x" * 9] * 3, PartLimits(30))] == [30]
-    assert [part.size for part in written([b"x" * 9] * 3, PartLimits(29))] == [20, 10]
+    assert [part.size for part in written([b"x" * 9] * 3, 30)] == [30]
+    assert [part.size for part in written([b"x" * 9] * 3, 29)] == [20, 10]
 
 
 def test_a_limit_of_one_byte_gives_each_object_a_part() -> None:
     """A part has at least one object."""
-    parts = written([b"{}", b"{}", b"{}"], PartLimits(1))
+    parts = written([b"{}", b"{}", b"{}"], 1)
     assert [part.objects for part in parts] == [1, 1, 1]
+
+
+def test_lines_are_gathered_to_a_mib() -> None:
+    """The compressor is not called for less, except where a part ends."""
+    line = b"x" * 99_999 + b"\n"
+    cutter = PartCutter(5_000_000)
+    blocks = [block for _ in range(50) for block in cutter.feed(line, 1)]
+    assert [(len(each.lines), each.objects) for each in blocks] == [(1_100_000, 11)] * 4
+    assert not any(each.ends_part for each in blocks)
+    (last,) = cutter.feed(line, 1)
+    assert (len(last.lines), last.objects, last.ends_part) == (600_000, 6, True)
+
+
+def test_what_comes_in_a_large_block_stays_in_it() -> None:
+    """It is not copied, and comes after what was gathered before it."""
+    line = b"x" * 99_999 + b"\n"
+    cutter = PartCutter(1_000_000)
+    assert not cutter.feed(line, 1)
+    many = line * 7
+    before, whole = cutter.feed(many, 7)
+    assert before == (line, 1, False)
+    assert whole.lines is many
+    assert whole == (many, 7, False)
+    assert cutter.feed(line * 3, 3) == [(line * 2, 2, True)]
+    assert cutter.flush() == [(line, 1, True)]
+
+
+def test_lines_that_straddle_a_limit_are_cut_between_two_objects() -> None:
+    """The blocks' objects are counted, and an object larger than a part goes alone."""
+    lines = b"aaaa\nbb\n" + b"c" * 20 + b"\nd\ne\n"
+    cutter = PartCutter(10)
+    blocks = [*cutter.feed(b"first\n", 1), *cutter.feed(lines, 5), *cutter.flush()]
+    assert blocks == [
+        (b"first\n", 1, True),
+        (b"aaaa\nbb\n", 2, True),
+        (b"c" * 20 + b"\n", 1, True),
+        (b"d\ne\n", 2, True),
+    ]
 
 
 def test_no_object_no_part() -> None:
     """Nothing is sealed of nothing."""
-    assert written([], PartLimits()) == []
+    assert written([]) == []
 
 
 def test_a_part_is_read_as_often_as_it_must_be_sent() -> None:
     """From its beginning, by seeking too, and never into its neighbours."""
-    parts = written([b"a" * 50, b"b" * 50, b"c" * 50], PartLimits(1))
+    parts = written([b"a" * 50, b"b" * 50, b"c" * 50], 1)
     middle = parts[1]
     with middle.open() as file:
         whole = file.read()
@@ -147,11 +191,10 @@ def test_the_file_has_no_name_and_is_the_users_alone(tmp_path: Path) -> None:
 def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> None:
     """Through the move to disk too."""
     spool = Spool(str(tmp_path))
-    writer = PartWriter(PartLimits(1 << 20, 0, str(tmp_path)), spool)
-    line = random_bytes(1 << 16)
-    sealed = None
-    while sealed is None:
-        sealed = writer.feed(line)
+    writer = PartWriter(spool)
+    block = Block(random_bytes(1 << 20) + b"\n", 1, ends_part=True)
+    sealed = writer.write(block, 0)
+    assert sealed is not None
     expected = content(sealed)
     ready, enough = threading.Event(), threading.Event()
 
@@ -166,7 +209,7 @@ def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> N
     reader = Aside(read)
     assert ready.wait(10)
     while spool.size < 3 * MEMORY:
-        writer.feed(line)
+        writer.write(block, 0)
     enough.set()
     assert reader.join() >= 1
     spool.close()
@@ -229,13 +272,13 @@ def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", [0, 1, 9])
 def test_the_level_is_the_compressors(level: int) -> None:
     """0 stores, 9 makes it small; all of them are gzip."""
-    part = written([b"x" * 100_000], PartLimits(compression_level=level))[0]
+    part = written([b"x" * 100_000], level=level)[0]
     assert content(part) == b"x" * 100_000 + b"\n"
     assert (part.compressed > part.size) is (level == 0)
 
 
 def test_a_part_is_a_file_to_whoever_sends_it() -> None:
     """Buffered reading finds the same bytes."""
-    part = written([b"x" * 100_000], PartLimits())[0]
+    part = written([b"x" * 100_000])[0]
     with io.BufferedReader(part.open()) as file:
         assert gzip.decompress(file.read()) == content(part)

@@ -47,7 +47,7 @@ DEFAULTS: dict[str, object] = {
     "synchronous": True,
     "max_concurrency": 10,
     "part_size_bytes": 512_000_000,
-    "compression_level": 6,
+    "compression_level": "auto",
     "keep_alive_seconds": 240,
     "checkpoint_seconds": 1800,
     "spool_dir": None,
@@ -117,7 +117,6 @@ def test_the_unit_is_in_the_name_or_the_description(name: str) -> None:
 BOUNDS = [
     ("max_concurrency", 1, 20, "an integer from 1 to 20"),
     ("part_size_bytes", 1, 512_000_000, "an integer from 1 to 512000000"),
-    ("compression_level", 0, 9, "an integer from 0 to 9"),
     ("max_line_bytes", 1, 2_147_483_647, "an integer from 1 to 2147483647"),
     ("max_depth", 1, 250, "an integer from 1 to 250"),
     ("flattening_max_depth", 0, 1000, "an integer from 0 to 1000"),
@@ -163,6 +162,41 @@ def test_an_integer_within_its_bounds_is_taken(
     ]
     for other, came in others:
         assert complaint(**{name: other}) == f"{name} must be {allowed}, not {came}"
+
+
+def test_a_compression_level_is_a_number_or_auto() -> None:
+    """In a string too, as Meltano writes it; a chosen level is an integer to the program."""
+    assert settings(compression_level="auto").compression_level == "auto"
+    for level in range(10):
+        for value in (level, float(level), str(level), f" {level} "):
+            taken = settings(compression_level=value).compression_level
+            assert taken == level
+            assert type(taken) is int
+    allowed = "`auto` or an integer from 0 to 9"
+    for wrong in (
+        -1,
+        10,
+        10**400,
+        10.0,
+        "10",
+        "-1",
+        "",
+        "Auto",
+        "automatic",
+        "1.0",
+        "0x1",
+        "9" * 400,
+    ):
+        assert complaint(compression_level=wrong) == f"compression_level must be {allowed}"
+    others: list[tuple[object, str]] = [
+        (True, "a boolean"),
+        (1.5, "a number"),
+        (float("nan"), "a number"),
+        ([1], "an array"),
+    ]
+    for other, came in others:
+        expected = f"compression_level must be {allowed}, not {came}"
+        assert complaint(compression_level=other) == expected
 
 
 ABOVE_ZERO = "a number greater than 0 and at most 31536000"
