@@ -84,11 +84,19 @@ def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
         metavar="SIZE",
         help="what DuckDB may use (default: %(default)s)",
     )
+    parser.add_argument(
+        "--page",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="show what arrives at the same address, in a browser (default: where only this "
+        "machine can listen to it)",
+    )
     parser.set_defaults(run=_run_emulator)
 
 
 def _run_emulator(options: argparse.Namespace) -> int:
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
+    from target_segment_objects.emulator.page import is_loopback  # noqa: PLC0415
 
     asked = threading.Event()
 
@@ -107,6 +115,7 @@ def _run_emulator(options: argparse.Namespace) -> int:
         session_seconds=options.session_seconds,
         seed=options.seed,
         memory_limit=options.memory_limit,
+        page=is_loopback(options.host) if options.page is None else options.page,
     )
     try:
         with emulator:

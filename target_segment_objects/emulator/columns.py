@@ -104,6 +104,13 @@ def moment(micros: int) -> datetime:
         return _LAST_MOMENT if micros > 0 else _FIRST_MOMENT
 
 
+def shown(value: Typed, chars: int) -> str | None:
+    """Return `value` as a warehouse's client writes it, cut after `chars` characters."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return None if value is None else _text(value)[:chars]
+
+
 def _text(value: float | str | Decimal) -> str:
     if isinstance(value, str):
         return value

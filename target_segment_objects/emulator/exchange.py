@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from target_segment_objects.emulator.app import App
     from target_segment_objects.emulator.faults import Fault, Faults, Trouble
     from target_segment_objects.emulator.http import Head
+    from target_segment_objects.emulator.page import Page
     from target_segment_objects.emulator.sessions import Sessions
     from target_segment_objects.emulator.traffic import Traffic
 
@@ -39,20 +40,23 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Exchange:
     """Serves requests, one after the other; shared by all connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what one exchange goes by
         self,
         app: App,
         traffic: Traffic,
         faults: Faults,
         sessions: Sessions,
+        *,
         report: Callable[[Exception], None],
+        page: Page | None,
     ) -> None:
-        """Let `report` hear of errors that are the emulator's own."""
+        """Let `report` hear of errors that are the emulator's own; `page` None shows none."""
         self._app = app
         self._traffic = traffic
         self._faults = faults
         self._sessions = sessions
         self._report = report
+        self._page = page
 
     def serve(self, connection: socket.socket, client: str) -> None:
         """Serve a connection until either side ends it."""
@@ -73,6 +77,8 @@ class Exchange:
             return _send_last(connection, refusal(error), "malformed")
         if head is None:
             return False
+        if self._page is not None and self._page.has(head.path):
+            return _show(connection, self._page, head)
         request = _request(head, client)
         self._traffic.arrive(request)
         trouble = self._faults.meeting(request)
@@ -227,6 +233,18 @@ def _send_troubled(
     if trouble.truncate is not None:
         raise CutError
     return False
+
+
+def _show(connection: socket.socket, page: Page, head: Head) -> bool:
+    """Answer a request for the page: no call of the APIs, so it meets no log, gate or fault."""
+    try:
+        answer = page.answer(head)
+    except RefusalError as error:
+        return _send_last(connection, refusal(error), "page")
+    if not head.keep_alive:
+        return _send_last(connection, answer, "page")
+    connection.sendall(b"".join(write_answer(answer, "page", keep_alive=True)))
+    return True
 
 
 def _send_last(connection: socket.socket, answer: Answer, request_id: str) -> bool:

@@ -19,11 +19,13 @@ from target_segment_objects.emulator.exchange import Exchange
 from target_segment_objects.emulator.faults import Fault, Faults, Hold
 from target_segment_objects.emulator.names import table_name
 from target_segment_objects.emulator.ordering import Ordering
+from target_segment_objects.emulator.page import Page
 from target_segment_objects.emulator.rules import MAX_AT_ONCE, Rules
 from target_segment_objects.emulator.server import Server
 from target_segment_objects.emulator.sessions import Sessions
 from target_segment_objects.emulator.store import MemoryStore
 from target_segment_objects.emulator.traffic import Traffic
+from target_segment_objects.emulator.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +66,7 @@ class Emulator:
         max_at_once: int = MAX_AT_ONCE,
         memory_limit: str = "512MB",
         finish_wait_seconds: float = _FINISH_WAIT_SECONDS,
+        page: bool = False,
     ) -> None:
         """Prepare an emulator; nothing listens and no file is touched before `start`.
 
@@ -78,6 +81,7 @@ class Emulator:
         max_at_once: requests in flight per write key and per IP address.
         memory_limit: DuckDB's, as DuckDB writes it.
         finish_wait_seconds: a finish is answered after so many seconds though it still loads.
+        page: show what arrives at `/`, to whoever can reach the port, without a key.
         """
         self._host = host
         self._port = port
@@ -87,7 +91,9 @@ class Emulator:
         self._write_key = write_key
         self._seed = seed
         self._finish_wait = finish_wait_seconds
+        self._shows_page = page
         clock = clock or time.monotonic
+        self._clock = clock
         self._traffic = Traffic(clock, max_at_once)
         self._sessions = Sessions(clock, session_seconds)
         self._faults = Faults(seed)
@@ -130,7 +136,12 @@ class Emulator:
                 finish_wait_seconds=self._finish_wait,
             )
             exchange = Exchange(
-                self._app, self._traffic, self._faults, self._sessions, self._errors.append
+                self._app,
+                self._traffic,
+                self._faults,
+                self._sessions,
+                report=self._errors.append,
+                page=Page(self._host, self._view()) if self._shows_page else None,
             )
             self._server = Server(self._host, self._port, exchange.serve)
         except BaseException:
@@ -287,6 +298,16 @@ class Emulator:
     def expire_sessions(self, sync_id: str | None = None) -> None:
         """Expire one bulk session, or all that are open, now."""
         self._sessions.expire(sync_id)
+
+    def _view(self) -> View:
+        return View(
+            self._traffic,
+            self._sessions,
+            self._store,
+            clock=self._clock,
+            write_key=self._write_key,
+            warehouse="" if self._warehouse is None else self._warehouse.name,
+        )
 
     def _apply(self, updates: Sequence[Update]) -> None:
         with self._store_lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from target_segment_objects.emulator.errors import RefusalError
@@ -34,6 +35,10 @@ class Session:
     parts: list[Part] = field(default_factory=list)
     """In the order in which their uploads were accepted."""
     calls_running: int = field(default=0, repr=False)
+    objects: int = 0
+    """In its parts."""
+    part_bytes: int = 0
+    """Of its parts as they were sent, compressed."""
 
 
 class Sessions:
@@ -83,6 +88,8 @@ class Sessions:
             if session.state != "open":
                 raise RefusalError(400, f"the session is {session.state}")
             session.parts.append(part)
+            session.objects += part.objects
+            session.part_bytes += part.compressed_bytes
 
     def close(self, session: Session, error: str) -> None:
         """Finish a session, or fail it when `error` is not empty, which drops its parts."""
@@ -111,6 +118,14 @@ class Sessions:
             for session in self._sessions.values():
                 self._expire_if_silent(session)
             return dict(self._sessions)
+
+    def latest(self, count: int) -> list[Session]:
+        """Return the last `count` sessions, newest first, the silent ones expired."""
+        with self._lock:
+            sessions = list(islice(reversed(self._sessions.values()), count))
+            for session in sessions:
+                self._expire_if_silent(session)
+            return sessions
 
     def _expire_if_silent(self, session: Session) -> None:
         silent = self._clock() - session.last_call_at

@@ -1,14 +1,25 @@
 """Where objects end up, merged by id: the last value of a property stays, whatever came between.
 
 `Store` is what the emulator asks of a store; `MemoryStore` is the one for tests, `Warehouse` the
-one in DuckDB. A store is called by one thread at a time.
+one in DuckDB. A store is called by one thread at a time, but for `changes`, `sizes` and `newest`,
+which others may call beside it.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from target_segment_objects.emulator.columns import ColumnType, Scalar, Typed, fit, type_of
+from target_segment_objects.emulator.columns import (
+    ColumnType,
+    Scalar,
+    Typed,
+    fit,
+    shown,
+    type_of,
+)
 from target_segment_objects.emulator.names import column_name, table_name
 from target_segment_objects.emulator.parts import part_lines
 from target_segment_objects.emulator.rules import Rules
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Typed | Scalar]
 
+_TOUCHED = 500
+
 
 class Update(NamedTuple):
     """Properties to merge into one object, named as they were sent."""
@@ -29,8 +42,29 @@ class Update(NamedTuple):
     properties: Mapping[str, Scalar]
 
 
+class Newest(NamedTuple):
+    """The objects of a table that were touched last, the newest first, as text."""
+
+    columns: list[tuple[str, str]]
+    """Name and type, `id` first."""
+    rows: list[list[str | None]]
+    """A text a column, None where there is no value."""
+    lost: dict[str, int]
+    """How many values a column could not hold; empty where the store does not count them."""
+
+
 class Store(Protocol):
     """What the emulator needs of a store."""
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with every change of what `sizes` and `newest` return."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of objects of each table."""
+
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+        """Return at most so many rows and columns, each text cut; None for an unknown table."""
 
     def apply(self, updates: Sequence[Update]) -> None:
         """Take updates, in order; they may wait in memory until `flush`."""
@@ -62,9 +96,17 @@ class MemoryStore:
         self._rows: dict[str, dict[str, Row]] = {}
         self._types: dict[str, dict[str, ColumnType]] = {}
         self._history: dict[str, dict[str, list[Mapping[str, Scalar]]]] = {}
+        self._touched: dict[str, deque[str]] = {}
+        self._lock = threading.Lock()
+        self.changes = 0
 
     def apply(self, updates: Iterable[Update]) -> None:
         """Merge updates, in order."""
+        with self._lock:
+            self._merge(updates)
+            self.changes += 1
+
+    def _merge(self, updates: Iterable[Update]) -> None:
         for collection, identifier, properties in updates:
             table = table_name(collection)
             rows = self._rows.setdefault(table, {})
@@ -78,6 +120,7 @@ class MemoryStore:
                 for column, value in columns.items():
                     if column is not None and column not in types and value is not None:
                         types[column] = type_of(value)
+            self._touched.setdefault(table, deque(maxlen=_TOUCHED)).append(identifier)
             history = self._history.setdefault(table, {})
             history.setdefault(identifier, []).append(properties)
 
@@ -108,6 +151,34 @@ class MemoryStore:
             | {column: fit(row.get(column), kind) for column, kind in types.items()}  # type: ignore[arg-type]
             for row in self._rows.get(table, {}).values()
         ]
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of objects of each table."""
+        with self._lock:
+            return {table: len(rows) for table, rows in self._rows.items()}
+
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+        """Return at most so many rows and columns, each text cut; None for an unknown table."""
+        with self._lock:
+            objects = self._rows.get(table)
+            if objects is None:
+                return None
+            # One object that is updated again and again leaves room for those before it.
+            touched = dict.fromkeys(reversed(self._touched[table]))
+            touched.update(dict.fromkeys(islice(reversed(objects), rows)))
+            kinds = dict(islice(self._types[table].items(), columns))
+            found = [
+                [
+                    identifier[:chars],
+                    *(
+                        shown(fit(objects[identifier].get(column), kind), chars)  # type: ignore[arg-type]
+                        for column, kind in kinds.items()
+                    ),
+                ]
+                for identifier in islice(touched, rows)
+            ]
+        named = [("id", ColumnType.VARCHAR), *kinds.items()]
+        return Newest([(name, kind.value) for name, kind in named], found, {})
 
     def history(self, table: str, identifier: str) -> list[dict[str, Scalar]]:
         """Return the properties applied to one object, as sent, in order of application."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from target_segment_objects.emulator.errors import RefusalError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOG_REQUESTS = 20_000
 _LOG_BODY_BYTES = 64 * 1024 * 1024
+_REMEMBERED_KEYS = 100
 _FIRST_REFUSED_STATUS = 400
 _FIRST_FAILED_STATUS = 500
 
@@ -69,6 +71,22 @@ class Request:
     write_key: str | None = field(default=None, repr=False)
 
 
+class Latest(NamedTuple):
+    """The end of the log, newest first, and the sums of all that came since the start."""
+
+    requests: list[Request]
+    refusals: list[Request]
+    calls: dict[str, int]
+    """Requests by call."""
+    objects: int
+    """Objects in what was answered 2xx."""
+    refused: int
+    """Answers of 4xx."""
+    in_flight: int
+    keys: list[str]
+    """The write keys seen, the last hundred: what must not be shown."""
+
+
 class Traffic:
     """The log and the gate of one emulator."""
 
@@ -84,6 +102,9 @@ class Traffic:
         self._counts: Counter[str] = Counter()
         self._running: Counter[tuple[str, str | None]] = Counter()
         self._in_flight = 0
+        self._objects = 0
+        self._refused_count = 0
+        self._keys: dict[str, None] = {}
         self.peak = 0
 
     def arrive(self, request: Request) -> None:
@@ -97,6 +118,10 @@ class Traffic:
             self.peak = max(self.peak, self._in_flight)
             self._running["ip", request.client] += 1
             self._running["key", request.write_key] += 1
+            if request.write_key not in self._keys and request.write_key:
+                self._keys[request.write_key] = None
+                if len(self._keys) > _REMEMBERED_KEYS:
+                    del self._keys[next(iter(self._keys))]
 
     def check_gate(self, request: Request) -> None:
         """Refuse with 429 a request that is one too many [doc: 20 per key and per IP address]."""
@@ -121,8 +146,12 @@ class Traffic:
                 self._running[who] -= 1
                 if not self._running[who]:
                     del self._running[who]
-            if status is not None and _FIRST_REFUSED_STATUS <= status < _FIRST_FAILED_STATUS:
-                self._refused.append(request)
+            if status is not None:
+                if status < _FIRST_REFUSED_STATUS:
+                    self._objects += request.objects
+                elif status < _FIRST_FAILED_STATUS:
+                    self._refused.append(request)
+                    self._refused_count += 1
             if request.body:
                 self._keep(request)
 
@@ -143,6 +172,19 @@ class Traffic:
         """Return the last 20,000 requests that were answered 4xx, in order of their answers."""
         with self._lock:
             return list(self._refused)
+
+    def latest(self, count: int) -> Latest:
+        """Return the last `count` requests and refusals, newest first, and the sums."""
+        with self._lock:
+            return Latest(
+                list(islice(reversed(self._log), count)),
+                list(islice(reversed(self._refused), count)),
+                dict(self._counts),
+                self._objects,
+                self._refused_count,
+                self._in_flight,
+                list(self._keys),
+            )
 
     def counts(self) -> Mapping[str, int]:
         """Return how many requests of each call have arrived."""

@@ -6,6 +6,7 @@ part and go the way of all parts: within a second, before a query, and on stop.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_segment_objects.emulator import loading
-from target_segment_objects.emulator.columns import ColumnType, moment, type_of
+from target_segment_objects.emulator.columns import ColumnType, moment, shown, type_of
 from target_segment_objects.emulator.errors import WarehouseError
-from target_segment_objects.emulator.loading import Column, quoted
+from target_segment_objects.emulator.loading import Column, literal, quoted
 from target_segment_objects.emulator.names import column_name, table_name
 from target_segment_objects.emulator.parts import Part
 from target_segment_objects.emulator.querying import connect, run_query
+from target_segment_objects.emulator.store import Newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from duckdb import DuckDBPyConnection
 
     from target_segment_objects.emulator.store import Row, Update
 
@@ -59,6 +63,10 @@ class Warehouse:
         self._gathered_bytes = 0
         self._gathered_names: dict[str, dict[str, None]] = {}
         self._read_columns()
+        # A connection of its own sees what is committed, whatever the other one is at.
+        self._view = self._connection.cursor()
+        self._view_lock = threading.Lock()
+        self.changes = 0
 
     def apply(self, updates: Sequence[Update]) -> None:
         """Gather updates; written out by `flush`, or here when they are over 32 MiB."""
@@ -133,6 +141,47 @@ class Warehouse:
         columns, rows = run_query(self._connection, sql)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
+    def sizes(self) -> dict[str, int]:
+        """Return the number of objects of each table, from the catalogue: no table is read."""
+        found = self._look(
+            "SELECT table_name, estimated_size FROM duckdb_tables() WHERE schema_name = 'main' "
+            "AND NOT temporary ORDER BY table_oid"
+        )
+        return dict(found)
+
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+        """Return at most so many rows and columns, each text cut; None for an unknown table.
+
+        DuckDB passes over the blocks whose `received_at` is older than the newest rows.
+        """
+        found = self._look(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' "  # noqa: S608
+            f"AND table_name = {literal(table)} ORDER BY column_index"
+        )
+        if not found:
+            return None
+        order = "received_at DESC, " if "received_at" in dict(found) else ""
+        kinds = [pair for pair in found if pair[0] != "received_at"][: columns + 1]
+        instant = ColumnType.TIMESTAMP.value
+        fields = [
+            f"epoch_us({quoted(name)})"
+            if kind == instant
+            else f"left(CAST({quoted(name)} AS VARCHAR), {chars})"
+            for name, kind in kinds
+        ]
+        rows_found = self._look(
+            f"SELECT {', '.join(fields)} FROM {quoted(table)} "  # noqa: S608
+            f"ORDER BY {order}rowid DESC LIMIT {rows}"
+        )
+        texts = [
+            [shown(moment(value), chars) if isinstance(value, int) else value for value in row]
+            for row in rows_found
+        ]
+        # A copy: the other thread may be counting.
+        counted = self._lost.copy()
+        lost = {name: count for (place, name), count in counted.items() if place == table}
+        return Newest(kinds, texts, lost)
+
     def lost(self) -> dict[tuple[str, str], int]:
         """Count the values that no column could hold, after merging those that came together."""
         return dict(self._lost)
@@ -142,6 +191,7 @@ class Warehouse:
         try:
             self.flush()
         finally:
+            self._view.close()
             self._connection.close()
 
     def _sources(self, part: Part, tables: dict[str, list[str]]) -> list[tuple[str, str]]:
@@ -170,6 +220,7 @@ class Warehouse:
         try:
             self._merge(table, source, names)
             self._execute("COMMIT")
+            self.changes += 1
         except BaseException:
             self._columns, self._lost = known, lost
             # A transaction that DuckDB has ended itself cannot be rolled back once more.
@@ -250,9 +301,18 @@ class Warehouse:
             if name not in _OWN_COLUMNS:
                 columns[name] = kinds.get(kind, ColumnType.VARCHAR)
 
+    def _look(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query beside whatever the store does."""
+        with self._view_lock:
+            return self._run(self._view, sql)
+
     def _execute(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._run(self._connection, sql)
+
+    @staticmethod
+    def _run(connection: DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(sql).fetchall()
+            return connection.execute(sql).fetchall()
         except Exception as error:
             raise WarehouseError(f"The warehouse failed: {str(error)[:500]}") from error
 

@@ -1,0 +1,103 @@
+"""The page at `/`: which files it is made of, who may read them, and the JSON behind them.
+
+It only shows. It takes GET alone, and names of this machine alone in `Host`: a web site whose name
+was pointed at this machine (DNS rebinding) could read along otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from target_segment_objects.emulator.app import Answer
+from target_segment_objects.emulator.errors import RefusalError
+
+if TYPE_CHECKING:
+    from target_segment_objects.emulator.http import Head
+    from target_segment_objects.emulator.view import View
+
+_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_STATE = "/page/state.json"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address is one that only this machine can reach."""
+    return host.lower() == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+class Page:
+    """The page of one emulator."""
+
+    def __init__(self, host: str, view: View) -> None:
+        """Show `view`; `host` is where the emulator listens."""
+        self._host = host.lower()
+        self._view = view
+        folder = files(__package__) / "static"
+        self._files = {
+            path: Answer(
+                200, folder.joinpath(name).read_bytes(), {"Content-Type": kind, **_HEADERS}
+            )
+            for path, (name, kind) in _FILES.items()
+        }
+
+    def has(self, path: str) -> bool:
+        """Tell whether a path is the page's."""
+        return path == "/" or path.startswith(("/page/", "/?"))
+
+    def answer(self, head: Head) -> Answer:
+        """Answer a request; a `RefusalError` 400, 403, 404 or 405 for what is not shown."""
+        if head.method != "GET":
+            raise RefusalError(405, "only GET is taken here", {"Allow": "GET"})
+        if not self._is_own_name(head.headers.get("host")):
+            raise RefusalError(403, "open the page by the address that the emulator printed")
+        if head.headers.get("transfer-encoding") or head.headers.get("content-length", "0") != "0":
+            raise RefusalError(400, "a GET has no body here")
+        path, _, query = head.path.partition("?")
+        if path == _STATE:
+            wanted = parse_qs(query, max_num_fields=10).get("collection", [""])[0]
+            body = self._view.state(wanted)
+            return Answer(200, body, {"Content-Type": "application/json", **_HEADERS})
+        found = self._files.get(path)
+        if found is None:
+            raise RefusalError(404, "no such path")
+        return found
+
+    def _is_own_name(self, header: str) -> bool:
+        """Tell whether a `Host` header names this machine and cannot be somebody else's name."""
+        found = _HOST.fullmatch(header)
+        if found is None:
+            return False
+        name = (found[1] or found[2]).lower()
+        if is_loopback(self._host):
+            return is_loopback(name)
+        # A public name has a dot; an address cannot be rebound.
+        return _is_address(name) or "." not in name or name == self._host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

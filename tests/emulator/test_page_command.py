@@ -1,0 +1,27 @@
+"""The page of `segment-objects emulator`: there by itself on loopback, elsewhere on request."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+
+from tests.test_cli import emulator
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ([], 200),
+        (["--no-page"], 404),
+        (["--host", "0.0.0.0"], 404),  # noqa: S104 what is tested
+        (["--host", "0.0.0.0", "--page"], 200),  # noqa: S104
+    ],
+)
+def test_who_gets_a_page(arguments: list[str], status: int) -> None:
+    """Where only this machine listens it is on, elsewhere off, and the option decides."""
+    with emulator(*arguments) as (_, url):
+        connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))
+        connection.request("GET", "/")
+        assert connection.getresponse().status == status
+        connection.close()
