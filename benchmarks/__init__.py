@@ -1,3 +1,3 @@
-"""Measurements, each a program of its own: `python benchmarks/NAME.py --help`."""
+"""Measurements, each a program of its own: `python -m benchmarks` runs them all."""
 
 from __future__ import annotations

@@ -1,0 +1,103 @@
+"""Whether time grows with the rows, and memory does not: the flights, again and again, new ids.
+
+    python -m benchmarks.growth [--short] [--full] [--rows COUNT …] [--json]
+
+The rows are written by a process of their own as they are read, so that there is no file of the
+size; parts go to a server in another. Every object's id is compared afterwards, and some objects
+wholly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import checking
+from benchmarks.inputs import CACHE, input_file, last_state
+from benchmarks.measuring import measure
+from benchmarks.receiver import Receiver
+from benchmarks.tables import number, table_of
+from benchmarks.throughput import prepare
+
+__all__ = ["MOST_MEGABYTES", "measure_growth", "table"]
+
+_FLIGHTS = 336_776
+_SIZES = (10_000, _FLIGHTS)
+_SHORT = (10_000, 60_000)
+_FULL = 5_000_000
+_FEW = 10
+MOST_MEGABYTES = 120
+"""What the peak should stay below, whatever the number of rows."""
+
+
+def measure_growth(
+    sizes: list[int], cache: Path = CACHE, distinct: int = _FLIGHTS
+) -> list[dict[str, Any]]:
+    """Measure the command over so many rows each, of which so many at most are distinct."""
+    path = input_file("flights", min(distinct, max(sizes)), cache)
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Receiver(folder / "parts") as receiver:
+            command = prepare("target", "flights", receiver.url, folder)
+            start = 0.0
+            for rows in (_FEW, *sizes):
+                print(f"growth: {rows} rows", file=sys.stderr)
+                receiver.clear()
+                tap = [sys.executable, "-m", "benchmarks.inputs", str(rows), str(path)]
+                ran = measure(command, tap)
+                checking.check(receiver.parts(), checking.expect(path, rows, checking.segment_form))
+                if json.loads(ran.out.splitlines()[-1]) != last_state(rows):
+                    raise checking.VerificationError(f"{rows} rows: the last state is missing")
+                if rows == _FEW:
+                    start = ran.seconds
+                    continue
+                results.append(
+                    {
+                        "rows": rows,
+                        "seconds": round(ran.seconds, 3),
+                        "rows_per_second": round(rows / ran.seconds),
+                        "net_microseconds_per_row": round((ran.seconds - start) / rows * 1e6, 2),
+                        "cpu_seconds": round(ran.cpu_seconds, 3),
+                        "peak_megabytes": round(ran.peak_megabytes, 1),
+                        "peak_megabytes_aim": MOST_MEGABYTES,
+                        "peak_megabytes_reached": ran.peak_megabytes < MOST_MEGABYTES,
+                    }
+                )
+    return results
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as they are read."""
+    head = ["rows", "seconds", "rows/s", "net µs/row", "CPU s", "peak MB", "aim"]
+    names = ["rows", "seconds", "rows_per_second", "net_microseconds_per_row", "cpu_seconds"]
+    names.append("peak_megabytes")
+    rows = [
+        [
+            *(number(each[name]) for name in names),
+            f"<{MOST_MEGABYTES} {'reached' if each['peak_megabytes_reached'] else 'missed'}",
+        ]
+        for each in results
+    ]
+    return table_of(head, rows, words=0)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth")
+    parser.add_argument("--short", action="store_true", help="fewer rows")
+    parser.add_argument("--full", action="store_true", help=f"add {_FULL:,} rows")
+    parser.add_argument("--rows", type=int, nargs="+", metavar="COUNT", help="these numbers")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    sizes = options.rows or [*(_SHORT if options.short else _SIZES), *[_FULL] * options.full]
+    results = measure_growth(sizes)
+    print(json.dumps(results) if options.json else table(results))
+
+
+if __name__ == "__main__":
+    main()

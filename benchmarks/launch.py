@@ -1,0 +1,27 @@
+"""Start a command, wait for it, and tell what it took; a script of its own, run without `site`.
+
+    python -I -S launch.py DESCRIPTOR COMMAND…
+
+A system counts the memory of a process from its fork on, when it still is its parent: the parent
+must therefore be smaller than whatever is measured, and the benchmarks themselves are not.
+"""
+
+import os
+import sys
+import time
+
+
+def _launch(descriptor: int, command: list[str]) -> None:
+    began = time.perf_counter()
+    process = os.posix_spawn(command[0], command, os.environ)
+    _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - began
+    # Kilobytes on Linux, bytes on macOS.
+    peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    code = os.waitstatus_to_exitcode(status)
+    told = f"{code} {seconds} {usage.ru_utime + usage.ru_stime} {peak}"
+    os.write(descriptor, told.encode())
+
+
+if __name__ == "__main__":
+    _launch(int(sys.argv[1]), sys.argv[2:])

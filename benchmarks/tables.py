@@ -1,0 +1,38 @@
+"""Tables of figures, in Markdown that is read as well in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["number", "table_of"]
+
+_WHOLE = 100
+
+
+def number(value: Any) -> str:
+    """A figure with as many digits as mean something; text and flags as they are."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= _WHOLE:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.1f}"
+
+
+def table_of(head: list[str], rows: list[list[str]], *, words: int) -> str:
+    """A table whose first columns are words, and the rest figures."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        padded = (
+            cell.ljust(width) if place < words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = (
+        "-" * (width + 2) if place < words else "-" * (width + 1) + ":"
+        for place, width in enumerate(widths)
+    )
+    return "\n".join((line(head), f"|{'|'.join(rule)}|", *map(line, rows)))
