@@ -161,6 +161,7 @@ def test_a_stopped_emulator_is_shown_as_such(window: Browser) -> None:
         window.wait_for_text("#rows", "Beach")
         port = int(segment.url.rpartition(":")[2])
     window.wait_for_text("#status", "Stopped")
+    assert window.find("#status").get_attribute("data-state") == "stopped"
     assert "Beach" in window.text("#rows")
     with Emulator(page=True, port=port) as segment, Client(segment) as client:
         client.one("2", name="Garden")
