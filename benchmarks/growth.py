@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import checking
 from benchmarks.inputs import CACHE, input_file, last_state
-from benchmarks.measuring import measure
+from benchmarks.measuring import measure, warm_up
 from benchmarks.receiver import Receiver
 from benchmarks.tables import number, table_of
 from benchmarks.throughput import prepare
@@ -40,6 +40,7 @@ def measure_growth(
     """Measure the command over so many rows each, of which so many at most are distinct."""
     path = input_file("flights", min(distinct, max(sizes)), cache)
     results = []
+    warm_up()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Receiver(folder / "parts") as receiver:

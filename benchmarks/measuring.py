@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import os
 import selectors
 import signal
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ROOT", "TARGET", "FailedRunError", "Ran", "measure", "tap"]
+__all__ = ["ROOT", "TARGET", "FailedRunError", "Ran", "measure", "tap", "warm_up"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +27,7 @@ TARGET = (
 """The installed command."""
 
 _PATIENCE_SECONDS = 1_200
+_KEPT = {"PYTHONHOME", "PYTHONPATH"}
 
 
 class FailedRunError(Exception):
@@ -97,10 +100,20 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
     return Ran(seconds, cpu_seconds, peak, out)
 
 
+def warm_up() -> None:
+    """Compile what is measured, so that the first run does not."""
+    package = importlib.util.find_spec("target_segment_objects")
+    for folder in (package and package.submodule_search_locations) or ():
+        compileall.compile_dir(folder, quiet=1)
+    compileall.compile_dir(ROOT / "benchmarks", quiet=1)
+
+
 def _environment() -> dict[str, str]:
-    """This process's, without settings and proxies of whoever runs the benchmarks."""
+    """This process's, without settings, proxies, and what makes Python another one than usual."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("TARGET_SEGMENT_OBJECTS_") and not name.lower().endswith("_proxy")
+        if not name.startswith("TARGET_SEGMENT_OBJECTS_")
+        and not name.lower().endswith("_proxy")
+        and (not name.startswith("PYTHON") or name in _KEPT)
     }

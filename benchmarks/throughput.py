@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import checking
 from benchmarks.inputs import CACHE, input_file, last_state
-from benchmarks.measuring import TARGET, Ran, measure
+from benchmarks.measuring import TARGET, Ran, measure, warm_up
 from benchmarks.receiver import Receiver
 from benchmarks.rows import DATA_SETS, flights_source
 from benchmarks.tables import number, table_of
@@ -220,6 +220,7 @@ def measure_all(wanted: list[Entry], rounds: int, cache: Path = CACHE) -> list[d
     """Measure these entries, round by round; a start-up is that on the contestant's first rows."""
     measured = {entry: _Measured([], []) for entry in wanted}
     starts: dict[str, list[Ran]] = {entry.contestant: [] for entry in wanted}
+    warm_up()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Receiver(folder / "parts") as receiver:
