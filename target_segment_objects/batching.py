@@ -42,11 +42,23 @@ class Waiting(msgspec.Struct):
         object: what will be sent.
         first: the position of its first record.
         origins: the records that were merged into it, in their order.
+        bytes: what these take of memory, counted once, by who makes it.
     """
 
     object: SegmentObject
     first: int
     origins: list[Origin]
+    bytes: int = 0
+
+    def merge(self, later: Waiting) -> bool:
+        """Take a later object of the same id in; false when both are too large together."""
+        both = merged(self.object, later.object)
+        if both is None:
+            return False
+        self.object = both
+        self.origins += later.origins
+        self.bytes += later.bytes
+        return True
 
 
 @dataclass
@@ -111,12 +123,7 @@ class Batcher:
             batch = self._open[made.collection] = Batch(made.collection, now + self._limits.seconds)
         earlier = batch.waiting.get(made.id)
         if earlier is not None:
-            both = merged(earlier.object, made)
-            if both is not None:
-                earlier.object = both
-                earlier.origins += waiting.origins
-                return None
-            return self._open.pop(made.collection)
+            return None if earlier.merge(waiting) else self._open.pop(made.collection)
         batch.waiting[made.id] = waiting
         if len(batch.waiting) < self._limits.objects:
             return None

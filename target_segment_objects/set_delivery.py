@@ -1,8 +1,9 @@
 """Delivery by `set` calls: many requests in flight, and for one object never more than one.
 
 The reading thread owns the batcher and all books; workers take sealed batches and hand back the
-outcome, so that no lock is taken per record. An object whose id is in flight is held, merged with
-later ones of its id, until the answer has come.
+outcome, so that no lock is taken per record. While it waits for room it is woken once for many
+outcomes. An object whose id is in flight is held, merged with later ones of its id, until the
+answer has come.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Protocol
 
-from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
+from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting
 from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, RejectedRecordError
 
 if TYPE_CHECKING:
@@ -77,11 +79,13 @@ class SetDelivery:
         self._monotonic = monotonic
         self._wake = wake
         self._batcher = Batcher(limits)
-        self._busy: set[_Key] = set()
+        self._busy: defaultdict[str, set[str]] = defaultdict(set)
         self._held: dict[_Key, list[Waiting]] = {}
         self._sealed: dict[int, Batch] = {}
         self._work: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._outcomes: deque[_Outcome] = deque()
+        self._answered = threading.Condition()
+        self._missing = 0
         self._workers: list[threading.Thread] = []
         self._failure: BaseException | None = None
         self._closing = False
@@ -90,13 +94,15 @@ class SetDelivery:
 
     def put(self, made: SegmentObject, position: int, origin: Origin) -> None:
         """Take an object; waits while twice as many calls as may be in flight are sealed."""
-        if not self._outcomes.empty():
+        if self._outcomes:
             self._take_outcomes()
         self._raise_failure()
-        self._bytes += _size(origin)
-        self._feed(Waiting(made, position, [origin]))
+        size = len(origin.raw) + _ORIGIN_BYTES
+        self._bytes += size
+        self._feed(Waiting(made, position, [origin], size))
         while self._is_full():
-            self._take_outcome(self._outcomes.get())
+            # As many as leave work for all workers while this thread makes new batches.
+            self._wait_for_outcomes(min(self._concurrency // 2, len(self._sealed)))
             self._raise_failure()
 
     def _is_full(self) -> bool:
@@ -131,7 +137,7 @@ class SetDelivery:
                 self._dispatch(batch)
             if not self._sealed:
                 return
-            self._take_outcome(self._outcomes.get())
+            self._wait_for_outcomes(1)
 
     def close(self) -> None:
         """Let the calls in flight end, and take their outcomes: their records may be durable."""
@@ -150,25 +156,23 @@ class SetDelivery:
             self._take_outcomes()
 
     def _feed(self, waiting: Waiting) -> None:
-        key = (waiting.object.collection, waiting.object.id)
-        if key in self._busy:
-            self._hold(key, waiting)
+        made = waiting.object
+        if made.id in self._busy[made.collection]:
+            self._hold(waiting)
         elif (batch := self._batcher.feed(waiting, self._monotonic())) is not None:
             self._dispatch(batch)
             if not batch.has(waiting):  # too large together with the older one of its id
-                self._hold(key, waiting)
+                self._hold(waiting)
 
-    def _hold(self, key: _Key, waiting: Waiting) -> None:
-        held = self._held.setdefault(key, [])
-        if held and (both := merged(held[-1].object, waiting.object)) is not None:
-            held[-1].object = both
-            held[-1].origins += waiting.origins
-        else:
+    def _hold(self, waiting: Waiting) -> None:
+        made = waiting.object
+        held = self._held.setdefault((made.collection, made.id), [])
+        if not (held and held[-1].merge(waiting)):
             held.append(waiting)
 
     def _dispatch(self, batch: Batch) -> None:
         """Hand a batch to the workers; of its ids nothing else goes out until the answer."""
-        self._busy.update((batch.collection, object_id) for object_id in batch.waiting)
+        self._busy[batch.collection].update(batch.waiting)
         self._sealed[id(batch)] = batch
         if self._closing:  # it stays in the books: its records are not durable
             return
@@ -178,9 +182,27 @@ class SetDelivery:
             worker.start()
         self._work.put(batch)
 
+    def _wait_for_outcomes(self, least: int) -> None:
+        """Take what there is, else wait for so many outcomes, or for one that is not plain."""
+        with self._answered:
+            self._missing = 0 if self._outcomes else max(least, 1)
+            while self._missing > 0:
+                self._answered.wait()
+        self._take_outcomes()
+
+    def _hand_back(self, outcome: _Outcome) -> None:
+        """A worker's word to the reading thread."""
+        _, refusals, failure = outcome
+        with self._answered:
+            self._outcomes.append(outcome)
+            self._missing = 0 if refusals or failure is not None else self._missing - 1
+            if self._missing <= 0:
+                self._answered.notify()
+        self._wake()
+
     def _take_outcomes(self) -> None:
-        while not self._outcomes.empty():
-            self._take_outcome(self._outcomes.get())
+        while self._outcomes:
+            self._take_outcome(self._outcomes.popleft())
 
     def _take_outcome(self, outcome: _Outcome) -> None:
         batch, refusals, failure = outcome
@@ -189,19 +211,23 @@ class SetDelivery:
             self._failure = self._failure or failure
             return
         del self._sealed[id(batch)]
-        for object_id, waiting in batch.waiting.items():
-            self._bytes -= sum(map(_size, waiting.origins))
-            key = (batch.collection, object_id)
-            self._busy.discard(key)
-            held = self._held.pop(key, None)
-            if held is None:
-                continue
-            if len(held) == 1:
-                self._feed(held[0])
-            else:  # too large to be merged: one by one
-                self._dispatch(Batch.of(held.pop(0)))
-                self._held[key] = held
+        self._bytes -= sum([waiting.bytes for waiting in batch.waiting.values()])
+        self._busy[batch.collection].difference_update(batch.waiting)
+        if self._held:
+            for object_id in batch.waiting:
+                self._let_go((batch.collection, object_id))
         self._take_refusals(refusals)
+
+    def _let_go(self, key: _Key) -> None:
+        """What was held for an answer may go out now."""
+        held = self._held.pop(key, None)
+        if held is None:
+            return
+        if len(held) == 1:
+            self._feed(held[0])
+        else:  # too large to be merged: one by one
+            self._dispatch(Batch.of(held.pop(0)))
+            self._held[key] = held
 
     def _take_refusals(self, refusals: _Refusals) -> None:
         one_too_many: SegmentObjectsError | None = None
@@ -226,8 +252,7 @@ class SetDelivery:
                 self._send(batch.collection, list(batch.waiting.values()), refusals)
             except BaseException as error:  # noqa: BLE001  raised again where it is seen
                 failure = error
-            self._outcomes.put((batch, refusals, failure))
-            self._wake()
+            self._hand_back((batch, refusals, failure))
 
     def _send(self, collection: str, waiting: list[Waiting], refusals: _Refusals) -> None:
         """Send a call; of one that is refused the halves, until the bad object stands alone."""
@@ -242,10 +267,6 @@ class SetDelivery:
             half = len(waiting) // 2
             self._send(collection, waiting[:half], refusals)
             self._send(collection, waiting[half:], refusals)
-
-
-def _size(origin: Origin) -> int:
-    return len(origin.raw) + _ORIGIN_BYTES
 
 
 def _fault(waiting: Waiting, error: RefusedError) -> Fault:

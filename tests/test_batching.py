@@ -134,6 +134,15 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
     assert fed.batcher.first is None, "nothing is left behind"
 
 
+def test_merging_adds_up_what_waits() -> None:
+    """Records and their bytes; an object that is too large leaves both as they were."""
+    waiting = Waiting(large_room("1", "a"), 1, [origin(1)], 10)
+    assert waiting.merge(Waiting(room("1", n=1), 2, [origin(2)], 5))
+    assert not waiting.merge(Waiting(large_room("1", "b"), 3, [origin(3)], 7))
+    assert ([each.line for each in waiting.origins], waiting.bytes) == ([1, 2], 15)
+    assert b'"n":1' in waiting.object.properties
+
+
 def test_has_knows_the_very_object() -> None:
     """Not another of its id."""
     waiting, twin = Waiting(room("1"), 1, []), Waiting(room("1"), 1, [])

@@ -338,6 +338,30 @@ def test_back_pressure(segment: Emulator, sending: Senders) -> None:
     assert sender.durable == 40
 
 
+def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
+    """At once, although it is one outcome and the wait is for several."""
+    sender = sending(concurrency=4, objects=1)
+    segment.fault(Fault(call="set", first=4, status=404))
+    held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
+    feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
+    with pytest.raises(RefusedError):
+        feeder.join()
+    for hold in held:
+        hold.release()
+
+
+def test_a_refused_object_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
+    """As a failure does: it may be one too many."""
+    sender = sending(concurrency=4, objects=1, tolerated=0)
+    segment.fault(Fault(call="set", first=4, status=400))
+    held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
+    feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
+    with pytest.raises(RejectedRecordError):
+        feeder.join()
+    for hold in held:
+        hold.release()
+
+
 def test_close_takes_the_answers_of_what_is_in_flight(segment: Emulator, sending: Senders) -> None:
     """Those records are durable; and all threads have ended."""
     sender = sending()

@@ -11,14 +11,19 @@ import socket
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import urllib3
     from urllib3.poolmanager import PoolManager, ProxyManager
 
     from target_segment_objects.client.deadlines import Deadline
@@ -89,6 +94,7 @@ class _Deadlined:
     """What both kinds of connection add to `urllib3`'s."""
 
     _born = 0.0
+    _gathered: list[bytes] | None = None
 
     def _new_conn(self: Any) -> socket.socket:
         """Connect within the deadline, address by address, and have the socket guarded."""
@@ -122,7 +128,9 @@ class _Deadlined:
             deadline.guard(sock.fileno())
             sock.settimeout(min(deadline.remaining, _CONNECT_SECONDS))
             sock.connect(address)
-            sock.settimeout(deadline.remaining)
+            # From here on the guard alone tells the time: it holds for an exchange and not for a
+            # read, and a socket without a timeout asks the system half as often.
+            sock.settimeout(None)
         except BaseException:
             sock.close()
             raise
@@ -140,10 +148,23 @@ class _Deadlined:
         deadline = current.deadline
         if self.sock is not None:
             deadline.guard(self.sock.fileno())
-            self.sock.settimeout(deadline.remaining)
         deadline.body_sent = False
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        # A head and a body at hand go out together: one packet and one call of the system.
+        self._gathered = [] if isinstance(kwargs.get("body"), bytes) else None
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            gathered, self._gathered = self._gathered, None
+        if gathered:
+            super().send(b"".join(gathered))  # type: ignore[misc]
         deadline.body_sent = True
+
+    def send(self: Any, data: Any) -> None:
+        """Send bytes, or keep them until the request is whole."""
+        if self._gathered is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._gathered.append(data)
 
 
 class _Connection(_Deadlined, HTTPConnection):
@@ -166,8 +187,74 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+class Way:
+    """Where requests go, found once for all of them: what `requests` works out for each anew.
+
+    Args:
+        pool: connections to the host, or to the proxy before it.
+        target: goes before each path in the request's line.
+        headers: of every request, `Authorization` included.
+    """
+
+    def __init__(self, pool: HTTPConnectionPool, target: str, headers: Mapping[str, str]) -> None:
+        self._pool = pool
+        self._target = target
+        self._headers = headers
+
+    @contextmanager
+    def post(
+        self, path: str, headers: Mapping[str, str], body: Any
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Send once, within the current deadline; its answer's body is read in the block.
+
+        Raises:
+            HTTPError: of `urllib3`'s, or `OSError` or `http.client.HTTPException`.
+        """
+        length = {} if isinstance(body, bytes) else {"Content-Length": str(len(body))}
+        response = self._pool.urlopen(
+            "POST",
+            f"{self._target}{path}",
+            body=body or None,
+            headers={**self._headers, **headers, **length},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=None,
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            yield response
+        finally:
+            # A connection whose answer was read to its end is back in the pool already.
+            response.close()
+            response.release_conn()
+
+    def close(self) -> None:
+        """Close the connections that wait for a request; `requests` leaves that to chance."""
+        self._pool.close()
+
+
 class DeadlineAdapter(HTTPAdapter):
     """`requests`' adapter over these connections: it never tries again on its own."""
+
+    def find_way(self, session: requests.Session, url: str) -> Way:
+        """How the session's POST requests to this address travel: signed, by proxy, with TLS roots.
+
+        Args:
+            session: whose `auth`, `headers`, `proxies` and `verify` hold.
+            url: a base address without a slash at its end.
+
+        Raises:
+            RequestException: the address cannot be used.
+        """
+        prepared = session.prepare_request(requests.Request("POST", f"{url}/"))
+        verify: Any = session.verify
+        pool: Any = self.get_connection_with_tls_context(prepared, verify, session.proxies)
+        self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        headers = {n: v for n, v in prepared.headers.items() if n != "Content-Length"}
+        target = self.request_url(prepared, session.proxies).removesuffix("/")
+        return Way(pool, target, headers)
 
     def init_poolmanager(
         self,

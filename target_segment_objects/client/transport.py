@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+    from urllib3 import BaseHTTPResponse
+
+    from target_segment_objects.client.connections import Way
 
 __all__ = ["FileBody", "Transport", "TransportOptions"]
 
@@ -218,7 +221,7 @@ class Transport:
             body.rewind()
         seconds = self.options.timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._deadlines.within(seconds) as deadline:
-            outcome = self._exchange(path, dict(headers or {}), body, deadline)
+            outcome = self._exchange(path, headers or {}, body, deadline)
             if isinstance(body, FileBody) and body.broken:
                 raise SpoolError(f"a part cannot be read: {self._key.clean(body.broken)}")
             if self._deadlines.aborted:
@@ -237,6 +240,8 @@ class Transport:
     def close(self) -> None:
         """Abort, and close all connections."""
         self._deadlines.close()
+        if self._way is not None:
+            self._way.close()
         self._session.close()
 
     def _open(self) -> None:
@@ -257,40 +262,37 @@ class Transport:
                 "Accept-Encoding": "identity",
             }
         )
-        adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
+        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency)
+        session.mount("https://", self._adapter)
+        session.mount("http://", self._adapter)
         self._session = session
+        self._way: Way | None = None
 
     def _reopen_after_fork(self) -> None:
         # Its connections belong to the parent, and its locks may have been held while forking:
         # kept, so that nothing closes them here.
-        self._before_fork.append((self._session, self._deadlines))
+        self._before_fork.append((self._session, self._way, self._deadlines))
         self._open()
 
     def _exchange(
-        self, path: str, headers: dict[str, str], body: bytes | FileBody, deadline: Deadline
+        self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
     ) -> Answer | Failure:
         current.deadline = deadline
         try:
-            with self._session.post(
-                f"{self._address.url}{path}",
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-                stream=True,
-                timeout=(deadline.remaining, deadline.remaining),
-            ) as response:
+            way = self._way
+            if way is None:  # any thread may be the first; the others' are the same
+                way = self._way = self._adapter.find_way(self._session, self._address.url)
+            with way.post(path, headers, body) as response:
                 return self._answer(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: those errors carry the request, and it carries the key.
             return failure_of(error)
 
-    def _answer(self, response: requests.Response, body: bytes) -> Answer:
+    def _answer(self, response: BaseHTTPResponse, body: bytes) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         named = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
         return Answer(
-            status=response.status_code,
+            status=response.status,
             headers=headers,
             body=body,
             request_id=self._key.clean(next(named, ""), _REQUEST_ID_CHARACTERS),
@@ -310,7 +312,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: BaseHTTPResponse) -> bytes:
     """The body's first 64 KiB, decoded.
 
     A body that is no longer is read to its very end, which frees the connection for the next
@@ -318,7 +320,7 @@ def _read(response: requests.Response) -> bytes:
     """
     body = b""
     while len(body) <= MAX_ANSWER_BYTES:
-        block = response.raw.read(MAX_ANSWER_BYTES + 1 - len(body), decode_content=True)
+        block = response.read(MAX_ANSWER_BYTES + 1 - len(body), decode_content=True)
         if not block:
             break
         body += block

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
+import io
 import os
 import ssl
 import threading
@@ -17,6 +19,7 @@ from target_segment_objects.client import (
     Answer,
     Failure,
     FailureKind,
+    FileBody,
     SetApi,
     Transport,
     TransportOptions,
@@ -24,6 +27,7 @@ from target_segment_objects.client import (
 from target_segment_objects.client.connections import CONNECTION_SECONDS
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import ConfigurationError, RefusedError
+from tests.builders import PATIENCE
 from tests.client.builders import KEY, ROOM
 from tests.client.raw_server import RawServer, answer, answering, read_request
 
@@ -237,6 +241,53 @@ def test_connections_are_reused_and_cookies_are_not_kept() -> None:
         assert all(b"ookie" not in request for request in server.requests)
 
 
+def test_a_small_request_goes_out_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its head does not travel ahead of its body: that would cost a packet more a call."""
+    pieces: list[bytes] = []
+    send = http.client.HTTPConnection.send
+
+    def noted(self: http.client.HTTPConnection, data: bytes) -> None:
+        pieces.append(data)
+        send(self, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", noted)
+    with RawServer(answering(answer())) as server, Transport(server.url, KEY) as transport:
+        assert isinstance(transport.exchange("/v1/set", body=b'{"whole":true}'), Answer)
+    assert pieces == server.requests
+    assert pieces[0].endswith(b'\r\n\r\n{"whole":true}')
+
+
+def test_a_file_is_sent_with_its_length() -> None:
+    """And not in chunks, of which nobody knows how many come."""
+
+    def handle(server: RawServer, connection: socket.socket) -> None:
+        if read_request(server, connection):
+            connection.sendall(answer())
+
+    with RawServer(handle) as server, Transport(server.url, KEY) as transport:
+        body = FileBody(io.BytesIO(b"part"), 4)
+        assert isinstance(transport.exchange("/v0/upload/1", body=body), Answer)
+    assert b"\r\nContent-Length: 4\r\n" in server.requests[0]
+    assert server.requests[0].endswith(b"\r\n\r\npart")
+
+
+def test_close_ends_connections_that_wait() -> None:
+    """At once: the server reads their end while the transport is still there."""
+    ended = threading.Event()
+
+    def handle(server: RawServer, connection: socket.socket) -> None:
+        while read_request(server, connection):
+            connection.sendall(answer())
+        ended.set()
+
+    with RawServer(handle) as server, Transport(server.url, KEY) as transport:
+        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        assert not ended.is_set()
+        transport.close()
+        assert ended.wait(PATIENCE)
+        assert _failure(transport.exchange("/v1/set", body=b"{}")) is FailureKind.ABORTED
+
+
 def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a long run resolves the name again."""
     assert CONNECTION_SECONDS == 3600
@@ -293,6 +344,27 @@ def test_a_proxy_is_asked_and_may_refuse(name: str, monkeypatch: pytest.MonkeyPa
             assert base64.b64encode(f"{KEY}:".encode()) not in server.requests[0]
             assert b"Proxy-Authorization: Basic " in server.requests[0]
             assert "pr0xypass" not in repr(outcome) + repr(options)
+
+
+def test_plain_http_by_proxy_names_the_whole_address() -> None:
+    """The proxy is asked for the address with its path, and gets its user's password."""
+    with RawServer(answering(answer())) as server:
+        proxy = f"http://user:pr0xypass@{server.address}"
+        options = TransportOptions(proxy=proxy, allow_http=True)
+        with Transport("http://segment.invalid/some/path", KEY, options) as transport:
+            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        head = server.requests[0]
+        assert head.startswith(b"POST http://segment.invalid/some/path/v1/set HTTP/1.1\r\n")
+        assert b"\r\nHost: segment.invalid\r\n" in head
+        assert b"\r\nProxy-Authorization: Basic dXNlcjpwcjB4eXBhc3M=\r\n" in head
+
+
+@pytest.mark.parametrize("path", ["", "/some/path"])
+def test_the_path_of_the_address_stands_before_the_calls(path: str) -> None:
+    """Whether the base address has one or not."""
+    with RawServer(answering(answer())) as server:
+        _exchange(server.url + path)
+        assert server.requests[0].startswith(b"POST %b/v1/set HTTP/1.1\r\n" % path.encode())
 
 
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
