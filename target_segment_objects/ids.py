@@ -6,7 +6,7 @@ The rule that it guards: two keys never share an id, and one key never has two; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects import values
@@ -18,12 +18,17 @@ from target_segment_objects.values import MISFIT
 if TYPE_CHECKING:
     from target_segment_objects.schemas import Column
 
-__all__ = ["Identify", "identifier"]
+__all__ = ["Identify", "identifier", "joined"]
 
 Identify = Callable[[dict[str, Any], list[Fault]], str]
 """The record's id; the faults of its keys are added to the list, and then the id means nothing."""
 
 _MISSING: Final = object()
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The id of several keys' texts, which no others have."""
+    return ":".join([part.replace("\\", "\\\\").replace(":", "\\:") for part in parts])
 
 
 def identifier(
@@ -37,13 +42,13 @@ def identifier(
     def identify(record: dict[str, Any], faults: list[Fault]) -> str:
         parts = []
         for key, read in readers:
+            part = ""
             try:
                 part = read(record.get(key, _MISSING))
             except Unfit as unfit:
                 faults += [Fault((key, *path), code, FAULTS[code]) for code, path in unfit.faults]
-                continue
-            parts.append(part if alone else part.replace("\\", "\\\\").replace(":", "\\:"))
-        told = ":".join(parts)
+            parts.append(part)
+        told = parts[0] if alone else joined(parts)
         if len(told) > MAX_ID_LENGTH:
             if options.long_ids == "reject":
                 faults.append(Fault((), "long_id", FAULTS["long_id"]))

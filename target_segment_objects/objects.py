@@ -6,6 +6,8 @@ A size counts encoded bytes: what goes over the wire, not what Python holds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "SESSION_SECONDS",
     "WAREHOUSE_STRING_LENGTH",
+    "ObjectLine",
     "SegmentObject",
+    "object_lines",
 ]
 
 MAX_OBJECTS_PER_CALL = 10
@@ -80,3 +84,24 @@ class SegmentObject(msgspec.Struct, frozen=True):
 
 
 _text = msgspec.json.Encoder().encode
+
+
+class ObjectLine(msgspec.Struct, gc=False):
+    """An object whose properties are encoded with it, as `SegmentObject.line_bytes` has it.
+
+    Attributes:
+        id, collection: as a `SegmentObject` has them.
+        properties: what encodes as a JSON object of scalars.
+    """
+
+    id: str
+    collection: str
+    properties: Any
+
+    def sealed(self) -> SegmentObject:
+        """The same with encoded properties."""
+        return SegmentObject(self.collection, self.id, _text(self.properties))
+
+
+object_lines = msgspec.json.Encoder().encode_lines
+"""The bytes of `ObjectLine`s as they stand in a part: a line each, ended by its break."""

@@ -28,8 +28,28 @@ class Source:
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where an object comes from: one record, as the tap wrote it."""
+    """Where an object comes from: one record, as the tap wrote it.
+
+    Attributes:
+        source: what its stream's SCHEMA said.
+        text: the record, or the whole line that it stands in.
+        line: the line's number, from 1.
+        is_message: whether `text` is the line: few records are ever looked at again.
+    """
 
     source: Source
-    raw: bytes
+    text: bytes
     line: int
+    is_message: bool = False
+
+    @property
+    def raw(self) -> bytes:
+        """The record."""
+        return bytes(_decode(self.text).record) if self.is_message else self.text
+
+
+class _Message(msgspec.Struct):
+    record: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Message).decode

@@ -38,6 +38,9 @@ class StreamPlan:
         collection: the collection that its records go to.
         key_properties: the properties that make the id; none: the record's hash does.
         columns: the declared leaves, in the schema's order.
+        declared: the schema's columns as they are nested.
+        left_out: the key that is the object's id, and no property.
+        options: what it was compiled with.
         warnings: what the user should hear about this stream, once.
         notes: what happened to values on the way, counted as records are encoded.
     """
@@ -46,6 +49,9 @@ class StreamPlan:
     collection: str
     key_properties: tuple[str, ...]
     columns: tuple[PlannedColumn, ...]
+    declared: Mapping[str, Column] = field(repr=False)
+    left_out: str | None
+    options: PlanOptions = field(repr=False)
     warnings: tuple[str, ...]
     notes: Notes = field(repr=False, compare=False)
     _encode: Callable[[dict[str, Any], dict[str, Any]], SegmentObject] = field(
@@ -101,6 +107,9 @@ def compile_plan(
         collection=collection,
         key_properties=keys,
         columns=tuple(writers.columns.values()),
+        declared=columns,
+        left_out=writers.left_out,
+        options=options,
         warnings=tuple(_warnings(stream, collection, keys, writers)),
         notes=writers.notes,
         _encode=_encoder(collection, writers, identify),

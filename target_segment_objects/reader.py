@@ -8,6 +8,7 @@ and for the wake-up pipe at once, and for no longer than the caller's next deadl
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -26,6 +27,8 @@ from target_segment_objects.errors import InputError, MessageError, SegmentObjec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    WorkOff = Callable[[int, bytes, list[bytes], Callable[[int], None]], None]
 
 __all__ = ["Message", "MessageReader", "ReaderOptions", "WakeUp"]
 
@@ -140,15 +143,20 @@ class MessageReader(GenericSingerReader[Any]):
         unknown: called with a message of a type that has no callback.
         failed: called with the error that ends the reading, before it is raised: what was read
             before it is still to be delivered.
+        work_off: called with the number of a block's first line, the block, its lines, and the way
+            that a line goes when it is not taken at once: read as a message, and handed to its
+            callback.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         options: ReaderOptions,
         wake_up: WakeUp,
+        *,
         between: Callable[[], float | None],
         unknown: Callable[[Message], None],
         failed: Callable[[SegmentObjectsError], None],
+        work_off: WorkOff,
     ) -> None:
         super().__init__()
         self._options = options
@@ -156,6 +164,7 @@ class MessageReader(GenericSingerReader[Any]):
         self._between = between
         self._unknown = unknown
         self._failed = failed
+        self._work_off = work_off
         self.line = 0
 
     @property
@@ -186,14 +195,29 @@ class MessageReader(GenericSingerReader[Any]):
             MessageError: for a line that is no message.
         """
         counts: Counter[str] = Counter()
-        self._wake_up.open()
-        try:
-            for line in self._lines(file_input):
+        first = 1
+
+        def own_way(place: int) -> None:
+            self.line = first + place
+            if (line := self._whole_line(lines[place])) is not None:
                 message = self.read_message(line)
                 kind = str(message.type)
-                callback = callbacks.get(kind, self._unknown)
-                callback(message)
+                callbacks.get(kind, self._unknown)(message)
                 counts[kind] += 1
+
+        self._wake_up.open()
+        try:
+            for block in self._blocks_of_lines(file_input):
+                lines = block.split(b"\n")
+                if not lines[-1]:
+                    lines.pop()
+                if self._has_long_lines(block, lines):
+                    for place in range(len(lines)):
+                        own_way(place)
+                else:
+                    self._work_off(first, block, lines, own_way)
+                self.line = first + len(lines) - 1
+                first += len(lines)
         except SegmentObjectsError as error:
             self._failed(error)
             raise
@@ -208,11 +232,22 @@ class MessageReader(GenericSingerReader[Any]):
         if line.count(b"{") + line.count(b"[") > self._options.max_depth:
             self._check_depth(line)
         try:
-            envelope = _decode(line)
-            parts = {name: getattr(envelope, name) for name in _FIELDS}
+            found = _decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            parts = self._read_odd(line)
-        message = Message(**parts, line=self.line, raw=line)
+            message = Message(**self._read_odd(line), line=self.line, raw=line)
+        else:
+            message = Message(
+                found.type,
+                found.stream,
+                found.record,
+                found.value,
+                found.schema,
+                found.key_properties,
+                found.time_extracted,
+                found.version,
+                self.line,
+                line,
+            )
         if not isinstance(message.type, str):
             raise MessageError("a message without a `type`", line=self.line)
         return message
@@ -262,31 +297,26 @@ class MessageReader(GenericSingerReader[Any]):
             elif character in b"}]":
                 depth -= 1
 
-    def _lines(self, file_input: IO[Any] | None) -> Iterator[bytes]:
-        """Lines without their break; blank ones and one leading byte order mark are passed over."""
+    def _blocks_of_lines(self, file_input: IO[Any] | None) -> Iterator[bytes]:
+        """Blocks of whole lines with their breaks; of the last line the break may be missing."""
         rest = bytearray()
         for block in self._blocks(file_input):
-            end = block.rfind(b"\n")
-            if end < 0:
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield b"".join((rest, memoryview(block)[:end]))
+                rest = bytearray(memoryview(block)[end:])
+            else:
                 rest += block
-                self._check_length(rest, self.line + 1)
-                continue
-            rest += block[: end + 1]
-            lines = bytes(rest).split(b"\n")
-            rest = bytearray(block[end + 1 :])
-            for line in lines[:-1]:
-                if (whole := self._whole_line(line)) is not None:
-                    yield whole
             self._check_length(rest, self.line + 1)
-        if (
-            rest
-            and not self._wake_up.stopped
-            and (whole := self._whole_line(bytes(rest))) is not None
-        ):
-            yield whole
+        if rest and not self._wake_up.stopped:
+            yield bytes(rest)
+
+    def _has_long_lines(self, block: bytes, lines: list[bytes]) -> bool:
+        longest = self._options.max_line_bytes
+        return len(block) > longest and max(map(len, lines)) > longest
 
     def _whole_line(self, line: bytes) -> bytes | None:
-        self.line += 1
+        """A line without blanks around it; a blank one and a byte order mark are passed over."""
         self._check_length(line, self.line)
         if self.line == 1:
             line = line.removeprefix(_BOM)
@@ -312,6 +342,7 @@ class MessageReader(GenericSingerReader[Any]):
         except (AttributeError, OSError):  # the SDK's test runner has text in memory
             yield from self._from_memory(source)
             return
+        _widen(descriptor)
         while self._wait(descriptor):
             block = os.read(descriptor, _BLOCK)
             if not block:
@@ -335,6 +366,12 @@ class MessageReader(GenericSingerReader[Any]):
             elif ready:
                 return True
         return False
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold a block, so that the tap and the target wait for each other less often."""
+    with contextlib.suppress(OSError, AttributeError):  # no pipe; not on this system
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _BLOCK)
 
 
 _BRACKETS = re.compile(rb'"[^"]*"?|[\[\]{}]')

@@ -59,9 +59,9 @@ class Report:
             self._warned.add(sentence)
             self._logger.warning("%s", sentence)
 
-    def count(self, stream: str, collection: str) -> None:
-        """A record of a stream became an object of a collection."""
-        self._records[stream, collection] += 1
+    def count(self, stream: str, collection: str, records: int = 1) -> None:
+        """Records of a stream became objects of a collection."""
+        self._records[stream, collection] += records
 
     def reject(self, error: RejectedRecordError) -> None:
         """A record became no object, or one that Segment refused."""

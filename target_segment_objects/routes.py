@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from singer_sdk.exceptions import MapExpressionError, StreamMapConfigError
 from singer_sdk.mapper import SameRecordTransform, StreamMap
 
+from target_segment_objects.compiled import CompiledStream, compile_stream
 from target_segment_objects.errors import ConfigurationError, SchemaError
 from target_segment_objects.mapped import to_python
+from target_segment_objects.origins import Origin
 from target_segment_objects.records import parse_record
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from singer_sdk import Target
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.origins import Origin, Source
+    from target_segment_objects.origins import Source
     from target_segment_objects.reader import Message
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
@@ -43,6 +45,11 @@ class Route(NamedTuple):
     stream_map: StreamMap | None
     sink: SegmentObjectsSink
 
+    @property
+    def is_straight(self) -> bool:
+        """Whether nothing of the SDK's touches the records."""
+        return self.stream_map is None and not self.sink.include_sdc_metadata_properties
+
     def encode(self, origin: Origin, message: Message) -> SegmentObject | None:
         """The record's object; `None` when a stream map filters it out.
 
@@ -50,7 +57,7 @@ class Route(NamedTuple):
             RejectedRecordError: with every fault of the record.
             ConfigurationError: when an expression of a stream map fails.
         """
-        if self.stream_map is None and not self.sink.include_sdc_metadata_properties:
+        if self.is_straight:
             return self.sink.encode(origin.raw)
         record = to_python(parse_record(origin.raw))
         if self.stream_map is not None:
@@ -76,6 +83,7 @@ class Routes:
         self._report = report
         self._of: dict[str, tuple[Source, list[Route]]] = {}
         self._streams: dict[str, str] = {}
+        self._compiled: dict[str, CompiledStream] = {}
 
     def of(self, stream: str) -> tuple[Source, list[Route]] | None:
         """What a stream's last SCHEMA said, and its routes; `None` before the first SCHEMA.
@@ -93,6 +101,7 @@ class Routes:
         """
         if (old := self._of.pop(source.stream, None)) is not None:
             self._remember(old[1])
+            self._compiled.pop(source.stream, None)
         try:
             routes = [
                 Route(stream_map, self._add_sink(name, planned, keys))
@@ -103,6 +112,41 @@ class Routes:
                 f"stream_maps, for stream {source.stream!r}: {error}"
             ) from None
         self._of[source.stream] = source, routes
+        self._compile(source.stream)
+
+    def compiled(self) -> list[CompiledStream]:
+        """The fast paths of all streams that have one."""
+        return list(self._compiled.values())
+
+    def widen(self, stream: str) -> bool:
+        """Give a stream that has shown a long string a fast path that takes such; whether so."""
+        compiled = self._compiled.get(stream)
+        if compiled is None or compiled.roomy:
+            return False
+        if all(code != "long_string" for code, _ in compiled.plan.notes):
+            return False
+        self._compile(stream, roomy=True)
+        return True
+
+    def origin(self, compiled: CompiledStream, message: bytes, line: int) -> Origin:
+        """Where an object of a fast path comes from."""
+        source, _ = self._of[compiled.plan.stream]
+        return Origin(source, message, line, is_message=True)
+
+    def _compile(self, stream: str, *, roomy: bool = False) -> None:
+        """A stream that goes one way, and straight, may have a fast path."""
+        self._compiled.pop(stream, None)
+        _, routes = self._of[stream]
+        if len(routes) == 1 and routes[0].is_straight:
+            sink = routes[0].sink
+            compiled = compile_stream(
+                sink.plan,
+                max_depth=self._settings.reader_options.max_depth,
+                roomy=roomy,
+                is_valid=sink.is_valid,
+            )
+            if compiled is not None:
+                self._compiled[stream] = compiled
 
     def close(self) -> None:
         """Hand what the plans noted to the report."""

@@ -20,17 +20,18 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     one_line,
 )
+from target_segment_objects.objects import object_lines
 from target_segment_objects.reader import WakeUp
 from target_segment_objects.rejects import DeadLetter, Rejects
 from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from logging import Logger
 
     from target_segment_objects.errors import SegmentObjectsError
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.objects import ObjectLine, SegmentObject
     from target_segment_objects.origins import Origin
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
@@ -75,16 +76,41 @@ class Run:
             DeliveryError: when anything before it could not be delivered.
             RejectedRecordError: when Segment refused an object before it, one too many.
         """
-        if self._connection is None:
-            self._connection = connect(
-                self._settings, self.wake_up.set, self._refused, self._report, self.clock_of
-            )
-            if self._stop_deadline is not None:
-                self._connection.stop_until(self._stop_deadline)
-        self._connection.delivery.put(made, self.position, origin)
+        connection = self._connection or self._connect()
+        connection.delivery.put(made, self.position, origin)
         # What is due must not wait for the end of a block of input that is delivered slowly.
         if time.monotonic() >= self._look_again:
             self.between()
+
+    def put_many(self, made: Sequence[ObjectLine], origin_of: Callable[[int], Origin]) -> None:
+        """Deliver the objects of the next records, one each, and count the records.
+
+        Args:
+            made: the objects.
+            origin_of: gives the origin of one of them by its place.
+
+        Raises:
+            SegmentObjectsError: as `put`.
+        """
+        connection = self._connection or self._connect()
+        if connection.put_lines is not None:
+            first = self.position + 1
+            self.position += len(made)
+            connection.put_lines(object_lines(made), len(made), first)
+            if time.monotonic() >= self._look_again:
+                self.between()
+            return
+        for place, each in enumerate(made):
+            self.position += 1
+            self.put(each.sealed(), origin_of(place))
+
+    def _connect(self) -> Connection:
+        self._connection = connect(
+            self._settings, self.wake_up.set, self._refused, self._report, self.clock_of
+        )
+        if self._stop_deadline is not None:
+            self._connection.stop_until(self._stop_deadline)
+        return self._connection
 
     def reject(self, error: RejectedRecordError, origin: Origin) -> None:
         """Take note of a record that cannot become an object.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import IO, Any
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk import Target
@@ -32,6 +33,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
+from target_segment_objects.fastlane import FastLane
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
 from target_segment_objects.report import Report
@@ -40,6 +42,12 @@ from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.sink import SegmentObjectsSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from target_segment_objects.compiled import CompiledStream
+    from target_segment_objects.objects import ObjectLine
 
 __all__ = ["SegmentObjectsTarget", "main"]
 
@@ -98,7 +106,9 @@ class SegmentObjectsTarget(Target):
             between=self.run.between,
             unknown=self._process_unknown_message,
             failed=self.run.end_after,
+            work_off=self._work_off,
         )
+        self._fast_lane = FastLane()
 
     # The SDK's configuration, with our own rules and messages.
 
@@ -128,6 +138,25 @@ class SegmentObjectsTarget(Target):
         except (StreamMapConfigError, MapExpressionError) as error:
             raise ConfigurationError(f"stream_maps: {error}") from None
 
+    # The way of many records at once.
+
+    def _work_off(
+        self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
+    ) -> None:
+        """Let the fast lane have a block, whose first line has this number."""
+
+        def take(objects: Sequence[ObjectLine], streams: Sequence[CompiledStream], at: int) -> None:
+            for stream, records in Counter(streams).items():
+                self._report.count(stream.plan.stream, stream.plan.collection, records)
+            self.run.put_many(
+                objects,
+                lambda place: self._routes.origin(
+                    streams[place], lines[at + place], first + at + place
+                ),
+            )
+
+        self._fast_lane.work_off(block, lines, take, own_way)
+
     # The way of a message.
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
@@ -153,6 +182,7 @@ class SegmentObjectsTarget(Target):
                 line=message.line,
             )
         self._routes.plan(source, _read_schema(source, message.line))
+        self._fast_lane.use(self._routes.compiled())
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Make the record's objects, and hand them to the delivery."""
@@ -173,6 +203,8 @@ class SegmentObjectsTarget(Target):
                 self.run.put(made, origin)
         if faults:
             self.run.reject(_rejected(faults, origin), origin)
+        elif self._routes.widen(source.stream):
+            self._fast_lane.use(self._routes.compiled())
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""

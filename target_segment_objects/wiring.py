@@ -33,6 +33,7 @@ class Connection:
 
     Attributes:
         delivery: takes objects.
+        put_lines: takes many of them as lines of a part; `None` by a delivery that has no parts.
         settle: makes what was answered durable, where that is this process's to do.
     """
 
@@ -45,6 +46,7 @@ class Connection:
         settle: Callable[[], None],
     ) -> None:
         self.delivery = delivery
+        self.put_lines = delivery.put_lines if isinstance(delivery, BulkDelivery) else None
         self.settle = settle
         self._transport = transport
         self._stack = stack

@@ -33,6 +33,7 @@ class Reading:
 
     def __init__(self, **options: int) -> None:
         self.wake_up = WakeUp()
+        self.blocks: list[tuple[int, int]] = []
         self.messages: list[Message] = []
         self.unknown: list[Message] = []
         self.failures: list[SegmentObjectsError] = []
@@ -41,10 +42,19 @@ class Reading:
         self.reader = MessageReader(
             ReaderOptions(**options),
             self.wake_up,
-            lambda: self.between(),  # noqa: PLW0108  tests replace it later
-            self.unknown.append,
-            self.failures.append,
+            between=lambda: self.between(),  # noqa: PLW0108  tests replace it later
+            unknown=self.unknown.append,
+            failed=self.failures.append,
+            work_off=self._work_off,
         )
+
+    def _work_off(
+        self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
+    ) -> None:
+        assert b"\n".join(lines) == block.removesuffix(b"\n")
+        self.blocks.append((first, len(lines)))
+        for place in range(len(lines)):
+            own_way(place)
 
     def _take(self, message: Message) -> None:
         self.messages.append(message)

@@ -1,0 +1,301 @@
+"""The fast path of a stream: typed decoders and encoders, made at SCHEMA, for records as declared.
+
+The rule that it guards: what becomes of a record here is byte for byte what becomes of it on the
+plan's own way. Where that cannot be proved at SCHEMA there is no fast path; where a record leaves
+what was proved (a property that the schema does not list, a value of another type, a date without
+an offset), it is odd, and takes the plan's own way alone.
+
+A line is decoded whole, into a struct that is tagged by its stream, so that one decoder takes the
+lines of all streams as they come. What is left to Python is done a column at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import repeat, starmap
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, MsgspecError, Raw, Struct, defstruct
+
+from target_segment_objects import values
+from target_segment_objects.columns import OMIT, Notes, Unfit, converter
+from target_segment_objects.ids import joined
+from target_segment_objects.objects import (
+    MAX_ID_LENGTH,
+    MAX_OBJECT_BYTES,
+    MAX_VALUE_BYTES,
+    WAREHOUSE_STRING_LENGTH,
+    ObjectLine,
+)
+from target_segment_objects.shapes import Leaf, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from target_segment_objects.plan import StreamPlan
+
+    Records = Sequence[Struct]
+    Get = Callable[[Struct], Any]
+
+__all__ = ["LONGEST_LINE", "CompiledStream", "compile_stream"]
+
+LONGEST_LINE: Final = 40_000
+"""Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
+_MOST_NAMES: Final = MAX_OBJECT_BYTES - 6 * LONGEST_LINE - 2_000
+_NAME_EXTRA: Final = 30
+"""Bytes that a property may have beside its name where the record has none: `"":null,`, widely."""
+_MOST_DATES: Final = 100_000
+_NO_OBJECT: Final = ObjectLine("", "", None)
+
+
+def compile_stream(
+    plan: StreamPlan,
+    *,
+    max_depth: int,
+    roomy: bool = False,
+    is_valid: Callable[[Raw], bool] | None = None,
+) -> CompiledStream | None:
+    """The fast path of a plan; `None` where it cannot be proved to be the same.
+
+    Args:
+        plan: what is to be compiled.
+        max_depth: objects and arrays inside each other that a line may have.
+        roomy: whether strings beyond what most warehouses take are expected, and looked at.
+        is_valid: says of a record whether it is one that may be taken at all.
+    """
+    keys = plan.key_properties
+    if not keys or len(set(keys)) < len(keys) or not plan.columns:
+        return None
+    if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
+        return None
+    if sum(len(each.name.encode()) + _NAME_EXTRA for each in plan.columns) > _MOST_NAMES:
+        return None
+    try:
+        shape = Shape(plan, roomy=roomy)
+    except ValueError:  # a name with a quote in it, or a lone surrogate
+        return None
+    if shape.depth + 1 > max_depth:
+        return None
+    spare_depth = max_depth - shape.depth - 1
+    return CompiledStream(plan, shape, spare_depth=spare_depth, roomy=roomy, is_valid=is_valid)
+
+
+def _kind(plan: StreamPlan, key: str) -> str:
+    column = plan.declared.get(key)
+    return column.kind if column is not None else ""
+
+
+class CompiledStream:
+    """The fast path of one stream.
+
+    Attributes:
+        plan: what it was made of; what happens to values here is in its notes, too.
+        line_type: the struct of its lines, tagged by the stream's name.
+        has_numbers: whether a line may hold a number that a double does not keep: such a line must
+            not be decoded here.
+        roomy: see `compile_stream`.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        shape: Shape,
+        *,
+        spare_depth: int,
+        roomy: bool,
+        is_valid: Callable[[Raw], bool] | None,
+    ) -> None:
+        self.plan = plan
+        self.has_numbers = shape.has_numbers
+        self.roomy = roomy
+        self.line_type = defstruct(
+            "Line",
+            [
+                ("type", Literal["RECORD"]),
+                ("record", shape.record_type if is_valid is None else Raw),
+                ("time_extracted", str | None, None),
+                ("version", int | None, None),
+            ],
+            tag_field="stream",
+            tag=plan.stream,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._is_valid = is_valid
+        self._decode = msgspec.json.Decoder(shape.record_type).decode
+        self._branches = shape.branches
+        self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
+        self._dates_seen: set[Any] = {None, UNSET}
+        self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
+        self._closer_looks = _closer_looks(plan, shape, spare_depth, roomy=roomy)
+        self._left_out = shape.left_out
+        self._flatten = _flattener(shape)
+        self._empty = _empty(shape) if shape.left_out is not None else None
+
+    def objects(self, lines: Sequence[Any]) -> tuple[list[ObjectLine], set[int]]:
+        """The objects of decoded lines, and the places of odd ones, whose objects mean nothing."""
+        records = [line.record for line in lines]
+        if self._is_valid is None:
+            return self._objects(records)
+        objects = [_NO_OBJECT] * len(lines)
+        valid = self._valid(records, self._is_valid)
+        if not valid:
+            return objects, set(range(len(lines)))
+        made, odd = self._objects(list(valid.values()))
+        places = list(valid)
+        for place, each in zip(places, made, strict=True):
+            objects[place] = each
+        return objects, {*range(len(lines))} - valid.keys() | {places[place] for place in odd}
+
+    def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
+        """The records that are valid, by their places."""
+        found: dict[int, Struct] = {}
+        for place, raw in enumerate(raws):
+            with contextlib.suppress(MsgspecError, UnicodeDecodeError):
+                if is_valid(raw):
+                    found[place] = self._decode(raw)
+        return found
+
+    def _objects(self, records: Records) -> tuple[list[ObjectLine], set[int]]:
+        for branch in self._branches:
+            branch.fill(records)
+        odd: set[int] = set()
+        for get in self._dates:
+            self._look_at_dates(get, records, odd)
+        ids = self._ids(records, odd)
+        if self._closer_looks:
+            self._look_closely(records, odd)
+        if self._left_out is not None:
+            for record in records:
+                setattr(record, self._left_out, UNSET)
+        properties = records if self._flatten is None else list(self._flatten(records))
+        if self._empty is not None and self._empty in properties:
+            odd.update(place for place, each in enumerate(properties) if each == self._empty)
+        return list(map(ObjectLine, ids, repeat(self.plan.collection), properties)), odd
+
+    def _look_at_dates(self, get: Get, records: Records, odd: set[int]) -> None:
+        """Dates that would be changed, or are none, are odd; most are seen again and again."""
+        seen = self._dates_seen
+        fresh = set(map(get, records)) - seen
+        if not fresh:
+            return
+        if len(seen) > _MOST_DATES:
+            seen.clear()
+            seen.update((None, UNSET))
+        right = {text for text in fresh if values.normal_date(text) == (text, True)}
+        seen |= right
+        if wrong := fresh - right - {None, UNSET}:
+            odd.update(place for place, record in enumerate(records) if get(record) in wrong)
+
+    def _ids(self, records: Records, odd: set[int]) -> Iterable[str]:
+        parts = [map(text, map(get, records)) for get, text in self._keys]
+        ids = list(parts[0]) if len(parts) == 1 else list(map(joined, zip(*parts, strict=True)))
+        if max(map(len, ids)) > MAX_ID_LENGTH:
+            odd.update(place for place, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
+        return ids
+
+    def _look_closely(self, records: Records, odd: set[int]) -> None:
+        """What no type says: raw values, and strings that may be long. Notes are a record's own."""
+        notes = Notes()
+        for place, record in enumerate(records):
+            if place in odd:
+                continue
+            try:
+                for look in self._closer_looks:
+                    look(record, notes)
+            except (Unfit, MsgspecError, UnicodeDecodeError):
+                odd.add(place)
+            else:
+                if notes:
+                    self.plan.notes.update(notes)
+            if notes:
+                notes.clear()
+
+
+def _text(key: str) -> str:
+    return key
+
+
+_KEY_TEXT: Final[dict[str, Callable[[Any], str]]] = {
+    "string": _text,
+    "date": _text,
+    "integer": str,
+    "number": values.canonical_number,
+    "boolean": {True: "true", False: "false"}.__getitem__,
+}
+"""The text of a key in an id, by its column's kind."""
+
+
+def _empty(shape: Shape) -> Struct:
+    """The properties of a record that has nothing but its key, which is none of them."""
+    if shape.flat_type is not None:
+        return shape.flat_type()
+    return shape.record_type(**{str(shape.left_out): UNSET})
+
+
+def _flattener(shape: Shape) -> Callable[[Records], Iterable[Struct]] | None:
+    """The function from records to structs of their properties, where those are not the same."""
+    flat = shape.flat_type
+    if flat is None:
+        return None
+    get: Get = attrgetter(*(leaf.path for leaf in shape.leaves))
+    if len(shape.leaves) == 1:
+        return lambda records: map(flat, map(get, records))
+    return lambda records: starmap(flat, map(get, records))
+
+
+def _closer_looks(
+    plan: StreamPlan, shape: Shape, spare_depth: int, *, roomy: bool
+) -> list[Callable[[Struct, Notes], None]]:
+    """A function for each property whose values no type proves."""
+    looks: list[Callable[[Struct, Notes], None]] = []
+    for leaf in shape.leaves:
+        if leaf.column.kind in {"string", "date"}:
+            if roomy:
+                looks.append(_string_look(leaf))
+        elif leaf.column.kind not in {"integer", "number", "boolean"}:
+            looks.append(_raw_look(leaf, plan, shape.nothing, spare_depth))
+    return looks
+
+
+def _string_look(leaf: Leaf) -> Callable[[Struct, Notes], None]:
+    get = attrgetter(leaf.path)
+    note = "long_string", leaf.name
+
+    def look(record: Struct, notes: Notes) -> None:
+        text = get(record)
+        if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
+            if len(text.encode()) >= MAX_VALUE_BYTES:
+                raise Unfit(("value_too_large", ()))
+            notes[note] += 1
+
+    return look
+
+
+def _raw_look(
+    leaf: Leaf, plan: StreamPlan, nothing: Any, spare_depth: int
+) -> Callable[[Struct, Notes], None]:
+    """A raw value goes through its column's own converter, as on the plan's own way."""
+    found = Notes()
+    convert = converter(leaf.column, plan.options, found, leaf.name)
+    parse = msgspec.json.Decoder(float_hook=Raw).decode
+    get = attrgetter(leaf.path)
+    parent, _, name = leaf.path.rpartition(".")
+    parent_of: Get = attrgetter(parent) if parent else lambda record: record
+
+    def look(record: Struct, notes: Notes) -> None:
+        raw = get(record)
+        if type(raw) is not Raw:  # not there, or in an object that is not
+            return
+        text = bytes(raw)
+        if text.count(b"{") + text.count(b"[") > spare_depth:
+            raise Unfit(("type", ()))
+        found.clear()
+        scalar = convert(parse(text))
+        setattr(parent_of(record), name, nothing if scalar is OMIT else scalar)
+        if found:
+            notes.update(found)
+
+    return look

@@ -1,0 +1,302 @@
+"""The fast lane: which lines it takes, which it leaves; it takes what taps mostly write."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from target_segment_objects.digits import doubtful_lines, may_be_doubtful
+from target_segment_objects.errors import SchemaError
+from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
+from tests.strategies import options
+from tests.test_fast_lane_laws import messages, own_way, tame_streams, through_the_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COLUMNS = {
+    "id": {"type": "integer"},
+    "name": {"type": ["null", "string"]},
+    "price": {"type": ["null", "number"]},
+    "nights": {"type": ["null", "integer"]},
+    "paid": {"type": ["null", "boolean"]},
+    "booked_at": {"type": ["null", "string"], "format": "date-time"},
+}
+HOST = {
+    "type": ["null", "object"],
+    "properties": {
+        "Name": {"type": "string"},
+        "contact": {"type": "object", "properties": {"phone": {"type": ["null", "string"]}}},
+        "tags": {"type": "array"},
+    },
+}
+
+
+def line(record: Mapping[str, Any] | str, stream: str = "rooms", **more: Any) -> bytes:
+    """A RECORD as a tap writes it."""
+    text = record if isinstance(record, str) else json.dumps(record)
+    rest = "".join(f", {json.dumps(name)}: {json.dumps(value)}" for name, value in more.items())
+    return f'{{"type": "RECORD", "stream": "{stream}", "record": {text}{rest}}}'.encode()
+
+
+def plans(
+    columns: Mapping[str, Any],
+    key_properties: list[str],
+    chosen: PlanOptions | None = None,
+    streams: tuple[str, ...] = ("rooms",),
+) -> dict[str, StreamPlan]:
+    """The plans of some streams of the same schema."""
+    schema = {"properties": columns}
+    chosen = chosen or PlanOptions()
+    return {stream: compile_plan(stream, schema, key_properties, chosen) for stream in streams}
+
+
+def taken(  # noqa: PLR0913
+    lines: list[bytes],
+    columns: Mapping[str, Any],
+    key_properties: list[str],
+    chosen: PlanOptions | None = None,
+    *,
+    streams: tuple[str, ...] = ("rooms",),
+    roomy: bool = False,
+) -> int:
+    """How many of the lines the fast lane takes, all of them as the plans' own way would."""
+    mine = plans(columns, key_properties, chosen, streams)
+    theirs = plans(columns, key_properties, chosen, streams)
+    found, count = through_the_lane(lines, mine, roomy=roomy)
+    assert found == [own_way(each, theirs) for each in lines]
+    assert {name: plan.notes for name, plan in mine.items()} == {
+        name: plan.notes for name, plan in theirs.items()
+    }
+    return count
+
+
+USUAL = {
+    "id": 1,
+    "name": "Zoë",
+    "price": 12.5,
+    "nights": 3,
+    "paid": True,
+    "booked_at": "2026-01-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        dict.fromkeys(USUAL.keys() - {"id"}),
+        {"price": 5},
+        {"price": -0.0},
+        {"price": 0.30000000000000004},
+        {"price": 1e22},
+        {"nights": 123456789012345},
+        {"name": ""},
+        {"name": "1234567890123456789"},
+        {"name": "4929 1234567890123456789"},
+        {"name": 'e-400 \u0001 \\ " \U0001f6cf'},
+        {"booked_at": "2026-01-01"},
+        {"booked_at": "2024-02-29t23:59:60.123456789+05:30"},
+        {"id": -(10**18)},
+    ],
+    ids=str,
+)
+def test_a_record_as_declared_is_taken(change: dict[str, Any]) -> None:
+    """The usual record, and what is still exact."""
+    assert taken([line({**USUAL, **change})], COLUMNS, ["id"]) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"price": 9007199254740993},
+        {"price": 123456789012345678},
+        {"nights": 123456789012345678901234567890},
+        {"name": "no. 1234567890123456789 it is"},
+        {"price": "12"},
+        {"nights": 3.0},
+        {"nights": "3"},
+        {"paid": 1},
+        {"name": "x" * 513},
+        {"name": 5},
+        {"more": 1},
+        {"booked_at": "2026-01-01 00:00:00"},
+        {"booked_at": "2026-02-30"},
+        {"booked_at": "soon"},
+        {"id": 10**18 + 1},
+        {"id": None},
+        {"id": "1"},
+    ],
+    ids=str,
+)
+def test_a_record_that_must_be_looked_at_goes_its_own_way_alone(change: dict[str, Any]) -> None:
+    """It is treated exactly, and its neighbours are taken."""
+    odd = line({**USUAL, **change})
+    assert taken([line(USUAL), odd, line(USUAL)], COLUMNS, ["id"]) == 2
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        "0.50000000000000001",
+        "0.1000000000000000055",
+        "1e-400",
+        "1E-0400",
+        "123456789.1234567890",
+        "NaN",
+        "1e400",
+        "-Infinity",
+    ],
+)
+def test_a_number_that_no_double_keeps_goes_its_own_way(price: str) -> None:
+    """Its digits are kept, or it is rejected, whatever stands beside it."""
+    record = f'{{"id": 1, "price": {price}}}'
+    assert taken([line(USUAL), line(record), line(USUAL)], COLUMNS, ["id"]) == 2
+
+
+def test_digits_in_strings_are_not_in_doubt() -> None:
+    """A card's number in quotation marks is a string, and so is a UUID."""
+    record = line({"id": 1, "name": "4929123456789012345", "more": "6f1e-0001-e-400"})
+    assert may_be_doubtful(record)
+    assert doubtful_lines([record]) == []
+    assert doubtful_lines([line({"id": 1, "name": "x"}), line('{"id":1,"p":1e-400}')]) == [1]
+
+
+@pytest.mark.parametrize("nulls", ["send", "drop"])
+def test_nested_records_are_taken(nulls: Any) -> None:
+    """Null, missing and present objects, at every level; arrays as JSON text."""
+    columns = {"id": {"type": "string"}, "host": HOST, "extras": {"type": "object"}, "any": {}}
+    records: list[dict[str, Any]] = [
+        {"id": "a"},
+        {"id": "a", "host": None},
+        {"id": "a", "host": {}},
+        {"id": "a", "host": {"Name": "L", "contact": None, "tags": [1.50, {"x": "é"}]}},
+        {"id": "a", "host": {"Name": "L", "contact": {}, "tags": None}, "extras": None},
+        {"id": "a", "host": {"Name": None, "contact": {"phone": "1"}}, "extras": {"a": [None]}},
+        {"id": "a", "any": "x" * 600, "extras": []},
+        {"id": "a", "any": 1.50},
+    ]
+    rejected: list[dict[str, Any]] = [
+        {"id": "a", "host": {"Name": "L", "Other": 1}},
+        {"id": "a", "host": {"contact": "none"}},
+        {"id": "a", "any": "x" * 40_000},
+    ]
+    lines = [line(record) for record in [*records, *rejected, *records]]
+    empty = 1 if nulls == "send" else 3
+    assert taken(lines, columns, ["id"], PlanOptions(nulls=nulls)) == 2 * (len(records) - empty)
+
+
+def test_a_record_with_its_key_alone_keeps_it() -> None:
+    """Its properties would be empty, so it goes its own way; nulls are no lack."""
+    lines = [line({"id": 1}), line({"id": 2, "name": None}), line({"id": 3})]
+    assert taken(lines, COLUMNS, ["id"]) == 1
+    assert taken(lines, COLUMNS, ["id"], PlanOptions(nulls="drop")) == 0
+
+
+@pytest.mark.parametrize(
+    ("key_properties", "record", "is_taken"),
+    [
+        (["name", "nights"], {"name": "a:b\\", "nights": 7}, True),
+        (["paid", "price"], {"paid": False, "price": 5}, True),
+        (["price"], {"price": 1.5e-7}, True),
+        (["name"], {"name": "x" * 100}, True),
+        (["name"], {"name": "x" * 101}, False),
+        (["name"], {"name": ""}, False),
+        (["name", "nights"], {"name": "x" * 99, "nights": 7}, False),
+        (["name", "nights"], {"name": "x"}, False),
+        (["booked_at"], {"booked_at": "2026-01-01T00:00:00Z"}, True),
+        (["booked_at"], {"booked_at": "2026-01-01 00:00:00"}, False),
+        ([], USUAL, False),
+        (["host"], {"host": {}}, False),
+        (["name", "name"], {"name": "x"}, False),
+    ],
+)
+def test_keys(key_properties: list[str], record: dict[str, Any], *, is_taken: bool) -> None:
+    """Keys of one type make ids at once; the others are looked at."""
+    columns = {**COLUMNS, "host": HOST}
+    assert taken([line(record)], columns, key_properties) == is_taken
+
+
+def test_names_that_segment_changes() -> None:
+    """Properties of other names in Segment, and of names that JSON must escape."""
+    columns = {"Id": {"type": "string"}, "zipCode": {"type": "string"}, "uuid": {"type": "number"}}
+    record = line({"Id": "x", "zipCode": "0123", "uuid": 1})
+    assert taken([record], columns, ["Id"]) == 1
+    assert taken([line({"Id": "x", "a": "y"})], {**columns, 'quo"te': {}, "a": {}}, ["Id"]) == 0
+
+
+def test_long_strings_are_taken_where_they_are_expected() -> None:
+    """With their note; 32 KB or more is too much, in characters or bytes."""
+    lines = [
+        line({**USUAL, "name": text})
+        for text in ("x" * 513, "é" * 600, "y", None, "x" * 32_768, "x" * 32_767)
+    ]
+    assert taken(lines, COLUMNS, ["id"], roomy=True) == 5
+    assert taken(lines, COLUMNS, ["id"]) == 2
+
+
+def test_streams_are_mixed_as_they_come() -> None:
+    """Lines of two streams, a state, a line of nobody's and one that is no message."""
+    usual = line(USUAL)
+    guest = line(USUAL, "guests", time_extracted="2026-01-01T00:00:00Z", version=3)
+    others = [b'{"type": "STATE", "value": {}}', line(USUAL, "nobody"), b"tap: hello", b""]
+    lines = [usual, guest, guest, others[0], usual, *others, guest, usual]
+    assert taken(lines, COLUMNS, ["id"], streams=("rooms", "guests")) == 6
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        line(USUAL) + line(USUAL),
+        line(USUAL) + b" {}",
+        line(USUAL)[:-1],
+        line({**USUAL, "name": "x" * 40_000}),
+        line(USUAL, sequence=[1]),
+        line(USUAL).replace(b'"RECORD"', b'"record"'),
+        line(USUAL).replace(b"Zo", b"\xff"),
+        b"\xef\xbb\xbf" + line(USUAL),
+    ],
+    ids=lambda odd: odd[-40:].decode(errors="replace"),
+)
+def test_a_line_is_one_message_or_goes_its_own_way(odd: bytes) -> None:
+    """Two objects on a line, a half one, a very long one, and other members than a tap's."""
+    assert taken([line(USUAL), odd, line(USUAL)], COLUMNS, ["id"]) == 2
+
+
+def test_a_raw_value_is_as_deep_as_a_line_may_be() -> None:
+    """What is deeper is for the reader to refuse."""
+    deep = '{"id": 1, "any": ' + "[" * 97 + "]" * 97 + "}"
+    deeper = '{"id": 1, "any": ' + "[" * 99 + "]" * 99 + "}"
+    columns = {"id": {"type": "integer"}, "any": {}}
+    assert taken([line(deep), line(deeper)], columns, ["id"]) == 1
+
+
+def test_the_law_is_not_empty() -> None:
+    """Of random lines of random schemas, a good part is taken."""
+    count = {"lines": 0, "taken": 0}
+
+    @settings(
+        max_examples=300,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def sample(data: st.DataObject) -> None:
+        schema, key_properties, record = data.draw(tame_streams())
+        try:
+            plan = compile_plan("rooms", schema, key_properties, data.draw(options()))
+        except SchemaError:
+            return
+        lines = data.draw(st.lists(messages("rooms", record), min_size=4, max_size=4))
+        count["lines"] += len(lines)
+        count["taken"] += through_the_lane(lines, {"rooms": plan}, roomy=True)[1]
+
+    sample()
+    assert count["taken"] > count["lines"] / 4, count
