@@ -196,8 +196,11 @@ class MessageReader(GenericSingerReader[Any]):
         """
         counts: Counter[str] = Counter()
         first = 1
+        gone = 0
 
         def own_way(place: int) -> None:
+            nonlocal gone
+            gone += 1
             self.line = first + place
             if (line := self._whole_line(lines[place])) is not None:
                 message = self.read_message(line)
@@ -216,6 +219,9 @@ class MessageReader(GenericSingerReader[Any]):
                         own_way(place)
                 else:
                     self._work_off(first, block, lines, own_way)
+                # Only records are taken at once.
+                counts["RECORD"] += len(lines) - gone
+                gone = 0
                 self.line = first + len(lines) - 1
                 first += len(lines)
         except SegmentObjectsError as error:

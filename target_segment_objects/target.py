@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 from singer_sdk import Target
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from target_segment_objects.objects import ObjectLine
 
 __all__ = ["SegmentObjectsTarget", "main"]
+
+
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may keep others waiting: at Python's 5 ms the compressing thread starves."""
 
 
 class _MissingSchemaError(MissingSchemaError, RecordsWithoutSchemaException):
@@ -283,6 +287,7 @@ class SegmentObjectsTarget(Target):
             cls.print_about(about_format)
             return
         cls.print_version(print_fn=cls.logger.info)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         run = target.run
         shutdown = Shutdown(run.stop, run.expire, target.settings.shutdown_seconds)

@@ -178,9 +178,10 @@ def _objects(
             values = [value for value in values if value not in {"null", '""'}]
         value = draw(st.sampled_from(values))
         members.append(f"{json.dumps(name)}: {value}")
-    if inner and draw(st.integers(0, 1)):
-        told = draw(_objects(inner, [], {})).decode() if draw(st.integers(0, 1)) else "null"
-        members.append(f'"host": {told}')
+    has_host: bool = draw(st.booleans())
+    if inner and has_host:
+        host = draw(st.just(b"null") | _objects(inner, [], {}))
+        members.append(f'"host": {host.decode()}')
     if odd and draw(st.booleans()):
         members.append('"undeclared": 1')
     return ("{" + ", ".join(draw(st.permutations(members))) + "}").encode()
