@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from target_segment_objects.settings import config_jsonschema
+from target_segment_objects.kinds import Choice, Flag, Integer, Number
+from target_segment_objects.settings import DECLARED, config_jsonschema
+from tests.meltano import plugin
 
-ROOT = Path(__file__).resolve().parents[1]
-
-KINDS = {
-    "array": {"array"},
-    "boolean": {"boolean"},
-    "integer": {"integer"},
-    "number": {"string"},  # Meltano cannot write a decimal of the environment into its file
-    "object": {"object"},
-    "string": {"options", "password", "string"},
-}
+TEXT = plugin.PROJECT.read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = yaml.safe_load(TEXT)
+(LOADER,) = PROJECT["plugins"]["loaders"]
+SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in LOADER["settings"]}
+KINDS = {Choice: "options", Flag: "boolean", Integer: "integer", Number: "string"}
 
 
-def _loader() -> dict[str, Any]:
-    project = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
-    (loader,) = project["plugins"]["loaders"]
-    assert isinstance(loader, dict)
-    return loader
-
-
-SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in _loader()["settings"]}
-PROPERTIES: dict[str, dict[str, Any]] = config_jsonschema()["properties"]
+def test_the_project_is_current() -> None:
+    """`make docs` would change nothing in meltano.yml."""
+    assert plugin.written(TEXT) == TEXT
 
 
 def test_meltano_knows_every_setting() -> None:
     """The settings of meltano.yml are those of the target, in their order."""
-    assert list(SETTINGS) == list(PROPERTIES)
+    assert list(SETTINGS) == list(config_jsonschema()["properties"]) == list(DECLARED)
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
+@pytest.mark.parametrize("name", DECLARED)
 def test_meltano_knows_a_setting_by_its_kind(name: str) -> None:
-    """A setting's kind fits its type, its options are its words, and a secret is marked so."""
-    offered, taken = SETTINGS[name], PROPERTIES[name]
-    types = taken["type"] if isinstance(taken["type"], list) else [taken["type"]]
-    assert offered["kind"] in set().union(*(KINDS[each] for each in types if each != "null"))
-    words = [each for each in taken.get("enum", []) if each is not None]
+    """A setting's kind fits, its options are its words, a secret is marked, its default is right.
+
+    The target takes the default as Meltano hands it over.
+    """
+    offered, declared = SETTINGS[name], DECLARED[name]
+    if declared.kind.secret:
+        assert (offered["kind"], offered["sensitive"]) == ("password", True)
+    else:
+        assert offered["kind"] == KINDS.get(type(declared.kind), offered["kind"])
+        assert "sensitive" not in offered
+    words = list(declared.kind.words) if isinstance(declared.kind, Choice) else []
     assert [option["value"] for option in offered.get("options", [])] == words
-    assert offered.get("sensitive", False) is taken.get("secret", False)
+    assert offered["label"].strip()
+    assert offered["description"] == declared.description
+    if declared.default is None:
+        assert "value" not in offered
+    else:
+        assert declared.kind.take(offered["value"]) == declared.default
+
+
+def test_nothing_goes_to_segment_unasked() -> None:
+    """Of its environments the project takes one that stays on this machine, unless told."""
+    environments = {each["name"]: each for each in PROJECT["environments"]}
+    assert list(environments) == ["local", "prod"]
+    assert PROJECT["default_environment"] == "local"
+    (local,) = environments["local"]["config"]["plugins"]["loaders"]
+    assert local["name"] == LOADER["name"]
+    assert set(local["config"]) == {"local_warehouse"}
+
+
+def test_no_plugin_needs_the_hub() -> None:
+    """Every plugin is a custom one, which Meltano does not look up."""
+    plugins = [each for kind in PROJECT["plugins"].values() for each in kind]
+    assert [each["name"] for each in plugins if "namespace" not in each] == []

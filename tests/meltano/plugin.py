@@ -1,0 +1,95 @@
+"""The loader as Meltano knows it, made from the declarations of the settings.
+
+`python -m tests.meltano.plugin` writes the settings in `meltano.yml` anew, between two marks; the
+rest of that file is written by hand. `make docs` does it, and a test holds the file current.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from target_segment_objects.target import SegmentObjectsTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["PROJECT", "capabilities", "settings", "written"]
+
+PROJECT = Path(__file__).resolve().parents[2] / "meltano.yml"
+
+_BEGIN = "      # What follows, to the end of this plugin, is made by `make docs`.\n"
+_END = "      # Here ends what is made by `make docs`.\n"
+_WIDTH = 100
+
+# A number that may have a fraction is text here: as a decimal, Meltano 4.4 breaks when its value
+# comes from the environment. The target reads numbers from text just as well.
+_KINDS = {
+    frozenset({"boolean"}): "boolean",
+    frozenset({"integer"}): "integer",
+    frozenset({"number"}): "string",
+    frozenset({"object"}): "object",
+    frozenset({"array"}): "array",
+    frozenset({"string"}): "string",
+    frozenset({"integer", "string"}): "string",
+}
+
+
+def capabilities() -> list[str]:
+    """What the target can do, sorted, in Meltano's words."""
+    return sorted(each.value for each in SegmentObjectsTarget.capabilities)
+
+
+def settings() -> list[dict[str, Any]]:
+    """Every setting as Meltano declares one, in the order of the target's own declarations."""
+    return [
+        dict(_setting(name, schema))
+        for name, schema in SegmentObjectsTarget.config_jsonschema["properties"].items()
+    ]
+
+
+def _setting(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    types = frozenset(schema["type"]) - {"null"}
+    words = schema.get("enum")
+    yield "name", name
+    yield "label", schema["title"]
+    yield "description", schema["description"]
+    if words:
+        yield "kind", "options"
+        yield "options", [{"label": word, "value": word} for word in words]
+    elif schema.get("secret"):
+        yield "kind", "password"
+        yield "sensitive", True
+    else:
+        yield "kind", _KINDS[types]
+    if schema.get("default") is not None:
+        default = schema["default"]
+        yield "value", str(default) if types == {"number"} else default
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists stand two blanks deeper than their name, as in the rest of the file."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().increase_indent(flow, indentless=False)
+
+
+def written(project: str) -> str:
+    """The text of a `meltano.yml`, with what is between its marks made anew."""
+    before, _, rest = project.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    made = yaml.dump(
+        {"capabilities": capabilities(), "settings": settings()},
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=_WIDTH - len("      "),
+    )
+    return before + _BEGIN + textwrap.indent(made, "      ") + _END + after
+
+
+if __name__ == "__main__":
+    PROJECT.write_text(written(PROJECT.read_text(encoding="utf-8")), encoding="utf-8")

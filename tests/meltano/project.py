@@ -1,0 +1,283 @@
+"""A Meltano project made out of the checkout's own `meltano.yml`, and real runs in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+
+from tests.running import COMMAND, ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.meltano.installation import Installation
+
+__all__ = ["ROOT", "Finished", "Project", "Running", "Tally", "copy_checkout", "quiet"]
+
+_PATIENCE = 120.0  # seconds that only a failing test waits for
+_LOADER = "target-segment-objects"
+
+# What users add to the project for their own tables: what is read once more only where it changed,
+# and what a mapper does between tap and target.
+_OF_THE_TESTS: dict[str, Any] = yaml.safe_load("""
+extractor:
+  metadata:
+    public-bookings: {replication-method: INCREMENTAL, replication-key: changed_at}
+mappers:
+  - name: meltano-map-transformer
+    namespace: meltano_map_transformer
+    pip_url: meltano-map-transform==0.12.3
+    executable: meltano-map-transform
+    settings: [{name: stream_maps, kind: object}]
+    mappings:
+      - name: greet
+        config:
+          stream_maps:
+            public-Guest Book: {Greeting: "'Aloha ' + record['Guest Name']"}
+""")
+
+
+def quiet(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which Meltano talks to nobody, and nobody talks to Meltano's plugins."""
+    others = ("MELTANO_", "TAP_POSTGRES_", "TARGET_SEGMENT_OBJECTS_", "PG")
+    kept = {name: value for name, value in env.items() if not name.startswith(others)}
+    return kept | {
+        "NO_COLOR": "1",
+        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
+        # The discard port: nobody listens there, so whoever asks the Hub fails.
+        "MELTANO_HUB_URL": "http://127.0.0.1:9",
+    }
+
+
+def copy_checkout(folder: Path) -> None:
+    """What a clone has of the files that Meltano needs to install and run the target."""
+    folder.mkdir(parents=True)
+    skip = shutil.ignore_patterns("__pycache__", "*.duckdb*")
+    for name in ("target_segment_objects", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=skip)
+    for name in ("LICENSE", "README.md", "meltano.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command of Meltano that has ended.
+
+    Attributes:
+        code: exit status.
+        out: stdout.
+        events: the lines of the log, each an object with `level`, `event` and who said it.
+        odd: the other lines of stderr. Meltano's first line is always one of them, since it comes
+            before the settings of the log are read.
+    """
+
+    code: int
+    out: str
+    events: list[dict[str, Any]]
+    odd: list[str]
+
+    def told(self, level: str, name: str = _LOADER) -> list[str]:
+        """The sentences that a plugin logged at a level, as Meltano understood them."""
+        return [
+            event["event"]
+            for event in self.events
+            if event.get("name") == name and event["level"] == level
+        ]
+
+
+class Running:
+    """A command of Meltano that runs, in a process group of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._grown = threading.Condition()
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        self._open = 2
+        self._awaited: list[threading.Event] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=("out", process.stdout)),
+            threading.Thread(target=self._read, args=("err", process.stderr)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, pipe: IO[str]) -> None:
+        for line in pipe:
+            with self._grown:
+                self._lines[name].append(line)
+                self._grown.notify_all()
+        with self._grown:
+            self._open -= 1
+            self._grown.notify_all()
+            for event in self._awaited:
+                event.set()
+
+    def wait_for(self, told: str) -> None:
+        """Wait until a line of the log has this in it; the run must not end before."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._has(told) or not self._open, _PATIENCE)
+            assert self._has(told), "".join(self._lines["err"])
+
+    def _has(self, told: str) -> bool:
+        return any(told in line for line in self._lines["err"])
+
+    def wait_with(self, event: threading.Event) -> None:
+        """Wait until something has happened elsewhere; the run must not end before."""
+        with self._grown:
+            self._awaited.append(event)
+        if self._open:
+            event.wait(_PATIENCE)
+        assert self._open, "".join(self._lines["err"])
+        assert event.is_set()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does on a terminal: SIGINT for Meltano, the tap and the target at once."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End all that it started, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for reader in self._readers:
+            reader.join()
+
+    def end(self) -> Finished:
+        """Wait for its end."""
+        code = self._process.wait(_PATIENCE)
+        for reader in self._readers:
+            reader.join(_PATIENCE)
+        events, odd = [], []
+        for line in self._lines["err"]:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if isinstance(event, dict) and "event" in event:
+                events.append(event)
+            else:
+                odd.append(line.rstrip())
+        return Finished(code, "".join(self._lines["out"]), events, odd)
+
+
+@dataclass
+class Tally:
+    """What this part of the tests has done.
+
+    Attributes:
+        runs: of `meltano run`.
+        rows: compared with where they came from.
+    """
+
+    runs: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a `meltano.yml` and a state of its own, and the plugins of the cache.
+
+    The target is the checkout's, run by the interpreter of the tests.
+    """
+
+    folder: Path
+    installation: Installation
+    tally: Tally
+    variables: Mapping[str, str]
+
+    @classmethod
+    def make(
+        cls, folder: Path, installation: Installation, tally: Tally, variables: Mapping[str, str]
+    ) -> Project:
+        """A new project; `variables` are in the environment of every command."""
+        folder.mkdir()
+        shutil.copytree(ROOT / "examples" / "meltano", folder / "examples" / "meltano")
+        cls.describe(folder)
+        for kind in ("extractors", "mappers"):
+            (folder / ".meltano" / kind).mkdir(parents=True)
+            for plugin in (installation.plugins / kind).iterdir():
+                (folder / ".meltano" / kind / plugin.name).symlink_to(plugin)
+        return cls(folder, installation, tally, variables)
+
+    @staticmethod
+    def described() -> str:
+        """The checkout's `meltano.yml`, with the target of the tests and what users add to it."""
+        project = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+        plugins = project["plugins"]
+        (loader,) = plugins["loaders"]
+        del loader["pip_url"]
+        loader["executable"] = "./target"
+        for extractor in plugins["extractors"]:
+            if extractor["name"] == "tap-postgres":
+                extractor.update(_OF_THE_TESTS["extractor"])
+        plugins["mappers"] = _OF_THE_TESTS["mappers"]
+        return yaml.safe_dump(project, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def describe(cls, folder: Path) -> None:
+        """Write the `meltano.yml`, and the command that stands for the target."""
+        (folder / "meltano.yml").write_text(cls.described(), encoding="utf-8")
+        target = folder / "target"
+        text = f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.join(COMMAND)} "$@"\n'
+        target.write_text(text, encoding="utf-8")
+        target.chmod(0o755)
+
+    @contextlib.contextmanager
+    def start(self, *arguments: str, **variables: str) -> Iterator[Running]:
+        """Start a command of Meltano; killed with all that it started if it still runs."""
+        with subprocess.Popen(
+            [str(self.installation.commands / "meltano"), *arguments],
+            cwd=self.folder,
+            env={
+                **quiet(environment()),
+                "MELTANO_CLI_LOG_FORMAT": "json",
+                **self.variables,
+                **variables,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            running = Running(process)
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    def call(self, *arguments: str, **variables: str) -> Finished:
+        """A command of Meltano, from its start to its end."""
+        with self.start(*arguments, **variables) as running:
+            return running.end()
+
+    def start_run(
+        self, *blocks: str, **variables: str
+    ) -> contextlib.AbstractContextManager[Running]:
+        """Start `meltano run`, of plugins that are there."""
+        self.tally.runs += 1
+        return self.start("run", "--no-install", *blocks, **variables)
+
+    def run(self, *blocks: str, **variables: str) -> Finished:
+        """`meltano run`, from its start to its end."""
+        with self.start_run(*blocks, **variables) as running:
+            return running.end()
+
+    def state(self, name: str) -> dict[str, Any]:
+        """The state that the next run of this name begins with."""
+        ended = self.call("state", "get", name)
+        assert ended.code == 0, ended
+        state = json.loads(ended.out)
+        assert isinstance(state, dict)
+        return state
