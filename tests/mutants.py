@@ -61,8 +61,8 @@ MUTANTS = (
     Mutant(
         "an id in flight is not held",
         "set_delivery.py",
-        "        if key in self._busy:\n",
-        "        if key in ():\n",
+        "        if made.id in self._busy[made.collection]:\n",
+        "        if made.id in ():\n",
         "tests/test_set_delivery.py",
     ),
     Mutant(
@@ -193,9 +193,9 @@ MUTANTS = (
     ),
     Mutant(
         "a redirect is followed",
-        "client/transport.py",
-        "allow_redirects=False",
-        "allow_redirects=True",
+        "client/connections.py",
+        "            retries=False,\n            redirect=False,\n",
+        "            retries=3,\n            redirect=True,\n",
         "tests/client",
     ),
     Mutant(

@@ -125,18 +125,18 @@ def test_a_signal_before_any_record(tmp_path: Path) -> None:
 
 
 BUG = """
-import target_segment_objects.sink as sink
+from target_segment_objects.compiled import CompiledStream
 
-encode = sink.SegmentObjectsSink.encode
+objects = CompiledStream.objects
 
 
-def encode_but_fail(self, raw):
-    if b'"Lake"' in raw:
+def objects_but_fail(self, lines):
+    if "Lake" in repr(lines):
         raise LookupError("a bug")
-    return encode(self, raw)
+    return objects(self, lines)
 
 
-sink.SegmentObjectsSink.encode = encode_but_fail
+CompiledStream.objects = objects_but_fail
 """
 
 

@@ -278,11 +278,13 @@ def test_spool_dir(segment: Emulator, tmp_path: Path) -> None:
 
 def test_spool_max_bytes(segment: Emulator) -> None:
     """A spool of this size makes a checkpoint: the session is finished and the next one begun."""
-    load(_by_bulk(segment, part_size_bytes=1), HUNDRED)
+    rows = [record("rooms", id=number, name=f"{number:x}" * 300) for number in range(4_000)]
+    load(_by_bulk(segment), lines(ROOMS, *rows))
     assert len(segment.sessions) == 1
-    load(_by_bulk(segment, part_size_bytes=1, spool_max_bytes=1), HUNDRED)
-    # A record closes the part of the one before it, so that there are two in each session.
-    assert len(segment.sessions) == 1 + 50
+    load(_by_bulk(segment, spool_max_bytes=1), lines(ROOMS, *rows))
+    # The spool is looked at whenever a block of lines was compressed: there are a few MiB here.
+    assert len(segment.sessions) > 1 + 2
+    assert sum(session.objects for session in segment.sessions.values()) == 2 * len(rows)
     assert {each.state for each in segment.sessions.values()} == {"finished"}
 
 
