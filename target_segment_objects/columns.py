@@ -20,7 +20,17 @@ from target_segment_objects.values import MISFIT, NonFinite, Scalar
 if TYPE_CHECKING:
     from target_segment_objects.schemas import Column
 
-__all__ = ["FAULTS", "OMIT", "Convert", "Notes", "PlanOptions", "Unfit", "converter"]
+__all__ = [
+    "FAULTS",
+    "OMIT",
+    "Convert",
+    "Notes",
+    "PlanOptions",
+    "Unfit",
+    "converter",
+    "is_plain_string",
+    "plain_types",
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,26 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes, name: s
         return scalar  # type: ignore[return-value]
 
     return convert
+
+
+_PLAIN: Final[Mapping[str, frozenset[type]]] = {
+    "string": frozenset({str}),
+    "integer": frozenset({int}),
+    "boolean": frozenset({bool}),
+    "any": frozenset({str, int, bool}),
+    "open": frozenset({str, int, bool}),
+}
+
+
+def plain_types(column: Column, options: PlanOptions) -> frozenset[type]:
+    """Types whose values a column's converter answers as they are, plain strings only."""
+    plain = _PLAIN.get(column.kind, frozenset())
+    return plain | {type(None)} if options.nulls == "send" else plain
+
+
+def is_plain_string(text: str) -> bool:
+    """Whether a string has nothing to look at: neither its length nor what its characters are."""
+    return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii()
 
 
 def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, name: str) -> _Fit:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import datetime as dt
 import math
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Raw
 
 from target_segment_objects.values import NonFinite
 
 __all__ = ["from_python", "to_python"]
+
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""Types whose values are the same on both sides."""
 
 
 def to_python(value: Any) -> Any:
@@ -26,7 +30,9 @@ def to_python(value: Any) -> Any:
         except InvalidOperation:  # an exponent that no `Decimal` has: it passes by as it is
             return value
     if kind is dict:
-        return {name: to_python(part) for name, part in value.items()}
+        return {
+            name: part if type(part) in _PLAIN else to_python(part) for name, part in value.items()
+        }
     if kind is list:
         return [to_python(part) for part in value]
     if kind is NonFinite:
@@ -36,15 +42,17 @@ def to_python(value: Any) -> Any:
 
 def from_python(value: Any) -> Any:
     """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or kind is Raw or value is None:
+    if type(value) in _PLAIN or type(value) is Raw:
         return value
     if isinstance(value, Decimal):
         return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))
     if isinstance(value, float):
         return Raw(repr(float(value))) if math.isfinite(value) else NonFinite(_name(value))
     if isinstance(value, dict):
-        return {str(name): from_python(part) for name, part in value.items()}
+        return {
+            str(name): part if type(part) in _PLAIN else from_python(part)
+            for name, part in value.items()
+        }
     if isinstance(value, list | tuple):
         return [from_python(part) for part in value]
     if isinstance(value, dt.datetime | dt.date | dt.time):

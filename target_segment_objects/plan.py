@@ -23,6 +23,8 @@ from target_segment_objects.schemas import Column, read_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], SegmentObject]
+
 __all__ = ["Notes", "PlanOptions", "PlannedColumn", "StreamPlan", "compile_plan"]
 
 _NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000
@@ -54,9 +56,7 @@ class StreamPlan:
     options: PlanOptions = field(repr=False)
     warnings: tuple[str, ...]
     notes: Notes = field(repr=False, compare=False)
-    _encode: Callable[[dict[str, Any], dict[str, Any]], SegmentObject] = field(
-        repr=False, compare=False
-    )
+    _encode: _Encode = field(repr=False, compare=False)
 
     def encode(self, raw: bytes) -> SegmentObject:
         """The object of a record as the tap wrote it: JSON in UTF-8.
@@ -65,19 +65,19 @@ class StreamPlan:
             RejectedRecordError: with every fault of the record.
         """
         record = parse_record(raw)
-        return self._encode(record, record)
+        return self._encode(record, lambda: record)
 
-    def encode_mapped(self, record: dict[str, Any], original: dict[str, Any]) -> SegmentObject:
+    def encode_mapped(self, record: dict[str, Any], raw: bytes) -> SegmentObject:
         """The object of a record that stream maps have changed.
 
         Args:
             record: values as `records.parse_record` gives them.
-            original: the record as the tap wrote it, which a stream without keys is identified by.
+            raw: the record as the tap wrote it, which a stream without keys is identified by.
 
         Raises:
             RejectedRecordError: with every fault of the record.
         """
-        return self._encode(record, original)
+        return self._encode(record, lambda: parse_record(raw))
 
 
 def compile_plan(
@@ -152,19 +152,17 @@ def _warnings(
 _encode_properties = msgspec.json.Encoder().encode
 
 
-def _encoder(
-    collection: str, writers: PropertyWriters, identify: Identify | None
-) -> Callable[[dict[str, Any], dict[str, Any]], SegmentObject]:
+def _encoder(collection: str, writers: PropertyWriters, identify: Identify | None) -> _Encode:
     """The function from a record, and the record as it was before stream maps, to its object."""
     write = writers.write
     write_id_alone = _id_writer(writers)
 
-    def encode(record: dict[str, Any], original: dict[str, Any]) -> SegmentObject:
+    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> SegmentObject:
         row = Row()
         write(record, row)
         if not row.properties and not row.faults:
             write_id_alone(record, row)
-        told = _digest(original) if identify is None else identify(record, row.faults)
+        told = _digest(original()) if identify is None else identify(record, row.faults)
         if not row.properties and not row.faults:
             row.fault((), "empty")
         if row.faults:

@@ -8,8 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Raw
+
 from target_segment_objects import naming, values
-from target_segment_objects.columns import FAULTS, OMIT, Notes, PlanOptions, Unfit, converter
+from target_segment_objects.columns import (
+    FAULTS,
+    OMIT,
+    Notes,
+    PlanOptions,
+    Unfit,
+    converter,
+    is_plain_string,
+    plain_types,
+)
 from target_segment_objects.errors import Fault, SchemaError
 from target_segment_objects.schemas import Column
 
@@ -142,8 +153,17 @@ class PropertyWriters:
 
     def _leaf(self, path: Path, column: Column, name: str) -> Write:
         convert = converter(column, self.options, self.notes, name)
+        plain = plain_types(column, self.options)
+        is_number = column.kind == "number"
 
         def write(value: Any, row: Row) -> None:
+            kind = type(value)
+            if kind in plain and (kind is not str or is_plain_string(value)):
+                row.properties[name] = value
+                return
+            if is_number and kind is Raw and (double := values.short_double(value)) is not None:
+                row.properties[name] = double
+                return
             try:
                 scalar = convert(value)
             except Unfit as unfit:

@@ -82,7 +82,7 @@ class SegmentObjectsSink(Sink):
             self._add_sdc_metadata_to_record(record, message, {})
         if self._schema_validator is not None:
             self._validate(self._schema_validator, record)
-        return self.plan.encode_mapped(from_python(record), parse_record(raw))
+        return self.plan.encode_mapped(from_python(record), raw)
 
     def _validate(self, validator: jsonschema_rs.Validator, record: bytes | dict[str, Any]) -> None:
         value = to_python(parse_record(record)) if isinstance(record, bytes) else record

@@ -41,6 +41,8 @@ __all__ = [
     "is_finite",
     "json_text",
     "normal_date",
+    "record_digest",
+    "short_double",
     "without_non_finite",
 ]
 
@@ -154,6 +156,14 @@ def coerce_integer(value: Any) -> Scalar | Misfit:
     return MISFIT
 
 
+def short_double(value: Raw) -> float | None:
+    """The double of a token that is short enough for any double to keep it, else `None`."""
+    token = bytes(value)
+    if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
+        return float(token)
+    return None
+
+
 def as_number(value: Any) -> Scalar | Misfit:
     """A number that looks like a float; its own token where no double is the same number.
 
@@ -162,10 +172,10 @@ def as_number(value: Any) -> Scalar | Misfit:
     """
     kind = type(value)
     if kind is Raw:
+        if (short := short_double(value)) is not None:
+            return short
         token = bytes(value)
         double = float(token)
-        if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
-            return double
         if math.isfinite(double) and exact(token.decode()) == Decimal(repr(double)):
             return double
         return value  # type: ignore[no-any-return]
@@ -309,5 +319,6 @@ _encode_canonical = msgspec.json.Encoder(enc_hook=_token_of, order="sorted").enc
 
 def record_digest(record: dict[str, Any]) -> str:
     """The id of a record without keys: its canonical JSON without `_sdc_…`, hashed."""
-    told = {key: value for key, value in record.items() if not key.startswith("_sdc_")}
-    return digest(_encode_canonical(told))
+    if "_sdc_" in "".join(record):
+        record = {key: value for key, value in record.items() if not key.startswith("_sdc_")}
+    return digest(_encode_canonical(record))
