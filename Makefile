@@ -3,7 +3,7 @@
 #   make coverage  every test, and the lines and branches that none of them reaches
 #   make test      every test                        make lint      ruff, its formatter, mypy --strict
 #   make demo      a real tap, both APIs, two tables make bench     the benchmarks
-#   make docs      settings.md, meltano.yml, links   make clean     remove what the others made
+#   make docs      all that is generated, links      make clean     remove what the others made
 #   make dist      build and check wheel and sdist   make lock      pin what CI installs, anew
 #   make mutants   spoil each guarding line once: some test must fail
 #
@@ -58,7 +58,8 @@ docs: .venv/.made
 	$(BIN)/python -m target_segment_objects.configuration >build/settings.md
 	@mv build/settings.md docs/settings.md
 	$(BIN)/python -m tests.meltano.plugin
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_meltano.py
+	$(BIN)/python -m tests.meltano.hub
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_meltano.py tests/test_hub.py
 
 # Both files are checked as strangers would meet them: the wheel in an environment of its own.
 dist: .venv/.made

@@ -1,0 +1,210 @@
+"""The entry for Meltano Hub: `hub/` is a Hub of one plugin, made from the declarations.
+
+`python -m tests.meltano.hub` writes `hub/_data` anew (`make docs` does it, and a test holds it
+current); `python -m tests.meltano.hub CLONE` puts the entry into a clone of the real Hub. The logo
+is drawn by hand. Who keeps the target and where is said in `pyproject.toml` alone: the Hub calls a
+variant after the account that its repository belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.meltano.plugin import capabilities, settings
+
+__all__ = ["HUB", "LOGO", "NAME", "definition", "files", "main", "put", "repository", "write"]
+
+NAME = "target-segment-objects"
+HUB = Path(__file__).resolve().parents[2] / "hub"
+LOGO = "/assets/logos/loaders/segment-objects.svg"
+
+_ABOUT = metadata(NAME)
+_DEFAULTS, _MAINTAINERS = "_data/default_variants.yml", "_data/maintainers.yml"
+
+_BEFORE_THE_SETTINGS = """\
+`write_key` is all that is needed: the write key of the Segment source that takes the objects. To \
+try everything without a key, set `local_warehouse` instead, and nothing leaves your machine.
+"""
+_USAGE = """\
+## Trying it without Segment
+
+With `local_warehouse` everything runs for real, but against an emulator of Segment that is part \
+of the target, and the tables that Segment would make stand in a DuckDB file:
+
+```bash
+meltano config set target-segment-objects local_warehouse warehouse.duckdb
+meltano run tap-your-choice target-segment-objects
+meltano invoke target-segment-objects:query "select * from rooms"
+```
+
+## When a run fails
+
+Run it again. State is printed only for data that Segment has taken, so nothing is missing, and \
+what is sent twice is merged by its id. A record that cannot become an object ends the run, unless \
+`max_rejects` tolerates some; these go to the file of `dead_letter_path`.
+"""
+
+
+def repository() -> str | None:
+    """The address of the repository, once there is one in `pyproject.toml`."""
+    urls = [url.partition(", ") for url in _ABOUT.get_all("Project-URL") or []]
+    return next((address for label, _, address in urls if label == "Repository"), None)
+
+
+def files(repository: str | None) -> dict[str, str]:
+    """What the Hub needs for a new plugin and a new variant, but for the logo.
+
+    Args:
+        repository: where the target's source is, `https://HOST/ACCOUNT/NAME`.
+
+    Returns:
+        Path in the Hub → text.
+    """
+    variant = _variant(repository)
+    maintainer = {"label": _ABOUT["Author"], "name": variant}
+    if repository is not None:
+        maintainer["url"] = repository.rpartition("/")[0]
+    return {
+        _DEFAULTS: _text({"loaders": {NAME: variant}}),
+        _MAINTAINERS: _text({variant: maintainer}),
+        f"_data/meltano/loaders/{NAME}/{variant}.yml": _text(definition(repository)),
+    }
+
+
+def definition(repository: str | None) -> dict[str, Any]:
+    """The loader's definition; `repository` as above."""
+    defined = {
+        "name": NAME,
+        "namespace": NAME.replace("-", "_"),
+        "variant": _variant(repository),
+        "label": "Segment Objects",
+        "description": "Customer data platform: rows of your warehouse, updated as records change",
+        "domain_url": "https://segment.com",
+        "logo_url": LOGO,
+        "keywords": ["meltano_sdk", "segment"],
+        "maintenance_status": "beta",
+        "quality": "unknown",
+        "pip_url": f"{NAME}[emulator]",
+        "executable": NAME,
+        "supported_python_versions": _pythons(),
+        "capabilities": capabilities(),
+        "log_parser": "singer-sdk",
+        "settings": sorted(map(_of_the_hub, settings()), key=lambda each: str(each["name"])),
+        "settings_group_validation": [["write_key"], ["local_warehouse"]],
+        "commands": {
+            "query": {
+                "executable": "segment-objects",
+                "args": "query $TARGET_SEGMENT_OBJECTS_LOCAL_WAREHOUSE",
+                "description": "Ask the local warehouse, in SQL.",
+            }
+        },
+        "next_steps": "",
+        "settings_preamble": _BEFORE_THE_SETTINGS,
+        "usage": _USAGE,
+    }
+    return defined if repository is None else {**defined, "repo": repository}
+
+
+def _variant(repository: str | None) -> str:
+    return NAME if repository is None else repository.split("/")[-2].lower()
+
+
+def _pythons() -> list[str]:
+    """The Python versions that the package names."""
+    classifiers = _ABOUT.get_all("Classifier") or []
+    named = (re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", c) for c in classifiers)
+    return [match[1] for match in named if match]
+
+
+def _of_the_hub(setting: dict[str, Any]) -> dict[str, Any]:
+    """A setting without an empty object as its value, which the Hub's own format has nowhere."""
+    return {name: value for name, value in setting.items() if value != {}}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines stand as such; the Hub's lists stand no deeper than their name."""
+
+
+def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent)
+
+
+def _text(content: object) -> str:
+    """As the Hub keeps its files: in blocks, sorted by key."""
+    return yaml.dump(content, Dumper=_Dumper, allow_unicode=True, width=80)
+
+
+def write() -> None:
+    """Write `hub/_data` anew."""
+    shutil.rmtree(HUB / "_data", ignore_errors=True)
+    for path, text in files(repository()).items():
+        _write(HUB / path, text)
+
+
+def put(clone: Path, repository: str) -> None:
+    """Put the entry into a clone of the Hub: two files of ours, and our items in its two lists."""
+    for path, text in files(repository).items():
+        place = clone / path
+        if path in {_DEFAULTS, _MAINTAINERS}:
+            _write(place, _listed(place.read_text(encoding="utf-8"), text))
+        else:
+            _write(place, text)
+    _write(clone / "static" / LOGO[1:], (HUB / "static" / LOGO[1:]).read_text(encoding="utf-8"))
+
+
+def _listed(theirs: str, ours: str) -> str:
+    """A list of the Hub with an item of ours, in its alphabetical place or in its namesake's.
+
+    All else stays as it is. Of default variants there is a list a kind of plugin; `ours` says which
+    by its first line.
+    """
+    section = "loaders:\n" if ours.startswith("loaders:\n") else ""
+    item = ours.removeprefix(section)
+    head = f"(?:.*\n)*?{section}" if section else ""
+    indent = "  " if section else ""
+    found = re.match(rf"({head})((?:{indent}.*\n)+)", theirs)
+    assert found is not None, "this is no clone of the Hub"
+    items = re.findall(rf"{indent}\S.*\n(?:{indent} .*\n)*", found[2])
+    kept = [each for each in items if _name(each) != _name(item)]
+    at = next((place for place, each in enumerate(kept) if _name(each) > _name(item)), len(kept))
+    kept.insert(at, item)
+    return found[1] + "".join(kept) + theirs[found.end() :]
+
+
+def _name(item: str) -> str:
+    return item.strip().partition(":")[0]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def main(arguments: list[str], address: str | None) -> None:
+    """The command.
+
+    Args:
+        arguments: none, or the folder of a clone of the Hub.
+        address: of the repository, if there is one.
+    """
+    if not arguments:
+        write()
+    elif address is None:
+        sys.exit("Say in pyproject.toml where the repository is: [project.urls] Repository = …")
+    else:
+        put(Path(arguments[0]), address)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], repository())
