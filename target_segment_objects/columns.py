@@ -5,7 +5,6 @@ The rule that it guards: what the options decide is decided here, once a column,
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from msgspec import Raw
 
 from target_segment_objects import values
+from target_segment_objects.digits import may_be_infinite
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.values import MISFIT, NonFinite, Scalar
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAULTS",
     "OMIT",
+    "UNDECLARED",
     "Convert",
     "Notes",
     "PlanOptions",
@@ -72,13 +73,33 @@ FAULTS: Final[Mapping[str, str]] = {
 """Every code of a `Fault`, with what it tells the user."""
 
 
+UNDECLARED: Final = "(undeclared)"
+"""Stands in the notes for every property that the schema does not list."""
+
+
 class Notes(Counter[tuple[str, str]]):
     """How often something worth a remark, but no reject, happened: (code, property) → count.
 
     Codes: `coerced`; `dated` (a `T` or an offset was added); `undated` (a date that does not
     parse); `long_string` (over 512 characters, which most warehouses cut); `dropped`; `truncated`;
     `nulled` (a number that is not finite); `hashed_id` (of its keys).
+
+    Attributes:
+        path: where the undeclared property is that is looked at now.
+        undeclared: code → where the first undeclared property was that was noted so.
     """
+
+    def __init__(self, *counts: Mapping[tuple[str, str], int]) -> None:
+        self.path: tuple[str, ...] = ()
+        self.undeclared: dict[str, tuple[str, ...]] = {}
+        super().__init__(*counts)
+
+    def __missing__(self, key: tuple[str, str]) -> int:
+        """Counting from nothing: the first note of its kind, and the only one that costs more."""
+        code, name = key
+        if name == UNDECLARED:
+            self.undeclared[code] = self.path
+        return 0
 
 
 class Unfit(Exception):  # noqa: N818  caught by the plan, never seen by a caller
@@ -101,9 +122,6 @@ OMIT: Final = _Omit()
 
 Convert = Callable[[Any], "Scalar | _Omit"]
 _Fit = Callable[[Any], "Scalar | values.Misfit"]
-
-# What may be a number beyond the doubles: found in JSON text, looked at closely only then.
-_SUSPICIOUS = re.compile(r"[eE]\+?\d{3}|\d{300}", re.ASCII)
 
 
 def converter(column: Column | None, options: PlanOptions, notes: Notes, name: str) -> Convert:
@@ -267,7 +285,7 @@ def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
             told = values.json_text(value)
         except (UnicodeEncodeError, TypeError):  # a lone surrogate or a NonFinite inside
             return look_closely(value)
-        return look_closely(value) if _SUSPICIOUS.search(told) else told
+        return look_closely(value) if may_be_infinite(told) else told
 
     def look_closely(value: Any) -> Scalar:
         found: list[tuple[str, ...]] = []

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET, MsgspecError, Raw, Struct, defstruct
 
 from target_segment_objects import values
-from target_segment_objects.columns import OMIT, Notes, Unfit, converter
+from target_segment_objects.columns import OMIT, Convert, Notes, Unfit, converter
 from target_segment_objects.ids import joined
 from target_segment_objects.objects import (
     MAX_ID_LENGTH,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
+    Look = Callable[[Struct], None]
 
 __all__ = ["LONGEST_LINE", "CompiledStream", "compile_stream"]
 
@@ -129,7 +130,8 @@ class CompiledStream:
         self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
         self._dates_seen: set[Any] = {None, UNSET}
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
-        self._closer_looks = _closer_looks(plan, shape, spare_depth, roomy=roomy)
+        self._notes = Notes()
+        self._closer_looks = _closer_looks(plan, shape, self._notes, spare_depth, roomy=roomy)
         self._left_out = shape.left_out
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
@@ -198,19 +200,19 @@ class CompiledStream:
 
     def _look_closely(self, records: Records, odd: set[int]) -> None:
         """What no type says: raw values, and strings that may be long. Notes are a record's own."""
-        notes = Notes()
+        notes, looks = self._notes, self._closer_looks
         for place, record in enumerate(records):
             if place in odd:
                 continue
             try:
-                for look in self._closer_looks:
-                    look(record, notes)
+                for look in looks:
+                    look(record)
             except (Unfit, MsgspecError, UnicodeDecodeError):
                 odd.add(place)
-            else:
-                if notes:
-                    self.plan.notes.update(notes)
+                notes.clear()
             if notes:
+                for note, count in notes.items():
+                    self.plan.notes[note] += count
                 notes.clear()
 
 
@@ -247,55 +249,64 @@ def _flattener(shape: Shape) -> Callable[[Records], Iterable[Struct]] | None:
 
 
 def _closer_looks(
-    plan: StreamPlan, shape: Shape, spare_depth: int, *, roomy: bool
-) -> list[Callable[[Struct, Notes], None]]:
-    """A function for each property whose values no type proves."""
-    looks: list[Callable[[Struct, Notes], None]] = []
+    plan: StreamPlan, shape: Shape, notes: Notes, spare_depth: int, *, roomy: bool
+) -> list[Look]:
+    """A function for each property whose values no type proves; it raises `Unfit`."""
+    looks: list[Look] = []
     for leaf in shape.leaves:
-        if leaf.column.kind in {"string", "date"}:
+        kind = leaf.column.kind
+        if kind in {"string", "date"}:
             if roomy:
-                looks.append(_string_look(leaf))
-        elif leaf.column.kind not in {"integer", "number", "boolean"}:
-            looks.append(_raw_look(leaf, plan, shape.nothing, spare_depth))
+                looks.append(_string_look(leaf, notes))
+        elif (kind == "number" and not shape.has_doubles) or kind not in _TYPED:
+            convert = converter(leaf.column, plan.options, notes, leaf.name)
+            looks.append(_raw_look(leaf, convert, shape.nothing, spare_depth))
     return looks
 
 
-def _string_look(leaf: Leaf) -> Callable[[Struct, Notes], None]:
+_TYPED: Final = frozenset({"integer", "number", "boolean"})
+
+
+def _string_look(leaf: Leaf, notes: Notes) -> Look:
     get = attrgetter(leaf.path)
     note = "long_string", leaf.name
 
-    def look(record: Struct, notes: Notes) -> None:
+    def look(record: Struct) -> None:
         text = get(record)
         if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
-            if len(text.encode()) >= MAX_VALUE_BYTES:
+            size = len(text) if text.isascii() else len(text.encode())
+            if size >= MAX_VALUE_BYTES:
                 raise Unfit(("value_too_large", ()))
             notes[note] += 1
 
     return look
 
 
-def _raw_look(
-    leaf: Leaf, plan: StreamPlan, nothing: Any, spare_depth: int
-) -> Callable[[Struct, Notes], None]:
+def _raw_look(leaf: Leaf, convert: Convert, nothing: Any, spare_depth: int) -> Look:
     """A raw value goes through its column's own converter, as on the plan's own way."""
-    found = Notes()
-    convert = converter(leaf.column, plan.options, found, leaf.name)
     parse = msgspec.json.Decoder(float_hook=Raw).decode
+    is_number = leaf.column.kind == "number"
     get = attrgetter(leaf.path)
     parent, _, name = leaf.path.rpartition(".")
-    parent_of: Get = attrgetter(parent) if parent else lambda record: record
+    parent_of: Get | None = attrgetter(parent) if parent else None
 
-    def look(record: Struct, notes: Notes) -> None:
+    def look(record: Struct) -> None:
         raw = get(record)
         if type(raw) is not Raw:  # not there, or in an object that is not
             return
         text = bytes(raw)
-        if text.count(b"{") + text.count(b"[") > spare_depth:
-            raise Unfit(("type", ()))
-        found.clear()
-        scalar = convert(parse(text))
-        setattr(parent_of(record), name, nothing if scalar is OMIT else scalar)
-        if found:
-            notes.update(found)
+        # `-0` is an integer, and not the double of that name.
+        is_plain = is_number and text[:1] in _DIGITS and text != b"-0"
+        scalar: Any = values.short_double(raw) if is_plain else None
+        if scalar is None:
+            if text.count(b"{") + text.count(b"[") > spare_depth:
+                raise Unfit(("type", ()))
+            scalar = convert(parse(text))
+            if scalar is OMIT:
+                scalar = nothing
+        setattr(record if parent_of is None else parent_of(record), name, scalar)
 
     return look
+
+
+_DIGITS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})

@@ -15,7 +15,7 @@ from target_segment_objects import values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["doubtful_lines", "may_be_doubtful"]
+__all__ = ["doubtful_lines", "may_be_doubtful", "may_be_infinite"]
 
 _SHAPES: Final = bytes(
     {**dict.fromkeys(b"0123456789.", b"0"), **dict.fromkeys(b"eE", b"e"), 43: b"+", 45: b"-"}.get(
@@ -26,8 +26,15 @@ _SHAPES: Final = bytes(
 """The picture of a text: what numbers are made of, and blanks for all the rest."""
 _LONG: Final = b"0" * 16
 """So many digits and points may be more than 15 digits."""
+_HUGE: Final = b"0" * 300
 _TINY: Final = b"e-000"
 """With such an exponent a number may be nearer to 0 than any double but 0."""
+
+
+def may_be_infinite(text: str) -> bool:
+    """Whether JSON text may have a number beyond the doubles: quick, and true too often."""
+    shapes = text.encode().translate(_SHAPES)
+    return b"e000" in shapes or b"e+000" in shapes or _HUGE in shapes
 
 
 def may_be_doubtful(block: bytes) -> bool:

@@ -32,6 +32,8 @@ _KEY_TYPES: Final[Mapping[str, Any]] = {
     "number": float,
     "boolean": bool,
 }
+_FEW_NUMBERS: Final = 3
+"""So many number columns are looked at one by one, which is cheaper than a look at all digits."""
 _LEAN_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
 
 
@@ -78,6 +80,7 @@ class Shape:
         keys: path and kind of each key property.
         left_out: the path of the key that is the object's id, and no property.
         nothing: the value that leaves no property.
+        has_doubles: whether numbers are decoded into doubles; else they stay raw.
         depth: objects inside each other.
 
     Raises:
@@ -102,14 +105,14 @@ class Shape:
         ]
         if plan.left_out is not None:
             self.left_out = f"f{names.index(plan.left_out)}"
+        self.has_doubles = sum(each.column.kind == "number" for each in plan.columns) > _FEW_NUMBERS
         self.record_type = self._struct(plan.declared, (), "")
         self.flat_type = self._flat_type() if self._must_be_flattened() else None
 
     @property
     def has_numbers(self) -> bool:
         """Whether any value is decoded into a double."""
-        kinds = [leaf.column.kind for leaf in self.leaves] + [kind for _, kind in self.keys]
-        return "number" in kinds
+        return self.has_doubles or any(kind == "number" for _, kind in self.keys)
 
     def _struct(
         self, columns: Mapping[str, Column], path: tuple[str, ...], attributes: str
@@ -149,7 +152,7 @@ class Shape:
             return self._string | None | UnsetType
         if kind == "integer":
             return int | None | UnsetType
-        if kind == "number":
+        if kind == "number" and self.has_doubles:
             return float | None | UnsetType
         if kind == "boolean":
             return bool | None | UnsetType

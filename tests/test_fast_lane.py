@@ -25,7 +25,10 @@ COLUMNS = {
     "nights": {"type": ["null", "integer"]},
     "paid": {"type": ["null", "boolean"]},
     "booked_at": {"type": ["null", "string"], "format": "date-time"},
+    # Of many columns of numbers the digits of whole lines are looked at; of few, each number.
+    **{name: {"type": "number"} for name in ("tax", "area", "deposit")},
 }
+FEW_NUMBERS = {name: COLUMNS[name] for name in ("id", "name", "price", "nights")}
 HOST = {
     "type": ["null", "object"],
     "properties": {
@@ -156,6 +159,26 @@ def test_a_number_that_no_double_keeps_goes_its_own_way(price: str) -> None:
     """Its digits are kept, or it is rejected, whatever stands beside it."""
     record = f'{{"id": 1, "price": {price}}}'
     assert taken([line(USUAL), line(record), line(USUAL)], COLUMNS, ["id"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("price", "is_taken"),
+    [
+        ("0.50000000000000001", True),
+        ("1e-400", True),
+        ("9007199254740993", True),
+        ("5", True),
+        ("null", True),
+        ("true", False),
+        ('"12"', True),
+        ("[]", False),
+        ("1e400", False),
+    ],
+)
+def test_few_numbers_are_looked_at_one_by_one(price: str, *, is_taken: bool) -> None:
+    """Each by its column's own rule, so that none is in doubt."""
+    record = f'{{"id": 1, "price": {price}}}'
+    assert taken([line(record)], FEW_NUMBERS, ["id"]) == is_taken
 
 
 def test_digits_in_strings_are_not_in_doubt() -> None:
