@@ -6,6 +6,7 @@ number that a double prints just so; a line with another one is doubtful, and ta
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
@@ -26,6 +27,10 @@ _SHAPES: Final = bytes(
 """The picture of a text: what numbers are made of, and blanks for all the rest."""
 _LONG: Final = b"0" * 16
 """So many digits and points may be more than 15 digits."""
+_SAMPLE: Final = b"0" * 4
+_MINUS: Final = re.compile(rb"-[0-9]{3}").search
+_TINY_LOWER: Final = re.compile(rb"e-[0-9]{3}").search
+_TINY_UPPER: Final = re.compile(rb"E-[0-9]{3}").search
 _HUGE: Final = b"0" * 300
 _TINY: Final = b"e-000"
 """With such an exponent a number may be nearer to 0 than any double but 0."""
@@ -39,8 +44,11 @@ def may_be_infinite(text: str) -> bool:
 
 def may_be_doubtful(block: bytes) -> bool:
     """Whether any line of a block may have such a number: quick, and true too often."""
-    shapes = block.translate(_SHAPES)
-    return _LONG in shapes or _TINY in shapes
+    # Of sixteen in a row, four are at every fourth place: a quarter of the work.
+    if _SAMPLE in block[::4].translate(_SHAPES) and _LONG in block.translate(_SHAPES):
+        return True
+    # A pattern that begins with one character is found as fast as that character.
+    return bool(_MINUS(block) and (_TINY_LOWER(block) or _TINY_UPPER(block)))
 
 
 def doubtful_lines(lines: Iterable[bytes]) -> list[int]:

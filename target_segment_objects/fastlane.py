@@ -108,7 +108,11 @@ class FastLane:
             decoded.extend(map(decode, islice(block.lines, at, stop)))
         if not decoded:
             return 0
-        streams = list(map(self._streams.__getitem__, map(type, decoded)))
+        kinds = set(map(type, decoded))
+        if len(kinds) == 1:
+            streams = [self._streams[kinds.pop()]] * len(decoded)
+        else:
+            streams = list(map(self._streams.__getitem__, map(type, decoded)))
         objects, odd = _objects(decoded, streams)
         done = 0
         for place in [*sorted(odd), len(decoded)]:
@@ -133,7 +137,7 @@ def _objects(
     decoded: Sequence[Any], streams: Sequence[CompiledStream]
 ) -> tuple[list[ObjectLine], set[int]]:
     """As `CompiledStream.objects`, of lines of any streams."""
-    if len(set(streams)) == 1:
+    if streams.count(streams[0]) == len(streams):
         return streams[0].objects(decoded)
     places: dict[CompiledStream, list[int]] = {}
     for place, stream in enumerate(streams):

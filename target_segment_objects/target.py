@@ -7,6 +7,7 @@ everything before it is durable.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -288,6 +289,7 @@ class SegmentObjectsTarget(Target):
             return
         cls.print_version(print_fn=cls.logger.info)
         sys.setswitchinterval(_SWITCH_SECONDS)
+        gc.freeze()  # what was imported stays, and need not be looked at again and again
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         run = target.run
         shutdown = Shutdown(run.stop, run.expire, target.settings.shutdown_seconds)
