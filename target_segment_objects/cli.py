@@ -170,13 +170,7 @@ def _add_replay(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "mended. What is still refused stays in the file.",
     )
     parser.add_argument("dead_letter", type=Path, metavar="DEAD_LETTER")
-    parser.add_argument(
-        "--config",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="the target's configuration, as for target-segment-objects; several are joined",
-    )
+    _add_config(parser)
     parser.add_argument(
         "--yes", action="store_true", help="send records that were rejected over a day ago too"
     )
@@ -195,6 +189,83 @@ def _run_replay(options: argparse.Namespace) -> int:
         return _fail(str(error))
     print(f"{done.sent} records were sent, {done.kept} are still rejected and stay in the file.")
     return 0
+
+
+def _add_preview(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "preview",
+        help="show what a run would make of a tap's output, without sending anything",
+        description="Read a tap's output from stdin and show the collections, columns and ids that "
+        "a run would make of it, what it would change, and what it would reject. Nothing is sent "
+        "and no write key is needed. The exit status is 1 if a record would be rejected, or if "
+        "anything would end a run.",
+    )
+    _add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--values", action="store_true", help="show example values too, and not just their paths"
+    )
+    parser.set_defaults(run=_run_preview)
+
+
+def _run_preview(options: argparse.Namespace) -> int:
+    from target_segment_objects.configuration import PREFIX, read_configuration  # noqa: PLC0415
+    from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
+    from target_segment_objects.preview import preview  # noqa: PLC0415
+    from target_segment_objects.preview_table import lines  # noqa: PLC0415
+
+    # No key is used, so none is asked for, nor is what stands in its place looked at.
+    environment = {**os.environ, f"{PREFIX}WRITE_KEY": "preview"}
+    try:
+        config = read_configuration(options.config, environment)
+        document, status = preview(config, values=options.values)
+    except SegmentObjectsError as error:
+        return _fail(str(error))
+    for line in [json.dumps(document)] if options.json else lines(document):
+        print(line)
+    sys.stdout.flush()
+    return status
+
+
+def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "check",
+        help="see whether Segment takes the key, and whether this machine is ready",
+        description="Look at the configuration, the way to Segment, the write key, and the files "
+        "that a run needs. No object is sent. The exit status is 1 if anything has failed.",
+    )
+    _add_config(parser)
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long each of at most two requests may take (default: 10)",
+    )
+    parser.set_defaults(run=_run_check)
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    from target_segment_objects.check import Verdict, check  # noqa: PLC0415
+
+    failed = False
+    try:
+        for finding in check(options.config, os.environ, seconds=options.timeout):
+            print(finding, flush=True)
+            failed = failed or finding.verdict is Verdict.FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return int(failed)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the target's configuration, as for target-segment-objects; several are joined",
+    )
 
 
 def table(result: Result, *, align: bool) -> list[str]:
@@ -261,6 +332,8 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], 
     _add_emulator,
     _add_query,
     _add_replay,
+    _add_preview,
+    _add_check,
 )
 
 

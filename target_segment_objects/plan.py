@@ -45,6 +45,8 @@ class StreamPlan:
         options: what it was compiled with.
         warnings: what the user should hear about this stream, once.
         notes: what happened to values on the way, counted as records are encoded.
+        path_of: tells where in a record a property of this name was found last: declared, or shown
+            by the records so far; empty when that is not known.
     """
 
     stream: str
@@ -56,6 +58,7 @@ class StreamPlan:
     options: PlanOptions = field(repr=False)
     warnings: tuple[str, ...]
     notes: Notes = field(repr=False, compare=False)
+    path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
     _encode: _Encode = field(repr=False, compare=False)
 
     def encode(self, raw: bytes) -> SegmentObject:
@@ -112,6 +115,7 @@ def compile_plan(
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, writers)),
         notes=writers.notes,
+        path_of=writers.path_of,
         _encode=_encoder(collection, writers, identify),
     )
 

@@ -14,6 +14,7 @@ from target_segment_objects import naming, values
 from target_segment_objects.columns import (
     FAULTS,
     OMIT,
+    UNDECLARED,
     Notes,
     PlanOptions,
     Unfit,
@@ -106,7 +107,8 @@ class PropertyWriters:
         self._declared = declared
         self._flatten = options.nested == "flatten"
         self._names: dict[Path, str] = {}
-        self._convert_undeclared = converter(None, options, self.notes, "(undeclared)")
+        self._objects: dict[str, Path] = {}
+        self._convert_undeclared = converter(None, options, self.notes, UNDECLARED)
         self._writes = [
             (name, self._writer((name,), column))
             for name, column in declared.items()
@@ -123,6 +125,17 @@ class PropertyWriters:
                 write(value, row)
         if row.more or len(record) != seen:
             self._write_undeclared(record, self._declared, row, ())
+
+    def path_of(self, name: str) -> Path:
+        """Where a property of this name was found last; empty when that is not known any more."""
+        if (planned := self.columns.get(name)) is not None:
+            return planned.path
+        if name == "id" and self.left_out is not None:
+            return (self.left_out,)
+        if (path := self._objects.get(name)) is not None:
+            return path
+        newest_first = reversed(self._names.items())
+        return next((path for path, found in newest_first if found == name), ())
 
     def _writer(self, path: Path, column: Column) -> Write:
         """The closure for one declared property, whatever is below it."""
@@ -199,6 +212,7 @@ class PropertyWriters:
     def _misfit(self, path: Path, column: Column) -> Write:
         """What is no object where one is declared becomes a property of the object's own name."""
         name = naming.property_name(path)
+        self._objects.setdefault(name, path)
         convert = converter(column, self.options, self.notes, name)
 
         def write(value: Any, row: Row) -> None:
@@ -247,6 +261,7 @@ class PropertyWriters:
         if type(value) is dict and self._flatten:
             return  # an empty object has nothing to send
         scalar: object = OMIT
+        self.notes.path = path
         try:
             scalar = self._convert_undeclared(value)
         except Unfit as unfit:

@@ -25,7 +25,7 @@ FLOORS = (
     ("configuration",),
     ("sink",),
     ("target",),
-    ("preview", "progress", "replay"),
+    ("preview", "progress", "replay", "check"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -53,10 +53,12 @@ ANNEXES = {
     "run": "target",
     "routes": "target",
     "wiring": "target",
+    "preview_tally": "preview",
+    "preview_table": "preview",
 }
 
 SINGER_ROOMS = {"reader", "settings", "configuration", "sink", "target"}
-EMULATOR_GUESTS = {"cli", "target"}
+EMULATOR_GUESTS = {"cli", "target", "check"}
 
 
 def _module_name(path: Path) -> str:
@@ -151,7 +153,7 @@ def test_the_emulator_shares_nothing_with_what_it_judges(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_commands_start_the_emulator(module: str) -> None:
-    """Nobody but the two commands imports the emulator."""
+    """Nobody but the commands imports the emulator: to serve it, to load it, to look at a file."""
     if "emulator" in _rooms_imported(module):
         assert _room(module) in EMULATOR_GUESTS
 

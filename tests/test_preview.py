@@ -1,0 +1,515 @@
+"""`segment-objects preview`: what it tells is what a run does, and it does nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.cli import main
+from target_segment_objects.emulator import Emulator
+from target_segment_objects.emulator.querying import query_file
+from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.preview import preview
+from target_segment_objects.preview_table import lines as table_lines
+from tests.running import environment, lines, load, record, schema, state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "preview-key-7Hq2nVb9"
+DATE = {"type": "string", "format": "date-time"}
+HOST = {"type": ["object", "null"], "properties": {"name": {"type": "string"}, "since": DATE}}
+
+# Of each sort of thing that a preview tells, one.
+ROOMS = schema(
+    "Room",
+    id="integer",
+    name="string",
+    reviewCount="integer",
+    price="number",
+    host=HOST,
+    tags="array",
+    uuid="string",
+    seen=DATE,
+)
+HOTEL = (
+    ROOMS,
+    record("Room", id=1, name="Room", reviewCount=47, price=515, tags=["a"], seen="2024-01-31"),
+    record("Room", id=2, name="é" * 600, reviewCount="48", host={"since": "2024-01-31 12:00:00"}),
+    record("Room", id=3, price=1e400, seen="yesterday", uuid="u", extra={"Floor": 1}),
+    record("Room", id=4, reviewCount="many", host={"name": "secret-name"}),
+    record("Room", id=5, extra={"Floor": 2.5, "note": "y" * 513}),
+    state({"at": 5}),
+)
+
+
+CLASH: dict[str, Any] = {"a-b": "string", "a_b": "string"}
+
+
+def see(*messages: Mapping[str, Any] | str, values: bool = False, **config: Any) -> dict[str, Any]:
+    """The preview of messages."""
+    return preview(config, io.BytesIO(lines(*messages)), values=values)[0]
+
+
+def by_name(rows: list[dict[str, Any]], key: str = "name") -> dict[str, dict[str, Any]]:
+    """Rows by one of their members."""
+    return {row[key]: row for row in rows}
+
+
+def noted(collection: dict[str, Any]) -> dict[tuple[str, str], tuple[int, str, int]]:
+    """(code, property) → how often, the path of the first, and its line."""
+    return {
+        (each["code"], each["property"]): (each["count"], ".".join(each["path"]), each["line"])
+        for each in collection["notes"]
+    }
+
+
+def test_columns_and_their_ways() -> None:
+    """Names, paths and types of declared and undeclared columns, and how each came about."""
+    (rooms,) = see(*HOTEL)["collections"]
+    assert rooms["collection"] == "rooms"
+    assert rooms["streams"] == [{"stream": "Room", "id": "keys", "keys": ["id"], "left_out": "id"}]
+    assert rooms["objects"] == 3
+    told = {
+        each["name"]: (".".join(each["path"]), each["type"], each["values"], each["nulls"])
+        for each in rooms["columns"]
+    }
+    assert told == {
+        "name": ("name", "string", 2, 0),
+        "review_count": ("reviewCount", "integer", 2, 0),
+        "price": ("price", "number", 1, 0),
+        "host_name": ("host.name", "string", 0, 1),
+        "host_since": ("host.since", "timestamp", 1, 0),
+        "tags": ("tags", "string", 1, 0),
+        "uuid_": ("uuid", "string", 0, 0),
+        "seen": ("seen", "timestamp", 1, 0),
+        "extra_floor": ("extra.Floor", "number", 1, 0),
+        "extra_note": ("extra.note", "string", 1, 0),
+    }
+    marks = ("renamed", "flattened", "json_text")
+    marked = {each["name"]: [mark for mark in marks if each[mark]] for each in rooms["columns"]}
+    assert {name: found for name, found in marked.items() if found} == {
+        "review_count": ["renamed"],
+        "host_name": ["flattened"],
+        "host_since": ["flattened"],
+        "tags": ["json_text"],
+        "uuid_": ["renamed"],
+        "extra_floor": ["renamed", "flattened"],
+        "extra_note": ["flattened"],
+    }
+    undeclared = [each["name"] for each in rooms["columns"] if each["schema"] is None]
+    assert undeclared == ["extra_floor", "extra_note"]
+
+
+def test_notes_have_counts_paths_and_lines() -> None:
+    """What happens to values without a reject, of undeclared properties too."""
+    (rooms,) = see(*HOTEL)["collections"]
+    assert noted(rooms) == {
+        ("long_string", "name"): (1, "name", 3),
+        ("coerced", "review_count"): (1, "reviewCount", 3),
+        ("dated", "host_since"): (1, "host.since", 3),
+        ("undated", "seen"): (1, "seen", 4),
+        ("long_string", "(undeclared)"): (1, "extra.note", 6),
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [
+        ("oversized_values", "drop", "dropped"),
+        ("oversized_values", "truncate", "truncated"),
+        ("non_finite_numbers", "null", "nulled"),
+    ],
+)
+def test_settings_decide(setting: str, value: Any, code: str) -> None:
+    """What would be rejected otherwise is noted, at its path, under the setting that spares it."""
+    fed = (
+        schema("rooms", id="integer", note="string", price="number"),
+        '{"type":"RECORD","stream":"rooms","record":{"id":1,"price":NaN}}',
+        record("rooms", id=2, note="x" * 33_000),
+    )
+    name, line = ("price", 2) if code == "nulled" else ("note", 3)
+    (rooms,) = see(*fed, **{setting: value})["collections"]
+    assert noted(rooms)[code, name] == (1, name, line)
+    document = see(*fed)
+    found = {(each["code"], *each["path"], each["line"]) for each in document["rejects"]}
+    assert found == {("non_finite", "price", 2), ("value_too_large", "note", 3)}
+
+
+def test_ids() -> None:
+    """Long ids are hashed; a stream without keys has the hash of each record; an object as key."""
+    document = see(
+        schema("rooms", ["code", "town"], code="string", town="string"),
+        record("rooms", code="x" * 100, town="a"),
+        schema("visits", [], at="string"),
+        record("visits", at="now"),
+        schema("guests", host=HOST),
+        record("guests", id=1, host=5),
+    )
+    rooms, visits, guests = document["collections"]
+    assert rooms["streams"][0]["keys"] == ["code", "town"]
+    assert noted(rooms) == {("hashed_id", "code:town"): (1, "", 2)}
+    assert visits["streams"][0]["id"] == "hash of the record"
+    assert "no key properties" in document["warnings"][0]
+    assert noted(guests) == {("coerced", "host"): (1, "host", 6)}
+    assert by_name(guests["columns"])["host"]["path"] == ["host"]
+
+
+def test_all_rejects_are_counted_by_code_and_path() -> None:
+    """However many a run would tolerate: where the first of a kind is, and how many there are."""
+    document = see(
+        ROOMS,
+        record("Room", id=None, reviewCount="many"),
+        *[record("Room", id=each, reviewCount="many", host={"since": 1}) for each in range(20)],
+        record("Room", id=99, review_count=1),
+    )
+    rows = {
+        (each["code"], ".".join(each["path"])): (each["count"], each["line"])
+        for each in document["rejects"]
+    }
+    assert rows == {
+        ("type", "reviewCount"): (21, 2),
+        ("key_empty", "id"): (1, 2),
+        ("clash", "review_count"): (1, 23),
+    }
+    assert (document["records"], document["rejected"], document["objects"]) == (22, 22, 0)
+    assert document["fails"]
+
+
+def test_all_that_would_end_a_run_is_told() -> None:
+    """It goes on behind each error; a stream whose SCHEMA is wrong is told once."""
+    document = see(
+        "a line of a log",
+        record("guests", id=1),
+        record("guests", id=2),
+        schema("stays", **CLASH),
+        record("stays", id=1),
+        {"type": "ACTIVATE_VERSION", "stream": "stays", "version": 1},
+        schema("room"),
+        schema("rooms"),
+        "[1]",
+        {"type": "STATE"},
+        {"type": "BATCH", "stream": "room"},
+        {"type": "WHAT"},
+        {"type": "RECORD", "stream": ["room"]},
+        record("room", id=1, a=1),
+    )
+    told = [(each["line"], each["count"], each["message"][:40]) for each in document["errors"]]
+    assert told == [
+        (1, 1, "not JSON; check that the tap prints noth"),
+        (2, 2, "a RECORD of stream 'guests' before its S"),
+        (4, 1, "stream 'stays': properties 'a-b' and 'a_"),
+        (8, 1, "streams 'room' and 'rooms' would both be"),
+        (9, 1, "not a JSON object; a Singer message is o"),
+        (10, 1, "a STATE without a `value`"),
+        (11, 1, "BATCH messages are not supported; turn b"),
+        (12, 1, "a message of an unknown type; set `unkno"),
+        (13, 1, "a RECORD without a `stream`"),
+    ]
+    assert by_name(document["streams"], "stream")["stays"]["passed_over"] == 1
+    assert (document["objects"], document["complete"]) == (1, True)
+
+
+def test_a_schema_that_is_mended_counts() -> None:
+    """A later SCHEMA takes a stream up again; a wrong one drops what was right before."""
+    wrong = schema("stays", **CLASH)
+    right = schema("stays", a="string")
+    stay = record("stays", id=1, a="x")
+    document = see(wrong, stay, right, stay, stay, wrong, stay)
+    (stays,) = document["collections"]
+    assert (stays["objects"], document["passed_over"], document["records"]) == (2, 2, 4)
+
+
+def test_a_line_that_is_too_long() -> None:
+    """Within a block it is passed over; one without an end ends the preview, which says so."""
+    fed = (schema("rooms", a="string"), record("rooms", id=1, a="x" * 400), record("rooms", id=2))
+    document = see(*fed, max_line_bytes=300)
+    assert [each["line"] for each in document["errors"]] == [2]
+    assert (document["objects"], document["complete"]) == (1, True)
+    document = see(fed[0], "x" * 3_000_000, fed[2], max_line_bytes=300)
+    assert [each["line"] for each in document["errors"]] == [2]
+    assert (document["objects"], document["complete"]) == (0, False)
+
+
+def test_the_type_of_the_first_value_rules() -> None:
+    """A column has the type of its first value; later ones that do not fit are counted."""
+    (rooms,) = see(
+        schema("rooms", id="integer", any={}, when="string", text="string", number="number"),
+        record("rooms", id=1, any=1, when="2024-01-31", text="x", number=9007199254740993),
+        record("rooms", id=2, any=1.5, when="2024-02-01T00:00:00Z", text="2024-01-31", number=1.5),
+        record("rooms", id=3, any=True, when="soon", number=9007199254740993),
+        record("rooms", id=4, any=2, when=None, flag=True),
+        record("rooms", id=5, flag="no"),
+    )["collections"]
+    columns = by_name(rooms["columns"])
+    told = {name: (each["type"], each["unfit"]) for name, each in columns.items()}
+    assert told["any"] == ("integer", 2)
+    assert told["when"] == ("timestamp", 1)
+    assert told["text"] == ("string", 0)
+    assert told["flag"] == ("boolean", 1)
+    assert (columns["any"]["unfit_line"], columns["when"]["unfit_line"]) == (3, 4)
+
+
+def test_values_are_told_when_asked_for_alone() -> None:
+    """Without `values` no value of a record is in it; with them an example of each kind is."""
+    fed = (*HOTEL, '{"type":"RECORD","stream":"Room","record":{"id":9,"price":NaN}}')
+    silent = json.dumps(see(*fed))
+    for value in ("secret-name", "many", "yesterday", "2024-01-31", "éé", '"value"'):
+        assert value not in silent
+    document = see(*fed, values=True)
+    (rooms,) = document["collections"]
+    rejected = [
+        (each["code"], ".".join(each["path"]), each["value"]) for each in document["rejects"]
+    ]
+    assert rejected == [
+        ("non_finite", "price", "Infinity"),
+        ("type", "reviewCount", '"many"'),
+    ]
+    examples = {each["code"]: each["value"] for each in rooms["notes"]}
+    assert examples["coerced"] == '"48"'
+    assert examples["undated"] == '"yesterday"'
+    assert len(examples["long_string"]) == 60
+    assert by_name(rooms["columns"])["host_since"]["value"] == '"2024-01-31T12:00:00Z"'
+
+
+def test_stream_maps_come_first() -> None:
+    """Renamed, filtered and removed streams are seen as a run sees them."""
+    maps = {
+        "Room": {"__alias__": "zimmer", "__filter__": "record['id'] > 1", "twice": "id * 2"},
+        "noise": None,
+    }
+    document = see(
+        *HOTEL[:3], schema("noise"), record("noise", id=1), stream_maps=maps, pluralize=False
+    )
+    zimmer, noise = document["collections"]
+    assert noise["objects"] == 0
+    assert (zimmer["collection"], zimmer["streams"][0]["stream"]) == ("zimmer", "zimmer")
+    assert zimmer["objects"] == 1
+    assert by_name(zimmer["columns"])["twice"]["values"] == 1
+    filtered = {each["stream"]: each["filtered"] for each in document["streams"]}
+    assert filtered == {"Room": 1, "noise": 1}
+    broken = see(*HOTEL[:3], stream_maps={"Room": {"x": "name + 1"}})
+    assert [(each["count"], each["line"]) for each in broken["errors"]] == [(2, 2)]
+
+
+def test_a_wrong_configuration_is_an_error() -> None:
+    """As for a run; the write key alone is not looked at."""
+    with pytest.raises(ConfigurationError, match="nested"):
+        see(nested="no")
+    assert not see(write_key=" not a key ")["fails"]
+
+
+def test_memory_is_bounded_by_kinds() -> None:
+    """Names without end are counted, and told apart up to a bound."""
+    names = [f"n{chr(97 + a)}{chr(97 + b)}{chr(97 + c)}" for a in range(5) for b in range(26)
+             for c in range(26)]  # fmt: skip
+    document = see(
+        schema("rooms", value="integer"),
+        *[record("rooms", **{"id": at, name: "x"}) for at, name in enumerate(names)],
+        *[record("rooms", id=at, **{name: float("nan")}) for at, name in enumerate(names)],
+        *[record(f"none {at}", id=1) for at in range(1_500)],
+    )
+    (rooms,) = document["collections"]
+    assert len(rooms["columns"]) == 2_001
+    assert rooms["objects"] == len(names)
+    assert rooms["more_values"] == len(names) - 2_000
+    assert (len(document["rejects"]), document["more_rejects"]) == (1_000, len(names) - 1_000)
+    assert (len(document["errors"]), document["more_errors"]) == (1_000, 500)
+    shown = list(table_lines(document))
+    assert len(shown) < 150
+    assert max(map(len, shown)) <= 120
+
+
+def test_the_table_is_of_bounded_width() -> None:
+    """Long names and long values are cut to 120 columns; counts are aligned."""
+    long = "veryLongName" * 12
+    document = see(
+        schema("room" * 20, [long], **{long: "string", "x" + long: HOST}),
+        *[record("room" * 20, **{long: "k" * 120, "x" + long: {"name": "v" * 600}, long + "y": 1})],
+        record("room" * 20, **{"other" + long: 1}),
+        values=True,
+    )
+    shown = list(table_lines(document))
+    assert max(map(len, shown)) <= 120
+    assert any("would fail: `max_rejects` is 0" in line for line in shown)
+
+
+DATA = sorted((ROOT / "tests" / "data").glob("*.singer"))
+
+
+@pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
+def test_a_run_does_what_was_told(path: Path, tmp_path: Path) -> None:
+    """Of a real tap's output: collections, objects, columns, types, rejects, as they then are."""
+    pytest.importorskip("duckdb")
+    _compare(path.read_bytes(), tmp_path)
+
+
+def test_a_run_of_the_hotel_does_what_was_told(tmp_path: Path) -> None:
+    """Of an input with every oddity: the same."""
+    pytest.importorskip("duckdb")
+    _compare(lines(*HOTEL), tmp_path)
+
+
+_TYPES = {
+    "VARCHAR": "string",
+    "BIGINT": "integer",
+    "HUGEINT": "integer",
+    "DOUBLE": "number",
+    "BOOLEAN": "boolean",
+    "TIMESTAMP WITH TIME ZONE": "timestamp",
+}
+
+
+def _compare(fed: bytes, folder: Path) -> None:
+    document, _ = preview({}, io.BytesIO(fed))
+    file, letter = folder / "w.duckdb", folder / "rejects.jsonl"
+    with Emulator(warehouse=file) as segment:
+        config = {"write_key": KEY, "bulk_url": segment.url, "max_rejects": -1}
+        load(config | {"dead_letter_path": str(letter)}, fed)
+        sent = sum(each.objects for each in segment.requests)
+        lost = sum(segment.lost_values.values())
+    made: dict[str, dict[str, str]] = {}
+    asked = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
+    for table, column, kind in query_file(file, asked).rows:
+        made.setdefault(table, {})[column] = _TYPES[kind]
+    for columns in made.values():
+        for own in ("id", "received_at", "uuid", "uuid_ts", "loaded_at"):
+            columns.pop(own, None)
+    told = {
+        each["collection"]: {
+            column["name"]: column["type"] for column in each["columns"] if column["values"]
+        }
+        for each in document["collections"]
+        if each["objects"]
+    }
+    assert told == made
+    assert made
+    assert document["objects"] == sent
+    rejected = letter.read_bytes().count(b"\n") if letter.exists() else 0
+    assert document["rejected"] == rejected
+    assert sum(c["unfit"] for each in document["collections"] for c in each["columns"]) >= lost
+
+
+def test_nothing_is_sent_and_nothing_is_made(tmp_path: Path) -> None:
+    """No request, no dead letter, no warehouse, no state."""
+    letter, file = tmp_path / "rejects.jsonl", tmp_path / "w.duckdb"
+    config: dict[str, Any] = {"max_rejects": -1, "dead_letter_path": str(letter)}
+    with Emulator() as segment:
+        document = see(*HOTEL, objects_url=segment.url, bulk_url=segment.url, **config)
+        assert document["rejected"] == 2
+        see(*HOTEL, local_warehouse=str(file))
+        assert segment.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line."""
+    return [sys.executable, "-m", "target_segment_objects.cli", "preview", *arguments]
+
+
+def run(fed: bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """The command, to its end."""
+    return subprocess.run(
+        command(*arguments),
+        input=fed,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+        env=environment(**variables),
+    )
+
+
+def test_the_exit_status() -> None:
+    """0 when a run would lack nothing, 1 when it would; without any configuration."""
+    right = run(lines(*HOTEL[:3], HOTEL[-1]))
+    assert (right.returncode, right.stderr) == (0, b"")
+    assert right.stdout.decode().splitlines()[-1] == "Nothing would be rejected."
+    for fed in (lines(*HOTEL), b"a line of a log\n"):
+        assert run(fed).returncode == 1
+
+
+def test_the_command_prints_json(tmp_path: Path) -> None:
+    """One JSON object, the same as the function's; no key, of the file or a variable, is in it."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"write_key": KEY, "proxy": "http://ann:hunter2@127.0.0.1:1"}))
+    ran = run(
+        lines(*HOTEL), "--json", "--config", str(path), TARGET_SEGMENT_OBJECTS_WRITE_KEY="variable"
+    )
+    assert json.loads(ran.stdout) == see(*HOTEL)
+    for secret in (KEY, "hunter2", "variable"):
+        assert secret.encode() not in ran.stdout + ran.stderr
+
+
+def test_wrong_settings_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, before anything is read."""
+    path = tmp_path / "config.json"
+    path.write_text('{"nested": "no"}')
+    assert main(["preview", "--config", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nested must be")
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+def test_a_signal_ends_the_reading_and_tells_what_was_read() -> None:
+    """Ctrl-C on a tap that goes on: the preview so far, and 130."""
+    with subprocess.Popen(
+        command("--json"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # More than a pipe holds: when all of it is written, most of it has been read.
+        process.stdin.write(lines(ROOMS, *[record("Room", id=1, name="x" * 900)] * 5_000))
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        document = json.loads(process.stdout.read())
+        process.stdin.close()
+        assert process.wait(20) == 130
+    assert (document["stopped"], document["complete"]) == (True, False)
+    assert document["objects"] > 2_000
+
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_shows_what_the_command_prints() -> None:
+    """The input in `docs/preview.md` gives the output there, and every member is explained."""
+    page = (ROOT / "docs" / "preview.md").read_text(encoding="utf-8")
+    blocks = BLOCK.findall(page)
+    (fed,) = [text for kind, text in blocks if kind == "json" and '"SCHEMA"' in text]
+    shown = [text for kind, text in blocks if kind == "text" and "records read" in text]
+    assert run(fed.encode()).stdout.decode() == shown[0]
+    document = json.loads(run(fed.encode(), "--json", "--values").stdout)
+    members = set(re.findall(r"`(\w+)`", page))
+    assert set(_members(document)) <= members
+
+
+def _members(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(name for part in value.values() for name in _members(part))]
+    return [name for part in value for name in _members(part)] if isinstance(value, list) else []
+
+
+def test_the_environment_is_left_alone() -> None:
+    """The stand-in for the key is the command's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", None)
+        assert main(["preview"]) == 1
+    assert "TARGET_SEGMENT_OBJECTS_WRITE_KEY" not in os.environ
