@@ -285,7 +285,7 @@ def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
             told = values.json_text(value)
         except (UnicodeEncodeError, TypeError):  # a lone surrogate or a NonFinite inside
             return look_closely(value)
-        return look_closely(value) if may_be_infinite(told) else told
+        return look_closely(value) if may_be_infinite(told.encode()) else told
 
     def look_closely(value: Any) -> Scalar:
         found: list[tuple[str, ...]] = []

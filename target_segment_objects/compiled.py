@@ -20,16 +20,11 @@ import msgspec
 from msgspec import UNSET, MsgspecError, Raw, Struct, defstruct
 
 from target_segment_objects import values
-from target_segment_objects.columns import OMIT, Convert, Notes, Unfit, converter
+from target_segment_objects.columns import Notes, Unfit
 from target_segment_objects.ids import joined
-from target_segment_objects.objects import (
-    MAX_ID_LENGTH,
-    MAX_OBJECT_BYTES,
-    MAX_VALUE_BYTES,
-    WAREHOUSE_STRING_LENGTH,
-    ObjectLine,
-)
-from target_segment_objects.shapes import Leaf, Shape
+from target_segment_objects.looks import closer_looks
+from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
+from target_segment_objects.shapes import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
 
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
-    Look = Callable[[Struct], None]
 
 __all__ = ["LONGEST_LINE", "CompiledStream", "compile_stream"]
 
@@ -131,7 +125,9 @@ class CompiledStream:
         self._dates_seen: set[Any] = {None, UNSET}
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
         self._notes = Notes()
-        self._closer_looks = _closer_looks(plan, shape, self._notes, spare_depth, roomy=roomy)
+        self._closer_looks = closer_looks(
+            plan, shape, self._notes, spare_depth=spare_depth, roomy=roomy
+        )
         self._left_out = shape.left_out
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
@@ -246,67 +242,3 @@ def _flattener(shape: Shape) -> Callable[[Records], Iterable[Struct]] | None:
     if len(shape.leaves) == 1:
         return lambda records: map(flat, map(get, records))
     return lambda records: starmap(flat, map(get, records))
-
-
-def _closer_looks(
-    plan: StreamPlan, shape: Shape, notes: Notes, spare_depth: int, *, roomy: bool
-) -> list[Look]:
-    """A function for each property whose values no type proves; it raises `Unfit`."""
-    looks: list[Look] = []
-    for leaf in shape.leaves:
-        kind = leaf.column.kind
-        if kind in {"string", "date"}:
-            if roomy:
-                looks.append(_string_look(leaf, notes))
-        elif (kind == "number" and not shape.has_doubles) or kind not in _TYPED:
-            convert = converter(leaf.column, plan.options, notes, leaf.name)
-            looks.append(_raw_look(leaf, convert, shape.nothing, spare_depth))
-    return looks
-
-
-_TYPED: Final = frozenset({"integer", "number", "boolean"})
-
-
-def _string_look(leaf: Leaf, notes: Notes) -> Look:
-    get = attrgetter(leaf.path)
-    note = "long_string", leaf.name
-
-    def look(record: Struct) -> None:
-        text = get(record)
-        if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
-            size = len(text) if text.isascii() else len(text.encode())
-            if size >= MAX_VALUE_BYTES:
-                raise Unfit(("value_too_large", ()))
-            notes[note] += 1
-
-    return look
-
-
-def _raw_look(leaf: Leaf, convert: Convert, nothing: Any, spare_depth: int) -> Look:
-    """A raw value goes through its column's own converter, as on the plan's own way."""
-    parse = msgspec.json.Decoder(float_hook=Raw).decode
-    is_number = leaf.column.kind == "number"
-    get = attrgetter(leaf.path)
-    parent, _, name = leaf.path.rpartition(".")
-    parent_of: Get | None = attrgetter(parent) if parent else None
-
-    def look(record: Struct) -> None:
-        raw = get(record)
-        if type(raw) is not Raw:  # not there, or in an object that is not
-            return
-        text = bytes(raw)
-        # `-0` is an integer, and not the double of that name.
-        is_plain = is_number and text[:1] in _DIGITS and text != b"-0"
-        scalar: Any = values.short_double(raw) if is_plain else None
-        if scalar is None:
-            if text.count(b"{") + text.count(b"[") > spare_depth:
-                raise Unfit(("type", ()))
-            scalar = convert(parse(text))
-            if scalar is OMIT:
-                scalar = nothing
-        setattr(record if parent_of is None else parent_of(record), name, scalar)
-
-    return look
-
-
-_DIGITS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})

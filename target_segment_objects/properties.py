@@ -174,7 +174,11 @@ class PropertyWriters:
             if kind in plain and (kind is not str or is_plain_string(value)):
                 row.properties[name] = value
                 return
-            if is_number and kind is Raw and (double := values.short_double(value)) is not None:
+            if (
+                is_number
+                and kind is Raw
+                and (double := values.short_double(bytes(value))) is not None
+            ):
                 row.properties[name] = double
                 return
             try:

@@ -156,9 +156,8 @@ def coerce_integer(value: Any) -> Scalar | Misfit:
     return MISFIT
 
 
-def short_double(value: Raw) -> float | None:
+def short_double(token: bytes) -> float | None:
     """The double of a token that is short enough for any double to keep it, else `None`."""
-    token = bytes(value)
     if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
         return float(token)
     return None
@@ -172,9 +171,9 @@ def as_number(value: Any) -> Scalar | Misfit:
     """
     kind = type(value)
     if kind is Raw:
-        if (short := short_double(value)) is not None:
-            return short
         token = bytes(value)
+        if (short := short_double(token)) is not None:
+            return short
         double = float(token)
         if math.isfinite(double) and exact(token.decode()) == Decimal(repr(double)):
             return double

@@ -40,6 +40,7 @@ ANNEXES = {
     "compiled": "plan",
     "shapes": "plan",
     "digits": "plan",
+    "looks": "plan",
     "fastlane": "plan",
     "compression": "parts",
     "kinds": "settings",
