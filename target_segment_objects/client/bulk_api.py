@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from target_segment_objects.client.calls import Caller, Receipt, Request
+from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request
 from target_segment_objects.client.transport import FileBody
 from target_segment_objects.errors import (
     PartTooLargeError,
@@ -57,9 +57,10 @@ class BulkApi:
         gate: shared by all that use one write key; else one of the transport's `max_concurrency`.
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
+        on_exchange: told of every request when it has ended, on the thread that made it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default, and is the caller's to choose
         self,
         transport: Transport,
         *,
@@ -67,9 +68,15 @@ class BulkApi:
         gate: Gate | None = None,
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
+        on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._caller = Caller(
-            transport, policy=policy, gate=gate, clock=clock, on_receipt=on_receipt
+            transport,
+            policy=policy,
+            gate=gate,
+            clock=clock,
+            on_receipt=on_receipt,
+            on_exchange=on_exchange,
         )
         self._transport = transport
         self._options = transport.options

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.client.transport import FileBody, Transport
 
-__all__ = ["Caller", "Receipt", "Request"]
+__all__ = ["Caller", "Exchange", "Receipt", "Request"]
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Request:
         timeout_seconds: total deadline of each exchange.
         refusals: statuses that mean a refusal here, never retried, and the error of each. Other
             refusals are a plain `RefusedError`.
+        collection: the one that it is about; empty when it is about several.
     """
 
     call: str
@@ -69,6 +70,7 @@ class Request:
     body: bytes | FileBody = field(default=b"", repr=False)
     timeout_seconds: float = 60.0
     refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
+    collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,33 @@ class Receipt:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """One request that went out, whatever became of it: an attempt of a call.
+
+    Attributes:
+        call: the API's name of it, like `set` or `upload`.
+        collection: the one that it is about; empty when it is about several.
+        attempt: which attempt of its call it is, from 1.
+        counted: whether its answer ended the call well.
+        status: the answer's status; `None` when no whole answer came.
+        reason: what happened, in a few words without secrets.
+        request_id: what the server calls the request; empty when it says nothing.
+        bytes: length of the body.
+        waited_seconds: spent waiting since the attempt before.
+    """
+
+    call: str
+    collection: str
+    attempt: int
+    counted: bool
+    status: int | None
+    reason: str
+    request_id: str
+    bytes: int
+    waited_seconds: float
+
+
 class Caller:
     """Makes calls over one transport.
 
@@ -103,9 +132,10 @@ class Caller:
         gate: shared by all callers of one write key; one of its own otherwise.
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
+        on_exchange: told of every request when it has ended, on the thread that made it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each has a default, and is the caller's to choose
         self,
         transport: Transport,
         *,
@@ -113,6 +143,7 @@ class Caller:
         gate: Gate | None = None,
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
+        on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.transport = transport
         self.policy = policy if policy is not None else RetryPolicy()
@@ -120,6 +151,7 @@ class Caller:
         own = transport.options.max_concurrency
         self.gate = gate if gate is not None else Gate(own, clock=self.clock)
         self._on_receipt = on_receipt
+        self._on_exchange = on_exchange
 
     def call(
         self, request: Request, read: Callable[[Answer], T | None], *, wanted: str = "body"
@@ -141,20 +173,22 @@ class Caller:
         """
         started = self.clock.monotonic()
         attempts: list[Attempt] = []
-        waited = 0.0
+        waited = paused = 0.0
         while True:
             outcome, held = self._exchange(request, attempts)
             # The first attempt's place in the queue is no wait between attempts.
-            waited += held if attempts else 0.0
+            since = paused + held if attempts else 0.0
+            waited += since
             decision = decide(outcome, refusals=request.refusals)
             seconds = self.clock.monotonic() - started
+            value = None
             if isinstance(outcome, Answer) and decision.action is Action.DONE:
                 value = read(outcome)
-                if value is not None:
-                    return value, self._receipt(
-                        request, outcome, len(attempts) + 1, waited, seconds
-                    )
-                decision = Decision(Action.RETRY, f"answered without a readable {wanted}")
+                if value is None:
+                    decision = Decision(Action.RETRY, f"answered without a readable {wanted}")
+            self._tell(request, outcome, decision, len(attempts) + 1, since)
+            if isinstance(outcome, Answer) and value is not None:
+                return value, self._receipt(request, outcome, len(attempts) + 1, waited, seconds)
             attempts.append(Attempt(_status(outcome), decision.reason, seconds))
             if decision.action is not Action.RETRY:
                 raise self._refusal(request, decision, outcome, attempts)
@@ -166,7 +200,7 @@ class Caller:
                 self.clock.pause(wait)
             except StoppedError:
                 raise self._unavailable(request, outcome, attempts, _STOPPED) from None
-            waited += wait
+            paused = wait
 
     def _exchange(
         self, request: Request, attempts: Sequence[Attempt]
@@ -193,6 +227,30 @@ class Caller:
         if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asked is not None):
             self.gate.hold(wait)
         return wait
+
+    def _tell(
+        self,
+        request: Request,
+        outcome: Answer | Failure,
+        decision: Decision,
+        attempt: int,
+        waited: float,
+    ) -> None:
+        if self._on_exchange is None:
+            return
+        self._on_exchange(
+            Exchange(
+                call=request.call,
+                collection=request.collection,
+                attempt=attempt,
+                counted=decision.action is Action.DONE,
+                status=_status(outcome),
+                reason=decision.reason,
+                request_id=outcome.request_id if isinstance(outcome, Answer) else "",
+                bytes=len(request.body),
+                waited_seconds=waited,
+            )
+        )
 
     def _receipt(
         self, request: Request, answer: Answer, attempts: int, waited: float, seconds: float

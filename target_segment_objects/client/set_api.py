@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from target_segment_objects.client.calls import Caller, Receipt, Request
+from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request
 from target_segment_objects.objects import MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class SetApi:
         gate: shared by all that use one write key; else one of the transport's `max_concurrency`.
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
+        on_exchange: told of every request when it has ended, on the thread that made it.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and is the caller's to choose
@@ -52,9 +53,15 @@ class SetApi:
         gate: Gate | None = None,
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
+        on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._caller = Caller(
-            transport, policy=policy, gate=gate, clock=clock, on_receipt=on_receipt
+            transport,
+            policy=policy,
+            gate=gate,
+            clock=clock,
+            on_receipt=on_receipt,
+            on_exchange=on_exchange,
         )
         self._timeout_seconds = transport.options.timeout_seconds
         self._headers = {"Content-Type": "application/json"}
@@ -89,6 +96,7 @@ class SetApi:
             headers=self._headers,
             body=b'{"collection":%b,"objects":[%b]}' % (json.dumps(collection).encode(), elements),
             timeout_seconds=self._timeout_seconds,
+            collection=collection,
         )
         return self._caller.call(request, lambda _: True)[1]
 

@@ -17,6 +17,7 @@ def test_the_public_face_is_pinned() -> None:
         "Answer",
         "BulkApi",
         "Clock",
+        "Exchange",
         "Failure",
         "FailureKind",
         "FileBody",
