@@ -11,6 +11,7 @@ import contextlib
 import queue
 import threading
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,14 +20,17 @@ from target_segment_objects.bulk_pipe import BulkPipe
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.origins import Origin, Source
+from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from target_segment_objects.delivery import Refused
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.parts import Block, PartLimits
+
+    Shares = Mapping[str, tuple[int, int]]
 
 __all__ = ["BulkDelivery", "SessionLimits"]
 
@@ -57,6 +61,7 @@ class BulkDelivery:
         monotonic: the clock.
         wake: called from another thread when there is an outcome to look at.
         refused: called with each object that Segment refuses for good.
+        tally: counts what is delivered.
     """
 
     def __init__(  # noqa: PLR0913  each is the caller's to choose
@@ -68,8 +73,10 @@ class BulkDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._tally = tally if tally is not None else Tally()
         self._limits = limits
         self._sessions = sessions
         self._monotonic = monotonic
@@ -92,9 +99,12 @@ class BulkDelivery:
 
     def put(self, made: SegmentObject, position: int, origin: Origin) -> None:  # noqa: ARG002
         """Take an object; waits as `put_lines`."""
-        self.put_lines(made.line_bytes() + b"\n", 1, position)
+        line = made.line_bytes() + b"\n"
+        self.put_lines(line, 1, position, {made.collection: (1, len(line))})
 
-    def put_lines(self, lines: bytes, objects: int, position: int) -> None:
+    def put_lines(
+        self, lines: bytes, objects: int, position: int, shares: Shares = MappingProxyType({})
+    ) -> None:
         """Take objects as their lines.
 
         Waits while as many bytes as there is room for are not compressed yet, and while the session
@@ -104,6 +114,7 @@ class BulkDelivery:
             lines: of whole objects, in order, each ended by a line break; about a MiB at most.
             objects: how many there are, at least one.
             position: of the first one's record, counted from 1.
+            shares: how many there are of each collection and their bytes, for the tally.
 
         Raises:
             DeliveryError: as `put`.
@@ -111,11 +122,14 @@ class BulkDelivery:
         """
         self._take_outcomes()
         session = self._open or self._new_session(position)
+        for collection, (count, size) in shares.items():
+            session.objects[collection] += count
+            self._tally.of(collection).bytes += size
         blocks = session.cutter.feed(lines, objects)
         if blocks and self._fills(session, blocks):
             self._end_session()
             while len(self._unfinished) > 1:
-                self._take_outcome(*self._outcomes.get())
+                self._take_outcome(*self._next_outcome())
 
     def tick(self) -> float | None:
         """Finish a session that has reached its age; the next record begins another."""
@@ -140,7 +154,7 @@ class BulkDelivery:
         self._end_session()
         self._take_outcomes()
         while self._unfinished:
-            self._take_outcome(*self._outcomes.get())
+            self._take_outcome(*self._next_outcome())
 
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
@@ -160,7 +174,9 @@ class BulkDelivery:
             session.close()
 
     def _new_session(self, position: int) -> BulkSession:
-        session = BulkSession(self._api, self._limits, first=position, monotonic=self._monotonic)
+        session = BulkSession(
+            self._api, self._limits, first=position, monotonic=self._monotonic, tally=self._tally
+        )
         self._open = session
         self._unfinished.append(session)
         self._started().call(session, session.start)
@@ -186,13 +202,15 @@ class BulkDelivery:
         still on its way.
         """
         pipe = self._started()
-        for block in blocks:
-            pipe.write(session, block)
+        with self._tally.waiting():
+            for block in blocks:
+                pipe.write(session, block)
         most = self._sessions.spool_max_bytes
         # In this order: what goes from the one to the other meanwhile is counted twice.
         if pipe.on_the_way + session.spooled < most:
             return False
-        pipe.drain()
+        with self._tally.waiting():
+            pipe.drain()
         return session.spooled >= most
 
     def _end_session(self) -> None:
@@ -202,6 +220,10 @@ class BulkDelivery:
             for block in session.cutter.flush():
                 pipe.write(session, block)
             pipe.call(session, session.finish)
+
+    def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
+        with self._tally.waiting():
+            return self._outcomes.get()
 
     def _take_outcomes(self) -> None:
         while not self._outcomes.empty():
@@ -216,6 +238,12 @@ class BulkDelivery:
             raise failure
         self._unfinished.remove(session)
         session.close()
+        for line, _ in session.refused:
+            collection = msgspec.json.decode(line, type=_Line).collection
+            session.objects[collection] -= 1
+            self._tally.refused(collection)
+        for collection, objects in session.objects.items():
+            self._tally.delivered(collection, objects, objects)
         self._take_refused(session)
 
     def _take_refused(self, session: BulkSession) -> None:

@@ -11,14 +11,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from target_segment_objects.compression import SMALL
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
 from target_segment_objects.parts import Block, Part, PartCutter, PartLimits, PartWriter, Spool
+from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from target_segment_objects.tally import Session
 
 __all__ = ["BulkCalls", "BulkSession"]
 
@@ -57,6 +61,7 @@ class BulkSession:
         cutter: makes blocks of its lines.
         writer: makes parts of the blocks.
         refused: lines of single objects that Segment refused as too large, with the error.
+        objects: how many it has of each collection; the reading thread's.
     """
 
     def __init__(
@@ -66,8 +71,12 @@ class BulkSession:
         *,
         first: int,
         monotonic: Callable[[], float],
+        tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._tally = tally if tally is not None else Tally()
+        self._counted: Session | None = None
+        self.objects: Counter[str] = Counter()
         level = limits.compression_level
         self._level_of_halves = SMALL if level == "auto" else level
         self._monotonic = monotonic
@@ -95,7 +104,12 @@ class BulkSession:
         self._sync_id = self._api.start()
         self._open = True
         self._quiet_since = self._monotonic()
-        logger.info("Bulk session started: sync_id=%s", self._sync_id)
+        self._counted = self._tally.started(self._sync_id)
+        logger.info(
+            "Bulk session started: sync_id=%s request_id=%s",
+            self._sync_id,
+            self._counted.request_id,
+        )
 
     def upload(self, part: Part) -> None:
         """Upload the next part; in a new session, after all before it, when this one is lost."""
@@ -128,6 +142,7 @@ class BulkSession:
         """Tell Segment that the sync has failed; whether that succeeds changes nothing."""
         if self._open:
             self._open = False
+            self._ended("failed")
             with contextlib.suppress(DeliveryError):
                 self._api.finish(self._sync_id, reason)
 
@@ -144,6 +159,7 @@ class BulkSession:
             if self._replaced:
                 raise
             self._replaced = True
+            self._ended("replaced")
             logger.warning(
                 "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
                 self._sync_id,
@@ -172,10 +188,13 @@ class BulkSession:
             return
         self._sent.append(part)
         self._quiet_since = self._monotonic()
+        counted = self._tally.uploaded(self._counted, part, part_id)
         logger.info(
-            "Part uploaded: sync_id=%s part_id=%s part=%d objects=%d bytes=%d compressed_bytes=%d",
+            "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
+            "compressed_bytes=%d",
             self._sync_id,
             part_id,
+            counted.request_id,
             part.number,
             part.objects,
             part.size,
@@ -223,12 +242,24 @@ class BulkSession:
         # Before the call: a keep-alive that overtakes it would find no session; and if only the
         # answer is lost, an error text must not follow a finish that may have counted.
         self._open = False
+        self._ended("unknown")
         try:
             self._api.finish(self._sync_id)
         except SessionRefusedError:
             self._open = True  # it did not count
+            self._ended("open")
             raise
-        logger.info("Bulk session finished: sync_id=%s parts=%d", self._sync_id, len(self._sent))
+        self._ended("finished")
+        logger.info(
+            "Bulk session finished: sync_id=%s request_id=%s parts=%d",
+            self._sync_id,
+            self._tally.request_id_of("finish"),
+            len(self._sent),
+        )
+
+    def _ended(self, state: str) -> None:
+        if self._counted is not None:
+            self._tally.ended(self._counted, state)
 
 
 def _explained(error: SessionRefusedError) -> SessionRefusedError:

@@ -156,7 +156,8 @@ class Routes:
 
     def _remember(self, routes: Iterable[Route]) -> None:
         for route in routes:
-            self._report.remember(route.sink.stream_name, route.sink.plan.notes)
+            plan = route.sink.plan
+            self._report.remember(route.sink.stream_name, plan.collection, plan.notes)
 
     def _ways(self, source: Source, schema: dict[str, Any]) -> Iterator[_Way]:
         """Each stream that comes out of the stream maps."""
@@ -197,6 +198,7 @@ class Routes:
         made = self._target.add_sink(name, schema, list(keys) if keys else [])
         sink = cast("SegmentObjectsSink", made)
         self._claim(sink)
+        self._report.tally.way(name, sink.plan.collection)
         for warning in sink.plan.warnings:
             self._report.warn(warning)
         return sink

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.checkpoint import Checkpoint
@@ -27,7 +28,8 @@ from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from logging import Logger
 
     from target_segment_objects.errors import SegmentObjectsError
@@ -46,6 +48,7 @@ class Run:
     """What the target hands its objects and states to.
 
     Attributes:
+        aside: makes room for a state, where stdout is a terminal that shows something else too.
         wake_up: the stop flag, and the pipe that ends a wait for input.
         position: how many records were read.
         clock_of: makes the clock of the client's waits from the event that ends them all. Read at
@@ -54,6 +57,7 @@ class Run:
 
     def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
         self.wake_up = WakeUp()
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
         self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
         self._settings = settings
@@ -82,11 +86,17 @@ class Run:
         if time.monotonic() >= self._look_again:
             self.between()
 
-    def put_many(self, made: Sequence[ObjectLine], origin_of: Callable[[int], Origin]) -> None:
+    def put_many(
+        self,
+        made: Sequence[ObjectLine],
+        objects: Mapping[str, int],
+        origin_of: Callable[[int], Origin],
+    ) -> None:
         """Deliver the objects of the next records, one each, and count the records.
 
         Args:
             made: the objects.
+            objects: how many of them each collection has.
             origin_of: gives the origin of one of them by its place.
 
         Raises:
@@ -96,7 +106,8 @@ class Run:
         if connection.put_lines is not None:
             first = self.position + 1
             self.position += len(made)
-            connection.put_lines(object_lines(made), len(made), first)
+            lines = object_lines(made)
+            connection.put_lines(lines, len(made), first, _shares(lines, made, objects))
             if time.monotonic() >= self._look_again:
                 self.between()
             return
@@ -233,12 +244,25 @@ class Run:
             self._connection.settle()
         try:
             rest = memoryview(state + b"\n")
-            while rest:  # unbuffered, a write may take a part alone, when a signal comes
-                rest = rest[sys.stdout.buffer.write(rest) or 0 :]
-            sys.stdout.buffer.flush()
+            with self.aside():
+                while rest:  # unbuffered, a write may take a part alone, when a signal comes
+                    rest = rest[sys.stdout.buffer.write(rest) or 0 :]
+                sys.stdout.buffer.flush()
         except (OSError, ValueError, AttributeError) as error:  # the shell may have closed it
             self._printing = False
             raise OutputError(
                 "stdout is closed, so no state can be printed; what was delivered stays, "
                 "and the next run sends some of it again"
             ) from error
+
+
+def _shares(
+    lines: bytes, made: Sequence[ObjectLine], objects: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    """How many objects of each collection there are, and the bytes of their lines."""
+    if len(objects) == 1:
+        return {collection: (count, len(lines)) for collection, count in objects.items()}
+    sizes = dict.fromkeys(objects, 0)
+    for each, line in zip(made, lines.split(b"\n"), strict=False):  # behind the last there is none
+        sizes[each.collection] += len(line) + 1
+    return {collection: (count, sizes[collection]) for collection, count in objects.items()}

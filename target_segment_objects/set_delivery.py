@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting
 from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, RejectedRecordError
+from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,7 @@ class SetDelivery:
         monotonic: the clock.
         wake: called from a worker when there is an outcome to look at.
         refused: called with each object that Segment refuses for good.
+        tally: counts what is delivered.
     """
 
     def __init__(  # noqa: PLR0913  each is the caller's to choose
@@ -72,8 +74,10 @@ class SetDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._tally = tally if tally is not None else Tally()
         self._refused = refused
         self._concurrency = concurrency
         self._monotonic = monotonic
@@ -184,7 +188,7 @@ class SetDelivery:
 
     def _wait_for_outcomes(self, least: int) -> None:
         """Take what there is, else wait for so many outcomes, or for one that is not plain."""
-        with self._answered:
+        with self._tally.waiting(), self._answered:
             self._missing = 0 if self._outcomes else max(least, 1)
             while self._missing > 0:
                 self._answered.wait()
@@ -216,7 +220,17 @@ class SetDelivery:
         if self._held:
             for object_id in batch.waiting:
                 self._let_go((batch.collection, object_id))
+        self._count(batch, refusals)
         self._take_refusals(refusals)
+
+    def _count(self, batch: Batch, refusals: _Refusals) -> None:
+        objects = len(batch.waiting) - len(refusals)
+        records = sum([len(waiting.origins) for waiting in batch.waiting.values()])
+        if refusals:
+            refused = sum(len(waiting.origins) for waiting, _ in refusals)
+            self._tally.refused(batch.collection, refused)
+            records -= refused
+        self._tally.delivered(batch.collection, objects, records)
 
     def _let_go(self, key: _Key) -> None:
         """What was held for an answer may go out now."""

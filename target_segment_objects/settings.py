@@ -251,6 +251,17 @@ class Settings:
         "The file that rejected records go to, a JSON line each, with their faults and all that "
         "`segment-objects replay` needs. It is appended to and never shortened by a run.",
     )
+    report_path: Path | None = _declare(
+        FilePath(
+            "the path of a file in an existing directory",
+            lambda path: path.parent.is_dir() and (path.is_file() or not path.exists()),
+        ),
+        None,
+        "The file that the run report goes to, as JSON: what was read, sent and rejected by "
+        "collection, requests and retries, sessions and parts with their ids, warnings, and where "
+        "the time went. Written at the end of a run, of one that fails too, in the place of the "
+        "report before.",
+    )
     synchronous: bool = _declare(
         Flag(),
         True,

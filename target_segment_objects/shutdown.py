@@ -68,11 +68,18 @@ class Shutdown:
         stop: called on a thread at the first signal.
         expire: called on a thread when the stop has lasted `seconds`: what still waits must end.
         seconds: what a stop leaves for delivery.
+        before_exit: called on a thread before a process that does not end by itself is ended.
     """
 
     def __init__(
-        self, stop: Callable[[], None], expire: Callable[[], None], seconds: float
+        self,
+        stop: Callable[[], None],
+        expire: Callable[[], None],
+        seconds: float,
+        *,
+        before_exit: Callable[[], None] | None = None,
     ) -> None:
+        self._before_exit = before_exit
         self._stop = stop
         self._expire = expire
         self._seconds = seconds
@@ -102,6 +109,11 @@ class Shutdown:
         self._watch.join()
         os.close(self._reads)
 
+    def _exit(self, status: int) -> None:
+        if self._before_exit is not None:
+            self._before_exit()
+        os._exit(status)
+
     def _heed(self) -> None:
         """Read the signals' numbers, until the pipe is closed."""
         deadline: float | None = None
@@ -111,7 +123,7 @@ class Shutdown:
             ready, _, _ = select.select([self._reads], [], [], left)
             if not ready:
                 if expired:  # what still hangs is not the delivery: a write to stdout, say
-                    os._exit(_FAILED)
+                    self._exit(_FAILED)
                 expired = True
                 deadline = time.monotonic() + _GRACE_SECONDS
                 self._expire()
@@ -123,7 +135,7 @@ class Shutdown:
                 if number not in _SIGNALS:
                     continue  # of a handler that is not ours
                 if number in self._received:
-                    os._exit(_SIGNALLED + number)
+                    self._exit(_SIGNALLED + number)
                 self._received.append(number)
                 if len(self._received) == 1:
                     deadline = time.monotonic() + self._seconds

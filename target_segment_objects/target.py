@@ -35,20 +35,24 @@ from target_segment_objects.errors import (
     one_line,
 )
 from target_segment_objects.fastlane import FastLane
+from target_segment_objects.metrics import Metrics
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
 from target_segment_objects.report import Report
+from target_segment_objects.report_file import ReportFile, document
 from target_segment_objects.routes import Route, Routes
 from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.sink import SegmentObjectsSink
+from target_segment_objects.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.compiled import CompiledStream
     from target_segment_objects.objects import ObjectLine
+    from target_segment_objects.tally import Way
 
 __all__ = ["SegmentObjectsTarget", "main"]
 
@@ -103,12 +107,17 @@ class SegmentObjectsTarget(Target):
         )
         if setup_mapper:
             self.setup_mapper()
+        path = self.settings.report_path
+        self._report_file = ReportFile(path) if path is not None else None
+        self._metrics = Metrics(self._report.tally)
+        self._terminal = Terminal(self._report.tally)
+        self._ended = False
         self._routes = Routes(self, self.settings, self._report)
         self.run = Run(self.settings, self._report, self.logger)
         self.message_reader = MessageReader(
             self.settings.reader_options,
             self.run.wake_up,
-            between=self.run.between,
+            between=self._between,
             unknown=self._process_unknown_message,
             failed=self.run.end_after,
             work_off=self._work_off,
@@ -119,7 +128,7 @@ class SegmentObjectsTarget(Target):
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:  # noqa: ARG002
         """Every wrong setting is one error of ours, which never shows a secret."""
-        self.settings = Settings.from_config(self._config, self.logger.warning)
+        self.settings = Settings.from_config(self._config, self._report.warn)
         self._config = self.settings.for_sdk()
         return []
 
@@ -149,12 +158,16 @@ class SegmentObjectsTarget(Target):
         self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
     ) -> None:
         """Let the fast lane have a block, whose first line has this number."""
+        self._report.tally.working()
 
         def take(objects: Sequence[ObjectLine], streams: Sequence[CompiledStream], at: int) -> None:
+            by_collection: Counter[str] = Counter()
             for stream, records in Counter(streams).items():
                 self._report.count(stream.plan.stream, stream.plan.collection, records)
+                by_collection[stream.plan.collection] += records
             self.run.put_many(
                 objects,
+                by_collection,
                 lambda place: self._routes.origin(
                     streams[place], lines[at + place], first + at + place
                 ),
@@ -202,14 +215,20 @@ class SegmentObjectsTarget(Target):
                 made = route.encode(origin, message)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
+                self._way(route).rejected += 1
                 continue
-            if made is not None:
-                self._report.count(route.sink.stream_name, made.collection)
+            if made is None:
+                self._way(route).filtered += 1
+            else:
+                self._way(route).made += 1
                 self.run.put(made, origin)
         if faults:
             self.run.reject(_rejected(faults, origin), origin)
         elif self._routes.widen(source.stream):
             self._fast_lane.use(self._routes.compiled())
+
+    def _way(self, route: Route) -> Way:
+        return self._report.tally.way(route.sink.stream_name, route.sink.plan.collection)
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""
@@ -222,7 +241,7 @@ class SegmentObjectsTarget(Target):
         self._routes_of(message)
         self._report.warn(
             f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
-            "rows; Segment has no delete, so they stay"
+            "rows; Segment has no delete, so they stay: delete them in the warehouse if need be"
         )
 
     def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
@@ -242,7 +261,8 @@ class SegmentObjectsTarget(Target):
                 line=message.line,
             )
         self._report.warn(
-            "the tap sends messages of a type that Singer does not know; they are ignored"
+            "the tap sends messages of a type that Singer does not know; they are ignored, as "
+            "`unknown_messages` says: look at the tap if it means something by them"
         )
 
     def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
@@ -257,17 +277,54 @@ class SegmentObjectsTarget(Target):
 
     # Time, and the end.
 
+    def _between(self) -> float | None:
+        """What is due between two blocks of input; see `Run.between`."""
+        timeout = self.run.between()
+        self._metrics.tick()
+        self._report.tally.reading()
+        return timeout
+
     def process_endofpipe(self) -> None:
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
-        try:
-            self.run.finish()
-            self._summarize(delivered=True)
-        finally:
-            self._summarize(delivered=False)
+        self._report.tally.working()
+        self.run.finish()
+        self._end()
 
-    def _summarize(self, *, delivered: bool) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """The run has failed: end what is open, after a bug too, and tell what it has done."""
+        try:
+            self.run.close()
+        finally:
+            self._end(error)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        """Tell what the run has done, once."""
+        if self._ended:
+            return
+        self._ended = True
+        self._report.tally.working()
         self._routes.close()
-        self._report.summarize(delivered=delivered)
+        self._report.summarize(in_lines=self._terminal.wants_lines)
+        if self._terminal.wants_lines:
+            self._metrics.end(succeeded=error is None)
+        if self._report_file is not None:
+            self._write_report(self._report_file, error)
+
+    def _write_report(self, file: ReportFile, error: BaseException | None) -> None:
+        """The records are where they are: that a report is missing does not fail their run."""
+        report = document(
+            self._report.tally,
+            method=self.settings.method,
+            warnings=self._report.warnings,
+            stopped=self.run.wake_up.stopped,
+            error=error,
+        )
+        try:
+            file.write(report)
+        except OSError as failure:
+            self.logger.error(  # noqa: TRY400  no bug, so no traceback
+                "report_path: the report cannot be written: %s", failure.strerror or failure
+            )
 
     # The command line.
 
@@ -291,16 +348,21 @@ class SegmentObjectsTarget(Target):
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()  # what was imported stays, and need not be looked at again and again
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
-        run = target.run
-        shutdown = Shutdown(run.stop, run.expire, target.settings.shutdown_seconds)
+        run, terminal = target.run, target._terminal
+        shutdown = Shutdown(
+            run.stop, run.expire, target.settings.shutdown_seconds, before_exit=terminal.leave
+        )
         shutdown.install()
         try:
+            terminal.open(parts=target.settings.method == "bulk")
+            run.aside = terminal.aside
             target.listen(file_input)
+        except BaseException as error:
+            target._fail(error)
+            raise
         finally:
-            # After a bug too: no session is left open.
-            run.close()
             shutdown.close()
-            target._summarize(delivered=False)
+            terminal.close()
         if shutdown.exit_status is not None:
             sys.exit(shutdown.exit_status)
 

@@ -83,7 +83,7 @@ def connect(
         settings: what the user decided.
         wake: called from other threads when there is an outcome for the reading thread.
         refused: called with each object that Segment refuses for good.
-        report: takes warnings.
+        report: takes warnings, and counts.
         clock_of: makes the client's clock, all of whose waits end when the event is set.
 
     Raises:
@@ -106,12 +106,19 @@ def connect(
         delivery: Delivery
         if settings.method == "bulk":
             delivery = BulkDelivery(
-                BulkApi(transport, policy=settings.retry_policy, gate=gate, clock=clock),
+                BulkApi(
+                    transport,
+                    policy=settings.retry_policy,
+                    gate=gate,
+                    clock=clock,
+                    on_exchange=report.tally.count,
+                ),
                 limits=settings.part_limits,
                 sessions=settings.session_limits,
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                tally=report.tally,
             )
         else:
             delivery = SetDelivery(
@@ -121,12 +128,14 @@ def connect(
                     policy=settings.retry_policy,
                     gate=gate,
                     clock=clock,
+                    on_exchange=report.tally.count,
                 ),
                 concurrency=settings.max_concurrency,
                 limits=BatchLimits(),
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                tally=report.tally,
             )
         return Connection(delivery, transport, stack.pop_all(), hurry, settle)
 

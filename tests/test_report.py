@@ -1,18 +1,64 @@
-"""What a run tells: every warning once, and what became of values by stream and property."""
+"""What a run tells in its log: every warning once, what became of values, a line a collection."""
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.errors import Fault, RejectedRecordError
+import pytest
+
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import Fault as RecordFault
+from target_segment_objects.errors import RejectedRecordError
+from target_segment_objects.metrics import Metrics
 from target_segment_objects.plan import Notes
 from target_segment_objects.report import Report
+from tests.running import KEY, environment, lines, record, run, schema, state
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LOGGER = logging.getLogger("tests.report")
+ROOMS = schema("rooms", id="integer", name="string")
+GUESTS = schema("guests", id="integer", name="string")
+LONG = "x" * 600
+
+STRUCTURED = """
+version: 1
+disable_existing_loggers: false
+formatters:
+  structured:
+    (): singer_sdk.logging.StructuredFormatter
+handlers:
+  told:
+    class: logging.FileHandler
+    filename: told.jsonl
+    formatter: structured
+root:
+  level: INFO
+  handlers: [told]
+"""
+"""As Meltano asks for it, but into a file."""
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator of one key."""
+    with Emulator(write_key=KEY) as emulator:
+        yield emulator
+
+
+def _config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
+    urls = {"objects_url": segment.url, "bulk_url": segment.url}
+    return {"write_key": KEY, "method": method, **urls, **more}
+
+
+def _points(told: str) -> list[dict[str, Any]]:
+    """The METRIC lines, as a consumer of the SDK's parses them."""
+    heads = (line.partition("METRIC: ")[2] for line in told.splitlines() if "METRIC: " in line)
+    return [json.loads(text) for text in heads]
 
 
 def test_a_warning_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -21,31 +67,196 @@ def test_a_warning_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     for sentence in ("one", "two", "one"):
         report.warn(sentence)
     assert caplog.messages == ["one", "two"]
+    assert list(report.warnings) == ["one", "two"]
 
 
-def test_the_summary(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     """One line a stream and kind of remark, with the properties that have most of them first."""
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     for number in range(7):
-        report.remember("rooms", Notes({("coerced", f"p{number}"): number + 1}))
-    report.remember("rooms", Notes({("coerced", "p0"): 20, ("dated", "at"): 1}))
+        report.remember("rooms", "rooms", Notes({("coerced", f"p{number}"): number + 1}))
+    report.remember("rooms", "rooms", Notes({("coerced", "p0"): 20, ("dated", "at"): 1}))
     report.count("rooms", "rooms")
     report.count("rooms", "rooms")
-    report.summarize(delivered=True)
-    report.summarize(delivered=True)
-    coerced, dated, delivered = caplog.messages
-    assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more" in coerced
+    report.summarize()
+    report.summarize()
+    coerced, dated, done = caplog.messages
+    assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; mend " in coerced
     assert dated.startswith("Values were dates")
-    assert delivered == "Records delivered: stream=rooms collection=rooms records=2"
+    assert done.startswith("Collection done: collection=rooms streams=rooms read=2 sent=0 ")
+    assert "undelivered=2 coerced=48 " in done
 
 
-def test_a_failed_run_does_not_say_delivered(caplog: pytest.LogCaptureFixture) -> None:
-    """When the run failed, or Segment refused an object, it is only known what was read."""
+@pytest.mark.parametrize(
+    "code",
+    ["coerced", "dated", "undated", "long_string", "hashed_id", "dropped", "truncated", "nulled"],
+)
+def test_a_remark_says_what_to_do(code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Every kind of note is told, and with it a setting or a place where it can be mended."""
+    report = Report(LOGGER)
+    report.remember("rooms", "rooms", Notes({(code, "name"): 3}))
+    report.summarize(in_lines=False)
+    (sentence,) = caplog.messages
+    _, _, advice = sentence.partition("stream=rooms values=3 properties=name; ")
+    assert "`" in advice or "tap" in advice
+
+
+def test_what_is_told_at_the_end_is_told_after_a_thousand_warnings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Warnings without end are cut; the summary is not."""
+    report = Report(LOGGER)
+    for number in range(1_200):
+        report.warn(f"warning {number}")
+    report.reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"))
+    report.summarize(in_lines=False)
+    assert len(caplog.messages) == 1_001
+    assert caplog.messages[-1].startswith("Records rejected: stream=rooms records=1; ")
+
+
+def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
+    """What was read, sent, merged and rejected, and its calls with their retries and waits."""
+    segment.fault(Fault(call="set", status=503, headers={"Retry-After": "0"}))
+    config = _config(
+        segment, "set", max_rejects=1, dead_letter_path=str(tmp_path / "dead"), max_concurrency=1
+    )
+    fed = lines(
+        ROOMS,
+        record("rooms", id=1, name="a"),
+        record("rooms", id=1, name=LONG),
+        record("rooms", id=2, name=7),
+        record("rooms", name="no key"),
+        GUESTS,
+        record("guests", id=1, name="b"),
+        state(1),
+    )
+    ran = run(tmp_path, config, fed)
+    assert (ran.code, ran.states) == (0, ["1"])
+    (rooms,) = [line for line in ran.told.splitlines() if "collection=rooms " in line]
+    (guests,) = [line for line in ran.told.splitlines() if "collection=guests " in line]
+    assert "read=4 sent=2 merged=1 rejected=1 filtered=0 undelivered=0 coerced=1" in rooms
+    assert " over_512=1 " in rooms
+    assert " read=1 sent=1 merged=0 rejected=0 " in guests
+    assert rooms.count("retries=1 ") + guests.count("retries=1 ") == 1
+    sent = sum(len(request.body) for request in segment.requests)
+    told = [int(line.partition(" bytes=")[2].split()[0]) for line in (rooms, guests)]
+    assert sum(told) == sent
+    assert "Bulk sessions" not in ran.told
+
+
+def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
+    """Bytes are those of lines, whatever the order of streams; requests are the sessions' own."""
+    records = [
+        record(stream, id=number, name="x" * number)
+        for number in range(60)
+        for stream in ("rooms", "guests")[: 1 + number % 2]
+    ]
+    ran = run(tmp_path, _config(segment, "bulk"), lines(ROOMS, GUESTS, *records, state(1)))
+    assert ran.code == 0
+    (session,) = segment.sessions.values()
+    assert session.state == "finished"
+    for stream, count in (("rooms", 60), ("guests", 30)):
+        (line,) = [each for each in ran.told.splitlines() if f"collection={stream} " in each]
+        assert f"read={count} sent={count} merged=0" in line
+        assert "requests=" not in line
+        sizes = [
+            len(
+                json.dumps(
+                    {"id": str(n), "collection": stream, "properties": {"name": "x" * n}},
+                    separators=(",", ":"),
+                )
+            )
+            + 1
+            for n in (range(60) if stream == "rooms" else range(1, 60, 2))
+        ]
+        assert line.endswith(f" bytes={sum(sizes)}")
+    assert "Bulk sessions done: sessions=1 parts=1 " in ran.told
+    assert "requests=3 retries=0 wait_seconds=0.0" in ran.told
+
+
+def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
+    """A counter of records a stream, one of requests a call, and the time of the run."""
+    fed = lines(ROOMS, GUESTS, *(record("rooms", id=n, name="a") for n in range(25)))
+    ran = run(tmp_path, _config(segment, "set"), fed)
+    points = _points(ran.told)
+    assert {(each["type"], each["metric"]) for each in points} == {
+        ("counter", "record_count"),
+        ("counter", "http_request_count"),
+        ("timer", "job_duration"),
+    }
+    assert all(isinstance(each["tags"].pop("pid"), int) for each in points)
+    told = {each["metric"]: each for each in points if each["tags"].get("stream") != "guests"}
+    assert told["record_count"]["value"] == 25
+    assert told["record_count"]["tags"] == {"stream": "rooms"}
+    assert told["http_request_count"]["value"] == 3
+    assert told["http_request_count"]["tags"] == {"endpoint": "set"}
+    assert told["job_duration"]["tags"] == {"job_type": "load", "status": "succeeded"}
+    assert 0 < told["job_duration"]["value"] < 60
+
+
+def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
+    """What is not known to be delivered is counted as such, and the job has failed."""
+    segment.fault(Fault(call="upload", count=None, status=501))
+    ran = run(tmp_path, _config(segment, "bulk"), lines(ROOMS, record("rooms", id=1, name="a")))
+    assert ran.code == 1
+    assert " read=1 sent=0 merged=0 rejected=0 filtered=0 undelivered=1 " in ran.told
+    assert _points(ran.told)[-1]["tags"]["status"] == "failed"
+
+
+def test_metrics_come_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counts since the last ones, of streams that have any; at the end the rest, of all."""
+    now = [0.0]
+    monkeypatch.setattr("target_segment_objects.metrics.time.monotonic", lambda: now[0])
     caplog.set_level(logging.INFO)
-    for delivered, code in ((False, "type"), (True, "refused")):
-        report = Report(LOGGER)
-        report.count("rooms", "rooms")
-        report.reject(RejectedRecordError([Fault((), code, "why")], stream="rooms"))
-        report.summarize(delivered=delivered)
-        assert caplog.messages[-1] == "Records read: stream=rooms collection=rooms records=1"
+    report = Report(LOGGER)
+    metrics = Metrics(report.tally)
+    report.tally.way("guests", "guests")
+    counts = []
+    for seconds, more in ((59, 5), (60, 1), (61, 9), (121, 0)):
+        now[0] = seconds
+        report.count("rooms", "rooms", more)
+        caplog.clear()
+        metrics.tick()
+        counts.append([each["value"] for each in _points("\n".join(caplog.messages))])
+    assert counts == [[], [6], [], [9]]
+    caplog.clear()
+    metrics.end(succeeded=True)
+    points = _points("\n".join(caplog.messages))
+    assert [each["value"] for each in points[:-1]] == [0, 0]
+
+
+def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path: Path) -> None:
+    """With the SDK's structured formatter, which Meltano asks for, nothing must be parsed again."""
+    (tmp_path / "log.yml").write_text(STRUCTURED, encoding="utf-8")
+    env = environment(SINGER_SDK_LOG_CONFIG="log.yml")
+    fed = lines(ROOMS, *(record("rooms", id=n, name="a") for n in range(25)))
+    assert run(tmp_path, _config(segment, "bulk"), fed, env=env).code == 0
+    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_bytes().splitlines()]
+    (done,) = [each for each in told if each["message"].startswith("Collection done")]
+    assert done["stream_name"] == "rooms"
+    assert {name: done["extra"][name] for name in ("collection", "read", "sent", "merged")} == {
+        "collection": "rooms",
+        "read": 25,
+        "sent": 25,
+        "merged": 0,
+    }
+    (sessions,) = [each for each in told if each["message"].startswith("Bulk sessions")]
+    assert sessions["extra"]["requests"] == 3
+    (count,) = [
+        each["metric_info"]
+        for each in told
+        if each["message"] == "METRIC" and each["metric_info"]["metric"] == "record_count"
+    ]
+    assert (count["type"], count["value"], count["tags"]["stream"]) == ("counter", 25, "rooms")
+
+
+def test_what_was_counted_costs_no_message_a_record(segment: Emulator, tmp_path: Path) -> None:
+    """A log of many records is as long as one of few."""
+    logs = []
+    for count in (10, 3_000):
+        fed = lines(ROOMS, *(record("rooms", id=n, name=LONG) for n in range(count)), state(count))
+        logs.append(len(run(tmp_path, _config(segment, "bulk"), fed).told.splitlines()))
+    assert logs[0] == logs[1]

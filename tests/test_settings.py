@@ -44,6 +44,7 @@ DEFAULTS: dict[str, object] = {
     "long_ids": "hash",
     "max_rejects": 0,
     "dead_letter_path": None,
+    "report_path": None,
     "synchronous": True,
     "max_concurrency": 10,
     "part_size_bytes": 512_000_000,
@@ -138,6 +139,16 @@ def test_tolerated_rejects_must_go_somewhere(tmp_path: Path) -> None:
 def test_the_dead_letter_lies_in_a_directory_that_is_there(tmp_path: Path, path: str) -> None:
     """A directory is no file, and none is made for it."""
     assert "dead_letter_path" in complaint(dead_letter_path=str(tmp_path / path))
+
+
+@pytest.mark.parametrize("path", ["", "missing/report.json", "/dev/null"])
+def test_the_report_is_a_file_in_a_directory_that_is_there(tmp_path: Path, path: str) -> None:
+    """What is no file is left alone: the report would take its place."""
+    assert "report_path" in complaint(report_path=str(tmp_path / path))
+    there = tmp_path / "report.json"
+    assert settings(report_path=str(there)).report_path == there
+    there.touch()
+    assert settings(report_path=str(there)).report_path == there
 
 
 @pytest.mark.parametrize(("name", "least", "most", "allowed"), BOUNDS)

@@ -138,6 +138,13 @@ def test_dead_letter_path(segment: Emulator, tmp_path: Path) -> None:
     assert json.loads(line)["record"] == {}
 
 
+def test_report_path(segment: Emulator, tmp_path: Path) -> None:
+    """The report lies there when the run has ended."""
+    path = tmp_path / "report.json"
+    _sent(segment, FED, report_path=str(path))
+    assert json.loads(path.read_bytes())["total"]["sent"] == 1
+
+
 def test_unknown_messages(segment: Emulator) -> None:
     """A message of an unknown type ends the run, or is passed over."""
     fed = lines({"type": "FIRE"}, ROOM, record("room", id=1))
