@@ -12,6 +12,7 @@ lines of all streams as they come. What is left to Python is done a column at a 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from itertools import repeat, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -166,8 +167,8 @@ class CompiledStream:
         if self._closer_looks:
             self._look_closely(records, odd)
         if self._left_out is not None:
-            for record in records:
-                setattr(record, self._left_out, UNSET)
+            # A loop of C: this is done for each record of most streams.
+            deque(map(setattr, records, repeat(self._left_out), repeat(UNSET)), maxlen=0)
         properties = records if self._flatten is None else list(self._flatten(records))
         if self._empty is not None and self._empty in properties:
             odd.update(place for place, each in enumerate(properties) if each == self._empty)
