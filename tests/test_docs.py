@@ -1,8 +1,9 @@
-"""The documentation leads nowhere wrong: every relative link has a file, every anchor a heading."""
+"""The documentation leads nowhere wrong, and leaves out nothing that it promises to list."""
 
 from __future__ import annotations
 
 import re
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,31 @@ def test_every_page_is_in_an_index() -> None:
     }
     pages = {page for page in PAGES if (ROOT / "docs") in page.parents}
     assert pages - linked - set(indexes) == set()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """What the package needs at run time stands in the table of CONTRIBUTING.md, and no more."""
+    needed = {
+        re.match(r"[\w.-]+", each)[0]  # type: ignore[index]
+        for each in requires("target-segment-objects") or []
+        if "extra ==" not in each
+    }
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = contributing.partition("## Dependencies")[2]
+    assert set(re.findall(r"^\| `([\w.-]+)` \| ", table, re.MULTILINE)) == needed
+
+
+def test_every_command_of_make_is_told() -> None:
+    """Each target of the Makefile that is for people has a row in CONTRIBUTING.md."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `make (\w+)` \|", contributing, re.MULTILINE))
+    assert told == set(phony.split()) - {"help"}
+
+
+def test_every_file_of_the_package_is_on_the_datas_way() -> None:
+    """docs/data-way.md says of each file what it is; of the rooms within, by their folder."""
+    page = (ROOT / "docs" / "data-way.md").read_text(encoding="utf-8")
+    files = (ROOT / "target_segment_objects").glob("[a-z]*.py")
+    assert sorted(file.name for file in files if f"`{file.name}`" not in page) == []
