@@ -57,7 +57,7 @@ def test_every_page_is_in_an_index() -> None:
 def test_every_dependency_has_its_reason() -> None:
     """What the package needs at run time stands in the table of CONTRIBUTING.md, and no more."""
     needed = {
-        re.match(r"[\w.-]+", each)[0]  # type: ignore[index]
+        re.split(r"[^\w.-]", each)[0]
         for each in requires("target-segment-objects") or []
         if "extra ==" not in each
     }
