@@ -219,8 +219,8 @@ class MessageReader(GenericSingerReader[Any]):
                         own_way(place)
                 else:
                     self._work_off(first, block, lines, own_way)
-                # Only records are taken at once.
-                counts["RECORD"] += len(lines) - gone
+                if taken := len(lines) - gone:  # only records are taken at once
+                    counts["RECORD"] += taken
                 gone = 0
                 self.line = first + len(lines) - 1
                 first += len(lines)
