@@ -92,6 +92,7 @@ class _World:
     source: Source
     clock: Timeless
     hold: Hold
+    upload: Hold | None = None
 
     @classmethod
     def of(cls, case: Case, door: Door) -> _World:
@@ -109,7 +110,7 @@ class _World:
             script["hold"] = self.hold
         if fault.refuses:
             # The request is cut, and no connection comes about after it.
-            script["callback"] = lambda _: Door.close(self.segment)
+            script["callback"] = lambda _: self._close_door()
             hits = 1
         if fault.refuses and place.name in {"set-first", "start"}:
             Door.close(self.segment)
@@ -120,9 +121,14 @@ class _World:
         elif fault.refuses and self.case.heals:
             self.clock.on_wait = lambda count: Door.open(self.segment) if count == 2 else None
 
+    def _close_door(self) -> None:
+        if self.upload is not None:
+            self.upload.wait_for(1)  # it has its connection already, and is kept waiting
+        Door.close(self.segment)
+
     def _keep_silent(self) -> None:
         """Withhold the first upload until the keep-alives have met the fault."""
-        upload = self.segment.hold("upload")
+        upload = self.upload = self.segment.hold("upload")
         hits = self.case.hits or _KEPT_ALIVE - 1
         if not self.case.fault.refuses:
             after = Fault(call="keep-alive", first=hits + 1, callback=lambda _: upload.release())
