@@ -1,8 +1,8 @@
 """Makes the pictures docs/images/terminal-*.svg anew: `python -m tests.terminal_screenshots`.
 
 Each is a real session: the installed commands run in a real pseudo-terminal, what they write goes
-through a terminal's own rules (pyte), and the screen that results is drawn (rich). The drawing asks
-for no font of the network.
+through a terminal's own rules (pyte), and the screen that results is drawn (rich). Where the picture
+has `my-tap`, the tap is this program. The drawing asks for no font of the network.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 from tests.running import ROOT, environment, lines, record, schema, state
+from tests.screens import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,10 @@ PICTURES = (
     Picture("preview", ["segment-objects preview --config target.json < odd.singer; echo $?"]),
 )
 
+_RUNNING = "my-tap | target-segment-objects --config target.json > state.jsonl"
+_ROOMS = schema("room", id="integer", name="string", review_count="integer")
+_MANY = 60_000
+
 _ODD = lines(
     schema(
         "Room",
@@ -97,9 +102,28 @@ def main() -> None:
             screen = pyte.Screen(_COLUMNS, _LINES)
             stream = pyte.ByteStream(screen)
             for command in picture.commands:
-                stream.feed(b"\x1b[1;32m$\x1b[0;1m " + command.encode() + b"\x1b[0m\r\n")
+                stream.feed(_prompt(command))
                 stream.feed(_typed(command, folder))
             (goal / f"terminal-{picture.name}.svg").write_text(_drawn(screen), encoding="utf-8")
+    (goal / "terminal-progress.svg").write_text(_drawn(_in_mid_run()), encoding="utf-8")
+
+
+def _in_mid_run() -> pyte.Screen:
+    """The screen of a run that has read many records and waits for the tap's next."""
+    read = f"{_MANY:,} records"
+    rooms = (record("room", id=n, name=f"Room {n}", review_count=n % 90) for n in range(_MANY))
+    screen = pyte.Screen(_COLUMNS, _LINES)
+    with tempfile.TemporaryDirectory() as name:
+        config = {"local_warehouse": "warehouse.duckdb"}
+        with watch(Path(name), config, columns=_COLUMNS) as watched:
+            watched.write(_ROOMS, *rooms)
+            watched.read_until(lambda shown: any(line.startswith(read) for line in shown))
+            pyte.ByteStream(screen).feed(_prompt(_RUNNING) + bytes(watched.raw))
+    return screen
+
+
+def _prompt(command: str) -> bytes:
+    return b"\x1b[1;32m$\x1b[0;1m " + command.encode() + b"\x1b[0m\r\n"
 
 
 def _typed(command: str, folder: Path) -> bytes:
