@@ -1,7 +1,7 @@
 """Makes the pictures docs/images/terminal-*.svg anew: `python -m tests.terminal_screenshots`.
 
 Each is a real session: the installed commands run in a real pseudo-terminal, what they write goes
-through a terminal's own rules (pyte), and the screen that results is drawn (rich). Where the picture
+through a terminal's own rules (pyte), and the screen that results is drawn (rich). Where a picture
 has `my-tap`, the tap is this program. The drawing asks for no font of the network.
 """
 
