@@ -35,7 +35,7 @@ def _blocks(text: str, language: str) -> list[str]:
 
 
 def _rows(text: str) -> list[list[str]]:
-    """The rows of the tables in a text, each a list of cells."""
+    """The heads and rows of the tables in a text, each a list of cells."""
     lines_of_tables = re.findall(r"^\| ?(.*) \|$", text, re.MULTILINE)
     return [[cell.strip() for cell in line.split(" | ")] for line in lines_of_tables]
 
@@ -82,7 +82,7 @@ def test_meltano_runs_as_its_page_says() -> None:
 
 def test_the_settings_have_their_defaults() -> None:
     """Each setting of the handful is one, with the default that it has."""
-    _, _, *rows = _rows(_section("Settings"))
+    _, *rows = _rows(_section("Settings"))
     assert rows
     for names, default, _ in rows:
         name = re.findall(r"`(\w+)`", names)[0]
@@ -115,7 +115,7 @@ def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
 
 
 def _examples() -> list[list[str]]:
-    _, _, *rows = _rows(_section("What becomes of a record"))
+    _, *rows = _rows(_section("What becomes of a record"))
     return rows
 
 
