@@ -125,7 +125,11 @@ def _run_emulator(options: argparse.Namespace) -> int:
         return _fail(str(error))
     except OSError as error:
         address = f"{options.host}:{options.port}"
-        return _fail(f"Cannot listen on {address}: {error.strerror or error}.")
+        why = os.strerror(error.errno) if error.errno else str(error)
+        return _fail(
+            f"Cannot listen on {address}: {why}; name a free port with `--port`, or any with "
+            "`--port 0`."
+        )
     calls = sum(1 for request in emulator.requests if request.status is not None)
     print(
         f"Answered the last {calls} requests, {len(emulator.refusals)} of them with a refusal.",
