@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from target_segment_objects.client import Exchange
     from target_segment_objects.tally import Session, Tally
 
 __all__ = ["ReportFile", "document"]
@@ -127,7 +128,7 @@ def document(
         "collections": [_row(row, tally) for row in each],
         "requests": dict(sorted(tally.calls.items())),
         "bulk": _bulk(tally),
-        "failed_requests": [asdict(exchange) for exchange in list(tally.failed)],
+        "failed_requests": [_failed(exchange) for exchange in list(tally.failed)],
         "failed_requests_left_out": tally.failures - len(tally.failed),
         "warnings": list(warnings),
     }
@@ -177,6 +178,19 @@ def _session(session: Session) -> dict[str, Any]:
             }
             for part in session.parts
         ],
+    }
+
+
+def _failed(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "call": exchange.call,
+        "collection": exchange.collection or None,
+        "attempt": exchange.attempt,
+        "status": exchange.status,
+        "reason": one_line(exchange.reason),
+        "request_id": exchange.request_id or None,
+        "bytes": exchange.bytes,
+        "waited_seconds": _rounded(exchange.waited_seconds),
     }
 
 

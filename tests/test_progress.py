@@ -1,0 +1,255 @@
+"""What a person at a terminal sees: the real command on a pseudo-terminal, read from its screen."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.emulator import Emulator, Fault, Hold
+from tests.running import KEY, lines, record, run, schema, state
+from tests.screens import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROOMS = schema("rooms", id="integer", name="string")
+GUESTS = schema("guests", id="integer", name="string")
+HUNDRED = [record("rooms", id=number, name="x") for number in range(100)]
+ASKS_TO_DELETE = {"type": "ACTIVATE_VERSION", "stream": "rooms", "version": 1}
+PROGRESS = re.compile(
+    r"[\d,]+ records, [\d.]+[kM]? objects/s, [\d,]+ (parts|calls), [\d.]+ [kMG]?B, "
+    r"[\d,]+ rejects \[\d\d:\d\d\]"
+)
+BOTH = pytest.mark.parametrize("method", ["set", "bulk"])
+
+
+@pytest.fixture
+def segment() -> Iterator[Emulator]:
+    """An emulator of one key."""
+    with Emulator(write_key=KEY) as emulator:
+        yield emulator
+
+
+def _config(segment: Emulator, method: str = "bulk", **more: Any) -> dict[str, Any]:
+    urls = {"objects_url": segment.url, "bulk_url": segment.url}
+    return {"write_key": KEY, "method": method, **urls, **more}
+
+
+def _is_drawn(shown: list[str]) -> bool:
+    return any(PROGRESS.search(line) for line in shown)
+
+
+def _cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+@BOTH
+def test_the_line_shows_what_is_done_so_far(segment: Emulator, tmp_path: Path, method: str) -> None:
+    """It is the last line while the run goes on, and gone when the run has ended."""
+    with watch(tmp_path, _config(segment, method)) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(lambda shown: any("100 records" in line for line in shown))
+        if method == "set":
+            command.read_until(lambda shown: any("10 calls" in line for line in shown))
+        assert PROGRESS.fullmatch(command.shown[-1])
+        command.write(state(1))
+        assert command.end() == 0
+        assert not _is_drawn(command.shown)
+        assert command.out == b"1\n"
+        assert b"\x1b[?" not in command.raw  # no mode of the terminal is changed
+
+
+def test_rejects_are_in_the_line(segment: Emulator, tmp_path: Path) -> None:
+    """As soon as they are."""
+    config = _config(segment, max_rejects=-1, dead_letter_path=str(tmp_path / "dead"))
+    with watch(tmp_path, config) as command:
+        command.write(ROOMS, record("rooms", name="a"), record("rooms", id=1, name="b"))
+        command.read_until(lambda shown: any("2 records" in x and "1 rejects" in x for x in shown))
+        assert command.end() == 0
+
+
+def test_log_lines_stand_above_the_line_whole(segment: Emulator, tmp_path: Path) -> None:
+    """Each as it would be without it, and the progress line below."""
+    with watch(tmp_path, _config(segment), columns=400) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(lambda shown: any("100 records" in line for line in shown))
+        command.write(ASKS_TO_DELETE)
+        command.read_until(lambda shown: any("ACTIVATE_VERSION" in line for line in shown))
+        *above, last = command.shown
+        assert PROGRESS.fullmatch(last)
+        heads = [re.match(r"\d{4}-\d\d-\d\d [\d:,]+ \| (INFO|WARNING) ", line) for line in above]
+        assert all(heads), above
+        assert above[-1].endswith("delete them in the warehouse if need be")
+        assert command.end() == 0
+        log = [line for line in command.shown if " | " in line]
+        assert not _is_drawn(log)
+        assert sum("ACTIVATE_VERSION" in line for line in log) == 1
+
+
+@BOTH
+def test_a_state_on_the_same_terminal_has_a_line_of_its_own(
+    segment: Emulator, tmp_path: Path, method: str
+) -> None:
+    """Where stdout is the terminal too, it is not disturbed either."""
+    config = _config(segment, method, checkpoint_seconds=0.001)
+    with watch(tmp_path, config, stdout_too=True) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(_is_drawn)
+        command.write(state({"rooms": 100}))
+        command.read_until(lambda shown: '{"rooms": 100}' in shown)
+        assert command.end() == 0
+        assert command.shown.count('{"rooms": 100}') == 1
+        assert not _is_drawn(command.shown)
+
+
+def test_it_is_drawn_by_time_and_not_by_record(segment: Emulator, tmp_path: Path) -> None:
+    """So many records, so few drawings: five a second, and one with each line of the log."""
+    began = time.monotonic()
+    with watch(tmp_path, _config(segment)) as command:
+        command.write(ROOMS)
+        for first in range(0, 20_000, 1_000):
+            command.write(*(record("rooms", id=first + each, name="x") for each in range(1_000)))
+        command.read_until(lambda shown: any("20,000 records" in line for line in shown))
+        assert command.end() == 0
+        seconds = time.monotonic() - began
+        logged = command.raw.count(b" | ")
+        assert command.raw.count(b"records,") <= 5 * seconds + logged + 2
+
+
+@pytest.mark.parametrize(("term", "disable"), [("dumb", ""), ("xterm", "1")])
+def test_it_is_turned_off(segment: Emulator, tmp_path: Path, term: str, disable: str) -> None:
+    """By a terminal that cannot do it, and by tqdm's own variable; the table stays."""
+    with watch(tmp_path, _config(segment), TERM=term, TQDM_DISABLE=disable) as command:
+        command.write(ROOMS, *HUNDRED)
+        assert command.end() == 0
+        assert b"\x1b" not in command.raw
+        assert b"objects/s" not in command.raw
+        assert any(_cells(line)[:3] == ["rooms", "100", "100"] for line in command.shown)
+
+
+def test_no_colour_is_ever_used(segment: Emulator, tmp_path: Path) -> None:
+    """`NO_COLOR` has nothing to turn off: the terminal is asked to erase a line, and no more."""
+    with watch(tmp_path, _config(segment)) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(_is_drawn)
+        assert command.end() == 0
+        assert set(re.findall(rb"\x1b\[[\d;?]*[A-Za-z]", bytes(command.raw))) == {b"\x1b[K"}
+
+
+def test_stderr_that_is_no_terminal_gets_lines_alone(segment: Emulator, tmp_path: Path) -> None:
+    """No drawing, no table; on a terminal the lines are spared, since the table says the same."""
+    told = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).told
+    assert "\r" not in told
+    assert "\x1b" not in told
+    assert "objects/s" not in told
+    assert "Collection done" in told
+    assert all(" | " in line for line in told.splitlines())
+    with watch(tmp_path, _config(segment), columns=400) as command:
+        command.write(ROOMS, *HUNDRED)
+        assert command.end() == 0
+        assert b"Collection done" not in command.raw
+        assert b"METRIC" not in command.raw
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+def test_a_narrow_terminal_cuts_the_line(segment: Emulator, tmp_path: Path, columns: int) -> None:
+    """It never takes two lines, and leaves room for what Ctrl-C echoes."""
+    with watch(tmp_path, _config(segment), columns=columns) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(lambda shown: shown[-1:] and shown[-1].startswith("100 records"))
+        assert len(command.shown[-1]) <= columns - 3
+        assert command.end() == 0
+        assert not any(line.startswith("100 records") for line in command.shown)
+
+
+@BOTH
+def test_ctrl_c_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, method: str) -> None:
+    """What was read is delivered, its state printed; of the line and of `^C` nothing is left."""
+    with watch(tmp_path, _config(segment, method)) as command:
+        command.write(ROOMS, *HUNDRED, state(7))
+        command.read_until(lambda shown: any("100 records" in line for line in shown))
+        command.type(b"\x03")
+        assert command.ended() == 130
+        assert command.out == b"7\n"
+        assert not _is_drawn(command.shown)
+        assert "^C" not in command.shown[-1]
+        assert any(_cells(line)[:3] == ["rooms", "100", "100"] for line in command.shown)
+    assert len(segment.rows("rooms")) == 100
+
+
+def test_a_second_ctrl_c_leaves_a_clean_terminal_too(segment: Emulator, tmp_path: Path) -> None:
+    """The process is ended at once, while Segment has not answered; the line is taken away."""
+    with Hold() as hold:
+        segment.fault(Fault(call="finish", hold=hold))
+        with watch(tmp_path, _config(segment)) as command:
+            command.write(ROOMS, *HUNDRED)
+            command.read_until(lambda shown: any("100 records" in line for line in shown))
+            command.type(b"\x03")
+            assert hold.wait_for(1)
+            command.type(b"\x03")
+            assert command.ended() == 130
+            assert not _is_drawn(command.shown)
+            assert bytes(command.raw).endswith(b"\r\x1b[K")
+
+
+@BOTH
+def test_an_error_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, method: str) -> None:
+    """One sentence, whole, after the table, which says what was not delivered."""
+    segment.fault(Fault(call="any", count=None, status=501))
+    with watch(tmp_path, _config(segment, method), columns=400) as command:
+        command.write(ROOMS, *HUNDRED)
+        assert command.ended() == 1
+        assert not _is_drawn(command.shown)
+        assert re.match(r"[\d-]+ [\d:,]+ \| ERROR ", command.shown[-1])
+        (head,) = [line for line in command.shown if line.startswith("collection ")]
+        (rooms,) = [line for line in command.shown if line.startswith("rooms ")]
+        assert dict(zip(_cells(head), _cells(rooms), strict=False))["undelivered"] == "100"
+
+
+def test_a_traceback_is_whole(segment: Emulator, tmp_path: Path) -> None:
+    """A bug's traceback is written in pieces; none of them is drawn over."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import target_segment_objects.run as run\n\n\n"
+        "def fail(*_):\n    raise LookupError('a bug')\n\n\n"
+        "run.Run.state = fail\n",
+        encoding="utf-8",
+    )
+    path = f"{tmp_path}:{__file__.rpartition('/tests/')[0]}"
+    with watch(tmp_path, _config(segment), PYTHONPATH=path) as command:
+        command.write(ROOMS, *HUNDRED)
+        command.read_until(_is_drawn)
+        command.write(state(1))
+        assert command.ended() == 1
+        assert not _is_drawn(command.shown)
+        at = command.shown.index("Traceback (most recent call last):")
+        assert command.shown[-1] == "LookupError: a bug"
+        assert all(line.startswith("  ") for line in command.shown[at + 1 : -1])
+
+
+def test_the_table(segment: Emulator, tmp_path: Path) -> None:
+    """A row a collection, the sum, and the session, with the numbers that the report has too."""
+    path = tmp_path / "report.json"
+    config = _config(
+        segment, report_path=str(path), max_rejects=-1, dead_letter_path=str(tmp_path / "dead")
+    )
+    with watch(tmp_path, config) as command:
+        command.write(ROOMS, *HUNDRED, record("rooms", name="no key"))
+        command.write(
+            GUESTS, record("guests", id=1, name="x" * 600), record("guests", id=2, name=7)
+        )
+        assert command.end() == 0
+        at = next(n for n, line in enumerate(command.shown) if line.startswith("collection "))
+        head, rooms, guests, whole, session = (_cells(line) for line in command.shown[at:])
+    names = ["collection", "read", "sent", "merged", "rejected", "coerced"]
+    assert head == [*names, "over 512", "bytes", "requests", "retries", "wait"]
+    report = json.loads(path.read_bytes())
+    rooms_bytes = report["collections"][0]["bytes"]
+    assert rooms == ["rooms", "101", "100", "0", "1", "0", "0", f"{rooms_bytes / 1000:.1f} kB"]
+    assert guests[:7] == ["guests", "2", "2", "0", "0", "1", "1"]
+    assert whole[:7] == ["(all)", "103", "102", "0", "1", "1", "1"]
+    assert session == ["(session)", f"{report['bulk']['bytes']} B", "3", "0", "0.0 s"]
