@@ -15,7 +15,7 @@ import contextlib
 from collections import deque
 from itertools import repeat, starmap
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, MsgspecError, Raw, Struct, defstruct
@@ -35,14 +35,15 @@ if TYPE_CHECKING:
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
 
-__all__ = ["LONGEST_LINE", "CompiledStream", "compile_stream"]
+__all__ = ["LONGEST_LINE", "CompiledStream", "Made", "compile_stream"]
 
 LONGEST_LINE: Final = 40_000
 """Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
 _MOST_NAMES: Final = MAX_OBJECT_BYTES - 6 * LONGEST_LINE - 2_000
 _NAME_EXTRA: Final = 30
 """Bytes that a property may have beside its name where the record has none: `"":null,`, widely."""
-_MOST_DATES: Final = 100_000
+_MOST_AT_ONCE: Final = 8 << 20
+_MOST_DATES: Final = 50_000
 _NO_OBJECT: Final = ObjectLine("", "", None)
 
 
@@ -66,7 +67,7 @@ def compile_stream(
         return None
     if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
         return None
-    if sum(len(each.name.encode()) + _NAME_EXTRA for each in plan.columns) > _MOST_NAMES:
+    if _widest(plan) > _MOST_NAMES:
         return None
     try:
         shape = Shape(plan, roomy=roomy)
@@ -74,13 +75,39 @@ def compile_stream(
         return None
     if shape.depth + 1 > max_depth:
         return None
-    spare_depth = max_depth - shape.depth - 1
-    return CompiledStream(plan, shape, spare_depth=spare_depth, roomy=roomy, is_valid=is_valid)
+    return CompiledStream(plan, shape, roomy=roomy, is_valid=is_valid)
+
+
+def _widest(plan: StreamPlan) -> int:
+    """Bytes that an object may have though its record has next to nothing."""
+    return sum(len(each.name.encode()) + _NAME_EXTRA for each in plan.columns)
 
 
 def _kind(plan: StreamPlan, key: str) -> str:
     column = plan.declared.get(key)
     return column.kind if column is not None else ""
+
+
+class Made(NamedTuple):
+    """What became of lines.
+
+    Attributes:
+        objects: one a line.
+        odd: the places of those lines whose objects mean nothing: they go their own way.
+        notes: what happened to values, by the place of their line; of odd ones too, to no avail.
+    """
+
+    objects: list[ObjectLine]
+    odd: set[int]
+    notes: dict[int, dict[tuple[str, str], int]]
+
+    def at(self, objects: list[ObjectLine], places: Sequence[int], odd: set[int]) -> Made:
+        """The same with lines at other places, and more odd ones."""
+        return Made(
+            objects,
+            odd | {places[place] for place in self.odd},
+            {places[place]: notes for place, notes in self.notes.items()},
+        )
 
 
 class CompiledStream:
@@ -91,6 +118,10 @@ class CompiledStream:
         line_type: the struct of its lines, tagged by the stream's name.
         has_numbers: whether a line may hold a number that a double does not keep: such a line must
             not be decoded here.
+        has_raws: whether values are passed over by the decoder: neither how deep they are nor
+            whether they are UTF-8 is known, if another one of the same name follows.
+        most_lines: how many lines may be taken at once, so that memory stays bounded by bytes
+            however wide the objects of short lines are.
         roomy: see `compile_stream`.
     """
 
@@ -99,12 +130,14 @@ class CompiledStream:
         plan: StreamPlan,
         shape: Shape,
         *,
-        spare_depth: int,
         roomy: bool,
         is_valid: Callable[[Raw], bool] | None,
     ) -> None:
         self.plan = plan
-        self.has_numbers = shape.has_numbers
+        # What says that a record is valid reads its numbers as doubles, too.
+        self.has_numbers = shape.has_numbers or is_valid is not None
+        self.has_raws = shape.has_raws or is_valid is not None
+        self.most_lines = max(1, _MOST_AT_ONCE // _widest(plan))
         self.roomy = roomy
         self.line_type = defstruct(
             "Line",
@@ -123,30 +156,33 @@ class CompiledStream:
         self._decode = msgspec.json.Decoder(shape.record_type).decode
         self._branches = shape.branches
         self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
-        self._dates_seen: set[Any] = {None, UNSET}
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
         self._notes = Notes()
-        self._closer_looks = closer_looks(
-            plan, shape, self._notes, spare_depth=spare_depth, roomy=roomy
-        )
+        self._closer_looks = closer_looks(plan, shape, self._notes, roomy=roomy)
         self._left_out = shape.left_out
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
 
-    def objects(self, lines: Sequence[Any]) -> tuple[list[ObjectLine], set[int]]:
-        """The objects of decoded lines, and the places of odd ones, whose objects mean nothing."""
+    def objects(self, lines: Sequence[Any]) -> Made:
+        """What becomes of decoded lines."""
         records = [line.record for line in lines]
         if self._is_valid is None:
             return self._objects(records)
-        objects = [_NO_OBJECT] * len(lines)
         valid = self._valid(records, self._is_valid)
+        invalid = {*range(len(lines))} - valid.keys()
+        objects = [_NO_OBJECT] * len(lines)
         if not valid:
-            return objects, set(range(len(lines)))
-        made, odd = self._objects(list(valid.values()))
+            return Made(objects, invalid, {})
         places = list(valid)
-        for place, each in zip(places, made, strict=True):
+        made = self._objects(list(valid.values()))
+        for place, each in zip(places, made.objects, strict=True):
             objects[place] = each
-        return objects, {*range(len(lines))} - valid.keys() | {places[place] for place in odd}
+        return made.at(objects, places, invalid)
+
+    def note(self, notes: dict[tuple[str, str], int]) -> None:
+        """Count what happened to the values of a record that was taken."""
+        for note, count in notes.items():
+            self.plan.notes[note] += count
 
     def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
         """The records that are valid, by their places."""
@@ -157,35 +193,34 @@ class CompiledStream:
                     found[place] = self._decode(raw)
         return found
 
-    def _objects(self, records: Records) -> tuple[list[ObjectLine], set[int]]:
+    def _objects(self, records: Records) -> Made:
         for branch in self._branches:
             branch.fill(records)
         odd: set[int] = set()
         for get in self._dates:
             self._look_at_dates(get, records, odd)
         ids = self._ids(records, odd)
-        if self._closer_looks:
-            self._look_closely(records, odd)
+        notes = self._look_closely(records, odd) if self._closer_looks else {}
         if self._left_out is not None:
             # A loop of C: this is done for each record of most streams.
             deque(map(setattr, records, repeat(self._left_out), repeat(UNSET)), maxlen=0)
         properties = records if self._flatten is None else list(self._flatten(records))
         if self._empty is not None and self._empty in properties:
             odd.update(place for place, each in enumerate(properties) if each == self._empty)
-        return list(map(ObjectLine, ids, repeat(self.plan.collection), properties)), odd
+        objects = list(map(ObjectLine, ids, repeat(self.plan.collection), properties))
+        return Made(objects, odd, notes)
 
     def _look_at_dates(self, get: Get, records: Records, odd: set[int]) -> None:
         """Dates that would be changed, or are none, are odd; most are seen again and again."""
-        seen = self._dates_seen
-        fresh = set(map(get, records)) - seen
+        fresh = set(map(get, records)) - _right_dates
         if not fresh:
             return
-        if len(seen) > _MOST_DATES:
-            seen.clear()
-            seen.update((None, UNSET))
         right = {text for text in fresh if values.normal_date(text) == (text, True)}
-        seen |= right
-        if wrong := fresh - right - {None, UNSET}:
+        if len(_right_dates) > _MOST_DATES:
+            _right_dates.clear()
+            _right_dates.update(_NO_DATES)
+        _right_dates.update(right)
+        if wrong := fresh - right:
             odd.update(place for place, record in enumerate(records) if get(record) in wrong)
 
     def _ids(self, records: Records, odd: set[int]) -> Iterable[str]:
@@ -195,8 +230,11 @@ class CompiledStream:
             odd.update(place for place, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
         return ids
 
-    def _look_closely(self, records: Records, odd: set[int]) -> None:
+    def _look_closely(
+        self, records: Records, odd: set[int]
+    ) -> dict[int, dict[tuple[str, str], int]]:
         """What no type says: raw values, and strings that may be long. Notes are a record's own."""
+        found: dict[int, dict[tuple[str, str], int]] = {}
         notes, looks = self._notes, self._closer_looks
         for place, record in enumerate(records):
             if place in odd:
@@ -208,9 +246,14 @@ class CompiledStream:
                 odd.add(place)
                 notes.clear()
             if notes:
-                for note, count in notes.items():
-                    self.plan.notes[note] += count
+                found[place] = dict(notes)
                 notes.clear()
+        return found
+
+
+_NO_DATES: Final = (None, UNSET)
+_right_dates: set[Any] = {*_NO_DATES}
+"""Dates that go as they are, of all streams: whether one does is no stream's own."""
 
 
 def _text(key: str) -> str:

@@ -33,7 +33,8 @@ _TINY_LOWER: Final = re.compile(rb"e-[0-9]{3}").search
 _TINY_UPPER: Final = re.compile(rb"E-[0-9]{3}").search
 _LARGE_LOWER: Final = re.compile(rb"e[+0-9][0-9]{2}").search
 _LARGE_UPPER: Final = re.compile(rb"E[+0-9][0-9]{2}").search
-_HUGE: Final = b"0" * 300
+_HUGE: Final = b"0" * 200
+"""With an exponent of two digits at most, a number needs more than this to be infinite."""
 _TINY: Final = b"e-000"
 """With such an exponent a number may be nearer to 0 than any double but 0."""
 
@@ -42,7 +43,7 @@ def may_be_infinite(text: bytes) -> bool:
     """Whether JSON text may have a number beyond the doubles: quick, and true too often."""
     if _LARGE_LOWER(text) or _LARGE_UPPER(text):
         return True
-    # Of three hundred digits in a row, one is at every three hundredth place.
+    # Of so many digits in a row, one is at every place of that distance.
     return b"0" in text[:: len(_HUGE)].translate(_SHAPES) and _HUGE in text.translate(_SHAPES)
 
 

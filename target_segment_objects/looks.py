@@ -38,16 +38,13 @@ _parse = msgspec.json.Decoder(float_hook=Raw).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def closer_looks(
-    plan: StreamPlan, shape: Shape, notes: Notes, *, spare_depth: int, roomy: bool
-) -> list[Look]:
+def closer_looks(plan: StreamPlan, shape: Shape, notes: Notes, *, roomy: bool) -> list[Look]:
     """A function for each property that needs a look, which changes it in the record.
 
     Args:
         plan: what is compiled.
         shape: its structs.
         notes: where they count what happens to values.
-        spare_depth: objects and arrays inside each other that a value may have.
         roomy: see `compiled.compile_stream`.
 
     Each raises `Unfit`, or an error of msgspec's, for a record that must go its own way.
@@ -59,11 +56,11 @@ def closer_looks(
             if roomy:
                 looks.append(_string_look(leaf, notes))
         elif kind not in _TYPED or (kind == "number" and not shape.has_doubles):
-            make = _converter(leaf, plan, notes, shape.nothing, spare_depth)
+            make = _converter(leaf, plan, notes, shape.nothing)
             if kind == "number":
                 make = _number(make)
             elif kind in {"text", "any"} and plan.options.nested != "reject":
-                make = _container(make, leaf, notes, spare_depth)
+                make = _container(make, leaf, notes)
             looks.append(_raw_look(leaf, make))
     return looks
 
@@ -105,22 +102,15 @@ def _raw_look(leaf: Leaf, make: Make) -> Look:
     return look_inside
 
 
-def _converter(leaf: Leaf, plan: StreamPlan, notes: Notes, nothing: Any, spare_depth: int) -> Make:
+def _converter(leaf: Leaf, plan: StreamPlan, notes: Notes, nothing: Any) -> Make:
     """The column's own converter, as on the plan's own way."""
     convert = converter(leaf.column, plan.options, notes, leaf.name)
 
     def make(text: bytes) -> Any:
-        if _is_too_deep(text, spare_depth):
-            raise Unfit(("type", ()))
         scalar = convert(_parse(text))
         return nothing if scalar is OMIT else scalar
 
     return make
-
-
-def _is_too_deep(text: bytes, spare_depth: int) -> bool:
-    """Whether it might be: the reader says what becomes of such a line."""
-    return len(text) > spare_depth and text.count(b"{") + text.count(b"[") > spare_depth
 
 
 def _number(otherwise: Make) -> Make:
@@ -136,12 +126,12 @@ def _number(otherwise: Make) -> Make:
     return make
 
 
-def _container(otherwise: Make, leaf: Leaf, notes: Notes, spare_depth: int) -> Make:
+def _container(otherwise: Make, leaf: Leaf, notes: Notes) -> Make:
     """An object or an array as JSON text."""
     note = "long_string", leaf.name
 
     def make(text: bytes) -> Any:
-        if text[:1] not in _OPENING or _is_too_deep(text, spare_depth):
+        if text[:1] not in _OPENING:
             return otherwise(text)
         told = _encode(_parse(text))
         if len(told) >= MAX_VALUE_BYTES or may_be_infinite(told):

@@ -34,6 +34,7 @@ _KEY_TYPES: Final[Mapping[str, Any]] = {
 }
 _FEW_NUMBERS: Final = 3
 """So many number columns are looked at one by one, which is cheaper than a look at all digits."""
+_TYPED: Final = frozenset({"string", "date", "integer", "boolean"})
 _LEAN_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
 
 
@@ -113,6 +114,12 @@ class Shape:
     def has_numbers(self) -> bool:
         """Whether any value is decoded into a double."""
         return self.has_doubles or any(kind == "number" for _, kind in self.keys)
+
+    @property
+    def has_raws(self) -> bool:
+        """Whether any value stays raw."""
+        typed = _TYPED | ({"number"} if self.has_doubles else set())
+        return any(leaf.column.kind not in typed for leaf in self.leaves)
 
     def _struct(
         self, columns: Mapping[str, Column], path: tuple[str, ...], attributes: str

@@ -122,7 +122,7 @@ class SegmentObjectsTarget(Target):
             failed=self.run.end_after,
             work_off=self._work_off,
         )
-        self._fast_lane = FastLane()
+        self._fast_lane = FastLane(self.settings.reader_options.max_depth)
 
     # The SDK's configuration, with our own rules and messages.
 

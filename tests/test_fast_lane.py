@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from target_segment_objects.compiled import compile_stream
 from target_segment_objects.digits import doubtful_lines, may_be_doubtful
 from target_segment_objects.errors import SchemaError
+from target_segment_objects.fastlane import FastLane
+from target_segment_objects.objects import object_lines
 from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
 from tests.strategies import options
 from tests.test_fast_lane_laws import messages, own_way, tame_streams, through_the_lane
@@ -296,6 +299,122 @@ def test_a_raw_value_is_as_deep_as_a_line_may_be() -> None:
     deeper = '{"id": 1, "any": ' + "[" * 99 + "]" * 99 + "}"
     columns = {"id": {"type": "integer"}, "any": {}}
     assert taken([line(deep), line(deeper)], columns, ["id"]) == 1
+
+
+@pytest.mark.parametrize("streams", [("rooms",), ("rooms", "guests")])
+def test_a_record_of_no_stream_is_nobodys(streams: tuple[str, ...]) -> None:
+    """A lone type must not be taken for that of a line which does not name its stream."""
+    nobodys = b'{"type": "RECORD", "record": {"id": 1, "name": "x"}}'
+    unknown = [line(USUAL, f"{stream}\\u0000") for stream in streams]
+    assert taken([nobodys, *unknown, line(USUAL)], COLUMNS, ["id"], streams=streams) == 1
+
+
+def test_short_lines_of_wide_objects_are_taken_a_few_at_once() -> None:
+    """So that what a block becomes is bounded by bytes: here an object has 30 KB, a line 50."""
+    inner = {f"{'leaf' * 5} {place:x}": {"type": "string"} for place in range(600)}
+    columns = {"id": {"type": "integer"}, "host": {"type": "object", "properties": inner}}
+    plan = plans(columns, ["id"])["rooms"]
+    compiled = compile_stream(plan, max_depth=100)
+    assert compiled is not None
+    lines = [line({"id": number, "host": None}) for number in range(1_000)]
+    sizes: list[int] = []
+    lane = FastLane(100)
+    lane.use([compiled])
+    lane.work_off(
+        b"\n".join(lines), lines, lambda made, *_: sizes.append(len(object_lines(made))), print
+    )
+    assert sum(sizes) > 20_000_000
+    assert max(sizes) < 12_000_000
+
+
+def test_streams_that_change_in_a_block_cost_a_look_at_it_once() -> None:
+    """Each line of a block is looked at once, however often the streams change in it."""
+    compiled = compile_stream(plans(COLUMNS, ["id"])["rooms"], max_depth=100)
+    assert compiled is not None
+
+    class Counted(bytes):
+        looks = 0
+
+        def translate(self, *args: Any) -> bytes:
+            Counted.looks += 1
+            return super().translate(*args)
+
+    odd = line({**USUAL, "price": 9007199254740993})
+    lines = [Counted(odd) for _ in range(100)]
+    lane = FastLane(100)
+    lane.use([compiled])
+    lane.work_off(b"\n".join(lines), lines, lambda *_: None, lambda _: lane.use([compiled]))
+    assert Counted.looks == len(lines)
+
+
+def test_an_infinite_number_in_an_array_is_found() -> None:
+    """However its size is written: by its exponent, its digits, or both."""
+    columns = {"id": {"type": "integer"}, "list": {"type": "array"}}
+    numbers = ["1e309", "1E+309", f"1{'0' * 250}e99", f"1{'0' * 250}.5e99", "1e308", "1e-400"]
+    lines = [line(f'{{"id": 1, "list": [{number}]}}') for number in numbers]
+    assert taken(lines, columns, ["id"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "number", "maximum": 0.3}, "0.30000000000000001"),
+        ({"type": ["string", "integer"]}, "1.0000000000000000001"),
+        ({"type": "array", "items": {"type": "integer"}}, "[1.0000000000000000001]"),
+    ],
+)
+def test_what_is_valid_as_a_double_alone_is_not_taken(schema: Any, value: str) -> None:
+    """The check reads numbers as doubles, so a line with another number goes its own way."""
+    columns = {"id": {"type": "integer"}, "price": schema}
+    plan = plans(columns, ["id"])["rooms"]
+    compiled = compile_stream(plan, max_depth=100, is_valid=lambda _: True)
+    assert compiled is not None
+    found: list[int] = []
+    lane = FastLane(100)
+    lane.use([compiled])
+    lines = [line('{"id": 1, "price": 1}'), line(f'{{"id": 1, "price": {value}}}')]
+    lane.work_off(b"\n".join(lines), lines, lambda *_: None, found.append)
+    assert found == [1]
+
+
+def test_a_key_that_stands_twice() -> None:
+    """What is overwritten must be UTF-8 as well, and no deeper than a line may be."""
+    columns = {"id": {"type": "integer"}, "any": {}}
+    bad = line('{"id": 1, "any": "?", "any": 1}').replace(b"?", b"\xff")
+    deep = line('{"id": 1, "any": ' + "[" * 99 + "]" * 99 + ', "any": 1}')
+    good = line('{"id": 1, "any": "é", "any": 1}')
+    found: list[int] = []
+    compiled = compile_stream(plans(columns, ["id"])["rooms"], max_depth=100)
+    assert compiled is not None
+    lane = FastLane(100)
+    lane.use([compiled])
+    lane.work_off(b"\n".join([bad, deep, good]), [bad, deep, good], lambda *_: None, found.append)
+    assert found == [0, 1]
+
+
+def test_notes_are_those_of_records_that_were_worked_off() -> None:
+    """An odd record may end the run: what follows it was not read."""
+    plan = plans({"id": {"type": "integer"}, "any": {}}, ["id"])["rooms"]
+    compiled = compile_stream(plan, max_depth=100)
+    assert compiled is not None
+    lane = FastLane(100)
+    lane.use([compiled])
+    long = line({"id": 1, "any": ["x" * 600]})
+    lines = [long, long, line({"id": 1, "any": "x" * 40_000}), long]
+
+    def end(_: int) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        lane.work_off(b"\n".join(lines), lines, lambda *_: None, end)
+    assert plan.notes == {("long_string", "any"): 2}
+
+
+def test_a_value_that_is_dropped_is_noted_once() -> None:
+    """Though the record that it leaves empty goes its own way."""
+    columns = {"id": {"type": "integer"}, "any": {}}
+    lines = [line({"id": 1, "any": "x" * 33_000})]
+    assert taken(lines, columns, ["id"], PlanOptions(oversized_values="drop")) == 0
 
 
 def test_the_law_is_not_empty() -> None:

@@ -57,7 +57,7 @@ def through_the_lane(
     lines: list[bytes], plans: dict[str, StreamPlan], *, roomy: bool
 ) -> tuple[list[Made], int]:
     """What becomes of each line by the fast lane, and how many it took."""
-    lane = FastLane()
+    lane = FastLane(MAX_DEPTH)
     compiled = [
         stream
         for plan in plans.values()
