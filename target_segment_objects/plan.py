@@ -149,7 +149,8 @@ def _warnings(
         if naming.is_warehouse_owned(planned.path):
             yield (
                 f"stream {stream!r}: property {'.'.join(planned.path)!r} is sent as {name!r}, "
-                "since the warehouse has a column of that name of its own"
+                "since the warehouse has a column of that name of its own; for another name, "
+                "rename it with `stream_maps`"
             )
 
 

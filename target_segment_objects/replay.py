@@ -72,7 +72,8 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
 
     Args:
         path: the dead letter.
-        config: the target's configuration; its `max_rejects` and `dead_letter_path` are not used.
+        config: the target's configuration; its `max_rejects` and `dead_letter_path` are not used,
+            nor its `report_path`: the report is the last sync's.
         yes: send records that were rejected more than a day ago too: they overwrite newer ones.
 
     Raises:
@@ -107,7 +108,7 @@ def _send(
     """
     target = SegmentObjectsTarget(
         config={
-            **config,
+            **{name: value for name, value in config.items() if name != "report_path"},
             "collections": _collections(config, entries),
             "max_rejects": -1,
             "dead_letter_path": str(still),

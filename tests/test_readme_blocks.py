@@ -40,7 +40,7 @@ _INDENTED = re.compile(r"(?<=\n\n)(?:    \S.*\n)+")
 # Blocks that a test of their own holds to what the program does.
 _OWN_TESTS = {
     "docs/preview.md": "tests/test_preview.py",
-    "docs/report.md": "tests/test_report.py",
+    "docs/report.md": "tests/test_report_file.py",
 }
 
 
