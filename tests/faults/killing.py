@@ -106,7 +106,8 @@ class Point:
     @property
     def at_the_end(self) -> bool:
         """Whether all is done when the command is stopped: it may as well end by itself."""
-        return not self.call and self.closed
+        answered_last = self.at == "answered" and self.call in {"set", "finish"}
+        return self.closed and (not self.call or answered_last)
 
     def fault(self, kill: Kill, child: Child) -> Fault:
         """Strike in the exchange; what an unclean stop cuts off before it is handled never is."""
