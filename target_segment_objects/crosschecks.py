@@ -52,6 +52,16 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("dead_letter_path", "max_rejects"),
             "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
         )
+    for name, other in (
+        ("dead_letter_path", settings.dead_letter_path),
+        ("local_warehouse", settings.local_warehouse),
+    ):
+        report = settings.report_path
+        if report is not None and other is not None and report.resolve() == other.resolve():
+            yield (
+                ("report_path", name),
+                f"report_path and {name} are the same file: the report would replace it",
+            )
     dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
     if dublin_bulk and settings.bulk_url is None and not local:
         yield (

@@ -39,6 +39,11 @@ _FORMAT: Final = 1
 """Of the document; another number when a field goes or means something else."""
 
 
+_OPENING: Final = b'{\n  "format": '
+_BEGINNING: Final = 400
+"""Bytes of a report in which the target's name stands."""
+
+
 class ReportFile:
     """Where the report goes.
 
@@ -52,6 +57,11 @@ class ReportFile:
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()  # a link stays one, and what it leads to is replaced
         self._beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        if not _may_be_replaced(self._path):
+            raise ConfigurationError(
+                f"report_path: {path} is there and is no report, which one would replace; "
+                "name another file, or move that one away"
+            )
         try:
             self._write(b"")
         except OSError as error:
@@ -86,6 +96,18 @@ class ReportFile:
     def _forget(self) -> None:
         with suppress(OSError):
             self._beside.unlink()
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether there is nothing to lose: no file, an empty one, or an earlier report."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+    except OSError:  # it is not there; or whether it can be written will tell
+        return True
+    return not beginning or (
+        beginning.startswith(_OPENING) and b'"name": "target-segment-objects"' in beginning
+    )
 
 
 def document(

@@ -17,6 +17,7 @@ from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.parts import Part, Spool
 from target_segment_objects.report_file import ReportFile, document
 from target_segment_objects.tally import Tally
+from target_segment_objects.target import SegmentObjectsTarget
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, run, schema, start, state
 
@@ -243,12 +244,14 @@ def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path:
     """Through a link too, which stays one; the old one stands until the new one is whole."""
     real = tmp_path / "real"
     real.mkdir()
-    (real / "report.json").write_text("old", encoding="utf-8")
+    old = document(Tally(), method="set", warnings=["old"], stopped=False, error=None)
+    ReportFile(real / "report.json").write(old)
+    before = (real / "report.json").read_bytes()
     (tmp_path / "report.json").symlink_to(real / "report.json")
     with start(tmp_path, _config(segment, tmp_path)) as command:
         command.write(ROOMS, *HUNDRED)
         command.read_until(told="Bulk session started")
-        assert (real / "report.json").read_text(encoding="utf-8") == "old"
+        assert (real / "report.json").read_bytes() == before
         assert command.end().code == 0
     assert (tmp_path / "report.json").is_symlink()
     assert _report(tmp_path)["total"]["sent"] == 100
@@ -321,3 +324,31 @@ def test_lists_are_bounded() -> None:
     assert made["failed_requests_left_out"] == 30
     assert made["failed_requests"][-1]["request_id"] == "u-129"
     assert (bulk["requests"], bulk["retries"], bulk["wait_seconds"]) == (130, 129, 65)
+
+
+@pytest.mark.parametrize("name", ["dead_letter_path", "local_warehouse"])
+def test_the_report_replaces_no_file_of_the_runs(tmp_path: Path, name: str) -> None:
+    """Whatever way its path is written."""
+    (tmp_path / "folder").mkdir()
+    config = {
+        "local_warehouse": str(tmp_path / "w.duckdb"),
+        name: str(tmp_path / "own"),
+        "report_path": str(tmp_path / "folder" / ".." / "own"),
+    }
+    with pytest.raises(ConfigurationError, match=f"report_path and {name} are the same file"):
+        SegmentObjectsTarget(config=config)
+
+
+def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
+    """A configuration, say; an empty file and an earlier report may go."""
+    path = tmp_path / "config.json"
+    path.write_text('{"write_key": "target-segment-objects"}', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="is no report"):
+        ReportFile(path)
+    assert path.read_text(encoding="utf-8").startswith('{"write_key"')
+    path.write_bytes(b"")
+    for _ in range(2):
+        tally = Tally()
+        report = document(tally, method="bulk", warnings=[], stopped=False, error=None)
+        ReportFile(path).write(report)
+    assert b'"format": 1' in path.read_bytes()
