@@ -73,7 +73,9 @@ class _Line(tqdm):  # type: ignore[type-arg]  # it counts nothing itself
         """Draw the line, cut where the terminal ends."""
         if msg is None:
             told = str(self)
-            msg = disp_trim(told, max(1, (self.ncols or _COLUMNS) - _ROOM))
+            # A terminal that does not know its width has 0 columns, of which tqdm makes -1.
+            columns = self.ncols if self.ncols and self.ncols > 0 else _COLUMNS
+            msg = disp_trim(told, max(1, columns - _ROOM))
         super().display(msg, pos)
 
     def clear(self, nolock: bool = False) -> None:  # noqa: FBT001, FBT002  as tqdm has it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.summary import table
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from target_segment_objects.tally import Tally
 
 __all__ = ["Terminal"]
+
+_COLUMNS: Final = 80
+"""Of a terminal that does not know its width."""
 
 
 class Terminal:
@@ -75,7 +78,8 @@ class Terminal:
             self._progress.close()
         if self._watched:
             with contextlib.suppress(OSError, ValueError):  # the terminal may have gone
-                told = table(self._tally, os.get_terminal_size(sys.stderr.fileno()).columns)
+                columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+                told = table(self._tally, columns)
                 sys.stderr.write(told)
                 sys.stderr.flush()
 

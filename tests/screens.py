@@ -139,7 +139,7 @@ def watch(
     Args:
         folder: its working directory.
         config: its configuration.
-        columns: the terminal's width.
+        columns: the terminal's width; 0: it does not know it, and has 80.
         stdout_too: whether stdout is the same terminal; else it is a pipe.
         variables: of the environment.
     """
@@ -160,7 +160,7 @@ def watch(
         ) as process:
             os.close(slave)
             slave = -1
-            screen = pyte.HistoryScreen(columns, 40, history=1000, ratio=1.0)
+            screen = pyte.HistoryScreen(columns or 80, 40, history=1000, ratio=1.0)
             try:
                 yield Watched(process, master, screen)
             finally:
