@@ -10,10 +10,10 @@ import contextlib
 from bisect import bisect_left
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Union
 
 import msgspec
-from msgspec import MsgspecError, defstruct
+from msgspec import Meta, MsgspecError, defstruct
 
 from target_segment_objects.compiled import LONGEST_LINE, Made
 from target_segment_objects.digits import doubtful_lines, may_be_doubtful
@@ -38,6 +38,10 @@ class Take(Protocol):
         """Deliver objects, each with its stream; the first is that of the line at this place."""
 
 
+_NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
+"""A type that no value is of."""
+
+
 class FastLane:
     """Works off blocks of lines.
 
@@ -59,7 +63,7 @@ class FastLane:
             self._most_lines = min(stream.most_lines for stream in self._streams.values())
             # One struct alone is taken without its tag: the second makes the tag be looked at.
             tag = max(stream.plan.stream for stream in self._streams.values()) + "\0"
-            nobody = defstruct("Nobody", [("never", None)], tag_field="stream", tag=tag)
+            nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
             types: Any = (*self._streams, nobody)
             self._decode = msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
 

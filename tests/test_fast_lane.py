@@ -306,6 +306,8 @@ def test_a_record_of_no_stream_is_nobodys(streams: tuple[str, ...]) -> None:
     """A lone type must not be taken for that of a line which does not name its stream."""
     nobodys = b'{"type": "RECORD", "record": {"id": 1, "name": "x"}}'
     unknown = [line(USUAL, f"{stream}\\u0000") for stream in streams]
+    unknown += [line(USUAL, f"{stream}\\u0000", never=None) for stream in streams]
+    unknown += [line(USUAL, f"{stream}\\u0000", never="x") for stream in streams]
     assert taken([nobodys, *unknown, line(USUAL)], COLUMNS, ["id"], streams=streams) == 1
 
 
