@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         "a new session has only the last part",
         "bulk_session.py",
-        "            for part in again:\n                self._upload(part)\n",
+        "                for part in again:\n                    self._upload(part)\n",
         "",
         "tests/test_bulk_delivery.py",
     ),
@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "the second half of a split part is lost",
         "bulk_session.py",
-        "        halves.append(writer.flush())\n        return",
-        "        writer.flush()\n        return",
+        '        write(b"", 0, ends_part=True)\n        return',
+        "        return",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
