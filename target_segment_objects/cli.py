@@ -96,7 +96,7 @@ def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _run_emulator(options: argparse.Namespace) -> int:
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
-    from target_segment_objects.emulator.page import is_loopback  # noqa: PLC0415
+    from target_segment_objects.emulator.host_names import is_loopback  # noqa: PLC0415
 
     asked = threading.Event()
 

@@ -153,6 +153,40 @@ def test_a_failing_query_is_one_sentence(warehouse: Path, sql: str, message: str
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "copy rooms to '{folder}/copy.csv'",
+        "copy (select 1) to '{folder}/copy.parquet' (format parquet)",
+        "copy (select 1) to '/dev/stderr'",
+        "export database '{folder}/export'",
+        "attach '{folder}/new.duckdb' as other",
+        "select * from read_csv('{folder}/secret.csv')",
+        "select * from read_text('{folder}/secret.csv')",
+        "select * from '{folder}/secret.csv'",
+        "select * from glob('{folder}/*')",
+        "install httpfs",
+        "load '{folder}/extension'",
+        "set enable_external_access = true",
+        "set lock_configuration = false",
+        "select 1; set lock_configuration = false",
+        "pragma enable_profiling; set profiling_output = '{folder}/profile.json'",
+    ],
+)
+def test_a_query_reads_the_warehouse_and_nothing_else(
+    warehouse: Path, tmp_path: Path, sql: str
+) -> None:
+    """No query writes a file, reads another one, loads an extension or unlocks the settings."""
+    (tmp_path / "secret.csv").write_text("a\nTOP SECRET\n")
+    before = {path.name for path in tmp_path.iterdir()}
+    found = run("query", str(warehouse), sql.format(folder=tmp_path))
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "TOP SECRET" not in found.stderr
+    assert found.stderr.startswith("The query failed: ")
+    assert found.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
     """Querying a file that does not exist is one sentence, and it still does not exist."""
     path = tmp_path / "none.duckdb"

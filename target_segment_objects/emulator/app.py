@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from target_segment_objects.emulator.errors import RefusalError
+from target_segment_objects.emulator.host_names import HostNames
 from target_segment_objects.emulator.parts import MAX_UPLOAD_BYTES, check_part
 from target_segment_objects.emulator.rules import (
     MAX_FINISH_BODY_BYTES,
@@ -89,6 +90,7 @@ class App:
         self,
         *,
         rules: Rules,
+        host: str,
         write_key: str | None,
         sessions: Sessions,
         traffic: Traffic,
@@ -99,7 +101,8 @@ class App:
         new_path: Callable[[str], Path],
         finish_wait_seconds: float,
     ) -> None:
-        """Wire the app; `new_id` makes ids, `new_path` the place of a part."""
+        """Wire the app: `host` is where it listens, `new_path` gives the path of a part."""
+        self._names = HostNames(host)
         self._rules = rules
         self._write_key = write_key
         self._sessions = sessions
@@ -113,13 +116,26 @@ class App:
         self._loads: list[_Load] = []
 
     def check_head(self, request: Request) -> None:
-        """Refuse what needs no body to be refused: 404, 405, 429, 401."""
+        """Refuse what needs no body to be refused: 421, 404, 405, 429, 401."""
+        self._check_host(request)
         if request.call == "other":
             raise RefusalError(404, "no such path")
         if request.method != "POST":
             raise RefusalError(405, "only POST is taken here", {"Allow": "POST"})
         self._traffic.check_gate(request)
         check_key(request.write_key, self._write_key)
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse a web site's requests that reach this machine under the site's own name.
+
+        A browser always names a host, and an origin with each POST. Beyond loopback, a client that
+        is no browser may know the emulator by any name.
+        """
+        host = request.headers.get("host")
+        if not host or self._names.has(host):
+            return
+        if self._names.only_loopback or "origin" in request.headers:
+            raise RefusalError(421, "send to the address that the emulator printed")
 
     def new_upload(self) -> Path:
         """Return a path for an upload's body."""

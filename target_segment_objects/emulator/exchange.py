@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -253,8 +254,11 @@ def _send_last(connection: socket.socket, answer: Answer, request_id: str) -> bo
     # Closing with unread bytes would reset the connection, and the answer with it.
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(_LINGER_SECONDS)
         drained = 0
-        while drained < _LINGER_BYTES and (piece := connection.recv(65536)):
+        end = time.monotonic() + _LINGER_SECONDS
+        while drained < _LINGER_BYTES and (left := end - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not (piece := connection.recv(65536)):
+                break
             drained += len(piece)
     return False

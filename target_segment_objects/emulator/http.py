@@ -6,6 +6,7 @@ not be the brake of a benchmark.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 _MAX_LINE_BYTES = 65536
 _MAX_HEADERS = 100
+_MAX_LENGTH_DIGITS = 18
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 _CHUNK_BYTES = 1 << 18
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+_BLANK = frozenset({b"\r\n", b"\n"})
 _HIDDEN = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
@@ -45,7 +49,7 @@ def read_head(reader: BufferedReader) -> Head | None:
     replaced, but for `authorization` of the result.
     """
     line = reader.readline(_MAX_LINE_BYTES)
-    while line in {b"\r\n", b"\n"}:
+    if line in _BLANK:  # some clients end a body with one; RFC 9112, 2.2
         line = reader.readline(_MAX_LINE_BYTES)
     if not line.endswith(b"\n"):
         if len(line) >= _MAX_LINE_BYTES:
@@ -56,11 +60,15 @@ def read_head(reader: BufferedReader) -> Head | None:
         raise RefusalError(400, "malformed request line")
     headers = Headers()
     secrets = Headers()
-    while (line := reader.readline(_MAX_LINE_BYTES)) not in {b"\r\n", b"\n"}:
+    lines = 0
+    while (line := reader.readline(_MAX_LINE_BYTES)) not in _BLANK:
         if not line.endswith(b"\n"):
             if len(line) >= _MAX_LINE_BYTES:
                 raise RefusalError(431, "a header is too long")
             return None
+        lines += 1  # not the names: a header that is repeated makes one value longer and longer
+        if lines > _MAX_HEADERS:
+            raise RefusalError(431, "too many headers")
         _add_header(line, headers, secrets)
     connection = headers.get("connection").lower()
     keep_alive = "close" not in connection and (
@@ -83,8 +91,9 @@ def body_length(head: Head, limit: int) -> int | None:
     text = head.headers.get("content-length", "0")
     if not (text.isascii() and text.isdigit()):
         raise RefusalError(400, "malformed Content-Length")
-    length = int(text[:20])
-    if length > limit:
+    digits = text.lstrip("0") or "0"
+    length = int(digits[:_MAX_LENGTH_DIGITS])
+    if len(digits) > _MAX_LENGTH_DIGITS or length > limit:
         raise RefusalError(413, f"the body is over {limit} bytes")
     return length
 
@@ -97,21 +106,24 @@ def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterato
     total = 0
     while True:
         line = reader.readline(_MAX_LINE_BYTES)
-        try:
-            size = int(line.partition(b";")[0].strip(), 16)
-        except ValueError:
+        digits = line.partition(b";")[0].strip()
+        if not _CHUNK_SIZE.fullmatch(digits):
             if not line.endswith(b"\n"):
-                raise EOFError from None
-            raise RefusalError(400, "malformed chunk") from None
+                raise EOFError
+            raise RefusalError(400, "malformed chunk")
+        size = int(digits, 16)
         total += size
-        if size < 0 or total > limit:
+        if total > limit:
             raise RefusalError(413, f"the body is over {limit} bytes")
         if not size:
             break
         yield from _exactly(reader, size)
-        reader.readline(_MAX_LINE_BYTES)
-    while reader.readline(_MAX_LINE_BYTES) not in {b"\r\n", b"\n", b""}:
-        pass
+        if reader.readline(3) not in _BLANK:
+            raise RefusalError(400, "malformed chunk")
+    for _ in range(_MAX_HEADERS):
+        if reader.readline(_MAX_LINE_BYTES) in {*_BLANK, b""}:
+            return
+    raise RefusalError(431, "too many trailers")
 
 
 def write_answer(answer: Answer, request_id: str, *, keep_alive: bool) -> tuple[bytes, bytes]:
@@ -139,8 +151,6 @@ def _add_header(line: bytes, headers: Headers, secrets: Headers) -> None:
         secrets[name] = value
         value = "[hidden]"
     headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if len(headers) > _MAX_HEADERS:
-        raise RefusalError(431, "too many headers")
 
 
 def _exactly(reader: BufferedReader, length: int) -> Iterator[bytes]:

@@ -6,14 +6,13 @@ was pointed at this machine (DNS rebinding) could read along otherwise.
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from target_segment_objects.emulator.app import Answer
 from target_segment_objects.emulator.errors import RefusalError
+from target_segment_objects.emulator.host_names import HostNames
 
 if TYPE_CHECKING:
     from target_segment_objects.emulator.http import Head
@@ -26,6 +25,7 @@ _FILES = {
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _STATE = "/page/state.json"
+_MAX_FIELDS = 10
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -38,12 +38,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a name or address is one that only this machine can reach."""
-    return host.lower() == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
 class Page:
@@ -51,7 +45,7 @@ class Page:
 
     def __init__(self, host: str, view: View) -> None:
         """Show `view`; `host` is where the emulator listens."""
-        self._host = host.lower()
+        self._names = HostNames(host)
         self._view = view
         folder = files(__package__) / "static"
         self._files = {
@@ -69,35 +63,19 @@ class Page:
         """Answer a request; a `RefusalError` 400, 403, 404 or 405 for what is not shown."""
         if head.method != "GET":
             raise RefusalError(405, "only GET is taken here", {"Allow": "GET"})
-        if not self._is_own_name(head.headers.get("host")):
+        if not self._names.has(head.headers.get("host")):
             raise RefusalError(403, "open the page by the address that the emulator printed")
         if head.headers.get("transfer-encoding") or head.headers.get("content-length", "0") != "0":
             raise RefusalError(400, "a GET has no body here")
         path, _, query = head.path.partition("?")
         if path == _STATE:
-            wanted = parse_qs(query, max_num_fields=10).get("collection", [""])[0]
+            try:
+                wanted = parse_qs(query, max_num_fields=_MAX_FIELDS).get("collection", [""])[0]
+            except ValueError:
+                raise RefusalError(400, f"a query has at most {_MAX_FIELDS} fields") from None
             body = self._view.state(wanted)
             return Answer(200, body, {"Content-Type": "application/json", **_HEADERS})
         found = self._files.get(path)
         if found is None:
             raise RefusalError(404, "no such path")
         return found
-
-    def _is_own_name(self, header: str) -> bool:
-        """Tell whether a `Host` header names this machine and cannot be somebody else's name."""
-        found = _HOST.fullmatch(header)
-        if found is None:
-            return False
-        name = (found[1] or found[2]).lower()
-        if is_loopback(self._host):
-            return is_loopback(name)
-        # A public name has a dot; an address cannot be rebound.
-        return _is_address(name) or "." not in name or name == self._host
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -30,12 +30,17 @@ class Result(NamedTuple):
 def query_file(path: Path, sql: str) -> Result:
     """Run a query on a warehouse file, which is opened read-only and never made.
 
+    The query reads that file and nothing else: no other file or address is read or written, no
+    extension is loaded, and no setting changed.
+
     A `WarehouseError` says in one sentence what is wrong with the file or the query.
     """
     if not path.is_file():
         raise WarehouseError(f"There is no warehouse file {path}.")
     with connect(path, {"access_mode": "READ_ONLY"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+        for setting in ("TimeZone = 'UTC'", "enable_external_access = false"):
+            connection.execute(f"SET {setting}")
+        connection.execute("SET lock_configuration = true")  # last: nothing can be set after it
         return run_query(connection, sql)
 
 

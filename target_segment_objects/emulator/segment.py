@@ -125,6 +125,7 @@ class Emulator:
                 self._store = Warehouse(self._warehouse, self._folder, self._memory_limit)
             self._app = App(
                 rules=self._rules,
+                host=self._host,
                 write_key=self._write_key,
                 sessions=self._sessions,
                 traffic=self._traffic,

@@ -40,7 +40,7 @@ def raw_exchange(segment: Emulator, body: bytes) -> bytes:
     host, _, port = segment.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         head = (
-            "POST /v1/set HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "POST /v1/set HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Authorization: {basic('key:')}\r\nSynchronous: true\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )

@@ -11,8 +11,9 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, Fault, WarehouseError
 from target_segment_objects.emulator.errors import RefusalError
+from target_segment_objects.emulator.host_names import is_loopback
 from target_segment_objects.emulator.http import Head
-from target_segment_objects.emulator.page import Page, is_loopback
+from target_segment_objects.emulator.page import Page
 from target_segment_objects.emulator.traffic import Headers
 from tests.emulator.wire import KEY, Client, basic, lines, room
 from tests.running import lines as singer_lines
@@ -144,6 +145,14 @@ def test_a_rebound_name_sees_nothing(host: str, status: int) -> None:
     with Emulator(page=True) as segment:
         for path in ("/", "/page/state.json"):
             assert ask(segment, path, Host=host)[0] == status
+
+
+@pytest.mark.parametrize("query", ["&".join("abcdefghijk"), "&" * 5000, "a=%ff&%00=1"])
+def test_any_query_string_leaves_the_emulator_in_good_health(query: str) -> None:
+    """Any web page can ask for an image of any query; at worst that is a 400."""
+    with Emulator(page=True) as segment:
+        assert ask(segment, f"/page/state.json?{query}")[0] in {200, 400}
+        assert ask(segment, f"/?{query}")[0] == 200
 
 
 def test_a_request_without_a_host_sees_nothing() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 10.0
+CHUNKED = b"POST /v0/start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 AUTHORIZATION = f"Authorization: {basic('key:')}\r\n"
 
 
@@ -137,6 +138,15 @@ def exchange(segment: Emulator, *pieces: bytes) -> bytes:
         (b"POST /" + b"x" * 70000 + b" HTTP/1.1\r\n\r\n", b"431"),
         (b"POST /v0/start HTTP/1.1\r\nX: " + b"x" * 70000 + b"\r\n\r\n", b"431"),
         (b"POST /v0/start HTTP/1.1\r\n" + b"".join(b"X%d: 1\r\n" % n for n in range(200)), b"431"),
+        (b"POST /v0/start HTTP/1.1\r\n" + b"X: 1\r\n" * 200, b"431"),
+        (b"\r\n" * 3 + b"POST /v0/start HTTP/1.1\r\n\r\n", b"400"),
+        (b"POST /v0/start HTTP/1.1\r\nContent-Length: 1" + b"0" * 20 + b"\r\n\r\n", b"413"),
+        (b"POST /v0/start HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", b"413"),
+        (CHUNKED + b"+1\r\na\r\n0\r\n\r\n", b"400"),
+        (CHUNKED + b"0x1\r\na\r\n0\r\n\r\n", b"400"),
+        (CHUNKED + b"f" * 60000 + b"\r\n", b"400"),
+        (CHUNKED + b"1\r\nab\r\n0\r\n\r\n", b"400"),
+        (CHUNKED + b"0\r\n" + b"X: 1\r\n" * 200, b"431"),
     ],
 )
 def test_a_malformed_request_is_an_answer(request_bytes: bytes, status: bytes) -> None:
@@ -146,6 +156,50 @@ def test_a_malformed_request_is_an_answer(request_bytes: bytes, status: bytes) -
         assert answer.startswith(b"HTTP/1.1 " + status)
         assert b'{"error":{"message":' in answer
         assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize("count", [101, 100_000])
+def test_equal_headers_are_counted_too(count: int) -> None:
+    """However many lines of one name there are, the 101st ends the request."""
+    with Emulator() as segment:
+        answer = exchange(segment, b"POST /v0/start HTTP/1.1\r\n" + b"X: 1\r\n" * count)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8765"}, 201),
+        ({"Host": "localhost"}, 201),
+        ({"Host": "[::1]:1", "Origin": "http://127.0.0.1:8765"}, 201),
+        ({"Host": "attacker.example"}, 421),
+        ({"Host": "attacker.example:8765", "Origin": "http://attacker.example:8765"}, 421),
+        ({"Host": "127.0.0.1.attacker.example"}, 421),
+        ({"Host": "emulator"}, 421),
+    ],
+)
+def test_the_api_answers_to_its_own_names(headers: dict[str, str | None], status: int) -> None:
+    """On loopback, a web site that points its name at this machine reaches neither API."""
+    with Emulator() as segment, Client(segment) as client:
+        assert client.send("/v0/start", headers=headers).status == status
+        assert len(segment.sessions) == (status == 201)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "segment.default.svc.cluster.local:8765"}, 201),
+        ({"Host": "192.168.0.1"}, 201),
+        ({"Host": "emulator", "Origin": "http://emulator"}, 201),
+        ({"Host": "attacker.example", "Origin": "http://attacker.example"}, 421),
+    ],
+)
+def test_beyond_loopback_the_api_refuses_browsers_of_other_sites(
+    headers: dict[str, str | None], status: int
+) -> None:
+    """A client in another container uses any name; a browser's POST tells its origin."""
+    with Emulator(host="0.0.0.0") as segment, Client(segment) as client:  # noqa: S104 what is tested
+        assert client.send("/v0/start", headers=headers).status == status
 
 
 def test_a_connection_serves_many_requests_and_ends_on_request() -> None:
