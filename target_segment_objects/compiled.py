@@ -163,14 +163,13 @@ class CompiledStream:
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
 
-    def objects(self, lines: Sequence[Any]) -> Made:
-        """What becomes of decoded lines."""
-        records = [line.record for line in lines]
+    def objects(self, records: Sequence[Any]) -> Made:
+        """What becomes of the records of decoded lines."""
         if self._is_valid is None:
             return self._objects(records)
         valid = self._valid(records, self._is_valid)
-        invalid = {*range(len(lines))} - valid.keys()
-        objects = [_NO_OBJECT] * len(lines)
+        invalid = {*range(len(records))} - valid.keys()
+        objects = [_NO_OBJECT] * len(records)
         if not valid:
             return Made(objects, invalid, {})
         places = list(valid)

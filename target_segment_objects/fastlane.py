@@ -1,7 +1,8 @@
-"""Blocks of lines, of all streams as they come: what the compiled streams take, they take at once.
+"""Blocks of lines become segments: runs of encoded objects, and lines for the general path.
 
-The rule that it guards: order. Lines are worked off one after the other; a line that no compiled
-stream takes goes the messages' own way at its place, and its neighbours do not.
+The rules that it guards. Order: segments follow each other as their lines do. And no callbacks: a
+segment is data, so whoever applies one may change the streams; the rest of the block is then
+encoded anew, by the streams that hold from there on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 from bisect import bisect_left
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union
 
 import msgspec
 from msgspec import Meta, MsgspecError, defstruct
@@ -19,31 +20,92 @@ from target_segment_objects.compiled import LONGEST_LINE, Made
 from target_segment_objects.digits import doubtful_lines, may_be_doubtful
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from target_segment_objects.compiled import CompiledStream
     from target_segment_objects.objects import ObjectLine
 
-    _Decode = Callable[[bytes], Any]
+    Decode = Callable[[bytes], Any]
+    NotesOf = Sequence[tuple[CompiledStream, dict[tuple[str, str], int]]]
 
-__all__ = ["FastLane", "Take"]
-
-
-class Take(Protocol):
-    """What is called with the objects of lines that follow each other."""
-
-    def __call__(
-        self, objects: Sequence[ObjectLine], streams: Sequence[CompiledStream], first: int, /
-    ) -> None:
-        """Deliver objects, each with its stream; the first is that of the line at this place."""
-
+__all__ = ["FastLane", "LineBlock", "Segment"]
 
 _NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
 """A type that no value is of."""
+_FREE_SWITCHES: Final = 64
+"""So many times lines may go from one decoder to another before all become one."""
+
+
+class Segment(NamedTuple):
+    """What became of lines that follow each other.
+
+    Attributes:
+        first: index of the first line in its block.
+        end: index of the line after the last one.
+        objects: one for each line; none when the segment is a single line for the general path.
+        streams: the stream of each object.
+        notes: what happened to values, by stream.
+    """
+
+    first: int
+    end: int
+    objects: Sequence[ObjectLine] = ()
+    streams: Sequence[CompiledStream] = ()
+    notes: NotesOf = ()
+
+    @property
+    def is_general(self) -> bool:
+        """Whether this is one line that the general path must process."""
+        return not self.objects
+
+
+class LineBlock:
+    """Whole lines of input. What is known of all of them is found out once, and if needed.
+
+    Args:
+        content: the lines with their breaks.
+        lines: the lines without.
+    """
+
+    def __init__(self, content: bytes, lines: Sequence[bytes]) -> None:
+        self.lines = lines
+        self._content = content
+        self._unread: set[int] | None = None
+
+    @cached_property
+    def long(self) -> set[int]:
+        """The indexes of lines whose objects might be too large."""
+        if len(self._content) <= LONGEST_LINE or max(map(len, self.lines)) <= LONGEST_LINE:
+            return set()
+        return {index for index, line in enumerate(self.lines) if len(line) > LONGEST_LINE}
+
+    @cached_property
+    def doubtful(self) -> set[int]:
+        """The indexes of lines with a number that a double may not keep."""
+        return set(doubtful_lines(self.lines)) if may_be_doubtful(self._content) else set()
+
+    def unread(self, max_depth: int) -> set[int]:
+        """The indexes of lines that may be too deep, or are not UTF-8."""
+        if self._unread is None:
+            self._unread = {
+                index
+                for index, line in enumerate(self.lines)
+                if line.count(b"{") + line.count(b"[") > max_depth
+            }
+            if not _is_utf8(self._content):
+                self._unread.update(
+                    index for index, line in enumerate(self.lines) if not _is_utf8(line)
+                )
+        return self._unread
 
 
 class FastLane:
-    """Works off blocks of lines.
+    """The compiled streams of a run, and the decoders of their lines.
+
+    Streams come one after another, often each with its records, and a decoder costs as much as it
+    has streams. So they are kept in groups with a decoder each, and two groups become one when the
+    newer has grown as large as the older: n streams cost n log n. Where lines of several groups
+    alternate, all groups become one.
 
     Args:
         max_depth: objects and arrays inside each other that a line may have.
@@ -51,138 +113,131 @@ class FastLane:
 
     def __init__(self, max_depth: int) -> None:
         self._max_depth = max_depth
-        self._streams: dict[type, CompiledStream] = {}
-        self._decode: _Decode | None = None
-        self._most_lines = 1
+        self._compiled: dict[str, CompiledStream] = {}
+        self._groups: list[_Group] = []
+        self._current: _Group | None = None
+        self._changes = 0
+        self._switches = 0
+        # Once true, always true: what a stream needs may be done for one that does not.
+        self._has_numbers = self._has_raws = False
+        self._most_lines = 1 << 30
 
-    def use(self, streams: Iterable[CompiledStream]) -> None:
-        """From here on these are the streams whose lines are taken."""
-        self._streams = {stream.line_type: stream for stream in streams}
-        self._decode = None
-        if self._streams:
-            self._most_lines = min(stream.most_lines for stream in self._streams.values())
-            # One struct alone is taken without its tag: the second makes the tag be looked at.
-            tag = max(stream.plan.stream for stream in self._streams.values()) + "\0"
-            nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
-            types: Any = (*self._streams, nobody)
-            self._decode = msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
+    def put(self, stream: str, compiled: CompiledStream | None) -> None:
+        """From here on the lines of a stream are encoded by this; by nothing when it is `None`."""
+        self._changes += 1
+        old = self._compiled.pop(stream, None)
+        if old is not None:
+            self._remove(old)
+        self._current = None
+        if compiled is None:
+            return
+        self._compiled[stream] = compiled
+        self._has_numbers |= compiled.has_numbers
+        self._has_raws |= compiled.has_raws
+        self._most_lines = min(self._most_lines, compiled.most_lines)
+        group = _Group({compiled.line_type: compiled})
+        while self._groups and len(self._groups[-1].streams) <= len(group.streams):
+            group = _Group(self._groups.pop().streams | group.streams)
+        self._groups.append(group)
+        self._current = group
 
-    def work_off(
-        self, block: bytes, lines: Sequence[bytes], take: Take, own_way: Callable[[int], None]
-    ) -> None:
-        """Take each line, or let it go its own way.
+    def segments(self, block: LineBlock, start: int = 0) -> Iterator[Segment]:
+        """Encode the lines of a block from one on, until its end or until the streams change.
 
-        Args:
-            block: the lines with their breaks.
-            lines: the lines without.
-            take: called with what the compiled streams have made of lines.
-            own_way: called with the place of a line that is not taken, when all before it are; it
-                may call `use`.
+        A segment is made when it is asked for. After a change of the streams there is none more:
+        ask again, from the `end` of the last one.
         """
-        work = _Work(block, lines, take, own_way)
-        at = 0
-        while at < len(lines):
-            if self._decode is None:
-                own_way(at)
-                at += 1
-            else:
-                at = self._work_off(self._decode, work, at)
+        changes, count = self._changes, len(block.lines)
+        closed = self._closed(block)
+        index = start
+        for stop in [*closed[bisect_left(closed, start) :], count]:
+            while index < stop:
+                for segment in self._encode_run(block, index, min(stop, index + self._most_lines)):
+                    yield segment
+                    index = segment.end
+                    if self._changes != changes:
+                        return
+            if index < count:
+                yield Segment(index, index + 1)
+                index += 1
+                if self._changes != changes:
+                    return
 
-    def _work_off(self, decode: _Decode, work: _Work, at: int) -> int:
-        """The same from one place on, until the streams change; the place where they have."""
-        closed = self._closed(work)
-        for stop in [*closed[bisect_left(closed, at) :], len(work.lines)]:
-            while at < stop:
-                wanted = min(stop - at, self._most_lines)
-                taken = self._take(decode, work, at, at + wanted)
-                at += taken
-                if taken < wanted:
-                    work.own_way(at)
-                    at += 1
-                    if self._decode is not decode:
-                        return at
-            if at < len(work.lines):
-                work.own_way(at)
-                at += 1
-                if self._decode is not decode:
-                    return at
-        return at
+    def _remove(self, compiled: CompiledStream) -> None:
+        for index, group in enumerate(self._groups):
+            if compiled.line_type in group.streams:
+                rest = {
+                    line_type: stream
+                    for line_type, stream in group.streams.items()
+                    if stream is not compiled
+                }
+                self._groups[index : index + 1] = [_Group(rest)] if rest else []
+                return
 
-    def _closed(self, work: _Work) -> list[int]:
-        """The places of lines that must not be taken, however they are decoded."""
-        closed = work.long
-        if any(stream.has_numbers for stream in self._streams.values()):
-            closed = closed | work.doubtful
-        if any(stream.has_raws for stream in self._streams.values()):
-            closed = closed | work.unread(self._max_depth)
+    def _closed(self, block: LineBlock) -> list[int]:
+        """The indexes of lines that must not be decoded here."""
+        if not self._groups:
+            return []
+        closed = block.long
+        if self._has_numbers:
+            closed = closed | block.doubtful
+        if self._has_raws:
+            closed = closed | block.unread(self._max_depth)
         return sorted(closed)
 
-    def _take(self, decode: _Decode, work: _Work, at: int, stop: int) -> int:
-        """Take lines from a place on, up to one that is refused; how many there were."""
+    def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[Segment]:
+        """The lines that one decoder takes, and the line that none takes; maybe none of both."""
+        group = self._current or (self._groups[-1] if self._groups else None)
+        if group is None:
+            yield Segment(start, start + 1)
+            return
         decoded: list[Any] = []
+        decode = group.decode
         # What was decoded before a refusal stays in the list.
         with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
-            decoded.extend(map(decode, islice(work.lines, at, stop)))
-        if not decoded:
-            return 0
-        kinds = set(map(type, decoded))
-        if len(kinds) == 1:
-            streams = [self._streams[kinds.pop()]] * len(decoded)
-        else:
-            streams = list(map(self._streams.__getitem__, map(type, decoded)))
-        made = _made(decoded, streams)
-        done = 0
-        for place in [*sorted(made.odd), len(decoded)]:
-            if place > done:
-                for noted in made.notes.keys() & range(done, place) if made.notes else ():
-                    streams[noted].note(made.notes[noted])
-                work.take(made.objects[done:place], streams[done:place], at + done)
-            if place < len(decoded):
-                work.own_way(at + place)
-            done = place + 1
-        return len(decoded)
+            decoded.extend(map(decode, islice(block.lines, start, stop)))
+        if decoded:
+            yield from _encode(decoded, group.streams, start)
+        refused = start + len(decoded)
+        if refused < stop and not self._switch(group, block.lines[refused]):
+            yield Segment(refused, refused + 1)
+
+    def _switch(self, group: _Group, line: bytes) -> bool:
+        """Let the group that takes a line be the current one; false when none does."""
+        for other in reversed(self._groups):
+            if other is group:
+                continue
+            try:
+                other.decode(line)
+            except (MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+            self._current = other
+            self._switches += 1
+            if self._switches > _FREE_SWITCHES + 2 * len(self._compiled):
+                self._unite()
+            return True
+        return False
+
+    def _unite(self) -> None:
+        streams = {stream.line_type: stream for stream in self._compiled.values()}
+        self._current = _Group(streams)
+        self._groups = [self._current]
+        self._switches = 0
 
 
-class _Work:
-    """See `FastLane.work_off`. What is known of a block's lines is found out once, and if needed.
+class _Group:
+    """Streams whose lines one decoder takes; the decoder is built when it is first needed."""
 
-    Attributes:
-        long: the places of lines whose objects might be too large.
-        doubtful: the places of lines with a number that a double may not keep.
-    """
-
-    def __init__(
-        self, block: bytes, lines: Sequence[bytes], take: Take, own_way: Callable[[int], None]
-    ) -> None:
-        self.lines = lines
-        self.take = take
-        self.own_way = own_way
-        self._block = block
-        self._unread: set[int] | None = None
+    def __init__(self, streams: dict[type, CompiledStream]) -> None:
+        self.streams = streams
 
     @cached_property
-    def long(self) -> set[int]:
-        if len(self._block) <= LONGEST_LINE or max(map(len, self.lines)) <= LONGEST_LINE:
-            return set()
-        return {place for place, line in enumerate(self.lines) if len(line) > LONGEST_LINE}
-
-    @cached_property
-    def doubtful(self) -> set[int]:
-        return set(doubtful_lines(self.lines)) if may_be_doubtful(self._block) else set()
-
-    def unread(self, max_depth: int) -> set[int]:
-        """The places of lines that may be too deep, or are no UTF-8."""
-        if self._unread is None:
-            self._unread = {
-                place
-                for place, line in enumerate(self.lines)
-                if line.count(b"{") + line.count(b"[") > max_depth
-            }
-            if not _is_utf8(self._block):
-                self._unread.update(
-                    place for place, line in enumerate(self.lines) if not _is_utf8(line)
-                )
-        return self._unread
+    def decode(self) -> Decode:
+        # One struct alone is taken without its tag: the second makes the tag be looked at.
+        tag = max(stream.plan.stream for stream in self.streams.values()) + "\0"
+        nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
+        types: Any = (*self.streams, nobody)
+        return msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -192,19 +247,41 @@ def _is_utf8(text: bytes) -> bool:
         return False
 
 
-def _made(decoded: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:
-    """As `CompiledStream.objects`, of lines of any streams."""
+def _encode(
+    decoded: Sequence[Any], stream_of: dict[type, CompiledStream], first: int
+) -> Iterator[Segment]:
+    """The segments of decoded lines, of which this is the first one's index."""
+    streams = list(map(stream_of.__getitem__, map(type, decoded)))
+    objects, exceptional, notes = _objects([line.record for line in decoded], streams)
+    start = 0
+    for stop in [*sorted(exceptional), len(decoded)]:
+        if stop > start:
+            noted = notes.keys() & range(start, stop) if notes else ()
+            yield Segment(
+                first + start,
+                first + stop,
+                objects[start:stop],
+                streams[start:stop],
+                [(streams[index], notes[index]) for index in noted],
+            )
+        if stop < len(decoded):
+            yield Segment(first + stop, first + stop + 1)
+        start = stop + 1
+
+
+def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:
+    """As `CompiledStream.objects`, of records of any streams."""
     if streams.count(streams[0]) == len(streams):
-        return streams[0].objects(decoded)
-    places: dict[CompiledStream, list[int]] = {}
-    for place, stream in enumerate(streams):
-        places.setdefault(stream, []).append(place)
+        return streams[0].objects(records)
+    indexes: dict[CompiledStream, list[int]] = {}
+    for index, stream in enumerate(streams):
+        indexes.setdefault(stream, []).append(index)
     objects: dict[int, ObjectLine] = {}
-    odd: set[int] = set()
+    exceptional: set[int] = set()
     notes: dict[int, dict[tuple[str, str], int]] = {}
-    for stream, own in places.items():
-        made = stream.objects([decoded[place] for place in own])
+    for stream, own in indexes.items():
+        made = stream.objects([records[index] for index in own])
         objects.update(zip(own, made.objects, strict=True))
-        odd.update(own[place] for place in made.odd)
-        notes.update((own[place], found) for place, found in made.notes.items())
-    return Made([objects[place] for place in range(len(decoded))], odd, notes)
+        exceptional.update(own[index] for index in made.odd)
+        notes.update((own[index], found) for index, found in made.notes.items())
+    return Made([objects[index] for index in range(len(records))], exceptional, notes)

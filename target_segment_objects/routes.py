@@ -114,9 +114,9 @@ class Routes:
         self._of[source.stream] = source, routes
         self._compile(source.stream)
 
-    def compiled(self) -> list[CompiledStream]:
-        """The fast paths of all streams that have one."""
-        return list(self._compiled.values())
+    def compiled(self, stream: str) -> CompiledStream | None:
+        """The fast path of a stream, if it has one."""
+        return self._compiled.get(stream)
 
     def widen(self, stream: str) -> bool:
         """Give a stream that has shown a long string a fast path that takes such; whether so."""

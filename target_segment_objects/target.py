@@ -34,7 +34,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.fastlane import FastLane
+from target_segment_objects.fastlane import FastLane, LineBlock
 from target_segment_objects.metrics import Metrics
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.reader import Message, MessageReader
@@ -48,10 +48,9 @@ from target_segment_objects.sink import SegmentObjectsSink
 from target_segment_objects.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from target_segment_objects.compiled import CompiledStream
-    from target_segment_objects.objects import ObjectLine
+    from target_segment_objects.fastlane import Segment
     from target_segment_objects.tally import Way
 
 __all__ = ["SegmentObjectsTarget", "main"]
@@ -157,23 +156,33 @@ class SegmentObjectsTarget(Target):
     def _work_off(
         self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
     ) -> None:
-        """Let the fast lane have a block, whose first line has this number."""
+        """Process a block, whose first line has this number, a segment after the other."""
         self._report.tally.working()
+        line_block = LineBlock(block, lines)
+        index = 0
+        while index < len(lines):  # what a line does may change the streams, and so the rest
+            for segment in self._fast_lane.segments(line_block, index):
+                if segment.is_general:
+                    own_way(segment.first)
+                else:
+                    self._deliver(segment, lines, first)
+                index = segment.end
 
-        def take(objects: Sequence[ObjectLine], streams: Sequence[CompiledStream], at: int) -> None:
-            by_collection: Counter[str] = Counter()
-            for stream, records in Counter(streams).items():
-                self._report.count(stream.plan.stream, stream.plan.collection, records)
-                by_collection[stream.plan.collection] += records
-            self.run.put_many(
-                objects,
-                by_collection,
-                lambda place: self._routes.origin(
-                    streams[place], lines[at + place], first + at + place
-                ),
-            )
+    def _deliver(self, segment: Segment, lines: list[bytes], first_line: int) -> None:
+        """Count a segment's records, and hand its objects to the delivery."""
+        streams = segment.streams
+        by_collection: Counter[str] = Counter()
+        for stream, records in Counter(streams).items():
+            self._report.count(stream.plan.stream, stream.plan.collection, records)
+            by_collection[stream.plan.collection] += records
+        for stream, notes in segment.notes:
+            stream.note(notes)
 
-        self._fast_lane.work_off(block, lines, take, own_way)
+        def source_at(index: int) -> Origin:
+            line = segment.first + index
+            return self._routes.origin(streams[index], lines[line], first_line + line)
+
+        self.run.put_many(segment.objects, by_collection, source_at)
 
     # The way of a message.
 
@@ -200,7 +209,7 @@ class SegmentObjectsTarget(Target):
                 line=message.line,
             )
         self._routes.plan(source, _read_schema(source, message.line))
-        self._fast_lane.use(self._routes.compiled())
+        self._fast_lane.put(stream, self._routes.compiled(stream))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Make the record's objects, and hand them to the delivery."""
@@ -225,7 +234,7 @@ class SegmentObjectsTarget(Target):
         if faults:
             self.run.reject(_rejected(faults, origin), origin)
         elif self._routes.widen(source.stream):
-            self._fast_lane.use(self._routes.compiled())
+            self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
 
     def _way(self, route: Route) -> Way:
         return self._report.tally.way(route.sink.stream_name, route.sink.plan.collection)

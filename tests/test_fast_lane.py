@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,14 @@ from target_segment_objects.fastlane import FastLane
 from target_segment_objects.objects import object_lines
 from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
 from tests.strategies import options
-from tests.test_fast_lane_laws import messages, own_way, tame_streams, through_the_lane
+from tests.test_fast_lane_laws import (
+    lane_of,
+    messages,
+    own_way,
+    segments,
+    tame_streams,
+    through_the_lane,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -319,12 +327,9 @@ def test_short_lines_of_wide_objects_are_taken_a_few_at_once() -> None:
     compiled = compile_stream(plan, max_depth=100)
     assert compiled is not None
     lines = [line({"id": number, "host": None}) for number in range(1_000)]
-    sizes: list[int] = []
     lane = FastLane(100)
-    lane.use([compiled])
-    lane.work_off(
-        b"\n".join(lines), lines, lambda made, *_: sizes.append(len(object_lines(made))), print
-    )
+    lane.put("rooms", compiled)
+    sizes = [len(object_lines(segment.objects)) for segment in segments(lane, lines)]
     assert sum(sizes) > 20_000_000
     assert max(sizes) < 12_000_000
 
@@ -344,8 +349,10 @@ def test_streams_that_change_in_a_block_cost_a_look_at_it_once() -> None:
     odd = line({**USUAL, "price": 9007199254740993})
     lines = [Counted(odd) for _ in range(100)]
     lane = FastLane(100)
-    lane.use([compiled])
-    lane.work_off(b"\n".join(lines), lines, lambda *_: None, lambda _: lane.use([compiled]))
+    lane.put("rooms", compiled)
+    for segment in segments(lane, list(lines)):
+        assert segment.is_general
+        lane.put("rooms", compiled)
     assert Counted.looks == len(lines)
 
 
@@ -371,12 +378,10 @@ def test_what_is_valid_as_a_double_alone_is_not_taken(schema: Any, value: str) -
     plan = plans(columns, ["id"])["rooms"]
     compiled = compile_stream(plan, max_depth=100, is_valid=lambda _: True)
     assert compiled is not None
-    found: list[int] = []
     lane = FastLane(100)
-    lane.use([compiled])
+    lane.put("rooms", compiled)
     lines = [line('{"id": 1, "price": 1}'), line(f'{{"id": 1, "price": {value}}}')]
-    lane.work_off(b"\n".join(lines), lines, lambda *_: None, found.append)
-    assert found == [1]
+    assert [each.first for each in segments(lane, lines) if each.is_general] == [1]
 
 
 def test_a_key_that_stands_twice() -> None:
@@ -385,31 +390,75 @@ def test_a_key_that_stands_twice() -> None:
     bad = line('{"id": 1, "any": "?", "any": 1}').replace(b"?", b"\xff")
     deep = line('{"id": 1, "any": ' + "[" * 99 + "]" * 99 + ', "any": 1}')
     good = line('{"id": 1, "any": "é", "any": 1}')
-    found: list[int] = []
-    compiled = compile_stream(plans(columns, ["id"])["rooms"], max_depth=100)
-    assert compiled is not None
-    lane = FastLane(100)
-    lane.use([compiled])
-    lane.work_off(b"\n".join([bad, deep, good]), [bad, deep, good], lambda *_: None, found.append)
-    assert found == [0, 1]
+    lane = lane_of(plans(columns, ["id"]).values())
+    general = [each.first for each in segments(lane, [bad, deep, good]) if each.is_general]
+    assert general == [0, 1]
 
 
-def test_notes_are_those_of_records_that_were_worked_off() -> None:
-    """An odd record may end the run: what follows it was not read."""
+def test_notes_are_those_of_records_that_were_applied() -> None:
+    """An exceptional record may end the run: what follows it was not read."""
     plan = plans({"id": {"type": "integer"}, "any": {}}, ["id"])["rooms"]
-    compiled = compile_stream(plan, max_depth=100)
-    assert compiled is not None
-    lane = FastLane(100)
-    lane.use([compiled])
     long = line({"id": 1, "any": ["x" * 600]})
     lines = [long, long, line({"id": 1, "any": "x" * 40_000}), long]
+    first, second, *_ = segments(lane_of([plan]), lines)
+    assert second.is_general
+    assert [notes for _, notes in first.notes] == [{("long_string", "any"): 1}] * 2
+    assert plan.notes == {}
 
-    def end(_: int) -> None:
-        raise LookupError
 
-    with pytest.raises(LookupError):
-        lane.work_off(b"\n".join(lines), lines, lambda *_: None, end)
-    assert plan.notes == {("long_string", "any"): 2}
+@pytest.mark.parametrize("change", ["another SCHEMA", "no fast path any more"])
+@pytest.mark.parametrize("index", range(5))
+def test_streams_may_change_at_any_line_of_a_block(index: int, change: str) -> None:
+    """The rest of the block is encoded by the streams that hold from there on."""
+    before, after = (plans({"id": {"type": "integer"}, name: {}}, ["id"]) for name in "ab")
+    lane = lane_of(before.values())
+    lines = [line({"id": number, "a": 1}) for number in range(5)]
+    lines[index] = b"SCHEMA"
+    taken = set()
+    for segment in segments(lane, lines):
+        if segment.first == index:
+            assert segment.is_general
+            compiled = None
+            if change == "another SCHEMA":
+                compiled = compile_stream(after["rooms"], max_depth=100)
+            lane.put("rooms", compiled)
+        elif not segment.is_general:
+            taken |= set(range(segment.first, segment.end))
+    assert taken == set(range(index))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 100])
+def test_lines_of_any_stream_are_taken_in_any_order(count: int) -> None:
+    """However streams came, and however often each changed, all of them are taken at once."""
+    names = tuple(f"stream{number}" for number in range(count))
+    theirs = plans({"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"], None, names)
+    lane = lane_of([*theirs.values(), *list(theirs.values())[::3]])
+    lines = [line({"id": number, "name": "x"}, names[number * 7 % count]) for number in range(999)]
+    for _ in range(2):
+        taken = [segment for segment in segments(lane, lines) if not segment.is_general]
+        assert sum(len(segment.objects) for segment in taken) == len(lines)
+    assert len(taken) < len(lines) / 2, "alternating streams have one decoder in the end"
+
+
+def test_decoders_cost_about_as_much_as_there_are_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams that come one by one, each with its records, build n log n structs into decoders."""
+    built = []
+    decoder = msgspec.json.Decoder
+
+    def counted(kinds: Any = Any, **options: Any) -> Any:
+        built.append(len(getattr(kinds, "__args__", ())))
+        return decoder(kinds, **options)
+
+    names = tuple(f"stream{number}" for number in range(500))
+    theirs = plans({"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"], None, names)
+    lane = FastLane(100)
+    compiled = {name: compile_stream(plan, max_depth=100) for name, plan in theirs.items()}
+    monkeypatch.setattr(msgspec.json, "Decoder", counted)
+    for name in names:
+        lane.put(name, compiled[name])
+        lines = [line({"id": 1, "name": "x"}, name)] * 3
+        assert [len(segment.objects) for segment in segments(lane, lines)] == [3]
+    assert sum(built) < 15 * len(names)
 
 
 def test_a_value_that_is_dropped_is_noted_once() -> None:

@@ -7,27 +7,28 @@ through plans that have no fast path. Lines are as taps write them, and as they 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from target_segment_objects.compiled import CompiledStream, compile_stream
+from target_segment_objects.compiled import compile_stream
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.fastlane import FastLane
+from target_segment_objects.fastlane import FastLane, LineBlock, Segment
 from target_segment_objects.plan import StreamPlan, compile_plan
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
 from tests.test_plan_laws import law, planned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from target_segment_objects.objects import ObjectLine
+    from target_segment_objects.plan import PlanOptions
 
 MAX_DEPTH = 100
-STREAMS = ["rooms", "guests", 'quo"te', "Über"]
+NO_CHANGES: Mapping[int, StreamPlan] = {}
+STREAMS = ["rooms", "guests", 'quo"te', "Über", "stays"]
 
 Made = tuple[str, str, bytes] | set[tuple[Any, str]] | str
 """An object; the faults of a reject; or what a line is that has no record."""
@@ -53,37 +54,82 @@ def own_way(line: bytes, plans: dict[str, StreamPlan]) -> Made:
     return planned(plan, bytes(found.record))
 
 
-def through_the_lane(
-    lines: list[bytes], plans: dict[str, StreamPlan], *, roomy: bool
-) -> tuple[list[Made], int]:
-    """What becomes of each line by the fast lane, and how many it took."""
+def lane_of(plans: Iterable[StreamPlan], *, roomy: bool = False) -> FastLane:
+    """A fast lane of those plans that have a fast path."""
     lane = FastLane(MAX_DEPTH)
-    compiled = [
-        stream
-        for plan in plans.values()
-        if (stream := compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy)) is not None
-    ]
-    lane.use(compiled)
+    for plan in plans:
+        lane.put(plan.stream, compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy))
+    return lane
+
+
+def segments(lane: FastLane, lines: list[bytes]) -> Iterator[Segment]:
+    """All segments of a block, whatever becomes of the lane between them."""
+    block = LineBlock(b"\n".join(lines) + b"\n", lines)
+    index = 0
+    while index < len(lines):
+        for segment in lane.segments(block, index):
+            assert segment.first == index, "a line was overtaken, or processed twice"
+            assert segment.end > segment.first
+            yield segment
+            index = segment.end
+
+
+def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
+    lines: list[bytes],
+    plans: dict[str, StreamPlan],
+    *,
+    roomy: bool,
+    changes: Mapping[int, StreamPlan] = NO_CHANGES,
+    most_lines: int | None = None,
+    widens: bool = False,
+) -> tuple[list[Made], int]:
+    """What becomes of each line by the fast lane, and how many it took.
+
+    Args:
+        lines: a block.
+        plans: of all streams; changed as `changes` says.
+        roomy: see `compile_stream`.
+        changes: the plan that is its stream's from behind a line on, which is a SCHEMA.
+        most_lines: how many lines are encoded at once, if not as many as the streams allow.
+        widens: whether a record that shows a long string makes its stream roomy, as in a run.
+    """
+    lane = FastLane(MAX_DEPTH)
+
+    def put(plan: StreamPlan, *, roomy: bool) -> None:
+        compiled = compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy)
+        if compiled is not None and most_lines is not None:
+            compiled.most_lines = most_lines
+        lane.put(plan.stream, compiled)
+
+    for plan in plans.values():
+        put(plan, roomy=roomy)
     found: list[Made] = []
     taken = 0
-
-    def take(objects: Sequence[ObjectLine], streams: Sequence[CompiledStream], first: int) -> None:
-        nonlocal taken
-        assert first == len(found), "a line was overtaken"
-        assert len(objects) == len(streams)
-        for made, stream in zip(objects, streams, strict=True):
+    for segment in segments(lane, lines):
+        if segment.is_general:
+            found.append(own_way(lines[segment.first], plans))
+            if segment.first in changes:
+                plan = changes[segment.first]
+                plans[plan.stream] = plan
+                put(plan, roomy=roomy)
+            elif widens:
+                for plan in _with_long_strings(plans):
+                    put(plan, roomy=True)
+            continue
+        assert len(segment.objects) == len(segment.streams) == segment.end - segment.first
+        for stream, notes in segment.notes:
+            stream.note(notes)
+        for made, stream in zip(segment.objects, segment.streams, strict=True):
             sealed = made.sealed()
             assert msgspec.json.encode(made) == sealed.line_bytes()
             assert sealed.collection == stream.plan.collection
             found.append((sealed.collection, sealed.id, sealed.properties))
-        taken += len(objects)
-
-    def by_itself(place: int) -> None:
-        assert place == len(found), "a line was overtaken"
-        found.append(own_way(lines[place], plans))
-
-    lane.work_off(b"\n".join(lines) + b"\n", lines, take, by_itself)
+        taken += len(segment.objects)
     return found, taken
+
+
+def _with_long_strings(plans: Mapping[str, StreamPlan]) -> list[StreamPlan]:
+    return [plan for plan in plans.values() if any(code == "long_string" for code, _ in plan.notes)]
 
 
 def messages(stream: str, record: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -209,49 +255,102 @@ OTHER_LINES = [
 ]
 
 
+class Source(NamedTuple):
+    """A stream's schema at one time, with the strategy of its records."""
+
+    schema: dict[str, Any]
+    key_properties: Any
+    record: st.SearchStrategy[bytes]
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> Source:
+    """A SCHEMA, tame or wild, and its records."""
+    if draw(st.booleans()):
+        return Source(*draw(tame_streams()))
+    schema = draw(schemas())
+    return Source(schema, draw(keys(schema)), records(schema))
+
+
+def referred(source: Source, message: Envelope, chosen: PlanOptions) -> Made:
+    """What the reference makes of a record."""
+    raw = bytes(message.record)
+    row = transform(message.stream, source.schema, source.key_properties, chosen, raw)
+    if isinstance(row, Rejected):
+        return set(row.faults)
+    return row.collection, row.id, encoded(row.properties)
+
+
+@st.composite
+def changing_blocks(
+    draw: st.DrawFn, forms: Mapping[str, list[Source]]
+) -> tuple[list[bytes], dict[int, tuple[str, Source]]]:
+    """Lines of streams, and the SCHEMAs among them, by their index."""
+    kinds = [st.sampled_from(OTHER_LINES)]
+    for stream, of in forms.items():
+        # Records of a form that is not the present one are exceptional in many ways.
+        kinds += [messages(stream, source.record) for source in of] * 5
+    drawn = draw(st.lists(st.one_of(kinds), min_size=1, max_size=12))
+    lines = [line for line in drawn if b"\n" not in line]
+    changes: dict[int, tuple[str, Source]] = {}
+    for _ in range(draw(st.integers(0, 3)) if forms else 0):
+        index = draw(st.integers(0, len(lines)))
+        changes = {at + (at >= index): change for at, change in changes.items()}
+        lines.insert(index, b'{"type": "SCHEMA", "stream": "any"}')
+        stream = draw(st.sampled_from(sorted(forms)))
+        changes[index] = stream, draw(st.sampled_from(forms[stream]))
+    return lines, changes
+
+
 @law
 @given(st.data())
 def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
-    """Every line of every block becomes what it becomes without the fast lane."""
+    """Every line of every block becomes what it becomes without the fast lane.
+
+    Wherever in the block a line stands that the fast path leaves alone, that changes a stream or
+    shows a long string, and however many lines are encoded at once.
+    """
     chosen = data.draw(options())
     roomy = data.draw(st.booleans())
-    plans: dict[str, StreamPlan] = {}
-    alike: dict[str, StreamPlan] = {}
-    sources: dict[str, tuple[dict[str, Any], Any]] = {}
-    kinds = [st.sampled_from(OTHER_LINES)]
+    most_lines = data.draw(st.sampled_from([None, 1, 2, 3]))
+    forms: dict[str, list[Source]] = {}
     for stream in data.draw(
-        st.lists(st.sampled_from(STREAMS), min_size=1, max_size=2, unique=True)
+        st.lists(st.sampled_from(STREAMS), min_size=1, max_size=4, unique=True)
     ):
-        if data.draw(st.booleans()):
-            schema, key_properties, record = data.draw(tame_streams())
-        else:
-            schema = data.draw(schemas())
-            key_properties = data.draw(keys(schema))
-            record = records(schema)
-        try:
-            plans[stream] = compile_plan(stream, schema, key_properties, chosen)
-            alike[stream] = compile_plan(stream, schema, key_properties, chosen)
-        except SchemaError:
-            continue
-        sources[stream] = schema, key_properties
-        kinds += [messages(stream, record)] * 5
-    lines = data.draw(st.lists(st.one_of(kinds), min_size=1, max_size=8))
-    lines = [line for line in lines if b"\n" not in line]
+        for _ in range(data.draw(st.integers(1, 2))):
+            source = data.draw(sources())
+            try:
+                compile_plan(stream, source.schema, source.key_properties, chosen)
+            except SchemaError:
+                continue
+            forms.setdefault(stream, []).append(source)
+
+    def plan_of(stream: str, source: Source) -> StreamPlan:
+        return compile_plan(stream, source.schema, source.key_properties, chosen)
+
+    lines, changes = data.draw(changing_blocks(forms))
     for line in lines:
         note(f"line {line[:2000]!r}")
-    found, _ = through_the_lane(lines, plans, roomy=roomy)
-    assert found == [own_way(line, alike) for line in lines]
-    for stream, plan in plans.items():
-        assert plan.notes == alike[stream].notes
-        schema, key_properties = sources[stream]
-        for line, made in zip(lines, found, strict=True):
-            if isinstance(made, str):
-                continue
+
+    plans = {stream: plan_of(stream, of[0]) for stream, of in forms.items()}
+    alike = {stream: plan_of(stream, of[0]) for stream, of in forms.items()}
+    mine = {index: plan_of(*change) for index, change in changes.items()}
+    theirs = {index: plan_of(*change) for index, change in changes.items()}
+    every = [*zip(plans.values(), alike.values(), strict=True)]
+    every += [*zip(mine.values(), theirs.values(), strict=True)]
+    present = {stream: of[0] for stream, of in forms.items()}
+
+    found, _ = through_the_lane(
+        lines, plans, roomy=roomy, changes=mine, most_lines=most_lines, widens=True
+    )
+    assert len(found) == len(lines)
+    for index, (line, made) in enumerate(zip(lines, found, strict=True)):
+        assert made == own_way(line, alike)
+        if index in changes:
+            stream, source = changes[index]
+            alike[stream], present[stream] = theirs[index], source
+        elif not isinstance(made, str):
             message = msgspec.json.decode(line, type=Envelope)
-            if message.stream == stream:
-                row = transform(stream, schema, key_properties, chosen, bytes(message.record))
-                assert made == (
-                    set(row.faults)
-                    if isinstance(row, Rejected)
-                    else (row.collection, row.id, encoded(row.properties))
-                )
+            assert made == referred(present[message.stream], message, chosen)
+    for plan, other in every:
+        assert plan.notes == other.notes
