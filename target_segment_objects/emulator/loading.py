@@ -3,6 +3,9 @@
 Every statement works on a column of JSON texts per property, where a missing property is NULL and
 a null one is the text `null`. That difference lives on until the merge, since one keeps the old
 value and the other clears it.
+
+Every table is named in full, with its database and schema, and every column with its table where
+two tables meet: a collection may be called `lines`, `staged`, `main` or anything else.
 """
 
 from __future__ import annotations
@@ -36,6 +39,14 @@ _CASTS = {
         f"AS TIMESTAMPTZ) END"
     ),
 }
+
+
+LINES = 'temp.main."lines"'
+"""A part's lines with their collections."""
+STAGED = 'temp.main."staged"'
+"""A slice's `id` and `c0`, `c1`, … as JSON texts, in order."""
+TYPED = 'temp.main."typed"'
+"""Its values as their columns hold them, a row an id."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +83,22 @@ def read_lines(path: Path, *, gzipped: bool) -> str:
 
 
 def lay_down(lines: str) -> str:
-    """Return the statement that makes `lines`: a part's lines with their collections, numbered."""
+    """Return the statement that makes `LINES`, numbered."""
     collection = "json_extract_string(line, '/collection')"
-    return f"CREATE TEMP TABLE lines AS SELECT {collection} AS collection, line FROM {lines}"  # noqa: S608
+    return f"CREATE TEMP TABLE {LINES} AS SELECT {collection} AS collection, line FROM {lines}"  # noqa: S608
 
 
 def slice_of_lines(collections: Sequence[str], start: int, end: int) -> str:
     """Return a table expression of the lines of some collections between two line numbers."""
     listed = ", ".join(literal(collection) for collection in collections)
     return (
-        f"(SELECT line FROM lines WHERE collection IN ({listed}) "  # noqa: S608
+        f"(SELECT line FROM {LINES} WHERE collection IN ({listed}) "  # noqa: S608
         f"AND rowid >= {start} AND rowid < {end})"
     )
 
 
 def stage(source: str, columns: Sequence[Column]) -> str:
-    """Return the statement that makes `staged`: `id` and `c0`, `c1`, … as JSON texts, in order."""
+    """Return the statement that makes `STAGED`."""
     pointers = ["/id"]
     fields = ["json_extract_string(found[1], '$') AS id"]
     for place, column in enumerate(columns):
@@ -98,7 +109,7 @@ def stage(source: str, columns: Sequence[Column]) -> str:
             fields.append(f"{_last_of(column.sent_as)} AS c{place}")
     paths = ", ".join(literal(pointer) for pointer in pointers)
     return (
-        f"CREATE TEMP TABLE staged AS SELECT {', '.join(fields)} FROM "  # noqa: S608
+        f"CREATE TEMP TABLE {STAGED} AS SELECT {', '.join(fields)} FROM "  # noqa: S608
         f"(SELECT line, json_extract(line, [{paths}])::VARCHAR[] AS found FROM {source})"
     )
 
@@ -106,17 +117,17 @@ def stage(source: str, columns: Sequence[Column]) -> str:
 def merge_staged(count: int) -> str:
     """Return the query that leaves one row an id: the last value of each property that is there."""
     fields = [f"arg_max(c{place}, rowid) AS c{place}" for place in range(count)]
-    return f"SELECT {', '.join(['id', 'min(rowid) AS n', *fields])} FROM staged GROUP BY id"  # noqa: S608
+    return f"SELECT {', '.join(['id', 'min(rowid) AS n', *fields])} FROM {STAGED} GROUP BY id"  # noqa: S608
 
 
 def first_values(places: Sequence[int]) -> str:
     """Return the query for the first value, as JSON text, of each of those columns."""
     fields = [f"arg_min(c{place}, rowid) FILTER (WHERE c{place} <> 'null')" for place in places]
-    return f"SELECT {', '.join(fields)} FROM staged"  # noqa: S608
+    return f"SELECT {', '.join(fields)} FROM {STAGED}"  # noqa: S608
 
 
 def type_staged(merged: str, columns: Sequence[Column]) -> str:
-    """Return the statement that makes `typed`: values as their columns hold them.
+    """Return the statement that makes `TYPED`.
 
     `s0`, `s1`, … are 0 for a missing property, 1 for a null one and 2 for a value.
     """
@@ -129,7 +140,7 @@ def type_staged(merged: str, columns: Sequence[Column]) -> str:
             f"CASE WHEN c{place} IS NULL THEN 0 WHEN c{place} = 'null' THEN 1 ELSE 2 END"
             f"::UTINYINT AS s{place}"
         )
-    return f"CREATE TEMP TABLE typed AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
+    return f"CREATE TEMP TABLE {TYPED} AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
 
 
 def count_lost(columns: Sequence[Column]) -> str:
@@ -139,33 +150,33 @@ def count_lost(columns: Sequence[Column]) -> str:
         + (f" AND c{place} IS NULL)" if column.kind is not None else ")")
         for place, column in enumerate(columns)
     ]
-    return f"SELECT {', '.join(fields)} FROM typed"  # noqa: S608
+    return f"SELECT {', '.join(fields)} FROM {TYPED}"  # noqa: S608
 
 
 def update_known(table: str, columns: Sequence[Column]) -> str:
-    """Return the statement that merges `typed` into the rows that are there."""
+    """Return the statement that merges `TYPED` into the rows that `table`, named in full, has."""
     changes = ["received_at = now()"]
     for place, column in enumerate(columns):
         if column.kind is not None:
             name = quoted(column.name)
-            old = f"{quoted(table)}.{name}"
             changes.append(
-                f"{name} = CASE WHEN typed.s{place} > 0 THEN typed.c{place} ELSE {old} END"
+                f"{name} = CASE WHEN new.s{place} > 0 THEN new.c{place} ELSE old.{name} END"
             )
     return (
-        f"UPDATE {quoted(table)} SET {', '.join(changes)} FROM typed "  # noqa: S608
-        f"WHERE {quoted(table)}.id = typed.id"
+        f"UPDATE {table} AS old SET {', '.join(changes)} FROM {TYPED} AS new "  # noqa: S608
+        f"WHERE old.id = new.id"
     )
 
 
 def insert_new(table: str, columns: Sequence[Column]) -> str:
-    """Return the statement that adds the rows of `typed` whose ids are new, in order."""
+    """Return the statement that adds the rows of `TYPED` whose ids are new, in order."""
     kept = [(place, column) for place, column in enumerate(columns) if column.kind is not None]
     names = ["id", "received_at", *(quoted(column.name) for _, column in kept)]
-    values = ["typed.id", "now()", *(f"typed.c{place}" for place, _ in kept)]
+    values = ["new.id", "now()", *(f"new.c{place}" for place, _ in kept)]
     return (
-        f"INSERT INTO {quoted(table)} ({', '.join(names)}) SELECT {', '.join(values)} FROM typed "  # noqa: S608
-        f"WHERE typed.id NOT IN (SELECT id FROM {quoted(table)}) ORDER BY typed.n"
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "  # noqa: S608
+        f"FROM {TYPED} AS new "
+        f"WHERE new.id NOT IN (SELECT old.id FROM {table} AS old) ORDER BY new.n"
     )
 
 

@@ -17,7 +17,7 @@ import msgspec
 from target_segment_objects.emulator import loading
 from target_segment_objects.emulator.columns import ColumnType, moment, shown, type_of
 from target_segment_objects.emulator.errors import WarehouseError
-from target_segment_objects.emulator.loading import Column, literal, quoted
+from target_segment_objects.emulator.loading import STAGED, TYPED, Column, literal, quoted
 from target_segment_objects.emulator.names import column_name, table_name
 from target_segment_objects.emulator.parts import Part
 from target_segment_objects.emulator.querying import connect, run_query
@@ -55,17 +55,21 @@ class Warehouse:
                 "temp_directory": str(folder / "spill"),
             },
         )
-        self._execute("SET TimeZone = 'UTC'")
+        ((self._database,),) = self._execute("SELECT current_database()")
         self._columns: dict[str, dict[str, ColumnType]] = {}
         self._lost: dict[tuple[str, str], int] = {}
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._gathered_names: dict[str, dict[str, None]] = {}
-        self._read_columns()
         # A connection of its own sees what is committed, whatever the other one is at.
         self._view = self._connection.cursor()
         self._view_lock = threading.Lock()
+        self._look("SET TimeZone = 'UTC'")
+        self._execute("SET TimeZone = 'UTC'")
+        # The loader names tables in full; a function of its own has no macro of the file before it.
+        self._execute("SET search_path = 'system.main'")
+        self._read_columns()
         self.changes = 0
 
     def apply(self, updates: Sequence[Update]) -> None:
@@ -112,7 +116,7 @@ class Warehouse:
                 names = chain.from_iterable(part.properties[name] for name in tables[table])
                 self._merge_whole(table, source, names)
         finally:
-            self._execute("DROP TABLE IF EXISTS lines")
+            self._execute(f"DROP TABLE IF EXISTS {loading.LINES}")
 
     def names(self) -> list[str]:
         """Return the tables' names, in order of first arrival."""
@@ -128,7 +132,8 @@ class Warehouse:
             f"epoch_us({quoted(name)})" if kind is instant else quoted(name)
             for name, kind in columns.items()
         ]
-        found = self._execute(f"SELECT {', '.join(fields)} FROM {quoted(table)} ORDER BY rowid")  # noqa: S608
+        # They come in the order of their storage. `ORDER BY rowid` could be a property's column.
+        found = self._execute(f"SELECT {', '.join(fields)} FROM {self._named(table)}")  # noqa: S608
         rows: list[Row] = [dict(zip(("id", *columns), row, strict=True)) for row in found]
         for name in (name for name, kind in columns.items() if kind is instant):
             for row in rows:
@@ -138,14 +143,15 @@ class Warehouse:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query; `WarehouseError` when it fails."""
-        columns, rows = run_query(self._connection, sql)
+        with self._view_lock:
+            columns, rows = run_query(self._view, sql)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def sizes(self) -> dict[str, int]:
         """Return the number of objects of each table, from the catalogue: no table is read."""
         found = self._look(
-            "SELECT table_name, estimated_size FROM duckdb_tables() WHERE schema_name = 'main' "
-            "AND NOT temporary ORDER BY table_oid"
+            "SELECT table_name, estimated_size FROM duckdb_tables() WHERE schema_name = 'main' "  # noqa: S608
+            f"AND database_name = {literal(self._database)} ORDER BY table_oid"
         )
         return dict(found)
 
@@ -156,11 +162,13 @@ class Warehouse:
         """
         found = self._look(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' "  # noqa: S608
-            f"AND table_name = {literal(table)} ORDER BY column_index"
+            f"AND database_name = {literal(self._database)} AND table_name = {literal(table)} "
+            "ORDER BY column_index"
         )
         if not found:
             return None
-        order = "received_at DESC, " if "received_at" in dict(found) else ""
+        order = ["received_at DESC"] if "received_at" in dict(found) else []
+        order += ["rowid DESC"] if "rowid" not in dict(found) else []
         kinds = [pair for pair in found if pair[0] != "received_at"][: columns + 1]
         instant = ColumnType.TIMESTAMP.value
         fields = [
@@ -170,8 +178,8 @@ class Warehouse:
             for name, kind in kinds
         ]
         rows_found = self._look(
-            f"SELECT {', '.join(fields)} FROM {quoted(table)} "  # noqa: S608
-            f"ORDER BY {order}rowid DESC LIMIT {rows}"
+            f"SELECT {', '.join(fields)} FROM {self._named(table)} "  # noqa: S608
+            f"ORDER BY {', '.join(order)} LIMIT {rows}"
         )
         texts = [
             [shown(moment(value), chars) if isinstance(value, int) else value for value in row]
@@ -244,9 +252,13 @@ class Warehouse:
         self._execute(loading.stage(source, columns))
         columns = self._with_types(columns, homeless)
         self._make_room(table, columns)
-        ((repeated,),) = self._execute("SELECT count(*) > count(DISTINCT id) FROM staged")
+        ((repeated,),) = self._execute(
+            f"SELECT count(*) > count(DISTINCT id) FROM {STAGED}"  # noqa: S608
+        )
         merged = (
-            loading.merge_staged(len(columns)) if repeated else "SELECT *, rowid AS n FROM staged"
+            loading.merge_staged(len(columns))
+            if repeated
+            else f"SELECT *, rowid AS n FROM {STAGED}"  # noqa: S608
         )
         self._execute(loading.type_staged(merged, columns))
         (lost,) = self._execute(loading.count_lost(columns))
@@ -254,10 +266,10 @@ class Warehouse:
             if count:
                 place = (table, merged_column.name)
                 self._lost[place] = self._lost.get(place, 0) + count
-        self._execute(loading.update_known(table, columns))
-        self._execute(loading.insert_new(table, columns))
-        self._execute("DROP TABLE typed")
-        self._execute("DROP TABLE staged")
+        self._execute(loading.update_known(self._named(table), columns))
+        self._execute(loading.insert_new(self._named(table), columns))
+        self._execute(f"DROP TABLE {TYPED}")
+        self._execute(f"DROP TABLE {STAGED}")
 
     def _with_types(self, columns: list[Column], homeless: set[str]) -> list[Column]:
         """Return the columns, those without a type typed by their first value."""
@@ -276,30 +288,37 @@ class Warehouse:
         return typed
 
     def _make_room(self, table: str, columns: list[Column]) -> None:
-        if table not in self._columns:
+        named = self._named(table)
+        known = self._columns.get(table)
+        new = [
+            (c.name, c.kind) for c in columns if c.kind is not None and c.name not in (known or {})
+        ]
+        if known is None:
+            fields = "".join(f", {quoted(name)} {kind.value}" for name, kind in new)
             self._execute(
-                f"CREATE TABLE {quoted(table)} (id VARCHAR NOT NULL, received_at TIMESTAMPTZ)"
+                f"CREATE TABLE {named} (id VARCHAR NOT NULL, received_at TIMESTAMPTZ{fields})"
             )
-        known = self._columns.setdefault(table, {})
-        for column in columns:
-            if column.kind is not None and column.name not in known:
-                known[column.name] = column.kind
-                kind = column.kind.value
-                self._execute(
-                    f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column.name)} {kind}"
-                )
+            self._columns[table] = dict(new)
+            return
+        for name, kind in new:
+            self._execute(f"ALTER TABLE {named} ADD COLUMN {quoted(name)} {kind.value}")
+            known[name] = kind
 
     def _read_columns(self) -> None:
         kinds = {kind.value: kind for kind in ColumnType}
         found = self._execute(
-            "SELECT t.table_name, c.column_name, c.data_type FROM duckdb_tables() AS t "
-            "JOIN duckdb_columns() AS c USING (table_oid) WHERE t.schema_name = 'main' "
-            "AND NOT t.temporary ORDER BY t.table_oid, c.column_index"
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE "  # noqa: S608
+            f"schema_name = 'main' AND database_name = {literal(self._database)} "
+            "ORDER BY table_oid, column_index"
         )
         for table, name, kind in found:
             columns = self._columns.setdefault(table, {})
             if name not in _OWN_COLUMNS:
                 columns[name] = kinds.get(kind, ColumnType.VARCHAR)
+
+    def _named(self, table: str) -> str:
+        """Return a table's name in full, which no other table, column or schema can have."""
+        return f"{quoted(self._database)}.main.{quoted(table)}"
 
     def _look(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a query beside whatever the store does."""
