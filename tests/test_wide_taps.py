@@ -1,4 +1,4 @@
-"""Taps as CRMs have them: hundreds of sparse columns, and now and then a record that is exceptional.
+"""Taps as CRMs have them: hundreds of sparse columns, now and then a record that is exceptional.
 
 Whole runs in blocks of input that are larger than what is encoded at once.
 """
