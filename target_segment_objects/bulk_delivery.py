@@ -18,6 +18,7 @@ import msgspec
 
 from target_segment_objects.bulk_pipe import BulkPipe
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
+from target_segment_objects.delivery import MEANWHILE_SECONDS, do_nothing
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.tally import Tally
@@ -42,8 +43,8 @@ class SessionLimits:
     Attributes:
         keep_alive_seconds: silence after which a session is kept alive.
         checkpoint_seconds: age at which a session is finished; 0: only at the end of the input.
-        spool_max_bytes: compressed bytes at which a session is finished; the next one fills
-            meanwhile, and has no more of them.
+        spool_max_bytes: compressed bytes at which a session is finished. The next one fills
+            meanwhile, and has no more of them; a third waits until the first is finished.
     """
 
     keep_alive_seconds: float = 240.0
@@ -60,6 +61,7 @@ class BulkDelivery:
         sessions: how long sessions last.
         monotonic: the clock.
         wake: called from another thread when there is an outcome to look at.
+        meanwhile: called on the reading thread, each second while it waits for Segment.
         refused: called with each object that Segment refuses for good.
         tally: counts what is delivered.
     """
@@ -73,9 +75,11 @@ class BulkDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        meanwhile: Callable[[], None] = do_nothing,
         tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._meanwhile = meanwhile
         self._tally = tally if tally is not None else Tally()
         self._limits = limits
         self._sessions = sessions
@@ -107,8 +111,8 @@ class BulkDelivery:
     ) -> None:
         """Take objects as their lines.
 
-        Waits while as many bytes as there is room for are not compressed yet, and while the session
-        before this one fills the disk as well.
+        Waits while as many bytes as there is room for are not compressed yet, and, where these
+        lines begin a session, until no more than one session before it is unfinished.
 
         Args:
             lines: of whole objects, in order, each ended by a line break; about a MiB at most.
@@ -128,8 +132,6 @@ class BulkDelivery:
         blocks = session.cutter.feed(lines, objects)
         if blocks and self._fills(session, blocks):
             self._end_session()
-            while len(self._unfinished) > 1:
-                self._take_outcome(*self._next_outcome())
 
     def tick(self) -> float | None:
         """Finish a session that has reached its age; the next record begins another."""
@@ -155,6 +157,7 @@ class BulkDelivery:
         self._take_outcomes()
         while self._unfinished:
             self._take_outcome(*self._next_outcome())
+            self._meanwhile()
 
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
@@ -174,6 +177,9 @@ class BulkDelivery:
             session.close()
 
     def _new_session(self, position: int) -> BulkSession:
+        # Whatever ended them: each holds memory and disk until Segment has taken it.
+        while len(self._unfinished) > 1:
+            self._take_outcome(*self._next_outcome())
         session = BulkSession(
             self._api, self._limits, first=position, monotonic=self._monotonic, tally=self._tally
         )
@@ -223,7 +229,11 @@ class BulkDelivery:
 
     def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
         with self._tally.waiting():
-            return self._outcomes.get()
+            while True:
+                try:
+                    return self._outcomes.get(timeout=MEANWHILE_SECONDS)
+                except queue.Empty:
+                    self._meanwhile()
 
     def _take_outcomes(self) -> None:
         while not self._outcomes.empty():

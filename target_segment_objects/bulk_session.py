@@ -2,8 +2,8 @@
 
 The rules that it guards: parts are uploaded in order, and again from the first one when the session
 is lost; a part that is too large is split at a line; what was sealed is kept until finish is
-answered. An expired session and a refusal look alike [infer], so a session is replaced once, and no
-more.
+answered. An expired session and a refusal look alike [infer]: a session is replaced each time that
+it is lost, but not when the next one is refused at the same point or before it took anything.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class BulkSession:
         self._halves = Spool(limits.spool_dir)
         self._sent: list[Part] = []
         self._sync_id = ""
-        self._replaced = False
+        self._taken = 0
+        self._too_large: dict[Part, PartTooLargeError] = {}
         self._open = False
         self._quiet_since = 0.0
         self.first = first
@@ -102,6 +103,7 @@ class BulkSession:
     def start(self) -> None:
         """Open the session at Segment."""
         self._sync_id = self._api.start()
+        self._taken = 0
         self._open = True
         self._quiet_since = self._monotonic()
         self._counted = self._tally.started(self._sync_id)
@@ -114,6 +116,7 @@ class BulkSession:
     def upload(self, part: Part) -> None:
         """Upload the next part; in a new session, after all before it, when this one is lost."""
         self._healing(lambda: self._upload(part))
+        self._sent.append(part)
 
     def finish(self) -> None:
         """Finish the session: from here on Segment has all of it."""
@@ -152,41 +155,52 @@ class BulkSession:
             spool.close()
 
     def _healing(self, call: Callable[[], None]) -> None:
-        sent, refused = len(self._sent), len(self.refused)
-        try:
-            call()
-        except SessionRefusedError as error:
-            if self._replaced:
-                raise
-            self._replaced = True
-            self._ended("replaced")
-            logger.warning(
-                "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
-                self._sync_id,
-                len(self._sent),
-                error,
-            )
-            # What a part had come to when the session was lost, split maybe, comes again with it.
-            del self.refused[refused:]
-            again, self._sent = self._sent[:sent], []
+        """Make a call, in a new session and after all parts again whenever the session is lost.
+
+        A session that is lost had taken something since the last loss. One that had not, or is
+        refused where the one before it was refused, was not lost: what it was sent is wrong.
+        """
+        refused = len(self.refused)
+        refused_after: set[int] = set()
+        while True:
             try:
-                self.start()
-                for part in again:
-                    self._upload(part)
+                if refused_after:
+                    self.start()
+                    for part in self._sent:
+                        self._upload(part)
                 call()
-            except SessionRefusedError as refusal:
-                raise _explained(refusal) from None
+            except SessionRefusedError as error:
+                if self._taken in refused_after or (refused_after and not self._taken):
+                    raise _explained(error) from None
+                refused_after.add(self._taken)
+                self._ended("replaced")
+                logger.warning(
+                    "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
+                    self._sync_id,
+                    self._taken,
+                    error,
+                )
+                # What a part had come to when the session was lost, split maybe, comes again.
+                del self.refused[refused:]
+                self._halves.truncate(0)
+            else:
+                return
 
     def _upload(self, part: Part) -> None:
+        if part in self._too_large:
+            self._split(part, self._too_large[part])
+            return
         try:
             with contextlib.closing(part.open()) as content:
                 part_id = self._api.upload(
                     self._sync_id, cast("BinaryIO", content), part.compressed
                 )
         except PartTooLargeError as error:
+            if part.spool is self._spool:  # halves stand where others stood before them
+                self._too_large[part] = error
             self._split(part, error)
             return
-        self._sent.append(part)
+        self._taken += 1
         self._quiet_since = self._monotonic()
         counted = self._tally.uploaded(self._counted, part, part_id)
         logger.info(
@@ -216,27 +230,31 @@ class BulkSession:
         for half in self._halved(part):
             self._upload(half)
 
-    def _halved(self, part: Part) -> list[Part]:
-        writer = PartWriter(self._halves)
-        halves: list[Part | None] = []
+    def _halved(self, part: Part) -> Iterator[Part]:
+        """The halves of a part, each in the spool until the next one is asked for.
 
-        def write(lines: bytes, objects: int, *, ends_part: bool) -> None:
-            halves.append(writer.write(Block(lines, objects, ends_part), self._level_of_halves))
-
-        wanted = part.objects // 2
-        for content in _unzipped(part):
-            lines = content.count(b"\n")
-            cut = 0
-            if 0 < wanted <= lines:
-                for _ in range(wanted):
-                    cut = content.index(b"\n", cut) + 1
-                write(content[:cut], wanted, ends_part=True)
-                lines -= wanted
-                wanted = 0
-            wanted = max(0, wanted - lines)
-            write(content[cut:], lines, ends_part=False)
-        write(b"", 0, ends_part=True)
-        return [half for half in halves if half is not None]
+        So halves, their halves and so on take no more of the disk than the part.
+        """
+        chunks = _unzipped(part)
+        rest = b""
+        first = part.objects // 2
+        for objects in (first, part.objects - first):
+            start = self._halves.size
+            writer = PartWriter(self._halves)
+            half = None
+            missing = objects
+            while half is None:
+                chunk, rest = rest or next(chunks), b""
+                lines = chunk.count(b"\n")
+                if lines >= missing:
+                    cut = _end_of_lines(chunk, missing)
+                    chunk, rest = chunk[:cut], chunk[cut:]
+                    lines = missing
+                missing -= lines
+                block = Block(chunk, lines, ends_part=not missing)
+                half = writer.write(block, self._level_of_halves)
+            yield half
+            self._halves.truncate(start)
 
     def _finish(self) -> None:
         # Before the call: a keep-alive that overtakes it would find no session; and if only the
@@ -254,7 +272,7 @@ class BulkSession:
             "Bulk session finished: sync_id=%s request_id=%s parts=%d",
             self._sync_id,
             self._tally.request_id_of("finish"),
-            len(self._sent),
+            self._taken,
         )
 
     def _ended(self, state: str) -> None:
@@ -272,6 +290,14 @@ def _explained(error: SessionRefusedError) -> SessionRefusedError:
         excerpt=error.excerpt,
         attempts=error.attempts,
     )
+
+
+def _end_of_lines(content: bytes, count: int) -> int:
+    """Where so many lines end."""
+    end = 0
+    for _ in range(count):
+        end = content.index(b"\n", end) + 1
+    return end
 
 
 def _unzipped(part: Part) -> Iterator[bytes]:

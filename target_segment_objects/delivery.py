@@ -8,14 +8,21 @@ back what became of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin
 
-__all__ = ["Delivery", "Refused"]
+__all__ = ["MEANWHILE_SECONDS", "Delivery", "Refused", "do_nothing"]
+
+MEANWHILE_SECONDS: Final = 1.0
+"""How often a delivery that waits for Segment lets the run do what is due: print states, say."""
+
+
+def do_nothing() -> None:
+    """What is due while a delivery waits, where nothing is."""
 
 
 class Refused(Protocol):

@@ -107,6 +107,16 @@ class Spool:
                 return b""
             return os.pread(self._file.fileno(), length, start)
 
+    def truncate(self, size: int) -> None:
+        """Give back all that was appended beyond the first `size` bytes."""
+        with self._lock:
+            if self._memory is not None:
+                del self._memory[size:]
+            elif self._file is not None:
+                self._file.truncate(size)
+                self._file.seek(size)
+            self.size = min(self.size, size)
+
     def close(self) -> None:
         """Give back memory and disk. May be called more than once."""
         with self._lock:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.checkpoint import Checkpoint
 from target_segment_objects.client import Clock
+from target_segment_objects.delivery import do_nothing
 from target_segment_objects.errors import (
     DeliveryError,
     InputError,
@@ -51,6 +52,7 @@ class Run:
         aside: makes room for a state, where stdout is a terminal that shows something else too.
         wake_up: the stop flag, and the pipe that ends a wait for input.
         position: how many records were read.
+        on_wait: called about each second while the delivery waits for Segment.
         clock_of: makes the clock of the client's waits from the event that ends them all. Read at
             the first object; no setting, but for tests, in which waiting takes no time.
     """
@@ -59,6 +61,7 @@ class Run:
         self.wake_up = WakeUp()
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
+        self.on_wait: Callable[[], None] = do_nothing
         self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
         self._settings = settings
         self._report = report
@@ -117,7 +120,12 @@ class Run:
 
     def _connect(self) -> Connection:
         self._connection = connect(
-            self._settings, self.wake_up.set, self._refused, self._report, self.clock_of
+            self._settings,
+            self.wake_up.set,
+            self._refused,
+            self._meanwhile,
+            self._report,
+            self.clock_of,
         )
         if self._stop_deadline is not None:
             self._connection.stop_until(self._stop_deadline)
@@ -158,11 +166,23 @@ class Run:
         due: list[float | None] = []
         if self._connection is not None:
             due.append(self._connection.delivery.tick())
-        if self._checkpoint.waits:
-            self._checkpoint.advance(self._durable())
-            due.append(self._checkpoint.print_safe(time.monotonic()))
+        due.append(self._print_earned())
         times = [at for at in due if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _meanwhile(self) -> None:
+        """The delivery waits for Segment, for minutes maybe: do what is due all the same."""
+        if time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _LOOK_SECONDS
+            self._print_earned()
+            self.on_wait()
+
+    def _print_earned(self) -> float | None:
+        """Print the newest state that was earned; when it may be printed, if that is not yet."""
+        if not self._checkpoint.waits:
+            return None
+        self._checkpoint.advance(self._durable())
+        return self._checkpoint.print_safe(time.monotonic())
 
     def finish(self) -> None:
         """Deliver all that was read, and print the last state.

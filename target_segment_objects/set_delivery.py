@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting
+from target_segment_objects.delivery import MEANWHILE_SECONDS, do_nothing
 from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, RejectedRecordError
 from target_segment_objects.tally import Tally
 
@@ -74,9 +75,11 @@ class SetDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        meanwhile: Callable[[], None] = do_nothing,
         tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._meanwhile = meanwhile
         self._tally = tally if tally is not None else Tally()
         self._refused = refused
         self._concurrency = concurrency
@@ -187,12 +190,15 @@ class SetDelivery:
         self._work.put(batch)
 
     def _wait_for_outcomes(self, least: int) -> None:
-        """Take what there is, else wait for so many outcomes, or for one that is not plain."""
+        """Take what there is, else wait for so many outcomes, or for one that is not plain.
+
+        After a second it is enough: the caller waits again if it must.
+        """
         with self._tally.waiting(), self._answered:
             self._missing = 0 if self._outcomes else max(least, 1)
-            while self._missing > 0:
-                self._answered.wait()
+            self._answered.wait_for(lambda: self._missing <= 0, MEANWHILE_SECONDS)
         self._take_outcomes()
+        self._meanwhile()
 
     def _hand_back(self, outcome: _Outcome) -> None:
         """A worker's word to the reading thread."""

@@ -113,6 +113,7 @@ class SegmentObjectsTarget(Target):
         self._ended = False
         self._routes = Routes(self, self.settings, self._report)
         self.run = Run(self.settings, self._report, self.logger)
+        self.run.on_wait = self._metrics.tick
         self.message_reader = MessageReader(
             self.settings.reader_options,
             self.run.wake_up,

@@ -70,10 +70,11 @@ class Connection:
             self._stack.close()
 
 
-def connect(
+def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     settings: Settings,
     wake: Callable[[], None],
     refused: Refused,
+    meanwhile: Callable[[], None],
     report: Report,
     clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
@@ -83,6 +84,7 @@ def connect(
         settings: what the user decided.
         wake: called from other threads when there is an outcome for the reading thread.
         refused: called with each object that Segment refuses for good.
+        meanwhile: called on the reading thread, each second while it waits for Segment.
         report: takes warnings, and counts.
         clock_of: makes the client's clock, all of whose waits end when the event is set.
 
@@ -118,6 +120,7 @@ def connect(
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                meanwhile=meanwhile,
                 tally=report.tally,
             )
         else:
@@ -135,6 +138,7 @@ def connect(
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                meanwhile=meanwhile,
                 tally=report.tally,
             )
         return Connection(delivery, transport, stack.pop_all(), hurry, settle)

@@ -63,6 +63,33 @@ def test_an_idle_tap_by_set(tmp_path: Path) -> None:
     assert (ran.code, ran.states) == (0, ['{"rooms": 2}', '{"rooms": 3}'])
 
 
+def test_states_are_printed_while_segment_is_waited_for(tmp_path: Path) -> None:
+    """A state that was earned within a second of the last one is out though nothing moves on."""
+    with Emulator() as segment:
+        third = segment.hold("set", first=3, count=None, before=True)
+        with start(tmp_path, _config(segment, "set", max_concurrency=1)) as command:
+            command.read_until(told="target-segment-objects v")
+            records = [record("rooms", id=number, name="x") for number in range(80)]
+            command.write(
+                schema("rooms", id="integer", name="string"),
+                *records[:10],
+                state({"at": 10}),
+            )
+            command.read_until(states=1)
+            command.write(
+                *records[10:20],
+                state({"at": 20}),
+                *records[20:],
+                state({"at": 80}),
+            )
+            assert third.wait_for(1)
+            command.read_until(states=2)
+            assert bytes(command.out).splitlines() == [b'{"at": 10}', b'{"at": 20}']
+            third.release()
+            ran = command.end()
+    assert (ran.code, ran.states[-1]) == (0, '{"at": 80}')
+
+
 def test_an_idle_tap_by_bulk(tmp_path: Path) -> None:
     """By bulk, a session of its age is finished on an idle tap; the next record opens the next."""
     with Emulator() as segment:

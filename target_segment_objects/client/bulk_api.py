@@ -141,6 +141,7 @@ class BulkApi:
             path=f"/v0/keep-alive/{_segment(sync_id)}",
             timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
+            urgent=True,  # behind an upload that takes longer than a session lives, it is too late
         )
         return self._caller.call(request, lambda _: True)[1]
 

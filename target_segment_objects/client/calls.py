@@ -62,6 +62,7 @@ class Request:
         refusals: statuses that mean a refusal here, never retried, and the error of each. Other
             refusals are a plain `RefusedError`.
         collection: the one that it is about; empty when it is about several.
+        urgent: whether it must not wait until another request has ended.
     """
 
     call: str
@@ -71,6 +72,7 @@ class Request:
     timeout_seconds: float = 60.0
     refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
     collection: str = ""
+    urgent: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ class Caller:
         self, request: Request, attempts: Sequence[Attempt]
     ) -> tuple[Answer | Failure, float]:
         try:
-            with self.gate.passing() as held:
+            with self.gate.passing(urgent=request.urgent) as held:
                 outcome = self.transport.exchange(
                     request.path,
                     headers=request.headers,

@@ -53,13 +53,17 @@ class Gate:
             return max(0.0, self._held_until - self._clock.monotonic())
 
     @contextmanager
-    def passing(self) -> Iterator[float]:
+    def passing(self, *, urgent: bool = False) -> Iterator[float]:
         """Hold one place in flight; the value is how many seconds the gate was held back for it.
+
+        Args:
+            urgent: pass beyond the limit, up to the API's 20: for a request that must not wait
+                until another one has ended.
 
         Raises:
             StoppedError: the caller stopped while the gate was held back.
         """
-        held = self._enter()
+        held = self._enter(MAX_REQUESTS_AT_ONCE if urgent else self.limit)
         try:
             yield held
         finally:
@@ -68,11 +72,11 @@ class Gate:
                 # All of them, because one that wakes may find the gate held and take no place.
                 self._changed.notify_all()
 
-    def _enter(self) -> float:
+    def _enter(self, most: int) -> float:
         held = 0.0
         while True:
             with self._changed:
-                while self._in_flight >= self.limit:
+                while self._in_flight >= most:
                     self._changed.wait()
                 started = self._clock.monotonic()
                 remaining = self._held_until - started

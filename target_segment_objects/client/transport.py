@@ -46,6 +46,9 @@ _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amzn-trace-id")
 _REQUEST_ID_CHARACTERS = 100
 
+_URGENT = 1
+"""Connections beside `max_concurrency`: a keep-alive goes out while all others are in use."""
+
 
 @dataclass(frozen=True)
 class TransportOptions:
@@ -262,7 +265,7 @@ class Transport:
                 "Accept-Encoding": "identity",
             }
         )
-        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency)
+        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
         self._session = session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -39,6 +40,22 @@ def test_a_full_gate_lets_in_as_many_as_leave() -> None:
         assert entered.wait(10)
     thread.join()
     assert held == [0.0]
+
+
+def test_an_urgent_request_passes_a_full_gate() -> None:
+    """Beyond the caller's limit, and never beyond the API's."""
+    gate = Gate(1)
+    with gate.passing(), gate.passing(urgent=True) as held:
+        assert held == 0.0
+    full = Gate(20)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(full.passing())
+        thread = threading.Thread(target=lambda: stack.enter_context(full.passing(urgent=True)))
+        thread.start()
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_held_gate_lets_none_in_before_its_time() -> None:
