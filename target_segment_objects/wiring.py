@@ -96,8 +96,9 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     settle: Callable[[], None]
     with ExitStack() as stack:
         if settings.local_warehouse is not None:
-            segment = _local_warehouse(settings.local_warehouse, settings, stack, report)
-            address, key, settle = segment.url, _LOCAL_KEY, segment.flush
+            file = settings.local_warehouse
+            segment = _local_warehouse(file, settings, stack, report, hurry.set)
+            address, key, settle = segment.url, _LOCAL_KEY, _settling(segment)
         else:
             address = (
                 settings.bulk_address if settings.method == "bulk" else settings.objects_address
@@ -148,15 +149,25 @@ def _nothing_to_settle() -> None:
     """Segment's answer is all that can be had."""
 
 
-def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: Report) -> Emulator:
-    """Start the emulator over a DuckDB file."""
+def _local_warehouse(
+    file: Path,
+    settings: Settings,
+    stack: ExitStack,
+    report: Report,
+    on_failure: Callable[[], None],
+) -> Emulator:
+    """Start the emulator over a DuckDB file; no retry mends what calls `on_failure`."""
     # Imported where it is used: a run that sends to Segment has no need of it.
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
 
-    segment = Emulator(warehouse=file, collection_digits=settings.allow_collection_digits)
+    segment = Emulator(
+        warehouse=file,
+        collection_digits=settings.allow_collection_digits,
+        on_failure=on_failure,
+    )
     try:
         segment.start()
-    except EmulatorError as error:
+    except (EmulatorError, OSError) as error:
         raise ConfigurationError(f"local_warehouse: {error}") from None
 
     def stop() -> None:
@@ -172,3 +183,16 @@ def _local_warehouse(file: Path, settings: Settings, stack: ExitStack, report: R
         "state (`meltano run --full-refresh`)"
     )
     return segment
+
+
+def _settling(segment: Emulator) -> Callable[[], None]:
+    """Return what writes into the file all that was answered; a failure ends the delivery."""
+    from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
+
+    def settle() -> None:
+        try:
+            segment.flush()
+        except (EmulatorError, OSError) as error:
+            raise DeliveryError(f"local_warehouse: {error}") from None
+
+    return settle

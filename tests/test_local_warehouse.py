@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import ConfigurationError
-from tests.running import ROOT, Ran, environment, lines, load, record, run, schema, start, state
+from tests.running import (
+    COMMAND,
+    ROOT,
+    Ran,
+    config_file,
+    environment,
+    lines,
+    load,
+    record,
+    run,
+    schema,
+    start,
+    state,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,20 +137,69 @@ import target_segment_objects.emulator.warehouse as warehouse
 from target_segment_objects.emulator.errors import WarehouseError
 
 
-def fail(self):
+def fail(*_):
     raise WarehouseError("the disk is full")
 
 
-warehouse.Warehouse.close = fail
+warehouse.Warehouse.{name} = fail
 """
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    """When the file fails at the end, no state is printed, and a sentence says why."""
+@pytest.mark.parametrize("method", ["set", "bulk"])
+@pytest.mark.parametrize("name", ["apply", "load", "flush", "close"])
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, name: str, method: str
+) -> None:
+    """Whatever of the warehouse fails, no state is printed, and one sentence says why, soon."""
     folder = tmp_path / "patched"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(FULL, encoding="utf-8")
-    ran = _run(tmp_path, environment(PYTHONPATH=str(folder)))
+    patch = FULL.replace("{name}", name)
+    if (name, method) == ("apply", "bulk"):
+        patch = FULL.replace("{name}", "_merge")  # what both methods come to in the end
+    (folder / "sitecustomize.py").write_text(patch, encoding="utf-8")
+    started = time.monotonic()
+    ran = _run(tmp_path, environment(PYTHONPATH=str(folder)), method=method, retry_seconds=600)
+    assert time.monotonic() - started < 30  # retries would go on for ten minutes
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert ran.sentences[0].startswith("local_warehouse: ")
     assert "the disk is full" in ran.sentences[0]
     assert "Traceback" not in ran.told
+
+
+def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: int) -> Ran:
+    """A run in which no file can grow beyond so many KiB, as on a disk that is full."""
+    config = {"local_warehouse": "w.duckdb", **config}
+    command = [*COMMAND, "--config", config_file(folder, config)]
+    ended = subprocess.run(
+        ["/bin/bash", "-c", f'ulimit -f {blocks}; exec "$@"', "limited", *command],
+        input=fed,
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT)),
+        timeout=100,
+    )
+    return Ran(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
+
+
+@pytest.mark.parametrize("method", ["set", "bulk"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
+    """The run ends soon, with one sentence and exit 1; what a state covers is in the file."""
+    dice = Random(1)  # noqa: S311 replayable
+    messages: list[dict[str, object]] = [schema("rooms", id="integer", name="string")]
+    for number in range(12_000):
+        messages.append(record("rooms", id=number, name=dice.randbytes(200).hex()))
+        if number % 500 == 499:
+            messages.append(state({"rooms": number}))
+    started = time.monotonic()
+    config = {"method": method, "retry_seconds": 600}
+    ran = _run_limited(tmp_path, config, lines(*messages), 1500)
+    assert time.monotonic() - started < 60  # retries go on for ten minutes
+    assert (ran.code, len(ran.sentences)) == (1, 1)
+    assert ran.sentences[0].startswith("local_warehouse: ")
+    assert "File too large" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+    if ran.states:
+        last = json.loads(ran.states[-1])["rooms"]
+        count = _query(tmp_path, f"select count(*) as n from rooms where id::int <= {last}")  # noqa: S608
+        assert count == f"n\n{last + 1}\n"

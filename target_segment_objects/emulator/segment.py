@@ -67,6 +67,7 @@ class Emulator:
         memory_limit: str = "512MB",
         finish_wait_seconds: float = _FINISH_WAIT_SECONDS,
         page: bool = False,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:
         """Prepare an emulator; nothing listens and no file is touched before `start`.
 
@@ -82,6 +83,7 @@ class Emulator:
         memory_limit: DuckDB's, as DuckDB writes it.
         finish_wait_seconds: a finish is answered after so many seconds though it still loads.
         page: show what arrives at `/`, to whoever can reach the port, without a key.
+        on_failure: called on a thread of the emulator's when it fails itself: a full disk, a bug.
         """
         self._host = host
         self._port = port
@@ -92,6 +94,7 @@ class Emulator:
         self._seed = seed
         self._finish_wait = finish_wait_seconds
         self._shows_page = page
+        self._on_failure = on_failure
         clock = clock or time.monotonic
         self._clock = clock
         self._traffic = Traffic(clock, max_at_once)
@@ -141,7 +144,7 @@ class Emulator:
                 self._traffic,
                 self._faults,
                 self._sessions,
-                report=self._errors.append,
+                report=self._failed,
                 page=Page(self._host, self._view()) if self._shows_page else None,
             )
             self._server = Server(self._host, self._port, exchange.serve)
@@ -322,4 +325,9 @@ class Emulator:
                 with self._store_lock:
                     self._store.flush()
         except Exception as error:  # noqa: BLE001 raised by stop
-            self._errors.append(error)
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._errors.append(error)
+        if self._on_failure is not None:
+            self._on_failure()

@@ -91,7 +91,11 @@ class Warehouse:
         if not self._gathered:
             return
         path = self._folder / "gathered.ndjson"
-        path.write_bytes(b"\n".join(self._gathered))
+        try:
+            path.write_bytes(b"\n".join(self._gathered))
+        except OSError as error:
+            reason = error.strerror or error
+            raise WarehouseError(f"The temporary file {path} cannot be written: {reason}") from None
         names = {collection: list(found) for collection, found in self._gathered_names.items()}
         size = self._gathered_bytes
         part = Part("", path, False, len(self._gathered), size, size, names)
@@ -116,7 +120,9 @@ class Warehouse:
                 names = chain.from_iterable(part.properties[name] for name in tables[table])
                 self._merge_whole(table, source, names)
         finally:
-            self._execute(f"DROP TABLE IF EXISTS {loading.LINES}")
+            # A database that has failed drops nothing; the failure itself is what is told.
+            with suppress(WarehouseError):
+                self._execute(f"DROP TABLE IF EXISTS {loading.LINES}")
 
     def names(self) -> list[str]:
         """Return the tables' names, in order of first arrival."""
@@ -333,7 +339,8 @@ class Warehouse:
         try:
             return connection.execute(sql).fetchall()
         except Exception as error:
-            raise WarehouseError(f"The warehouse failed: {str(error)[:500]}") from error
+            reason = str(error).partition("\n")[0][:500]
+            raise WarehouseError(f"The warehouse failed: {reason}") from error
 
 
 def _type_of_text(text: str) -> ColumnType:
