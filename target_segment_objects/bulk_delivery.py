@@ -310,13 +310,9 @@ class BulkDelivery:
 
 
 def _origin(line: bytes) -> Origin:
-    """The record that would become this object again: by bulk, the tap's own is not kept."""
-    made = msgspec.json.decode(line, type=_Line)
-    name = msgspec.json.encode(made.id)
-    properties = bytes(made.properties)
-    comma = b"," if len(properties) > len(b"{}") else b""
-    raw = b'{"id":%b%b%b' % (name, comma, properties[1:])
-    return Origin(Source(made.collection, b'{"properties":{}}', ["id"], is_collection=True), raw, 0)
+    """The object itself: by bulk, the record that it was made of is not kept."""
+    collection = msgspec.json.decode(line, type=_Line).collection
+    return Origin(Source(collection, b"{}", None, is_object=True), line.rstrip(b"\n"), 0)
 
 
 class _Line(msgspec.Struct):

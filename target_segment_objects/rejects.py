@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import stat
 import uuid
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetter", "Rejects"]
 
 _MODE: Final = 0o600
+_TRIES: Final = 100
+"""How often the file is opened anew before its inode numbers are not believed any more."""
 _NEW_LINE: Final = b"\n"
 _is_json = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -89,7 +92,7 @@ class DeadLetter:
 
     def _open(self) -> None:
         """Open and lock the file; again when a replay has put another in its place meanwhile."""
-        while True:
+        for _ in range(_TRIES):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, _MODE)
             try:
@@ -108,18 +111,37 @@ class DeadLetter:
             if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
                 break
             os.close(descriptor)
+        else:
+            raise DeadLetterError(
+                f"dead_letter_path: {self.path} is another file each time that it is opened; "
+                "its file system may not keep inode numbers: name a file on a local disk"
+            )
         self._descriptor = descriptor
+        self._keep_private(held)
         # A run that was killed, or a disk that was full, may have left a line without its end.
         if held.st_size and os.pread(descriptor, 1, held.st_size - 1) != _NEW_LINE:
             os.write(descriptor, _NEW_LINE)
 
+    def _keep_private(self, held: os.stat_result) -> None:
+        """A file that was there already becomes the user's alone, before a record is in it."""
+        if not stat.S_ISREG(held.st_mode) or not held.st_mode & 0o077:
+            return
+        try:
+            os.fchmod(self._descriptor, _MODE)
+        except OSError:
+            self.close()
+            raise DeadLetterError(
+                f"dead_letter_path: {self.path} can be read or written by other users, and its "
+                "mode cannot be changed, since it belongs to another user: name a file of your own"
+            ) from None
+
     def _entry(self, origin: Origin, error: RejectedRecordError) -> dict[str, object]:
+        """The reject at its stage: a record is as the tap wrote it, an object as it was sent."""
+        source = origin.source
         entry: dict[str, object] = {
             "run_id": self.run_id,
             "time": datetime.now(timezone.utc).isoformat(),
-            "stream": origin.source.stream,
-            "key_properties": origin.source.key_properties,
-            "schema": msgspec.Raw(_standing_in_json(origin.source.schema)),
+            "stage": "object" if source.is_object else "record",
             "line": origin.line,
             "faults": [
                 {
@@ -130,8 +152,18 @@ class DeadLetter:
                 for fault in error.faults
             ],
         }
-        if origin.source.is_collection:
-            entry["is_collection"] = True
+        if source.is_object:
+            return entry | {"object": msgspec.Raw(origin.raw)}
+        entry |= {
+            "stream": source.stream,
+            "key_properties": source.key_properties,
+            "schema": msgspec.Raw(_standing_in_json(source.schema)),
+        }
+        time_extracted, version = origin.beside
+        if isinstance(time_extracted, str):
+            entry["time_extracted"] = _plain(time_extracted)
+        if isinstance(version, int):
+            entry["version"] = version
         if _can_stand_in_json(origin.raw):
             entry["record"] = msgspec.Raw(origin.raw)
         else:

@@ -218,7 +218,13 @@ class SegmentObjectsTarget(Target):
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
         self.run.position += 1
-        origin = Origin(source, bytes(message.record), message.line)
+        origin = Origin(
+            source,
+            bytes(message.record),
+            message.line,
+            time_extracted=message.time_extracted,
+            version=message.version,
+        )
         faults: list[Fault] = []
         for route in routes:
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import itertools
 import json
 import os
 import sys
@@ -81,6 +82,7 @@ def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, metho
     assert (fault["path"], fault["code"]) == (["id"], "key_type")
     assert "Attic" not in fault["message"]
     assert entry == {
+        "stage": "record",
         "stream": "rooms",
         "key_properties": ["id"],
         "schema": ROOMS["schema"],
@@ -139,6 +141,44 @@ def test_the_file_is_the_users_alone(path: Path) -> None:
     finally:
         os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_was_there_becomes_the_users_alone(path: Path) -> None:
+    """A mode of 0666 does not stay: records are not for everybody."""
+    path.touch()
+    path.chmod(0o666)
+    letter = DeadLetter(path)
+    letter.write(origin(), ERROR)
+    letter.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others can read and we cannot close takes no record."""
+    path.touch()
+    path.chmod(0o666)
+
+    def not_ours(_descriptor: int, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", not_ours)
+    with pytest.raises(DeadLetterError, match="belongs to another user"):
+        DeadLetter(path).write(origin(), ERROR)
+    assert path.read_bytes() == b""
+
+
+def test_inode_numbers_that_do_not_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without stable inode numbers is a sentence, and no loop without end."""
+    real, numbers = os.fstat, itertools.count(1)
+
+    def unstable(descriptor: int) -> os.stat_result:
+        found = list(real(descriptor))
+        found[1] += next(numbers)
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", unstable)
+    with pytest.raises(DeadLetterError, match="inode numbers"):
+        DeadLetter(path).write(origin(), ERROR)
 
 
 def test_no_reject_no_file(segment: Emulator, path: Path) -> None:
@@ -313,15 +353,15 @@ def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
 
 
 def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
-    """Its line is what was sent, as a record of its collection: by bulk no other is kept."""
+    """Its line is the object that was sent: by bulk the record is not kept."""
     segment.fault(Fault(call="upload", first=2, status=413))
     whole = config(segment, path, "bulk", part_size_bytes=1)
     fed = lines(ROOMS, *(record("rooms", id=each, name="a") for each in (1, 2, 3)), state(3))
     assert load(whole, fed).states == ["3"]
     assert ids(segment) == ["1", "3"]
     (entry,) = entries(path)
-    assert (entry["stream"], entry["key_properties"]) == ("rooms", ["id"])
-    assert entry["record"] == {"id": "2", "name": "a"}
+    assert entry["stage"] == "object"
+    assert entry["object"] == {"id": "2", "collection": "rooms", "properties": {"name": "a"}}
 
 
 def test_a_dead_letter_in_use_by_a_replay_is_not_waited_for(path: Path) -> None:

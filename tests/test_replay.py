@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -131,7 +133,8 @@ def test_an_object_that_was_too_large_goes_to_its_collection(
     segment.fault(Fault(call="upload", count=1, status=413))
     rejected(config, path, b'{"id":7,"n":1}')
     (entry,) = entries(path)
-    assert (entry["stream"], entry["is_collection"]) == ("zimmer", True)
+    assert entry["stage"] == "object"
+    assert entry["object"] == {"id": "7", "collection": "zimmer", "properties": {"n": 1}}
     assert replay(path, config) == Replayed(sent=1, kept=0)
     assert segment.tables() == {"zimmer": [{"id": "7", "n": 1}]}
 
@@ -163,6 +166,76 @@ def test_a_carriage_return_between_tokens_is_no_end_of_a_line(
     rejected(config, path, b'{"id":\r2,"n":\r"x"}')
     assert replay(path, {**config, "type_mismatches": "send"}) == Replayed(sent=1, kept=0)
     assert segment.rows("rooms") == [{"id": "2", "n": "x"}]
+
+
+def test_files_beside_the_dead_letter_stay(config: dict[str, Any], tmp_path: Path) -> None:
+    """A replay deletes nothing that it has not made, whatever its name is."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":2,"n":"x"}')
+    mine = [tmp_path / f".rejects.jsonl.{end}" for end in ("swp", "backup", "1", "replay-1")]
+    for each in mine:
+        each.write_bytes(b"mine")
+    replay(path, config)
+    assert sorted(tmp_path.iterdir()) == sorted([path, *mine])
+    assert [each.read_bytes() for each in mine] == [b"mine"] * 4
+
+
+def test_what_maps_filter_out_stays(config: dict[str, Any], tmp_path: Path) -> None:
+    """A reject leaves the dead letter only when it was delivered: filtered is not delivered."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":2,"n":"x"}')
+    whole = path.read_bytes()
+    config |= {"stream_maps": {"rooms": {"__filter__": "id != 2"}}}
+    assert replay(path, config) == Replayed(sent=0, kept=1)
+    assert path.read_bytes() == whole
+    config |= {"stream_maps": {"rooms": None}}
+    assert replay(path, config) == Replayed(sent=0, kept=1)
+    assert path.read_bytes() == whole
+
+
+def test_an_object_that_is_mended_wrongly_sends_nothing(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """An object with an empty id, or with a nested property, is a broken line."""
+    path = tmp_path / "rejects.jsonl"
+    for made in ({"id": "", "n": 1}, {"id": "1", "n": {"a": 1}}):
+        thing = {"id": made["id"], "collection": "rooms", "properties": {"n": made["n"]}}
+        path.write_text(json.dumps({"time": "2026-01-01T00:00:00Z", "object": thing}) + "\n")
+        with pytest.raises(InputError, match="line 1 of the dead letter"):
+            replay(path, config, yes=True)
+    assert not segment.requests
+
+
+def test_an_object_of_an_older_version(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Lines that have a record in place of the object are sent as the object, too."""
+    path = tmp_path / "rejects.jsonl"
+    entry = '{"time":"2026-01-01","stream":"zimmer","schema":{"properties":{}},"line":0,'
+    entry = entry.replace("2026-01-01", "2026-01-01T00:00:00Z")
+    entry += '"key_properties":["id"],"is_collection":true,"record":{"id":"7","n":7.50}}\n'
+    path.write_text(entry)
+    config |= {"collections": {"zimmer": "elsewhere"}}
+    assert replay(path, config, yes=True) == Replayed(sent=1, kept=0)
+    assert segment.tables() == {"zimmer": [{"id": "7", "n": 7.5}]}
+
+
+def test_a_disk_that_fills_after_the_sending(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence, and the dead letter is as it was: what is sent twice is merged."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":2,"n":"x"}')
+    whole = path.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match=r"were sent, but .* No space left on device"):
+        replay(path, {**config, "type_mismatches": "send"})
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_is_not_followed(config: dict[str, Any], tmp_path: Path) -> None:
