@@ -8,17 +8,36 @@ from __future__ import annotations
 import datetime as dt
 import math
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
 from target_segment_objects.values import NonFinite
 
-__all__ = ["from_python", "to_python"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Token", "from_python", "to_python", "without_tokens"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Types whose values are the same on both sides."""
+
+
+class Token(Decimal):
+    """A number as the tap wrote it: an expression sees the number, untouched it stays the token."""
+
+    __slots__ = ("token",)
+    token: str
+
+    def __new__(cls, token: str) -> Self:
+        """Make it from JSON's text of a number."""
+        number = super().__new__(cls, token)
+        number.token = token
+        return number
+
+    def __str__(self) -> str:
+        return self.token
 
 
 def to_python(value: Any) -> Any:
@@ -26,7 +45,7 @@ def to_python(value: Any) -> Any:
     kind = type(value)
     if kind is Raw:
         try:
-            return Decimal(bytes(value).decode())
+            return Token(bytes(value).decode())
         except InvalidOperation:  # an exponent that no `Decimal` has: it passes by as it is
             return value
     if kind is dict:
@@ -44,6 +63,8 @@ def from_python(value: Any) -> Any:
     """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
     if type(value) in _PLAIN or type(value) is Raw:
         return value
+    if type(value) is Token:
+        return Raw(value.token)
     if isinstance(value, Decimal):
         return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))
     if isinstance(value, float):
@@ -58,6 +79,17 @@ def from_python(value: Any) -> Any:
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     return str(value)
+
+
+def without_tokens(value: Any) -> Any:
+    """The same with plain numbers, for a library that takes `Decimal` and no class of it."""
+    if type(value) is Token:
+        return Decimal(value)
+    if isinstance(value, dict):
+        return {name: without_tokens(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [without_tokens(part) for part in value]
+    return value
 
 
 def _name(value: float) -> str:

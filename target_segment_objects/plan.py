@@ -170,6 +170,8 @@ def _encoder(collection: str, writers: PropertyWriters, identify: Identify | Non
         told = _digest(original()) if identify is None else identify(record, row.faults)
         if not row.properties and not row.faults:
             row.fault((), "empty")
+        if not told and not row.faults:
+            row.fault((), "key_empty")
         if row.faults:
             raise RejectedRecordError(list(dict.fromkeys(row.faults)))
         made = SegmentObject(collection, told, _encode_properties(row.properties))
@@ -181,11 +183,11 @@ def _encoder(collection: str, writers: PropertyWriters, identify: Identify | Non
 
 
 def _digest(original: dict[str, Any]) -> str:
-    """The id of a record without keys; none when a lone surrogate is in it, which is a fault."""
+    """The id of a record without keys: of any, since a stream map may drop what is wrong in it."""
     try:
         return values.record_digest(original)
-    except UnicodeEncodeError:
-        return ""
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
+        return values.escaped_digest(original)
 
 
 def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], Row], None]:

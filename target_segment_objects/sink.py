@@ -11,7 +11,7 @@ from singer_sdk.sinks import Sink
 
 from target_segment_objects.columns import FAULTS
 from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
-from target_segment_objects.mapped import from_python, to_python
+from target_segment_objects.mapped import from_python, to_python, without_tokens
 from target_segment_objects.plan import StreamPlan, compile_plan
 from target_segment_objects.records import parse_record
 
@@ -88,7 +88,7 @@ class SegmentObjectsSink(Sink):
         value = to_python(parse_record(record)) if isinstance(record, bytes) else record
         faults = [
             Fault(tuple(map(str, error.instance_path)), "schema", FAULTS["schema"])
-            for error in validator.iter_errors(value)
+            for error in validator.iter_errors(without_tokens(value))
         ]
         if faults:
             raise RejectedRecordError(list(dict.fromkeys(faults)))

@@ -10,6 +10,7 @@ the rest, and the plan decides what becomes of it. Numbers with a point or an ex
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from datetime import date
@@ -318,6 +319,20 @@ _encode_canonical = msgspec.json.Encoder(enc_hook=_token_of, order="sorted").enc
 
 def record_digest(record: dict[str, Any]) -> str:
     """The id of a record without keys: its canonical JSON without `_sdc_…`, hashed."""
-    if "_sdc_" in "".join(record):
-        record = {key: value for key, value in record.items() if not key.startswith("_sdc_")}
-    return digest(_encode_canonical(record))
+    return digest(_encode_canonical(_without_metadata(record)))
+
+
+def escaped_digest(record: dict[str, Any]) -> str:
+    """The same for a record with lone surrogates, which are no UTF-8 but have an escape in JSON."""
+    text = json.dumps(_without_metadata(record), sort_keys=True, default=_token_text)
+    return digest(text.encode())
+
+
+def _without_metadata(record: dict[str, Any]) -> dict[str, Any]:
+    if "_sdc_" not in "".join(record):
+        return record
+    return {key: value for key, value in record.items() if not key.startswith("_sdc_")}
+
+
+def _token_text(value: Raw | NonFinite) -> str:
+    return value.token if isinstance(value, NonFinite) else bytes(value).decode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
+import json
 import math
 from decimal import Decimal
 from typing import Any
@@ -12,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from target_segment_objects.mapped import from_python, to_python
+from target_segment_objects.emulator import Emulator
+from target_segment_objects.mapped import Token, from_python, to_python
 from target_segment_objects.records import parse_record
 from target_segment_objects.values import NonFinite, exact
+from tests.running import load
 
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?\Z")
 
@@ -82,3 +86,47 @@ def test_a_float_that_a_map_made() -> None:
     """It becomes a token, so that it looks like a number and not like an integer."""
     assert bytes(from_python(2.0)) == b"2.0"
     assert bytes(from_python(1e300)) == b"1e+300"
+
+
+TOKENS = ("0.00000010", "1e5", "1E+5", "-0.0", "1.50", "1e-400", "123456789012345678901.5")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"stream_maps": {"rooms": {"added": "'x'"}}},
+        {"stream_maps": {"rooms": {"__alias__": "rooms"}}},
+        {"add_record_metadata": True},
+        {"flattening_enabled": True, "flattening_max_depth": 2},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+@pytest.mark.parametrize("token", TOKENS)
+def test_what_no_map_touches_is_as_the_tap_wrote_it(setting: dict[str, Any], token: str) -> None:
+    """In ids, in string columns and in JSON text: a map that is turned on makes no row anew."""
+    schema = {"key": "string", "text": "string", "list": "array"}
+    properties = {name: {"type": kind} for name, kind in schema.items()}
+    head = {"type": "SCHEMA", "stream": "rooms", "schema": {"properties": properties}}
+    lines = [
+        json.dumps({**head, "key_properties": ["key"]}),
+        '{"type":"RECORD","stream":"rooms","record":{"key":#,"text":#,"list":[#]}}'.replace(
+            "#", token
+        ),
+    ]
+    rows = []
+    for chosen in ({}, setting):
+        with Emulator() as segment:
+            config = {"write_key": "key", "method": "set", "objects_url": segment.url, **chosen}
+            load(config, "\n".join(lines).encode())
+            rows.append(segment.rows("rooms")[0])
+    assert {name: rows[1][name] for name in rows[0]} == rows[0]
+    assert rows[0]["id"] == token
+
+
+def test_expressions_see_numbers() -> None:
+    """Though an untouched number keeps its token, a computed one is a number."""
+    number = Token("1e5")
+    assert number + 1 == 100_001
+    assert from_python(number) == Raw("1e5")
+    assert from_python(number * 1) == Raw("1E+5")
+    assert from_python(copy.deepcopy({"a": [number]})) == {"a": [Raw("1e5")]}

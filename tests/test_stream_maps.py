@@ -137,6 +137,30 @@ def test_without_keys_the_id_is_the_original_records(segment: Emulator) -> None:
     assert row["event"] == "LOGIN"
 
 
+def test_ids_without_keys_are_never_empty_and_never_shared(segment: Emulator) -> None:
+    """A map may leave out the one property whose lone surrogate no warehouse takes."""
+    head = {
+        "type": "SCHEMA",
+        "stream": "rooms",
+        "schema": {"properties": {"name": {"type": "string"}, "note": {"type": "string"}}},
+    }
+    rows = [
+        f'{{"type":"RECORD","stream":"rooms","record":'
+        f'{{"name":"n{number}","note":"\\ud800","rate":{rate}}}}}'
+        for number, rate in ((1, "1.0"), (2, "1.0"), (2, "NaN"), (2, "1.0"))
+    ]
+    config = {
+        "write_key": "key",
+        "method": "set",
+        "objects_url": segment.url,
+        "stream_maps": {"rooms": {"note": None, "rate": None}},
+    }
+    load(config, "\n".join([json.dumps(head), *rows]).encode())
+    ids = [row["id"] for row in segment.rows("rooms")]
+    assert len(ids) == len(set(ids)) == 3
+    assert all(len(str(identifier)) == 64 for identifier in ids)
+
+
 def test_flattening_by_the_sdk(segment: Emulator) -> None:
     """`flattening_*` flatten before the plan does: to a depth, with a separator."""
     nested = {
