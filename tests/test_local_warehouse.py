@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from random import Random
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 import pytest
@@ -203,3 +205,40 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
         last = json.loads(ran.states[-1])["rooms"]
         count = _query(tmp_path, f"select count(*) as n from rooms where id::int <= {last}")  # noqa: S608
         assert count == f"n\n{last + 1}\n"
+
+
+_COLUMNS = [
+    f"c_{first}{second}{third}"
+    for first in "ab"
+    for second in ascii_lowercase
+    for third in ascii_lowercase
+]
+
+
+@pytest.mark.parametrize("method", ["set", "bulk"])
+@pytest.mark.parametrize("kind", ["wide", "one more column a record"])
+def test_memory_stays_within_what_is_said(tmp_path: Path, method: str, kind: str) -> None:
+    """Over a thousand columns take no more memory than docs/guarantees.md says."""
+    names = _COLUMNS
+    if kind == "wide":
+        messages = [record("rooms", id=n, **dict.fromkeys(names, f"v{n}")) for n in range(20)]
+    else:
+        messages = [record("rooms", id=n, **{name: "v"}) for n, name in enumerate(names)]
+    fed = tmp_path / "fed.jsonl"
+    fed.write_bytes(lines(schema("rooms", id="integer"), *messages, state(1)))
+    config = config_file(tmp_path, {"local_warehouse": "w.duckdb", "method": method})
+    with fed.open("rb") as stdin, (tmp_path / "told").open("wb") as told:
+        process = subprocess.Popen(
+            [*COMMAND, "--config", config],
+            stdin=stdin,
+            stdout=told,
+            stderr=told,
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(ROOT)),
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 750e6
+    found = _query(tmp_path, f"select count({names[-1]}) as n from rooms")  # noqa: S608
+    assert found == f"n\n{20 if kind == 'wide' else 1}\n"

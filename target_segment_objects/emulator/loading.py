@@ -143,12 +143,12 @@ def type_staged(merged: str, columns: Sequence[Column]) -> str:
     return f"CREATE TEMP TABLE {TYPED} AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
 
 
-def count_lost(columns: Sequence[Column]) -> str:
+def count_lost(columns: Sequence[tuple[int, Column]]) -> str:
     """Return the query that counts, a column, the values that it could not hold."""
     fields = [
         f"count(*) FILTER (WHERE s{place} = 2"
         + (f" AND c{place} IS NULL)" if column.kind is not None else ")")
-        for place, column in enumerate(columns)
+        for place, column in columns
     ]
     return f"SELECT {', '.join(fields)} FROM {TYPED}"  # noqa: S608
 

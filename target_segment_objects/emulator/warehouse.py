@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from target_segment_objects.emulator.querying import connect, run_query
 from target_segment_objects.emulator.store import Newest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 _GATHERED_BYTES = 32 * 1024 * 1024
 _SLICE_BYTES = 128 * 1024 * 1024
 _THREADS = 2
+_AGGREGATES = 50
+"""In one query."""
 _OWN_COLUMNS = frozenset({"id", "received_at"})
+_ADDED_COLUMNS = 50
+"""In one transaction."""
+_Asked = TypeVar("_Asked")
 _SCALAR = msgspec.json.Decoder(bool | int | float | str)
 
 
@@ -227,22 +232,31 @@ class Warehouse:
         ]
 
     def _merge_whole(self, table: str, source: str, names: Iterable[str]) -> None:
-        """Merge a slice, all of it or nothing."""
-        known = {name: dict(columns) for name, columns in self._columns.items()}
+        """Merge a slice, all of it or nothing; columns that it needs may be there before it."""
         lost = dict(self._lost)
-        self._execute("BEGIN")
+        is_new = table not in self._columns
         try:
-            self._merge(table, source, names)
+            columns = self._staged(table, source, names)
+            if not is_new:
+                self._add_columns(table, columns)
+            self._execute("BEGIN")
+            if is_new:
+                self._create(table, columns)
+            self._merge(table, columns)
             self._execute("COMMIT")
             self.changes += 1
         except BaseException:
-            self._columns, self._lost = known, lost
-            # A transaction that DuckDB has ended itself cannot be rolled back once more.
-            with suppress(WarehouseError):
-                self._execute("ROLLBACK")
+            self._lost = lost
+            if is_new:
+                self._columns.pop(table, None)
+            # What DuckDB has ended itself cannot be rolled back or dropped once more.
+            for sql in ("ROLLBACK", *(f"DROP TABLE IF EXISTS {each}" for each in (TYPED, STAGED))):
+                with suppress(WarehouseError):
+                    self._execute(sql)
             raise
 
-    def _merge(self, table: str, source: str, names: Iterable[str]) -> None:
+    def _staged(self, table: str, source: str, names: Iterable[str]) -> list[Column]:
+        """Lay a slice's values down in `STAGED`, and return their columns, typed."""
         sent_as: dict[str, list[str]] = {}
         homeless: set[str] = set()
         for name in dict.fromkeys(names):
@@ -256,8 +270,9 @@ class Warehouse:
             for name, sent in sent_as.items()
         ]
         self._execute(loading.stage(source, columns))
-        columns = self._with_types(columns, homeless)
-        self._make_room(table, columns)
+        return self._with_types(columns, homeless)
+
+    def _merge(self, table: str, columns: list[Column]) -> None:
         ((repeated,),) = self._execute(
             f"SELECT count(*) > count(DISTINCT id) FROM {STAGED}"  # noqa: S608
         )
@@ -267,7 +282,7 @@ class Warehouse:
             else f"SELECT *, rowid AS n FROM {STAGED}"  # noqa: S608
         )
         self._execute(loading.type_staged(merged, columns))
-        (lost,) = self._execute(loading.count_lost(columns))
+        lost = self._values(loading.count_lost, list(enumerate(columns)))
         for merged_column, count in zip(columns, lost, strict=True):
             if count:
                 place = (table, merged_column.name)
@@ -284,31 +299,51 @@ class Warehouse:
             for place, column in enumerate(columns)
             if column.kind is None and column.name not in homeless
         ]
-        if not places:
-            return columns
-        (texts,) = self._execute(loading.first_values(places))
+        texts = self._values(loading.first_values, places)
         typed = list(columns)
         for place, text in zip(places, texts, strict=True):
             if text is not None:
                 typed[place] = replace(columns[place], kind=_type_of_text(text))
         return typed
 
-    def _make_room(self, table: str, columns: list[Column]) -> None:
-        named = self._named(table)
-        known = self._columns.get(table)
-        new = [
-            (c.name, c.kind) for c in columns if c.kind is not None and c.name not in (known or {})
-        ]
-        if known is None:
-            fields = "".join(f", {quoted(name)} {kind.value}" for name, kind in new)
-            self._execute(
-                f"CREATE TABLE {named} (id VARCHAR NOT NULL, received_at TIMESTAMPTZ{fields})"
-            )
-            self._columns[table] = dict(new)
-            return
-        for name, kind in new:
-            self._execute(f"ALTER TABLE {named} ADD COLUMN {quoted(name)} {kind.value}")
-            known[name] = kind
+    def _values(
+        self, query: Callable[[Sequence[_Asked]], str], asked: Sequence[_Asked]
+    ) -> list[Any]:
+        """Return the one row of a query with a filtered aggregate for each that is asked for.
+
+        DuckDB's memory and time for them grow with the square of their number.
+        """
+        values: list[Any] = []
+        for start in range(0, len(asked), _AGGREGATES):
+            (row,) = self._execute(query(asked[start : start + _AGGREGATES]))
+            values += row
+        return values
+
+    def _create(self, table: str, columns: list[Column]) -> None:
+        kinds = {column.name: column.kind for column in columns if column.kind is not None}
+        fields = "".join(f", {quoted(name)} {kind.value}" for name, kind in kinds.items())
+        self._execute(
+            f"CREATE TABLE {self._named(table)} "
+            f"(id VARCHAR NOT NULL, received_at TIMESTAMPTZ{fields})"
+        )
+        self._columns[table] = kinds
+
+    def _add_columns(self, table: str, columns: list[Column]) -> None:
+        """Add the columns that a table lacks, some in a transaction.
+
+        DuckDB keeps a version of the whole table for every added column until the commit.
+        """
+        known = self._columns[table]
+        new = [(c.name, c.kind) for c in columns if c.kind is not None and c.name not in known]
+        for start in range(0, len(new), _ADDED_COLUMNS):
+            added = new[start : start + _ADDED_COLUMNS]
+            self._execute("BEGIN")
+            for name, kind in added:
+                self._execute(
+                    f"ALTER TABLE {self._named(table)} ADD COLUMN {quoted(name)} {kind.value}"
+                )
+            self._execute("COMMIT")
+            known.update(added)
 
     def _read_columns(self) -> None:
         kinds = {kind.value: kind for kind in ColumnType}
