@@ -10,7 +10,6 @@ the rest, and the plan decides what becomes of it. Numbers with a point or an ex
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from datetime import date
@@ -323,9 +322,8 @@ def record_digest(record: dict[str, Any]) -> str:
 
 
 def escaped_digest(record: dict[str, Any]) -> str:
-    """The same for a record with lone surrogates, which are no UTF-8 but have an escape in JSON."""
-    text = json.dumps(_without_metadata(record), sort_keys=True, default=_token_text)
-    return digest(text.encode())
+    """The same for a record with lone surrogates; the backslash keeps it apart from all others."""
+    return digest(b"\\" + _encode_canonical(_escaped(_without_metadata(record))))
 
 
 def _without_metadata(record: dict[str, Any]) -> dict[str, Any]:
@@ -334,5 +332,13 @@ def _without_metadata(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if not key.startswith("_sdc_")}
 
 
-def _token_text(value: Raw | NonFinite) -> str:
-    return value.token if isinstance(value, NonFinite) else bytes(value).decode()
+def _escaped(value: Any) -> Any:
+    """The same value with its lone surrogates as escapes, and backslashes doubled: none is lost."""
+    kind = type(value)
+    if kind is str:
+        return value.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode()
+    if kind is dict:
+        return {_escaped(name): _escaped(part) for name, part in value.items()}
+    if kind is list:
+        return [_escaped(part) for part in value]
+    return value

@@ -248,3 +248,53 @@ def test_a_schema_that_the_sdk_cannot_read(
     assert _load(segment, None, fed).code == 0
     with pytest.raises(SchemaError, match=r"'people'.*stream_maps.*flattening_enabled"):
         _load(segment, None, fed, **asked)
+
+
+def test_an_id_is_never_empty(segment: Emulator) -> None:
+    """Records that a map makes sendable, by leaving out a lone surrogate, have ids of their own."""
+    head = {
+        "type": "SCHEMA",
+        "stream": "notes",
+        "schema": {"properties": {"n": {"type": "integer"}, "bad": {}}},
+        "key_properties": [],
+    }
+    bad = [r'"\ud800"', r'"\udfff"', r'"\\ud800"', r'["\ud800",1.5]', r'["\ud800","1.5"]']
+    bad.append(bad[0])
+    rows = [
+        '{"type":"RECORD","stream":"notes","record":{"n":1,"bad":%s}}' % text  # noqa: UP031
+        for text in bad
+    ]
+    _load(segment, {"notes": {"bad": None}}, lines(head, *rows))
+    ids = [row["id"] for row in segment.rows("notes")]
+    assert len(ids) == 5
+    assert {len(str(each)) for each in ids} == {64}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stream_maps": {"rooms": {"double": "1"}}},
+        {"flattening_enabled": True, "flattening_max_depth": 1},
+        {"add_record_metadata": True},
+    ],
+    ids=["map", "flattening", "metadata"],
+)
+@pytest.mark.parametrize("token", ["0.00000010", "1e5", "1.10", "-0.0", "1E-7"])
+def test_a_number_stays_as_the_tap_wrote_it(
+    segment: Emulator, more: dict[str, Any], token: str
+) -> None:
+    """What does not touch a number changes neither id nor value: no row comes twice."""
+    head = {
+        "type": "SCHEMA",
+        "stream": "rooms",
+        "schema": {"properties": {"key": {"type": "string"}, "list": {"type": "array"}}},
+        "key_properties": ["key"],
+    }
+    room = '{"type":"RECORD","stream":"rooms","record":{"key":%s,"list":[%s]}}' % (token, token)  # noqa: UP031
+    _load(segment, None, lines(head, room))
+    (before,) = segment.rows("rooms")
+    _load(segment, None, lines(head, room), **more)
+    (after,) = segment.rows("rooms")
+    assert before.items() <= after.items()
+    assert before["id"] == token
+    assert before["list"] == f"[{token}]"
