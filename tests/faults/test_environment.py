@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.replay import replay
 from tests.running import (
     COMMAND,
     KEY,
@@ -20,6 +22,7 @@ from tests.running import (
     config_file,
     environment,
     lines,
+    load,
     record,
     run,
     schema,
@@ -282,3 +285,18 @@ def test_two_runs_at_once(tmp_path: Path, segment: Emulator, method: str) -> Non
     assert len({each["run_id"] for each in kept}) == 2
     assert len(kept) == 400
     assert list(spool.iterdir()) == []
+
+
+def test_the_disk_fills_when_a_replay_writes_the_rest(segment: Emulator, small_disk: Path) -> None:
+    """A real full disk after the sending: a sentence, and the dead letter is as it was."""
+    path = small_disk / "rejects.jsonl"
+    config = _config(segment, "set", max_rejects=-1, dead_letter_path=str(path))
+    bad = [record("rooms", id="x", text="y" * 4000) for _ in range(9)]
+    load(config, lines(schema("rooms", id="integer", text="string"), *bad))
+    whole = path.read_bytes()
+    assert len(whole) > 36_000
+    config["stream_maps"] = {"rooms": {"__filter__": "False"}}
+    with pytest.raises(ConfigurationError, match=r"were sent, but .* No space left on device"):
+        replay(path, config)
+    assert path.read_bytes() == whole
+    assert list(small_disk.iterdir()) == [path]
