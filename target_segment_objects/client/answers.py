@@ -46,10 +46,13 @@ class Failure:
     Attributes:
         kind: one of a closed list.
         reason: what happened, in a few words without secrets.
+        too_short: whether the request was on its way when our own time for it ran out, so that
+            more time could have helped.
     """
 
     kind: FailureKind
     reason: str
+    too_short: bool = False
 
 
 @dataclass(frozen=True)

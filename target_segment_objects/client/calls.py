@@ -43,6 +43,10 @@ _TRY_LATER = (
     "Run it again later: what was sent before is merged by id, so sending it again is safe. "
     "To wait longer, raise the time for retries (`retry_seconds`)"
 )
+_MORE_TIME = (
+    "Every attempt ended by the target's own time-out: raise `%s`, then run it again; "
+    "what was sent before is merged by id, so sending it again is safe"
+)
 _STOPPED = "It was stopped before Segment took it: run it again"
 _CHECK_KEY = "Segment does not take this key here: check `write_key` and `region`"
 _CHECK_ADDRESS = "Another try would not change it: check the address and what stands before it"
@@ -73,6 +77,11 @@ class Request:
     refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
     collection: str = ""
     urgent: bool = False
+
+    @property
+    def timeout_setting(self) -> str:
+        """The setting that `timeout_seconds` comes from."""
+        return "upload_timeout_seconds" if self.call == "upload" else "request_timeout_seconds"
 
 
 @dataclass(frozen=True)
@@ -176,6 +185,7 @@ class Caller:
         started = self.clock.monotonic()
         attempts: list[Attempt] = []
         waited = paused = 0.0
+        too_short = True  # every attempt ended by our own time-out, while it was on its way
         while True:
             outcome, held = self._exchange(request, attempts)
             # The first attempt's place in the queue is no wait between attempts.
@@ -192,12 +202,14 @@ class Caller:
             if isinstance(outcome, Answer) and value is not None:
                 return value, self._receipt(request, outcome, len(attempts) + 1, waited, seconds)
             attempts.append(Attempt(_status(outcome), decision.reason, seconds))
+            too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
             if decision.action is not Action.RETRY:
                 raise self._refusal(request, decision, outcome, attempts)
             wait = self._wait(outcome, len(attempts))
             ahead = max(wait, self.gate.held_for)
             if self.policy.ends(len(attempts), waited=waited, wait=ahead):
-                raise self._unavailable(request, outcome, attempts, _TRY_LATER)
+                advice = _MORE_TIME % request.timeout_setting if too_short else _TRY_LATER
+                raise self._unavailable(request, outcome, attempts, advice)
             try:
                 self.clock.pause(wait)
             except StoppedError:

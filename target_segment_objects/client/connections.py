@@ -6,7 +6,10 @@ host's addresses, an end of life so that names are resolved again, and headers t
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
+import selectors
 import socket
 import sys
 import threading
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from urllib3.poolmanager import PoolManager, ProxyManager
 
     from target_segment_objects.client.deadlines import Deadline
+    from target_segment_objects.client.names import Names
 
 __all__ = ["DeadlineAdapter", "current"]
 
@@ -34,14 +38,19 @@ CONNECTION_SECONDS = 3600.0
 """A connection is used this long at most, so that long runs see a change of DNS [doc: daily]."""
 
 _CONNECT_SECONDS = 10.0
+# What `connect` says when it did not fail: done, or begun.
+_CONNECTING = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
+# Lines of an answer's head, its interim answers included.
+_MAX_HEAD_LINES = 2000
 # An upload reads its file and fills the socket in pieces of this size.
 _BLOCK_BYTES = 128 * 1024
 
 
 class _Current(threading.local):
-    """The deadline of the exchange that this thread is in; set by the transport around each."""
+    """What the exchange that this thread is in has; set by the transport around each."""
 
     deadline: Deadline
+    names: Names
 
 
 current = _Current()
@@ -52,9 +61,13 @@ class _Lines:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._count = 0
         self.last = b""
 
     def readline(self, limit: int = -1) -> bytes:
+        self._count += 1
+        if self._count > _MAX_HEAD_LINES:
+            raise http.client.IncompleteRead(b"")
         self.last = self._file.readline(limit)
         return self.last
 
@@ -63,7 +76,7 @@ class _Lines:
 
 
 class _WholeHead(http.client.HTTPResponse):
-    """An answer whose headers must end in a blank line.
+    """The answer behind all interim ones (1xx), whose headers must end in a blank line.
 
     `http.client` takes the end of the stream for one, and so an answer that was cut after its
     status line for a whole one.
@@ -77,6 +90,11 @@ class _WholeHead(http.client.HTTPResponse):
         self.fp = lines  # type: ignore[assignment]
         try:
             super().begin()
+            # `http.client` passes over 100 alone. 101 is no interim answer: what follows it is
+            # another protocol.
+            while 100 <= self.status <= 199 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
+                self.headers = self.msg = None  # type: ignore[assignment]
+                super().begin()
         finally:
             # Not when it was closed over an answer that is none.
             now: Any = self.fp
@@ -98,10 +116,13 @@ class _Deadlined:
 
     def _new_conn(self: Any) -> socket.socket:
         """Connect within the deadline, address by address, and have the socket guarded."""
+        deadline = current.deadline
+        deadline.missing = "the name was not resolved"
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
+            found = current.names.resolve(self._dns_host, self.port, deadline)
+        except (OSError, UnicodeError) as error:
             raise NameResolutionError(self.host, self, _gaierror(error)) from error
+        deadline.missing = "there was no connection"
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in found:
             try:
@@ -111,10 +132,18 @@ class _Deadlined:
             else:
                 sys.audit("http.client.connect", self, self.host, self.port)
                 self._born = time.monotonic()
+                deadline.missing = "the proxy or TLS did not let the request out"
                 return sock
+            if deadline.cut:
+                break
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, "connecting timed out") from failure
         raise NewConnectionError(self, "no connection") from failure
+
+    def connect(self: Any) -> None:
+        """Connect; from here on the request can go out."""
+        super().connect()  # type: ignore[misc]
+        current.deadline.missing = ""
 
     def _connect_to(
         self: Any, family: int, kind: int, protocol: int, address: tuple[Any, ...]
@@ -124,10 +153,15 @@ class _Deadlined:
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            # Before connecting, so that an abort ends a connect that hangs.
+            sock.setblocking(False)
+            begun = sock.connect_ex(address)
+            if begun not in _CONNECTING:
+                raise OSError(begun, os.strerror(begun))  # noqa: TRY301 - closed below
+            # After connecting began: the system does not shut down what is no connection yet, and
+            # a deadline that passed before would be forgotten.
             deadline.guard(sock.fileno())
-            sock.settimeout(min(deadline.remaining, _CONNECT_SECONDS))
-            sock.connect(address)
+            if begun:
+                _wait_for_connection(sock, min(deadline.remaining, _CONNECT_SECONDS))
             # From here on the guard alone tells the time: it holds for an exchange and not for a
             # read, and a socket without a timeout asks the system half as often.
             sock.settimeout(None)
@@ -280,6 +314,21 @@ class DeadlineAdapter(HTTPAdapter):
 
 def _use_our_pools(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+def _wait_for_connection(sock: socket.socket, seconds: float) -> None:
+    """Wait until a connection that has begun is there.
+
+    Raises:
+        OSError: it failed; `TimeoutError` when it took longer.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_WRITE)
+        if not selector.select(seconds):
+            raise TimeoutError("connecting timed out")
+    failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
 
 
 def _gaierror(error: OSError | UnicodeError) -> socket.gaierror:

@@ -2,7 +2,7 @@
 
 A socket's timeout is per read, so an answer that drips a byte a second takes for ever. Here a
 thread shuts the exchange's sockets down when its deadline passes, which ends every read, write and
-handshake on them at once.
+handshake on them at once, and a name that is still being resolved is not waited for any longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Deadline", "Deadlines"]
 
@@ -26,14 +26,18 @@ class Deadline:
     Attributes:
         cut: whether its sockets were shut down, so that nothing read since then counts.
         body_sent: whether the last request on it went out whole.
+        missing: what it waits for before the request can go out, for the message; empty once it
+            can.
     """
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.cut = False
         self.body_sent = True
+        self.missing = ""
         self._lock = threading.Lock()
         self._guards: list[socket.socket] = []
+        self._told: list[Callable[[], None]] = []
 
     @property
     def remaining(self) -> float:
@@ -54,10 +58,20 @@ class Deadline:
                 raise TimeoutError("the deadline has passed")
             self._guards.append(socket.socket(fileno=os.dup(descriptor)))
 
+    def when_shut(self, tell: Callable[[], None]) -> None:
+        """Call this when the deadline passes; at once when it has. It returns at once itself."""
+        with self._lock:
+            if not self.cut:
+                self._told.append(tell)
+                return
+        tell()
+
     def shut(self) -> None:
-        """Shut all its sockets down, and refuse to guard another."""
+        """Shut all its sockets down, end its other waits, and refuse to guard another socket."""
         with self._lock:
             self.cut = True
+            for tell in self._told:
+                tell()
             for guard in self._guards:
                 # The other side may have been first.
                 with suppress(OSError):
@@ -69,6 +83,7 @@ class Deadline:
             for guard in self._guards:
                 guard.close()
             self._guards.clear()
+            self._told.clear()
 
 
 class Deadlines:

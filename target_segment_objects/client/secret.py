@@ -6,6 +6,8 @@ The one place that holds it. Its `repr` hides it, and so does every error raised
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -15,12 +17,15 @@ from requests.auth import HTTPBasicAuth
 from target_segment_objects.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["WriteKey", "excerpt_of"]
 
 EXCERPT_CHARACTERS = 200
 _BLOT = "***"
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
+_HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\uffff]+")
 
 
@@ -53,10 +58,8 @@ class WriteKey:
                 "the colon after it is added by the client"
             )
         self._auth = HTTPBasicAuth(key, "")
-        with_colon = base64.b64encode(f"{key}:".encode()).decode()
-        bare = base64.b64encode(key.encode()).decode()
         # Longest first, so that no form leaves the rest of another one behind.
-        secrets = {key, quote(key, safe=""), with_colon, bare, bare.rstrip("="), *also_secret}
+        secrets = {*_forms_of(key), *_forms_of(f"{key}:"), *also_secret}
         self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
 
     def __repr__(self) -> str:
@@ -96,11 +99,36 @@ def excerpt_of(body: bytes, key: WriteKey) -> str:
 
 
 def proxy_secrets(proxy: str) -> tuple[str, ...]:
-    """The texts of a proxy's address that must not be told: its user's password, and all of it."""
+    """The texts of a proxy's address that must not be told: its password or token, in any form."""
     parts = urlsplit(proxy)
-    password = parts.password or ""
-    user = unquote(parts.username or "")
-    if not password:
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    # A user without a password is a token; beside one it is a word like any other.
+    secret = password or user
+    if not secret:
         return ()
-    pair = base64.b64encode(f"{user}:{unquote(password)}".encode()).decode()
-    return (password, unquote(password), pair)
+    as_written = parts.password or parts.username or ""
+    return (as_written, *_forms_of(secret), *_forms_of(f"{user}:{password}"))
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    """All that a server or a library makes of a secret when it writes it down."""
+    data = secret.encode()
+    for text in (
+        secret,
+        base64.b64encode(data).decode(),
+        base64.urlsafe_b64encode(data).decode(),
+    ):
+        for one in {text, text.rstrip("=")}:
+            quoted = quote(one, safe="")
+            yield one
+            yield quoted
+            yield quote(one, safe="/")
+            yield _ESCAPE.sub(lambda found: found[0].lower(), quoted)
+            # In JSON, as different writers of it have it, and in HTML.
+            inner = json.dumps(one)[1:-1]
+            yield inner
+            yield inner.replace("/", "\\/")
+            escaped = _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", one)
+            yield escaped
+            yield _HEX.sub(lambda found: found[0].upper(), escaped)
+            yield html.escape(one)

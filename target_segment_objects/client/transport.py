@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import requests
 import urllib3
+from urllib3.connection import HTTPConnection
 
 from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
 from target_segment_objects.client.answers import Answer, Failure, FailureKind
 from target_segment_objects.client.connections import DeadlineAdapter, current
 from target_segment_objects.client.deadlines import Deadline, Deadlines
 from target_segment_objects.client.lost import failure_of
+from target_segment_objects.client.names import Names
 from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
-from target_segment_objects.errors import SpoolError
+from target_segment_objects.errors import ConfigurationError, SpoolError
 from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -170,6 +172,12 @@ class Transport:
         self._proxy = find_proxy(self._address, self.options.proxy)
         self._key = WriteKey(write_key, also_secret=proxy_secrets(self._proxy or ""))
         secure = self._address.url.startswith("https:") or (self._proxy or "").startswith("https:")
+        if not issubclass(HTTPConnection, http.client.HTTPConnection):
+            raise ConfigurationError(
+                "another package (urllib3-future, which niquests brings) has taken the place of "
+                "urllib3 in this environment: install target-segment-objects in an environment of "
+                "its own"
+            )
         self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
         self._before_fork: list[object] = []
         self._open()
@@ -230,7 +238,9 @@ class Transport:
             if self._deadlines.aborted:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
-                return Failure(FailureKind.TIMEOUT, f"no whole answer within {seconds:g} s")
+                missing = deadline.missing
+                why = f"{missing or 'no whole answer'} within {seconds:g} s"
+                return Failure(FailureKind.TIMEOUT, why, too_short=not missing)
             if isinstance(outcome, Answer) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
                 # It says that all is well before it has read all: not about this request.
                 return Failure(FailureKind.CUT, "answered before the whole body was sent")
@@ -249,6 +259,7 @@ class Transport:
 
     def _open(self) -> None:
         self._deadlines = Deadlines()
+        self._names = Names()
         session = requests.Session()
         # No `.netrc`, no variables behind our back: those that count were read by `address`.
         session.trust_env = False
@@ -280,7 +291,7 @@ class Transport:
     def _exchange(
         self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
     ) -> Answer | Failure:
-        current.deadline = deadline
+        current.deadline, current.names = deadline, self._names
         try:
             way = self._way
             if way is None:  # any thread may be the first; the others' are the same

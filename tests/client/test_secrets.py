@@ -7,11 +7,12 @@ import logging
 import pickle
 import traceback
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
 from target_segment_objects.client import RetryPolicy, TransportOptions
-from target_segment_objects.client.secret import WriteKey
+from target_segment_objects.client.secret import WriteKey, proxy_secrets
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import SegmentObjectsError
 from tests.client.builders import KEY, ROOM, Client
@@ -141,3 +142,20 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("length", [15, 16, 17])
+@pytest.mark.parametrize("colon", ["", ":"])
+@pytest.mark.parametrize("kind", ["key", "password", "token"])
+def test_every_base64_of_a_secret_is_blotted_out(length: int, colon: str, kind: str) -> None:
+    """Of either alphabet, with padding or not, percent-encoded or not, whatever the length."""
+    secret = "~?>" * 4 + "7HqnV"[: length - 12]
+    text = f"user:{secret}" if kind == "password" and colon else f"{secret}{colon}"
+    user = {"password": "user:"}.get(kind, "")
+    proxy = f"http://{user}{quote(secret, safe='')}@proxy"
+    also = () if kind == "key" else proxy_secrets(proxy)
+    key = WriteKey(secret if kind == "key" else KEY, also_secret=also)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        padded = encode(text.encode()).decode()
+        for form in (padded, padded.rstrip("="), quote(padded, safe="")):
+            assert key.blot(form) == "***"
