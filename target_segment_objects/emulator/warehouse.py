@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _GATHERED_BYTES = 32 * 1024 * 1024
 _SLICE_BYTES = 128 * 1024 * 1024
 _THREADS = 2
+_WIDE_COLUMNS = 200
+_WIDE_SLICE_VALUES = 500_000
+"""Of a slice with more columns than that: missing values take memory too."""
 _AGGREGATES = 50
 """In one query."""
 _OWN_COLUMNS = frozenset({"id", "received_at"})
@@ -221,6 +224,9 @@ class Warehouse:
         """
         lines = loading.read_lines(part.path, gzipped=part.gzipped)
         slices = -(-part.uncompressed_bytes // _SLICE_BYTES)
+        widest = max(map(len, part.properties.values()), default=0)
+        if widest > _WIDE_COLUMNS:
+            slices = max(slices, -(-part.objects * widest // _WIDE_SLICE_VALUES))
         if slices == 1 and len(tables) == 1:
             return [(table, lines) for table in tables]
         self._execute(loading.lay_down(lines))

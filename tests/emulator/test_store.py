@@ -269,3 +269,17 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
 def test_the_first_value_always_fits(first: Any) -> None:
     """A column made for a value holds that value."""
     assert fit(first, type_of(first)) is not None
+
+
+def test_a_wide_part_is_merged_in_slices_of_few_rows(tmp_path: Path) -> None:
+    """2,000 columns of 1,500 objects fit within the default limit of DuckDB."""
+    updates = [
+        Update("rooms", str(n), {f"p{place}": f"v{n}" for place in range(2000)})
+        for n in range(1500)
+    ]
+    warehouse = Warehouse(tmp_path / "w.duckdb", tmp_path, "512MB")
+    warehouse.apply(updates)
+    warehouse.flush()
+    assert warehouse.sizes() == {"rooms": 1500}
+    assert warehouse.query("SELECT count(p1999) AS n FROM rooms") == [{"n": 1500}]
+    warehouse.close()
