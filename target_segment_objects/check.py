@@ -312,8 +312,9 @@ def _look_at_roots(address: Address, ca_bundle: Path | None) -> Finding:
 
 
 def _look_at_spool(settings: Settings) -> Finding:
-    folder = str(settings.spool_dir or tempfile.gettempdir())
+    folder = str(settings.spool_dir or "the system's folder for temporary files")
     try:
+        folder = str(settings.spool_dir or tempfile.gettempdir())
         _write_in(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from target_segment_objects.addresses import is_plain_http_beyond_loopback
@@ -16,6 +18,7 @@ from target_segment_objects.objects import MAX_COLLECTION_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from target_segment_objects.settings import Settings
 
@@ -62,6 +65,7 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                 ("report_path", name),
                 f"report_path and {name} are the same file: the report would replace it",
             )
+    yield from _faults_of_streams(settings)
     dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
     if dublin_bulk and settings.bulk_url is None and not local:
         yield (
@@ -100,6 +104,25 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("flattening_max_depth", "flattening_enabled"),
             "flattening_max_depth is required with flattening_enabled",
         )
+
+
+def _faults_of_streams(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A file that stdin or stdout is already: states would be mixed with other lines, or lost."""
+    for name in ("report_path", "dead_letter_path", "local_warehouse"):
+        path = getattr(settings, name)
+        for descriptor, stream in ((0, "stdin"), (1, "stdout")):
+            if path is not None and _is_same_file(path, descriptor):
+                yield (name,), f"{name} is the file that {stream} is: name another file"
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        found, held = path.stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    # What is written to such a device by two is mixed on a terminal alone.
+    is_device = stat.S_ISCHR(held.st_mode) and not os.isatty(descriptor)
+    return os.path.samestat(found, held) and not is_device
 
 
 def remarks_on(settings: Settings) -> Iterator[str]:

@@ -80,7 +80,7 @@ class Spool:
                     self._write(compressed)
                 self.size += len(compressed)
         except OSError as error:
-            where = self._folder or tempfile.gettempdir()
+            where = self._folder or _temporary_folder()
             raise SpoolError(
                 f"the spool in {where} cannot be written: {error.strerror or error}; "
                 "make room there, or name another folder with `spool_dir`"
@@ -124,6 +124,13 @@ class Spool:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none that could be written, on a read-only system for one
+        return "the system's folder for temporary files"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import os
 import re
 import select
 import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -89,10 +90,11 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 class WakeUp:
-    """The stop flag, and the pipe that ends a wait; a signal handler and threads may use it."""
+    """The stop flag, and the pipe that ends a wait. Any thread may use it, after `close` too."""
 
     def __init__(self) -> None:
         self.stopped = False
+        self._lock = threading.Lock()
         self._reads = self._writes = -1
 
     def open(self) -> None:
@@ -107,14 +109,15 @@ class WakeUp:
         return self._reads
 
     def set(self) -> None:
-        """End the reader's present or next wait. Safe in a signal handler."""
-        if self._writes >= 0:
-            # A full pipe wakes as well as one byte more.
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._writes, b"\0")
+        """End the reader's present or next wait, if there is one."""
+        with self._lock:  # or the number could be that of another file by now
+            if self._writes >= 0:
+                # A full pipe wakes as well as one byte more.
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._writes, b"\0")
 
     def stop(self) -> None:
-        """Ask the reader to read no more. Safe in a signal handler."""
+        """Ask the reader to read no more."""
         self.stopped = True
         self.set()
 
@@ -125,11 +128,12 @@ class WakeUp:
                 pass
 
     def close(self) -> None:
-        """Give back the pipe. Nothing may call `set` at the same time."""
-        reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
-        if reads >= 0:
-            os.close(reads)
-            os.close(writes)
+        """Give back the pipe. What comes later does nothing."""
+        with self._lock:
+            reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
+            if reads >= 0:
+                os.close(reads)
+                os.close(writes)
 
 
 class MessageReader(GenericSingerReader[Any]):
@@ -185,8 +189,8 @@ class MessageReader(GenericSingerReader[Any]):
     ) -> Counter[str]:
         """Hand every message to the callback of its type, until the input ends.
 
-        After a stop no more is read, but the whole lines that were read already are still handed
-        on.
+        After a stop no more is read; whether the whole lines that were read already are still
+        handed on is for `work_off` to say.
 
         Returns:
             How many messages of each type there were.

@@ -56,6 +56,8 @@ class ReportFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()  # a link stays one, and what it leads to is replaced
+        if self._path.exists() and not self._path.is_file():
+            raise ConfigurationError(f"report_path: {path} is no file; name one")
         self._beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         if not _may_be_replaced(self._path):
             raise ConfigurationError(

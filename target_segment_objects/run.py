@@ -72,8 +72,16 @@ class Run:
         self._connection: Connection | None = None
         self._printing = True
         self._stop_deadline: float | None = None
-        self._look_again = 0.0
+        self._look_again = self._print_again = 0.0
         self._closed = False
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether what is left of a block that was read must be left alone, after a stop.
+
+        By `set` it may be thousands of calls to a slow Segment; by bulk it is a moment's work.
+        """
+        return self.wake_up.stopped and self._settings.method == "set"
 
     def put(self, made: SegmentObject, origin: Origin) -> None:
         """Deliver an object of the record at the present position.
@@ -97,6 +105,8 @@ class Run:
     ) -> None:
         """Deliver the objects of the next records, one each, and count the records.
 
+        By `set` a stop ends it at the present record: `position` tells how many were taken.
+
         Args:
             made: the objects.
             objects: how many of them each collection has.
@@ -115,6 +125,8 @@ class Run:
                 self.between()
             return
         for place, each in enumerate(made):
+            if self.is_cut_short:
+                return
             self.position += 1
             self.put(each.sealed(), origin_of(place))
 
@@ -172,8 +184,8 @@ class Run:
 
     def _meanwhile(self) -> None:
         """The delivery waits for Segment, for minutes maybe: do what is due all the same."""
-        if time.monotonic() >= self._look_again:
-            self._look_again = time.monotonic() + _LOOK_SECONDS
+        if time.monotonic() >= self._print_again:
+            self._print_again = time.monotonic() + _LOOK_SECONDS
             self._print_earned()
             self.on_wait()
 

@@ -27,6 +27,7 @@ _BLOCK: Final = 512
 _FAILED: Final = 1
 _GRACE_SECONDS: Final = 5.0
 """What a run that has expired gets to end by itself."""
+_LAST_WORDS_SECONDS: Final = 1.0
 _SIGNALLED: Final = 128
 """A shell's exit status of a process that a signal ended is this and the signal's number."""
 
@@ -68,7 +69,8 @@ class Shutdown:
         stop: called on a thread at the first signal.
         expire: called on a thread when the stop has lasted `seconds`: what still waits must end.
         seconds: what a stop leaves for delivery.
-        before_exit: called on a thread before a process that does not end by itself is ended.
+        before_exit: called on a thread, with the exit status, before a process that does not end by
+            itself is ended.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Shutdown:
         expire: Callable[[], None],
         seconds: float,
         *,
-        before_exit: Callable[[], None] | None = None,
+        before_exit: Callable[[int], None] | None = None,
     ) -> None:
         self._before_exit = before_exit
         self._stop = stop
@@ -101,26 +103,38 @@ class Shutdown:
             signal.signal(number, _do_nothing)
 
     def close(self) -> None:
-        """Let the signals do nothing more, and end the watch; those that came have been heeded."""
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(-1)
-        os.close(self._writes)
-        self._watch.join()
-        os.close(self._reads)
+        """Let the signals do nothing more, and end the watch; those that came have been heeded.
+
+        Again, it does nothing.
+        """
+        reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
+        if writes < 0:
+            return
+        if self._watch.is_alive():
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            signal.set_wakeup_fd(-1)
+        os.close(writes)
+        if self._watch.is_alive():
+            self._watch.join()
+        os.close(reads)
 
     def _exit(self, status: int) -> None:
         if self._before_exit is not None:
-            self._before_exit()
+            # What holds the process may hold this up too: a log that nobody reads, say.
+            words = threading.Thread(target=self._before_exit, args=(status,), daemon=True)
+            words.start()
+            words.join(_LAST_WORDS_SECONDS)
         os._exit(status)
 
     def _heed(self) -> None:
         """Read the signals' numbers, until the pipe is closed."""
+        reads = self._reads
         deadline: float | None = None
         expired = False
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._reads], [], [], left)
+            ready, _, _ = select.select([reads], [], [], left)
             if not ready:
                 if expired:  # what still hangs is not the delivery: a write to stdout, say
                     self._exit(_FAILED)
@@ -128,7 +142,7 @@ class Shutdown:
                 deadline = time.monotonic() + _GRACE_SECONDS
                 self._expire()
                 continue
-            numbers = os.read(self._reads, _BLOCK)
+            numbers = os.read(reads, _BLOCK)
             if not numbers:
                 return
             for number in numbers:

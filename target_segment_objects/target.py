@@ -30,6 +30,7 @@ from target_segment_objects.errors import (
     Fault,
     MessageError,
     MissingSchemaError,
+    OutputError,
     RejectedRecordError,
     SegmentObjectsError,
     one_line,
@@ -163,6 +164,8 @@ class SegmentObjectsTarget(Target):
         index = 0
         while index < len(lines):  # what a line does may change the streams, and so the rest
             for segment in self._fast_lane.segments(line_block, index):
+                if self.run.is_cut_short:
+                    return
                 if segment.is_general:
                     own_way(segment.first)
                 else:
@@ -174,7 +177,6 @@ class SegmentObjectsTarget(Target):
         streams = segment.streams
         by_collection: Counter[str] = Counter()
         for stream, records in Counter(streams).items():
-            self._report.count(stream.plan.stream, stream.plan.collection, records)
             by_collection[stream.plan.collection] += records
         for stream, notes in segment.notes:
             stream.note(notes)
@@ -183,7 +185,12 @@ class SegmentObjectsTarget(Target):
             line = segment.first + index
             return self._routes.origin(streams[index], lines[line], first_line + line)
 
-        self.run.put_many(segment.objects, by_collection, source_at)
+        before = self.run.position
+        try:
+            self.run.put_many(segment.objects, by_collection, source_at)
+        finally:
+            for stream, records in Counter(streams[: self.run.position - before]).items():
+                self._report.count(stream.plan.stream, stream.plan.collection, records)
 
     # The way of a message.
 
@@ -313,6 +320,18 @@ class SegmentObjectsTarget(Target):
         finally:
             self._end(error)
 
+    def _give_up(self, status: int) -> None:
+        """The process is about to be ended: tell why, on a thread of the shutdown's."""
+        self._terminal.leave()
+        if status == 1:
+            failure = OutputError(
+                "the stop took longer than `shutdown_seconds`, so what was read and is not covered "
+                "by a printed state may be missing: run again, the state says from where"
+            )
+            self.logger.error("%s", failure)
+            if self._report_file is not None:
+                self._write_report(self._report_file, failure)
+
     def _end(self, error: BaseException | None = None) -> None:
         """Tell what the run has done, once."""
         if self._ended:
@@ -366,7 +385,7 @@ class SegmentObjectsTarget(Target):
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         run, terminal = target.run, target._terminal
         shutdown = Shutdown(
-            run.stop, run.expire, target.settings.shutdown_seconds, before_exit=terminal.leave
+            run.stop, run.expire, target.settings.shutdown_seconds, before_exit=target._give_up
         )
         shutdown.install()
         try:

@@ -29,6 +29,7 @@ FLOORS = (
     ("target",),
     ("preview", "replay", "check"),
     ("cli",),
+    ("command",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING
 
@@ -282,3 +283,16 @@ def test_a_part_is_a_file_to_whoever_sends_it() -> None:
     part = written([b"x" * 100_000])[0]
     with io.BufferedReader(part.open()) as file:
         assert gzip.decompress(file.read()) == content(part)
+
+
+def test_no_folder_for_temporary_files_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system that is read-only, the setting that helps is named."""
+
+    def none(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+    spool = Spool()
+    with pytest.raises(SpoolError, match=r"system's folder for temporary files.*`spool_dir`"):
+        spool.append(b"x" * (9 << 20))

@@ -83,17 +83,17 @@ def test_rejects_are_on_the_disk_before_the_state(
         target.process_endofpipe()
 
 
-def test_a_session_is_replaced_once_and_no_more() -> None:
-    """A session whose upload was refused, and whose replacement's finish is, ends the run."""
+def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
+    """A session is replaced when it is lost; the second refusal of one call is no loss."""
     out = io.TextIOWrapper(io.BytesIO())
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         segment.fault(Fault(call="upload", status=400))
-        segment.fault(Fault(call="finish", status=400))
+        segment.fault(Fault(call="finish", count=2, status=400))
         target = SegmentObjectsTarget(config={"write_key": KEY, "bulk_url": segment.url})
         _fed(target, lines(ROOMS, *CALL, state(10)))
         with pytest.raises(SessionRefusedError):
             target.process_endofpipe()
-        assert len(segment.sessions) == 2
+        assert len(segment.sessions) == 3
     assert out.buffer.getvalue() == b""
 
 

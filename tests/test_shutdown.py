@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.reader import WakeUp
 from target_segment_objects.shutdown import Shutdown
-from tests.builders import PATIENCE
+from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import PATIENCE, Aside
 from tests.running import KEY, record, schema, start, state
 
 if TYPE_CHECKING:
@@ -194,3 +197,75 @@ def test_a_signal_in_the_stream_loses_nothing(
     assert covered >= 1
     assert arrived in (set(range(1, covered + 1)), set(range(1, covered + 2)))
     assert [each.state for each in segment.sessions.values()] in ([], ["finished"])
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
+    """A stop, an expiry, a wake-up or a close after the end does nothing, on any thread."""
+    target = SegmentObjectsTarget(config=config(segment, "set"))
+    run = target.run
+    shutdown = Shutdown(run.stop, run.expire, LONG)
+    run.wake_up.open()
+    steps = [run.stop, run.expire, run.close, run.wake_up.set, run.wake_up.close, run.finish]
+    shutdown.install()
+    for first in steps:
+        for second in steps:
+            for step in (first, second, first):
+                Aside(step).join()
+        shutdown.close()
+
+
+def test_wake_ups_race_with_their_end() -> None:
+    """A thread that wakes the reader while the pipe is given back writes to no other file."""
+    for _ in range(200):
+        wake_up = WakeUp()
+        wake_up.open()
+        begin = threading.Barrier(3)
+
+        def wake(wake_up: WakeUp = wake_up, begin: threading.Barrier = begin) -> None:
+            begin.wait(PATIENCE)
+            for _ in range(20):
+                wake_up.set()
+
+        threads = [Aside(wake) for _ in range(2)]
+        begin.wait(PATIENCE)
+        wake_up.close()
+        for thread in threads:
+            thread.join()
+
+
+@both_methods
+def test_a_stop_that_takes_too_long_says_so(segment: Emulator, tmp_path: Path, method: str) -> None:
+    """Exit 1 with one last line and the report, though Segment never answers."""
+    report = tmp_path / "report.json"
+    hold = segment.hold("set" if method == "set" else "start", count=None, before=True)
+    more = {"shutdown_seconds": 0.2, "report_path": str(report)}
+    with start(tmp_path, config(segment, method, **more)) as command:
+        command.write(ROOMS, record("rooms", id=1), record("rooms", id=2), state(2))
+        assert hold.wait_for(1)
+        command.process.send_signal(signal.SIGTERM)
+        ran = command.ended()
+    assert (ran.code, ran.states) == (1, [])
+    assert len(ran.sentences) == 1
+    assert "run it again" in ran.sentences[0].lower()
+    assert json.loads(report.read_text())["status"] == "failed"
+
+
+def test_a_stop_ends_at_the_present_record(segment: Emulator, tmp_path: Path) -> None:
+    """By `set`, a slow Segment does not hold a stop until the whole block is delivered."""
+    rooms = [record("rooms", id=number) for number in range(5000)]
+    held = segment.hold("set", first=3, count=None)
+    more = {"max_concurrency": 1, "shutdown_seconds": 30}
+    with start(tmp_path, config(segment, "set", **more)) as command:
+        command.read_until(told="target-segment-objects v")
+        writing = Aside(command.write, ROOMS, *rooms, state(5000))
+        assert held.wait_for(1)
+        command.process.send_signal(signal.SIGTERM)
+        command.read_until(told="target-segment-objects v")
+        held.release()
+        ran = command.ended()
+        with contextlib.suppress(BrokenPipeError):
+            writing.join()
+    assert ran.code == 143
+    assert len(segment.rows("rooms")) < 100
+    assert ran.states == []

@@ -207,6 +207,11 @@ class Source:
             and max(turns.get(each["record"]["name"], [-1])) < each["record"]["turn"]
         ]
 
+    def delivered(self, turns: Mapping[str, list[int]]) -> int:
+        """The position of the last record before which all have arrived; at least 1."""
+        missing = self.missing(turns)
+        return max(1, missing[0] - 1) if missing else _RECORDS
+
 
 SOURCE = Source()
 

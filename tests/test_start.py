@@ -1,0 +1,96 @@
+"""The first half second of both commands, in which they import what they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.running import environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = """
+import importlib.abc, os, signal, sys
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Interrupting())
+sys.argv = [{command!r}, "--help"]
+import target_segment_objects.command as command
+command.{function}()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("function", "module"),
+    [
+        ("target", "target_segment_objects.target"),
+        ("target", "singer_sdk"),
+        ("target", "msgspec"),
+        ("target", "requests"),
+        ("segment_objects", "target_segment_objects.cli"),
+        ("segment_objects", "argparse"),
+    ],
+)
+def test_a_signal_while_importing_ends_it_quietly(
+    number: signal.Signals, function: str, module: str
+) -> None:
+    """130 or 143 and not a word, whatever was being imported."""
+    program = PROGRAM.format(module=module, number=int(number), command="x", function=function)
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (128 + number, b"", b"")
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As a shell starts what goes on in the background."""
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + PROGRAM.format(
+        module="singer_sdk", number=int(signal.SIGINT), command="x", function="target"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert ran.returncode == 0
+    assert b"Usage" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["report_path", "dead_letter_path", "local_warehouse"])
+@pytest.mark.parametrize("link", ["/dev/stdout", "own"])
+def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: str) -> None:
+    """The states would be replaced, or mixed with other lines; they are left alone."""
+    states, settings = tmp_path / "states.jsonl", tmp_path / "config.json"
+    states.write_text('{"before": 1}\n')
+    path = str(states) if link == "own" else link
+    settings.write_text(json.dumps({"write_key": "key", name: path}))
+    with states.open("ab") as out:
+        ran = subprocess.run(
+            [sys.executable, "-m", "target_segment_objects.target", "--config", str(settings)],
+            input=b"",
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+            env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+        )
+    assert ran.returncode == 1
+    assert f"{name} is the file that stdout is: name another file".encode() in ran.stderr
+    assert b"Traceback" not in ran.stderr
+    assert states.read_text() == '{"before": 1}\n'
