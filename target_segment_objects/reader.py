@@ -46,7 +46,7 @@ class ReaderOptions:
         max_depth: objects and arrays inside each other, the message itself being the first.
     """
 
-    max_line_bytes: int = 67_108_864
+    max_line_bytes: int = 16_777_216
     max_depth: int = 100
 
 

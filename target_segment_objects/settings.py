@@ -344,8 +344,10 @@ class Settings:
     )
     max_line_bytes: int = _declare(
         Integer(1, 2_147_483_647),
-        67_108_864,
-        "The longest line of input, in bytes.",
+        16_777_216,
+        "The longest line of input, in bytes. Reading a line may take up to 45 times its length in "
+        "memory, when it has little but short numbers or empty lists; the default fits a container "
+        "of 1 GB. Raise it for a tap whose records are longer.",
     )
     max_depth: int = _declare(
         Integer(1, 250),

@@ -58,7 +58,7 @@ DEFAULTS: dict[str, object] = {
     "retry_seconds": 600,
     "shutdown_seconds": 8,
     "unknown_messages": "error",
-    "max_line_bytes": 67_108_864,
+    "max_line_bytes": 16_777_216,
     "max_depth": 100,
     "stream_maps": None,
     "stream_map_config": None,
