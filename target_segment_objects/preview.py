@@ -73,6 +73,7 @@ def preview(
         target.run.close()
         if shutdown is not None:
             shutdown.close()
+            shutdown.restore()
     tally.stopped = target.run.wake_up.stopped
     status = shutdown.exit_status if shutdown is not None else None
     return tally.document(), int(tally.fails) if status is None else status

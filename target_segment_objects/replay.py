@@ -160,6 +160,7 @@ def _send(messages: _Messages, config: Mapping[str, object], still: Path) -> lis
         run.close()
         if shutdown is not None:
             shutdown.close()
+            shutdown.restore()
     if run.wake_up.stopped:
         raise InputError(
             "stopped by a signal: some records may have been sent, all of them stay in the file"

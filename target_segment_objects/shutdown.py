@@ -14,7 +14,7 @@ import select
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,7 @@ class Shutdown:
         self._expire = expire
         self._seconds = seconds
         self._received: list[int] = []
+        self._before: dict[int, Any] = {}
         self._reads, self._writes = os.pipe()
         self._watch = threading.Thread(target=self._heed, name="shutdown", daemon=True)
 
@@ -100,7 +101,7 @@ class Shutdown:
         signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
         self._watch.start()
         for number in _SIGNALS:
-            signal.signal(number, _do_nothing)
+            self._before[number] = signal.signal(number, _do_nothing)
 
     def close(self) -> None:
         """Let the signals do nothing more, and end the watch; those that came have been heeded.
@@ -118,6 +119,13 @@ class Shutdown:
         if self._watch.is_alive():
             self._watch.join()
         os.close(reads)
+
+    def restore(self) -> None:
+        """After `close`, give the signals back to whom they belonged: for a caller that goes on."""
+        for number, handler in self._before.items():
+            if handler is not None:  # else it was none of Python's
+                signal.signal(number, handler)
+        self._before.clear()
 
     def _exit(self, status: int) -> None:
         if self._before_exit is not None:

@@ -189,7 +189,8 @@ class SegmentObjectsTarget(Target):
         try:
             self.run.put_many(segment.objects, by_collection, source_at)
         finally:
-            for stream, records in Counter(streams[: self.run.position - before]).items():
+            taken = self.run.position - before if self.run.is_cut_short else len(streams)
+            for stream, records in Counter(streams[:taken]).items():
                 self._report.count(stream.plan.stream, stream.plan.collection, records)
 
     # The way of a message.
