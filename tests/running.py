@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMAND",
     "KEY",
+    "MEASURE",
     "Process",
     "Ran",
     "environment",
@@ -42,6 +43,14 @@ KEY = "wk-7Hq2nVb9xTzLmR4s"
 # Warnings are errors, but for the SDK's notice that Python 3.10 has reached its end of life.
 STRICTLY = ("-W", "error", "-W", "ignore:Python 3.10")
 COMMAND = (sys.executable, *STRICTLY, "-m", "target_segment_objects.target")
+# The system counts a process's memory from before its program is loaded: as much as whoever
+# starts it has. So somebody small does.
+MEASURE = """
+import os, sys
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss, file=sys.stderr)
+"""
 ROOT = Path(__file__).resolve().parents[1]
 
 _PATIENCE = 20.0  # seconds that only a failing test waits for

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from tests.running import COMMAND, KEY, config_file, environment
+from tests.running import COMMAND, KEY, MEASURE, config_file, environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,14 +19,6 @@ SIZE = 6_000_000
 TIMES = 45
 """As the description of `max_line_bytes` says."""
 PROCESS_BYTES = 100_000_000
-# The system counts a process's memory from before its program is loaded: as much as whoever
-# starts it has. So somebody small does.
-MEASURE = """
-import os, sys
-process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(process, 0)
-print(os.waitstatus_to_exitcode(status), usage.ru_maxrss, file=sys.stderr)
-"""
 SCHEMA = (
     b'{"type":"SCHEMA","stream":"rooms","key_properties":["id"],'
     b'"schema":{"properties":{"id":{"type":"integer"},"list":{}}}}\n'

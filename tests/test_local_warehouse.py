@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import ConfigurationError
 from tests.running import (
     COMMAND,
+    MEASURE,
     ROOT,
     Ran,
     config_file,
@@ -162,7 +162,9 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     started = time.monotonic()
     ran = _run(tmp_path, environment(PYTHONPATH=str(folder)), method=method, retry_seconds=600)
     assert time.monotonic() - started < 30  # retries would go on for ten minutes
-    assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
+    assert (ran.code, len(ran.sentences)) == (1, 1)
+    # What a state covers was committed before: closing the file adds nothing to it.
+    assert ran.states == [] or name == "close"
     assert ran.sentences[0].startswith("local_warehouse: ")
     assert "the disk is full" in ran.sentences[0]
     assert "Traceback" not in ran.told
@@ -228,17 +230,18 @@ def test_memory_stays_within_what_is_said(tmp_path: Path, method: str, kind: str
     fed.write_bytes(lines(schema("rooms", id="integer"), *messages, state(1)))
     config = config_file(tmp_path, {"local_warehouse": "w.duckdb", "method": method})
     with fed.open("rb") as stdin, (tmp_path / "told").open("wb") as told:
-        process = subprocess.Popen(
-            [*COMMAND, "--config", config],
+        ran = subprocess.run(
+            [sys.executable, "-S", "-c", MEASURE, *COMMAND, "--config", config],
             stdin=stdin,
             stdout=told,
-            stderr=told,
+            stderr=subprocess.PIPE,
+            check=True,
             cwd=tmp_path,
             env=environment(PYTHONPATH=str(ROOT)),
+            timeout=100,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 750e6
+    code, peak = map(int, ran.stderr.splitlines()[-1].split())
+    assert code == 0
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 750e6
     found = _query(tmp_path, f"select count({names[-1]}) as n from rooms")  # noqa: S608
     assert found == f"n\n{20 if kind == 'wide' else 1}\n"
