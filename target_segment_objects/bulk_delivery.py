@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import Counter
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,18 +20,17 @@ from target_segment_objects.bulk_pipe import BulkPipe
 from target_segment_objects.bulk_session import BulkCalls, BulkSession
 from target_segment_objects.delivery import MEANWHILE_SECONDS, do_nothing
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
+from target_segment_objects.objects import object_lines
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery import Refused
     from target_segment_objects.errors import SegmentObjectsError
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.objects import ObjectLine
     from target_segment_objects.parts import Block, PartLimits
-
-    Shares = Mapping[str, tuple[int, int]]
 
 __all__ = ["BulkDelivery", "SessionLimits"]
 
@@ -101,37 +100,27 @@ class BulkDelivery:
         self._closing = threading.Event()
         self._calling: BulkSession | None = None
 
-    def put(self, made: SegmentObject, position: int, origin: Origin) -> None:  # noqa: ARG002
-        """Take an object; waits as `put_lines`."""
-        line = made.line_bytes() + b"\n"
-        self.put_lines(line, 1, position, {made.collection: (1, len(line))})
-
-    def put_lines(
-        self, lines: bytes, objects: int, position: int, shares: Shares = MappingProxyType({})
-    ) -> None:
-        """Take objects as their lines.
+    def put_block(
+        self,
+        objects: Sequence[ObjectLine],
+        first: int,
+        source_at: Callable[[int], Origin],  # noqa: ARG002  where a line came from is not kept
+    ) -> int:
+        """Take objects, of about a MiB at most.
 
         Waits while as many bytes as there is room for are not compressed yet, and, where these
-        lines begin a session, until no more than one session before it is unfinished.
-
-        Args:
-            lines: of whole objects, in order, each ended by a line break; about a MiB at most.
-            objects: how many there are, at least one.
-            position: of the first one's record, counted from 1.
-            shares: how many there are of each collection and their bytes, for the tally.
-
-        Raises:
-            DeliveryError: as `put`.
-            RejectedRecordError: as `put`.
+        begin a session, until no more than one session before it is unfinished.
         """
         self._take_outcomes()
-        session = self._open or self._new_session(position)
-        for collection, (count, size) in shares.items():
+        session = self._open or self._new_session(first)
+        lines = object_lines(objects)
+        for collection, (count, size) in _shares(lines, objects).items():
             session.objects[collection] += count
             self._tally.of(collection).bytes += size
-        blocks = session.cutter.feed(lines, objects)
+        blocks = session.cutter.feed(lines, len(objects))
         if blocks and self._fills(session, blocks):
             self._end_session()
+        return len(objects)
 
     def tick(self) -> float | None:
         """Finish a session that has reached its age; the next record begins another."""
@@ -307,6 +296,19 @@ class BulkDelivery:
                 if session is not None:
                     self._failed(session, error)
                 return
+
+
+def _shares(lines: bytes, objects: Sequence[ObjectLine]) -> dict[str, tuple[int, int]]:
+    """How many objects of each collection there are, and the bytes of their lines."""
+    counts = Counter([line.collection for line in objects])
+    if len(counts) == 1:
+        return {collection: (count, len(lines)) for collection, count in counts.items()}
+    sizes = dict.fromkeys(counts, 0)
+    for made, line in zip(
+        objects, lines.split(b"\n"), strict=False
+    ):  # there is none behind the last
+        sizes[made.collection] += len(line) + 1
+    return {collection: (count, sizes[collection]) for collection, count in counts.items()}
 
 
 def _origin(line: bytes) -> Origin:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.objects import ObjectLine
     from target_segment_objects.origins import Origin
 
 __all__ = ["MEANWHILE_SECONDS", "Delivery", "Refused", "do_nothing"]
@@ -40,8 +42,18 @@ class Refused(Protocol):
 class Delivery(Protocol):
     """What the target asks of either way."""
 
-    def put(self, made: SegmentObject, position: int, origin: Origin) -> None:
-        """Take an object of the record at this position, counted from 1. May wait for room.
+    def put_block(
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+    ) -> int:
+        """Take objects of records that follow each other. May wait for room.
+
+        Args:
+            objects: one of each record.
+            first: the position of the first record, counted from 1.
+            source_at: gives the record of one of them, by its index.
+
+        Returns:
+            How many were taken: all of them, unless a stop came.
 
         Raises:
             DeliveryError: when anything that was taken before could not be delivered.
@@ -55,7 +67,7 @@ class Delivery(Protocol):
             When it must be called again, on the monotonic clock; `None` when time demands nothing.
 
         Raises:
-            DeliveryError: as `put`.
+            DeliveryError: as `put_block`.
         """
 
     def durable(self, position: int) -> int:

@@ -98,6 +98,11 @@ class ObjectLine(msgspec.Struct, gc=False):
     collection: str
     properties: Any
 
+    @classmethod
+    def of(cls, made: SegmentObject) -> ObjectLine:
+        """An object whose properties are encoded already."""
+        return cls(made.id, made.collection, msgspec.Raw(made.properties))
+
     def sealed(self) -> SegmentObject:
         """The same with encoded properties."""
         return SegmentObject(self.collection, self.id, _text(self.properties))

@@ -22,19 +22,19 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     one_line,
 )
-from target_segment_objects.objects import object_lines
+from target_segment_objects.objects import ObjectLine
 from target_segment_objects.reader import WakeUp
 from target_segment_objects.rejects import DeadLetter, Rejects
 from target_segment_objects.wiring import Connection, connect
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from logging import Logger
 
     from target_segment_objects.errors import SegmentObjectsError
-    from target_segment_objects.objects import ObjectLine, SegmentObject
+    from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
@@ -77,9 +77,9 @@ class Run:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether what is left of a block that was read must be left alone, after a stop.
+        """Whether lines that were read must be left alone, after a stop.
 
-        By `set` it may be thousands of calls to a slow Segment; by bulk it is a moment's work.
+        By `set` they may be thousands of calls to a slow Segment; by bulk it is a moment's work.
         """
         return self.wake_up.stopped and self._settings.method == "set"
 
@@ -91,44 +91,34 @@ class Run:
             DeliveryError: when anything before it could not be delivered.
             RejectedRecordError: when Segment refused an object before it, one too many.
         """
-        connection = self._connection or self._connect()
-        connection.delivery.put(made, self.position, origin)
-        # What is due must not wait for the end of a block of input that is delivered slowly.
-        if time.monotonic() >= self._look_again:
-            self.between()
+        self._put([ObjectLine.of(made)], self.position, lambda _: origin)
 
-    def put_many(
-        self,
-        made: Sequence[ObjectLine],
-        objects: Mapping[str, int],
-        origin_of: Callable[[int], Origin],
-    ) -> None:
+    def put_block(self, objects: Sequence[ObjectLine], source_at: Callable[[int], Origin]) -> int:
         """Deliver the objects of the next records, one each, and count the records.
 
-        By `set` a stop ends it at the present record: `position` tells how many were taken.
-
         Args:
-            made: the objects.
-            objects: how many of them each collection has.
-            origin_of: gives the origin of one of them by its place.
+            objects: the objects.
+            source_at: gives the record of one of them, by its index.
+
+        Returns:
+            How many were taken: all of them, unless a stop came.
 
         Raises:
             SegmentObjectsError: as `put`.
         """
+        first = self.position + 1
+        self.position += len(objects)
+        return self._put(objects, first, source_at)
+
+    def _put(
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+    ) -> int:
         connection = self._connection or self._connect()
-        if connection.put_lines is not None:
-            first = self.position + 1
-            self.position += len(made)
-            lines = object_lines(made)
-            connection.put_lines(lines, len(made), first, _shares(lines, made, objects))
-            if time.monotonic() >= self._look_again:
-                self.between()
-            return
-        for place, each in enumerate(made):
-            if self.is_cut_short:
-                return
-            self.position += 1
-            self.put(each.sealed(), origin_of(place))
+        taken = connection.delivery.put_block(objects, first, source_at)
+        # What is due must not wait for the end of a block of input that is delivered slowly.
+        if time.monotonic() >= self._look_again:
+            self.between()
+        return taken
 
     def _connect(self) -> Connection:
         self._connection = connect(
@@ -136,6 +126,7 @@ class Run:
             self.wake_up.set,
             self._refused,
             self._meanwhile,
+            lambda: self.wake_up.stopped,
             self._report,
             self.clock_of,
         )
@@ -286,15 +277,3 @@ class Run:
                 "stdout is closed, so no state can be printed; what was delivered stays, "
                 "and the next run sends some of it again"
             ) from error
-
-
-def _shares(
-    lines: bytes, made: Sequence[ObjectLine], objects: Mapping[str, int]
-) -> dict[str, tuple[int, int]]:
-    """How many objects of each collection there are, and the bytes of their lines."""
-    if len(objects) == 1:
-        return {collection: (count, len(lines)) for collection, count in objects.items()}
-    sizes = dict.fromkeys(objects, 0)
-    for each, line in zip(made, lines.split(b"\n"), strict=False):  # behind the last there is none
-        sizes[each.collection] += len(line) + 1
-    return {collection: (count, sizes[collection]) for collection, count in objects.items()}

@@ -20,11 +20,11 @@ from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, 
 from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery import Refused
     from target_segment_objects.errors import SegmentObjectsError
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.objects import ObjectLine, SegmentObject
     from target_segment_objects.origins import Origin
 
 __all__ = ["SetCall", "SetDelivery"]
@@ -50,7 +50,9 @@ _HALVED = frozenset({400, 413})
 _ORIGIN_BYTES = 200
 """What Python needs for an origin beside its record, so that small records are bounded too."""
 _MOST_BYTES = 64 << 20
-"""Bytes of records that were put and are not answered; beyond, `put` waits."""
+"""Bytes of records that were put and are not answered; beyond, `put_block` waits."""
+_TICK_SECONDS = 0.1
+"""How often what is due is done in the middle of a block."""
 
 
 class SetDelivery:
@@ -63,6 +65,7 @@ class SetDelivery:
         monotonic: the clock.
         wake: called from a worker when there is an outcome to look at.
         refused: called with each object that Segment refuses for good.
+        stopped: tells whether a stop has come.
         tally: counts what is delivered.
     """
 
@@ -76,10 +79,13 @@ class SetDelivery:
         wake: Callable[[], None],
         refused: Refused,
         meanwhile: Callable[[], None] = do_nothing,
+        stopped: Callable[[], bool] = lambda: False,
         tally: Tally | None = None,
     ) -> None:
         self._api = api
         self._meanwhile = meanwhile
+        self._stopped = stopped
+        self._tick_again = float("-inf")
         self._tally = tally if tally is not None else Tally()
         self._refused = refused
         self._concurrency = concurrency
@@ -99,8 +105,24 @@ class SetDelivery:
         self._bytes = 0
         self._lost: int | None = None
 
-    def put(self, made: SegmentObject, position: int, origin: Origin) -> None:
-        """Take an object; waits while twice as many calls as may be in flight are sealed."""
+    def put_block(
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+    ) -> int:
+        """Take objects; waits while twice as many calls as may be in flight are sealed.
+
+        A stop ends it at the present object: the rest may be thousands of calls to a slow Segment.
+        """
+        for index, line in enumerate(objects):
+            if index and self._stopped():
+                return index
+            self._put(line.sealed(), first + index, source_at(index))
+            if index and self._monotonic() >= self._tick_again:  # not only behind the last one
+                self._tick_again = self._monotonic() + _TICK_SECONDS
+                self.tick()
+                self._meanwhile()
+        return len(objects)
+
+    def _put(self, made: SegmentObject, position: int, origin: Origin) -> None:
         if self._outcomes:
             self._take_outcomes()
         self._raise_failure()

@@ -175,9 +175,6 @@ class SegmentObjectsTarget(Target):
     def _deliver(self, segment: Segment, lines: list[bytes], first_line: int) -> None:
         """Count a segment's records, and hand its objects to the delivery."""
         streams = segment.streams
-        by_collection: Counter[str] = Counter()
-        for stream, records in Counter(streams).items():
-            by_collection[stream.plan.collection] += records
         for stream, notes in segment.notes:
             stream.note(notes)
 
@@ -185,11 +182,10 @@ class SegmentObjectsTarget(Target):
             line = segment.first + index
             return self._routes.origin(streams[index], lines[line], first_line + line)
 
-        before = self.run.position
+        taken = len(streams)
         try:
-            self.run.put_many(segment.objects, by_collection, source_at)
+            taken = self.run.put_block(segment.objects, source_at)
         finally:
-            taken = self.run.position - before if self.run.is_cut_short else len(streams)
             for stream, records in Counter(streams[:taken]).items():
                 self._report.count(stream.plan.stream, stream.plan.collection, records)
 

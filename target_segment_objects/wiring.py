@@ -33,7 +33,6 @@ class Connection:
 
     Attributes:
         delivery: takes objects.
-        put_lines: takes many of them as lines of a part; `None` by a delivery that has no parts.
         settle: makes what was answered durable, where that is this process's to do.
     """
 
@@ -46,7 +45,6 @@ class Connection:
         settle: Callable[[], None],
     ) -> None:
         self.delivery = delivery
-        self.put_lines = delivery.put_lines if isinstance(delivery, BulkDelivery) else None
         self.settle = settle
         self._transport = transport
         self._stack = stack
@@ -75,6 +73,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     wake: Callable[[], None],
     refused: Refused,
     meanwhile: Callable[[], None],
+    stopped: Callable[[], bool],
     report: Report,
     clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
@@ -85,6 +84,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
         wake: called from other threads when there is an outcome for the reading thread.
         refused: called with each object that Segment refuses for good.
         meanwhile: called on the reading thread, each second while it waits for Segment.
+        stopped: tells whether a stop has come.
         report: takes warnings, and counts.
         clock_of: makes the client's clock, all of whose waits end when the event is set.
 
@@ -140,6 +140,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 wake=wake,
                 refused=refused,
                 meanwhile=meanwhile,
+                stopped=stopped,
                 tally=report.tally,
             )
         return Connection(delivery, transport, stack.pop_all(), hurry, settle)

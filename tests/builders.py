@@ -6,10 +6,12 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.objects import SegmentObject
+from target_segment_objects.objects import ObjectLine, SegmentObject
 from target_segment_objects.origins import Origin, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from target_segment_objects.errors import RejectedRecordError
 
 PATIENCE = 10.0
@@ -36,6 +38,13 @@ ROOMS = Source("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"])
 def origin(line: int = 1) -> Origin:
     """Where an object comes from: a record of `rooms` in this line."""
     return Origin(ROOMS, b'{"id":"%d"}' % line, line)
+
+
+def block(
+    first: int, *objects: SegmentObject
+) -> tuple[list[ObjectLine], int, Callable[[int], Origin]]:
+    """What a delivery is given: objects, one of each record from this position and line on."""
+    return [*map(ObjectLine.of, objects)], first, lambda index: origin(first + index)
 
 
 class Refusals:

@@ -22,7 +22,16 @@ from target_segment_objects.errors import (
     UnavailableError,
 )
 from target_segment_objects.parts import PartLimits
-from tests.builders import PATIENCE, Aside, Bell, ManualClock, Refusals, large_room, origin, room
+from tests.builders import (
+    PATIENCE,
+    Aside,
+    Bell,
+    ManualClock,
+    Refusals,
+    block,
+    large_room,
+    room,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +76,7 @@ class Loading:
         """Put objects, one record each."""
         for each in made:
             self.position += 1
-            self.delivery.put(each, self.position, origin(self.position))
+            self.delivery.put_block(*block(self.position, each))
 
     def put_numbers(self, *numbers: int) -> None:
         """Put records of one object."""
@@ -180,19 +189,14 @@ def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
     assert loader.durable == 0
 
 
-def lines_of(*made: SegmentObject) -> bytes:
-    """The lines of some objects."""
-    return b"".join(each.line_bytes() + b"\n" for each in made)
-
-
 def test_lines_and_objects_keep_their_order(segment: Emulator, loading: Loaders) -> None:
     """However they are mixed; the position is that of the lines' first record."""
     loader = loading(limits=PartLimits(part_size_bytes=200))
     loader.put_numbers(1)
-    loader.delivery.put_lines(lines_of(*(room("a", n=n) for n in range(2, 7))), 5, 2)
+    loader.delivery.put_block(*block(2, *(room("a", n=n) for n in range(2, 7))))
     loader.position = 6
     loader.put_numbers(7)
-    loader.delivery.put_lines(lines_of(room("a", n=8)), 1, 8)
+    loader.delivery.put_block(*block(8, room("a", n=8)))
     loader.position = 8
     assert loader.durable == 0
     loader.delivery.finish()
@@ -208,7 +212,7 @@ def test_a_session_begins_with_the_first_of_some_lines(segment: Emulator, loadin
     loader.delivery.tick()
     loader.bell.wait()
     hold = segment.hold("finish", first=2)
-    loader.delivery.put_lines(lines_of(room("a", n=2), room("a", n=3)), 2, 2)
+    loader.delivery.put_block(*block(2, room("a", n=2), room("a", n=3)))
     loader.position = 3
     finishing = Aside(loader.delivery.finish)
     assert hold.wait_for(1)
@@ -228,7 +232,7 @@ def test_many_lines_come_out_as_they_went_in(
     mark = "x" * 1000
     for start in range(0, 9000, 900):
         rooms = (room(str(number), mark=mark, n=number) for number in range(start, start + 900))
-        loader.delivery.put_lines(lines_of(*rooms), 900, start + 1)
+        loader.delivery.put_block(*block(start + 1, *rooms))
     loader.position = 9000
     loader.delivery.finish()
     assert {row["id"]: row["n"] for row in segment.rows("rooms")} == {

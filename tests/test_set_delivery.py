@@ -14,7 +14,7 @@ from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
 from target_segment_objects.objects import SegmentObject
 from target_segment_objects.set_delivery import SetDelivery
-from tests.builders import Aside, Bell, ManualClock, Refusals, large_room, origin, room
+from tests.builders import Aside, Bell, ManualClock, Refusals, block, large_room, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Sending:
         """Put objects, one record each."""
         for each in made:
             self.position += 1
-            self.delivery.put(each, self.position, origin(self.position))
+            self.delivery.put_block(*block(self.position, each))
 
     def second_passes(self) -> float | None:
         """A second later, the reading thread ticks."""
