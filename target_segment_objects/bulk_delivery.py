@@ -146,7 +146,8 @@ class BulkDelivery:
         self._take_outcomes()
         while self._unfinished:
             self._take_outcome(*self._next_outcome())
-            self._meanwhile()
+            if self._unfinished:
+                self._meanwhile()
 
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
