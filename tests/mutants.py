@@ -2,27 +2,29 @@
 
     python -m tests.mutants [name …]
 
-A mutant is one textual change in a copy of the package; a small set of tests runs against the copy
-and must fail. One that survives is a rule that nothing holds: write the test. Exit 1 if any does,
-or if a line to change is not there exactly once any more.
+A mutant is one change of syntax (see `tests.mutations`) in a copy of the package; a small set of
+tests runs against the copy and must fail. One that survives is a rule that nothing holds: write the
+test. Exit 1 if any does, or if the syntax to change is not there exactly once any more.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.mutations import AddressError, Mutation, copied, spoiled
+
 __all__ = ["MUTANTS", "Mutant"]
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = "target_segment_objects"
 _SECONDS = 180
+_AT_ONCE = 2
 
 
 class Mutant(NamedTuple):
@@ -30,246 +32,347 @@ class Mutant(NamedTuple):
 
     Attributes:
         name: what is spoiled.
-        file: in the package.
-        old: stands in the file exactly once.
+        where: the definition's qualified name.
+        old: what stands in it exactly once.
         new: takes its place.
         tests: what pytest runs, its arguments separated by blanks.
     """
 
     name: str
-    file: str
+    where: str
     old: str
     new: str
     tests: str
+
+    @property
+    def mutation(self) -> Mutation:
+        """The change alone."""
+        return Mutation(self.where, self.old, self.new)
 
 
 MUTANTS = (
     Mutant(
         "a state is printed one record early",
-        "checkpoint.py",
+        "Checkpoint.advance",
         "self._pending[0][0] <= durable",
         "self._pending[0][0] <= durable + 1",
         "tests/test_checkpoint.py",
     ),
     Mutant(
         "bytes of states that were printed are counted for ever",
-        "checkpoint.py",
-        "            self._pending_bytes -= len(self._safe)\n",
+        "Checkpoint.advance",
+        "self._pending_bytes -= len(self._safe)",
         "",
         "tests/test_checkpoint.py",
     ),
     Mutant(
         "an id in flight is not held",
-        "set_delivery.py",
-        "        if made.id in self._busy[made.collection]:\n",
-        "        if made.id in ():\n",
+        "SetDelivery._feed",
+        "made.id in self._busy[made.collection]",
+        "made.id in ()",
         "tests/test_set_delivery.py",
     ),
     Mutant(
         "what waits for its call to fill counts as durable",
-        "set_delivery.py",
-        "            firsts.append(first)\n        if self._lost",
-        "            pass\n        if self._lost",
+        "SetDelivery.durable",
+        "firsts.append(first)",
+        "",
         "tests/test_set_delivery.py",
     ),
     Mutant(
         "calls in flight count as durable",
-        "set_delivery.py",
-        "firsts = [batch.first for batch in self._sealed.values()]",
-        "firsts: list[int] = []",
+        "SetDelivery.durable",
+        "[batch.first for batch in self._sealed.values()]",
+        "[]",
         "tests/test_set_delivery.py",
     ),
     Mutant(
         "of one id that waits together only the last record is sent",
-        "batching.py",
-        "        earlier = batch.waiting.get(made.id)\n",
-        "        earlier = None\n",
+        "Batcher.feed",
+        "batch.waiting.get(made.id)",
+        "None",
         "tests/test_batching.py",
     ),
     Mutant(
         "merging lets the earlier record win",
-        "batching.py",
-        "    properties = _properties(earlier.properties)\n"
-        "    properties.update(_properties(later.properties))\n",
-        "    properties = _properties(later.properties)\n"
-        "    properties.update(_properties(earlier.properties))\n",
+        "merged",
+        """
+            properties = _properties(earlier.properties)
+            properties.update(_properties(later.properties))
+        """,
+        """
+            properties = _properties(later.properties)
+            properties.update(_properties(earlier.properties))
+        """,
         "tests/test_batching.py",
     ),
     Mutant(
         "due batches come in any order",
-        "batching.py",
-        "key=lambda batch: batch.due,",
-        "key=lambda batch: -batch.due,",
+        "Batcher.due",
+        "lambda batch: batch.due",
+        "lambda batch: -batch.due",
         "tests/test_batching.py",
     ),
     Mutant(
         "records of an unfinished session count as durable",
-        "bulk_delivery.py",
-        "firsts = [session.first for session in self._unfinished]",
-        "firsts: list[int] = []",
+        "BulkDelivery.durable",
+        "[session.first for session in self._unfinished]",
+        "[]",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
-        "a session is replaced more than once",
-        "bulk_session.py",
-        "            if self._replaced:\n                raise\n",
-        "            if len(self._sync_id) > 999:\n                raise\n",
-        "tests/test_run_end.py",
+        "a lost session is never replaced",
+        "BulkSession._healing",
+        "self._taken in refused_after",
+        "True",
+        "tests/test_bulk_delivery.py",
     ),
     Mutant(
         "a new session has only the last part",
-        "bulk_session.py",
-        "                for part in again:\n                    self._upload(part)\n",
+        "BulkSession._healing",
+        "for part in self._sent:\n    self._upload(part)",
         "",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
         "the halves of a part go up in the wrong order",
-        "bulk_session.py",
-        "for half in self._halved(part):",
-        "for half in reversed(self._halved(part)):",
+        "BulkSession._split",
+        "self._halved(part)",
+        "reversed(self._halved(part))",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
         "the second half of a split part is lost",
-        "bulk_session.py",
-        '        write(b"", 0, ends_part=True)\n        return',
-        "        return",
+        "BulkSession._halved",
+        "(first, part.objects - first)",
+        "(first,)",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
         "a state is printed before the rejects that it covers are on the disk",
-        "run.py",
-        "            return\n        self._rejects.sync()\n",
-        "            return\n",
+        "Run._print_state",
+        "self._rejects.sync()",
+        "",
         "tests/test_run_end.py",
     ),
     Mutant(
         "a reject is written and not synced",
-        "rejects.py",
-        "                os.fsync(self._descriptor)\n",
-        "                pass\n",
+        "DeadLetter.sync",
+        "os.fsync(self._descriptor)",
+        "",
         "tests/test_rejects.py",
     ),
     Mutant(
         "a closing run prints its state before its threads have ended",
-        "run.py",
-        "                self._connection.close()\n            self._rejects.sync()\n"
-        "            self._checkpoint.advance(self._durable())\n"
-        "            self._checkpoint.print_last()\n",
-        "                pass\n            self._rejects.sync()\n"
-        "            self._checkpoint.advance(self._durable())\n"
-        "            self._checkpoint.print_last()\n"
-        "            if self._connection is not None:\n                self._connection.close()\n",
+        "Run.close",
+        """
+            if self._connection is not None:
+                self._connection.close()
+            self._rejects.sync()
+            self._checkpoint.advance(self._durable())
+            self._checkpoint.print_last()
+        """,
+        """
+            self._rejects.sync()
+            self._checkpoint.advance(self._durable())
+            self._checkpoint.print_last()
+            if self._connection is not None:
+                self._connection.close()
+        """,
         "tests/test_run_end.py",
     ),
     Mutant(
         "a closed run prints its last state once more",
-        "checkpoint.py",
-        "        state, self._safe = self._safe, None\n",
-        "        state = self._safe\n",
+        "Checkpoint.print_last",
+        "state, self._safe = self._safe, None",
+        "state = self._safe",
         "tests/test_checkpoint.py",
     ),
     Mutant(
         "a record's place is one too far, so that the state before it covers it",
-        "run.py",
-        "delivery.put(made, self.position, origin)",
-        "delivery.put(made, self.position + 1, origin)",
+        "Run.put",
+        "self._put([ObjectLine.of(made)], self.position, lambda _: origin)",
+        "self._put([ObjectLine.of(made)], self.position + 1, lambda _: origin)",
         "tests/test_run_end.py",
     ),
     Mutant(
         "the order of calls is not asked for",
-        "client/set_api.py",
-        '            self._headers["Synchronous"] = "true"\n',
-        "            pass\n",
+        "SetApi.__init__",
+        'self._headers["Synchronous"] = "true"',
+        "",
         "tests/client/test_set_api.py",
     ),
     Mutant(
         "the gate lets one too many in",
-        "client/gate.py",
-        "while self._in_flight >= self.limit:",
-        "while self._in_flight > self.limit:",
+        "Gate._enter",
+        "self._in_flight >= most",
+        "self._in_flight > most",
         "tests/client/test_gate.py",
     ),
     Mutant(
         "a redirect is followed",
-        "client/connections.py",
-        "            retries=False,\n            redirect=False,\n",
-        "            retries=3,\n            redirect=True,\n",
+        "Way.post",
+        "self._pool.urlopen",
+        "(lambda *a, **k: self._pool.urlopen(*a, **{**k, 'retries': 3, 'redirect': True}))",
         "tests/client",
     ),
     Mutant(
         "a redirect counts as taken",
-        "client/retry.py",
+        "_action",
         "HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES",
         "HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST",
         "tests/client/test_retry.py",
     ),
     Mutant(
         "`.netrc` is obeyed",
-        "client/transport.py",
-        "        session.trust_env = False\n        session.auth = self._key.auth\n",
-        "        session.trust_env = True\n",
+        "Transport._open",
+        "session.trust_env = False\nsession.auth = self._key.auth",
+        "session.trust_env = True",
         "tests/client/test_transport.py",
     ),
     Mutant(
         "a retry begins where the last attempt ended",
-        "client/transport.py",
-        "            self._file.seek(0)\n",
-        "            pass\n",
+        "FileBody.rewind",
+        "self._file.seek(0)",
+        "",
         "tests/client/test_bulk_api.py",
     ),
     Mutant(
         "an answer that is cut after its status line counts",
-        "client/connections.py",
-        '        if lines.last not in (b"\\r\\n", b"\\n"):\n',
-        "        if lines.last is None:\n",
+        "_WholeHead.begin",
+        'lines.last not in (b"\\r\\n", b"\\n")',
+        "lines.last is None",
         "tests/client/test_transport.py",
     ),
     Mutant(
         "a stop does not wake an idle wait",
-        "reader.py",
-        "        self.stopped = True\n        self.set()\n",
-        "        self.stopped = True\n",
+        "WakeUp.stop",
+        "self.set()",
+        "",
         "tests/test_reader.py -k stop",
     ),
     Mutant(
         "an input error drops what was read before",
-        "run.py",
-        "                self._commit()\n",
-        "                pass\n",
+        "Run.end_after",
+        "self._commit()",
+        "",
         "tests/test_command_input.py",
     ),
     Mutant(
         "one reject too many does not end the run",
-        "rejects.py",
+        "Rejects.take",
         "self.count > self._max_rejects",
         "self.count > self._max_rejects + 1",
         "tests/test_rejects.py tests/test_command_input.py",
     ),
+    Mutant(
+        "the halves of a part are never given back",
+        "BulkSession._halved",
+        "self._halves.truncate(start)",
+        "",
+        "tests/test_bulk_delivery.py",
+    ),
+    Mutant(
+        "sessions begin while others are unfinished",
+        "BulkDelivery._new_session",
+        "len(self._unfinished) > 1",
+        "len(self._unfinished) > 9",
+        "tests/test_bulk_delivery.py",
+    ),
+    Mutant(
+        "a keep-alive waits for a place",
+        "Gate.passing",
+        "MAX_REQUESTS_AT_ONCE if urgent else self.limit",
+        "self.limit",
+        "tests/client/test_gate.py tests/test_bulk_delivery.py",
+    ),
+    Mutant(
+        "states that were earned wait for Segment",
+        "SetDelivery._wait_for_outcomes",
+        "self._meanwhile()",
+        "",
+        "tests/test_command_end.py",
+    ),
+    Mutant(
+        "a stop waits for the end of the block",
+        "SetDelivery.put_block",
+        "index and self._stopped()",
+        "False",
+        "tests/test_shutdown.py",
+    ),
+    Mutant(
+        "a block goes on with the streams that were",
+        "FastLane.put",
+        "self._changes += 1",
+        "",
+        "tests/test_fast_lane.py",
+    ),
+    Mutant(
+        "each stream has a decoder for ever",
+        "FastLane._switch",
+        "self._unite()",
+        "",
+        "tests/test_fast_lane.py",
+    ),
+    Mutant(
+        "a wake-up writes to a pipe that is closed",
+        "WakeUp.set",
+        "self._writes >= 0",
+        "True",
+        "tests/test_shutdown.py",
+    ),
+    Mutant(
+        "signals stay ignored after a replay",
+        "Shutdown.restore",
+        "signal.signal(number, handler)",
+        "",
+        "tests/test_replay.py tests/test_preview.py",
+    ),
+    Mutant(
+        "a number that no map touches is written anew",
+        "from_python",
+        "type(value) is Token",
+        "False",
+        "tests/test_mapped.py",
+    ),
+    Mutant(
+        "stdout may be a report",
+        "crosschecks:_is_same_file",
+        "os.path.samestat(found, held) and (not is_device)",
+        "False",
+        "tests/test_start.py",
+    ),
+    Mutant(
+        "a query may unlock the settings",
+        "query_file",
+        'connection.execute("SET lock_configuration = true")',
+        "",
+        "tests/test_cli.py",
+    ),
+    Mutant(
+        "a web site's name reaches the emulator",
+        "App._check_host",
+        "not host or self._names.has(host)",
+        "True",
+        "tests/emulator/test_serving.py",
+    ),
+    Mutant(
+        "repeated headers are not counted",
+        "read_head",
+        "lines > _MAX_HEADERS",
+        "False",
+        "tests/emulator/test_serving.py",
+    ),
 )
 
 
-def _copy(folder: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in (PACKAGE, "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-
-
-def _try(mutant: Mutant, folder: Path) -> str:
-    """The first test that noticed; empty when none did.
+def _run(folder: Path, tests: list[str]) -> str:
+    """The first test that fails in the copy; empty when none does.
 
     Raises:
-        ValueError: the line to change is not there exactly once.
+        ValueError: the tests could not be run.
     """
-    path = folder / PACKAGE / mutant.file
-    text = path.read_text(encoding="utf-8")
-    if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.file} has it {text.count(mutant.old)} times: {mutant.old!r}")
-    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
-    tests = [each for each in mutant.tests.split() if "/" not in each or (folder / each).exists()]
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
@@ -282,33 +385,60 @@ def _try(mutant: Mutant, folder: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return "a test that waits for ever"
-    finally:
-        path.write_text(text, encoding="utf-8")
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
     if found is not None:
-        return found[1].partition("[")[0]
+        return found[1]
     if ended.returncode not in {0, 1}:
         raise ValueError(f"pytest ended with {ended.returncode}: {ended.stdout[-500:]}")
     return ""
 
 
+def _try(mutant: Mutant, folder: Path) -> tuple[bool, str]:
+    """Whether a test noticed, and which one, or why none did."""
+    try:
+        with spoiled(mutant.mutation, folder):
+            killer = _run(folder, mutant.tests.split())
+        if not killer:
+            return False, "SURVIVED"
+        # What fails without the change too has noticed nothing.
+        if "::" in killer and _run(folder, [killer]):
+            return False, f"{killer} fails in the copy that is not spoiled too"
+    except AddressError as error:
+        return False, str(error)
+    except ValueError as error:
+        return False, f"no tests were run: {error}"
+    return True, killer.partition("[")[0].removeprefix("tests/")
+
+
 def main(names: list[str]) -> int:
     """Try all mutants, or those whose names hold one of the words; the exit status."""
-    survived = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _copy(folder)
-        for mutant in MUTANTS:
-            if names and not any(name in mutant.name for name in names):
-                continue
-            try:
-                killer = _try(mutant, folder)
-            except ValueError as error:
-                killer = ""
-                print(error, file=sys.stderr)  # noqa: T201
-            survived += not killer
-            print(f"| {mutant.name} | {killer or 'SURVIVED'} |", flush=True)  # noqa: T201
-    return 1 if survived else 0
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if not names or any(name.lower() in mutant.name.lower() for name in names)
+    ]
+    survivors = []
+    folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
+
+    def in_a_copy(mutant: Mutant) -> tuple[bool, str]:
+        folder = folders.get()
+        try:
+            return _try(mutant, folder)
+        finally:
+            folders.put(folder)
+
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(_AT_ONCE) as threads:
+        for number in range(_AT_ONCE):
+            folders.put(copied(Path(temporary, str(number))))
+        print("| spoiled | in | noticed by |\n|---|---|---|", flush=True)  # noqa: T201
+        for mutant, (noticed, by) in zip(chosen, threads.map(in_a_copy, chosen), strict=True):
+            if not noticed:
+                survivors.append(f"{mutant.name}: {by}")
+            told = f"`{by}`" if "::" in by else by
+            print(f"| {mutant.name} | `{mutant.where}` | {told} |", flush=True)  # noqa: T201
+    for survivor in survivors:
+        print(survivor, file=sys.stderr)  # noqa: T201
+    return 1 if survivors or not chosen else 0
 
 
 if __name__ == "__main__":

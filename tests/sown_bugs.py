@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,161 +17,157 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.mutations import AddressError, Mutation, copied, spoiled
+
 EXAMPLES = "3000"
 
 
 class Bug(NamedTuple):
-    """One bug: what is wrong then, and the text in a file of the package that becomes another."""
+    """One bug: what is wrong then, and the syntax in a definition that becomes another."""
 
     says: str
-    file: str
+    where: str
     right: str
     wrong: str
 
+    @property
+    def mutation(self) -> Mutation:
+        """The change alone."""
+        return Mutation(self.where, self.right, self.wrong)
+
 
 BUGS = (
-    Bug("`as_number` drops the float look", "values.py", "return float(value)", "return value"),
+    Bug("`as_number` drops the float look", "as_number", "return float(value)", "return value"),
     Bug(
         "`as_number` sends integers beyond 2^53 through a double",
-        "values.py",
+        "as_number",
         "return double if Decimal(repr(double)) == value else value",
         "return double",
     ),
     Bug(
         "`as_number` rounds long tokens",
-        "values.py",
-        "if math.isfinite(double) and exact(token.decode()) == Decimal(repr(double)):",
-        "if math.isfinite(double):",
+        "as_number",
+        "math.isfinite(double) and exact(token.decode()) == Decimal(repr(double))",
+        "math.isfinite(double)",
     ),
     Bug(
-        "`as_integer` cuts a fraction",
-        "values.py",
-        "if number == number.to_integral_value():\n            return int(number)",
-        "if True:\n            return int(number)",
+        "`as_integer` cuts a fraction", "as_integer", "number == number.to_integral_value()", "True"
     ),
-    Bug(
-        "`coerce_integer` takes `042`",
-        "values.py",
-        '_INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)',
-        '_INTEGER = re.compile(r"-?[0-9]+", re.ASCII)',
-    ),
+    Bug("`coerce_integer` takes `042`", "_INTEGER", 'r"0|-?[1-9][0-9]*"', 'r"-?[0-9]+"'),
     Bug(
         "`coerce_number` takes what is not finite",
-        "values.py",
-        "and is_finite(token := Raw(value)):",
-        "and (token := Raw(value)):",
+        "coerce_number",
+        "is_finite(token := Raw(value))",
+        "(token := Raw(value))",
     ),
-    Bug("`coerce_boolean` takes 2", "values.py", "if number in (0, 1)", "if number in (0, 1, 2)"),
-    Bug("`coerce_boolean` takes `True`", "values.py", '{"true": True,', '{"True": True,'),
+    Bug("`coerce_boolean` takes 2", "coerce_boolean", "number in (0, 1)", "number in (0, 1, 2)"),
+    Bug(
+        "`coerce_boolean` takes `True`",
+        "coerce_boolean",
+        '{"true": True, "false": False}',
+        '{"True": True, "false": False}',
+    ),
     Bug(
         "`coerce_string` writes booleans as Python does",
-        "values.py",
-        'return "true" if value else "false"\n    if kind is int or kind is Raw:',
-        "return str(value)\n    if kind is int or kind is Raw:",
+        "coerce_string",
+        'return "true" if value else "false"',
+        "return str(value)",
     ),
     Bug(
-        "`as_string` takes integers",
-        "values.py",
-        "return value if type(value) is str else MISFIT",
-        "return value if type(value) in (str, int) else MISFIT",
+        "`as_string` takes integers", "as_string", "type(value) is str", "type(value) in (str, int)"
     ),
     Bug(
         "`normal_date` forgets the missing offset",
-        "values.py",
-        "{found['offset'] or 'Z'}",
-        "{found['offset'] or ''}",
+        "normal_date",
+        "found['offset'] or 'Z'",
+        "found['offset'] or ''",
     ),
     Bug(
         "`normal_date` leaves the blank",
-        "values.py",
-        'blank = "T" if found["blank"] == " " else found["blank"]',
-        'blank = found["blank"]',
+        "normal_date",
+        '"T" if found["blank"] == " " else found["blank"]',
+        'found["blank"]',
     ),
     Bug(
         "`is_finite` lets `1e400` through",
-        "values.py",
-        "or math.isfinite(float(token))",
-        "or bool(token)",
+        "is_finite",
+        "math.isfinite(float(token))",
+        "bool(token)",
     ),
     Bug(
         "`without_non_finite` does not look into arrays",
-        "values.py",
-        "    if kind is list:\n        return [",
-        "    if kind is list and False:\n        return [",
+        "without_non_finite",
+        "kind is list",
+        "kind is list and False",
     ),
     Bug(
         "`canonical_number` keeps `.0`, so that one key has two ids",
-        "values.py",
-        'return f"{number.to_integral_value():f}" if number else "0"',
-        'return token if number else "0"',
+        "canonical_number",
+        'f"{number.to_integral_value():f}"',
+        "token",
     ),
     Bug(
         "`record_digest` depends on `_sdc_` columns",
-        "values.py",
-        'if not key.startswith("_sdc_")',
-        "if key",
+        "_without_metadata",
+        'not key.startswith("_sdc_")',
+        "key",
     ),
-    Bug(
-        "a null is dropped",
-        "columns.py",
-        'None if options.nulls == "send" else OMIT',
-        "OMIT",
-    ),
+    Bug("a null is dropped", "converter", 'None if options.nulls == "send" else OMIT', "OMIT"),
     Bug(
         "truncation is off by one",
-        "columns.py",
+        "_sizer.sized",
         "encoded[: MAX_VALUE_BYTES - 1]",
         "encoded[:MAX_VALUE_BYTES]",
     ),
     Bug(
         "a value of exactly 32 KB is taken",
-        "columns.py",
-        "if len(encoded) >= MAX_VALUE_BYTES:",
-        "if len(encoded) > MAX_VALUE_BYTES:",
+        "_sizer.sized",
+        "len(encoded) >= MAX_VALUE_BYTES",
+        "len(encoded) > MAX_VALUE_BYTES",
     ),
     Bug(
         "`type_mismatches: send` coerces",
-        "columns.py",
+        "_fit",
         "otherwise = _either(values.as_open, text)",
         "otherwise = coerces",
     ),
-    Bug("keys are joined with `_`", "ids.py", '":".join(parts)', '"_".join(parts)'),
+    Bug("keys are joined with `_`", "joined", '":".join', '"_".join'),
     Bug(
         "`:` in a key is not escaped",
-        "ids.py",
-        '.replace(":", "\\\\:")',
-        "",
+        "joined",
+        'part.replace("\\\\", "\\\\\\\\").replace(":", "\\\\:")',
+        'part.replace("\\\\", "\\\\\\\\")',
     ),
     Bug(
         "an id of 100 characters is too long",
-        "ids.py",
-        "if len(told) > MAX_ID_LENGTH:",
-        "if len(told) >= MAX_ID_LENGTH:",
+        "identifier.identify",
+        "len(told) > MAX_ID_LENGTH",
+        "len(told) >= MAX_ID_LENGTH",
     ),
-    Bug("an empty key is taken", "ids.py", 'or value == "" or', "or"),
+    Bug(
+        "an empty key is taken",
+        "_reader.read",
+        'value is None or value == "" or not values.is_finite(value)',
+        "value is None or not values.is_finite(value)",
+    ),
 )
 
 
 def caught(bug: Bug, folder: Path) -> tuple[bool, str, float]:
     """Whether the law fails with the bug in the copy, after how many examples and seconds."""
-    file = folder / "target_segment_objects" / bug.file
-    right = file.read_text(encoding="utf-8")
-    if right.count(bug.right) < 1:
-        return False, "its place is not there any more", 0.0
-    file.write_text(right.replace(bug.right, bug.wrong, 1), encoding="utf-8")
     began = time.monotonic()
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "tests.sown_bugs", "--law"],
-            cwd=folder,
-            env=os.environ | {"PLAN_EXAMPLES": os.environ.get("PLAN_EXAMPLES", EXAMPLES)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    finally:
-        file.write_text(right, encoding="utf-8")
+        with spoiled(bug.mutation, folder):
+            ended = subprocess.run(
+                [sys.executable, "-m", "tests.sown_bugs", "--law"],
+                cwd=folder,
+                env=os.environ | {"PLAN_EXAMPLES": os.environ.get("PLAN_EXAMPLES", EXAMPLES)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+    except AddressError as error:
+        return False, str(error), 0.0
     found = re.search(r"failing after (\d+) examples", ended.stdout)
     return found is not None, found[1] if found else "survived", time.monotonic() - began
 
@@ -222,16 +217,12 @@ def main() -> int:
     survivors = 0
     sys.stdout.write("| sown | in | caught after | seconds |\n|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for each in ("target_segment_objects", "tests"):
-            shutil.copytree(
-                ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__")
-            )
+        folder = copied(Path(name, "copy"))
         for bug in BUGS:
             found, examples, seconds = caught(bug, folder)
             survivors += not found
             told = f"{examples} examples" if found else f"**{examples}**"
-            sys.stdout.write(f"| {bug.says} | `{bug.file}` | {told} | {seconds:.1f} |\n")
+            sys.stdout.write(f"| {bug.says} | `{bug.where}` | {told} | {seconds:.1f} |\n")
             sys.stdout.flush()
     return min(survivors, 1)
 

@@ -1,0 +1,203 @@
+"""Changes of the package's source that are addressed by function and syntax, not by line or file.
+
+A mutation names a definition (`Checkpoint.advance`, `identifier.identify`, `_INTEGER`) and a piece
+of syntax in it, an expression or statements. Both are compared as syntax trees, so that formatting,
+comments, line numbers and the file do not matter. Where several files have the same definition with
+the same syntax in it, the file's name comes first: `gate:Gate._enter`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shutil
+import textwrap
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["ROOT", "AddressError", "Mutation", "copied", "mutated", "sources", "spoiled"]
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "target_segment_objects"
+
+
+class AddressError(ValueError):
+    """A mutation's place is not there exactly once."""
+
+
+class Mutation(NamedTuple):
+    """One change.
+
+    Attributes:
+        where: the definition's qualified name, after its file's name and a colon if need be.
+        old: an expression or statements that are in the definition exactly once.
+        new: takes its place; empty to delete statements.
+    """
+
+    where: str
+    old: str
+    new: str
+
+
+class _Place(NamedTuple):
+    """A piece of syntax that was found: `parent.field`, or some of the nodes in that list."""
+
+    path: str
+    name: str
+    node: ast.AST
+    parent: ast.AST
+    field: str
+    at: int | None
+
+    def __str__(self) -> str:
+        return f"{self.path}:{getattr(self.node, 'lineno', 1)} ({self.name})"
+
+    def put(self, count: int, nodes: list[ast.AST]) -> None:
+        if self.at is None:
+            setattr(self.parent, self.field, nodes[0])
+        else:
+            getattr(self.parent, self.field)[self.at : self.at + count] = nodes
+
+
+def sources(folder: Path = ROOT) -> dict[str, str]:
+    """The text of every module of the package, by its path in the package."""
+    package = folder / PACKAGE
+    return {
+        path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+def mutated(mutation: Mutation, texts: Mapping[str, str]) -> tuple[str, str]:
+    """The path of the file with the mutation's place in it, and its new text.
+
+    Raises:
+        AddressError: the place is not there exactly once; the message lists the candidates.
+    """
+    old, new = _parsed(mutation.old), _parsed(mutation.new)
+    if _is_expression(old) and _is_expression(new):
+        old, new = [old[0].value], [new[0].value]  # type: ignore[attr-defined]
+    elif not new:
+        new = [ast.Pass()]
+    file, _, name = mutation.where.rpartition(":")
+    last = name.rpartition(".")[2]
+    trees = {
+        path: ast.parse(text)
+        for path, text in texts.items()
+        if last in text and file in {"", Path(path).stem}
+    }
+    scopes = [
+        (path, scope)
+        for path, tree in trees.items()
+        for found, scope in _definitions(tree)
+        if found == name
+    ]
+    places = [place for path, scope in scopes for place in _places(path, name, scope, old)]
+    if len(places) != 1:
+        raise AddressError(_explained(mutation, old, places, scopes, texts))
+    (place,) = places
+    place.put(len(old), new)
+    return place.path, ast.unparse(ast.fix_missing_locations(trees[place.path])) + "\n"
+
+
+def _parsed(text: str) -> list[ast.AST]:
+    return list(ast.parse(textwrap.dedent(text)).body)
+
+
+def _is_expression(nodes: list[ast.AST]) -> bool:
+    return len(nodes) == 1 and isinstance(nodes[0], ast.Expr)
+
+
+def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Every function, class and assigned name below a node, with its qualified name."""
+    for child in ast.iter_child_nodes(node):
+        inside = prefix
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield prefix + child.name, child
+            inside = f"{prefix}{child.name}."
+        elif isinstance(child, (ast.Assign, ast.AnnAssign)):
+            targets = child.targets if isinstance(child, ast.Assign) else [child.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    yield prefix + target.id, child
+        yield from _definitions(child, inside)
+
+
+def _places(path: str, name: str, scope: ast.AST, wanted: list[ast.AST]) -> Iterator[_Place]:
+    """Wherever the nodes stand below a definition, one behind the other."""
+    dumped = [ast.dump(node) for node in wanted]
+    for parent in ast.walk(scope):
+        for field, value in ast.iter_fields(parent):
+            if isinstance(value, ast.AST):
+                if _are([value], wanted, dumped):
+                    yield _Place(path, name, value, parent, field, None)
+            elif isinstance(value, list):
+                for index in range(len(value) - len(wanted) + 1):
+                    if _are(value[index : index + len(wanted)], wanted, dumped):
+                        yield _Place(path, name, value[index], parent, field, index)
+
+
+def _are(nodes: list[ast.AST], wanted: list[ast.AST], dumped: list[str]) -> bool:
+    # Their kinds first, since it is fast.
+    return [*map(type, nodes)] == [*map(type, wanted)] and [*map(ast.dump, nodes)] == dumped
+
+
+def _explained(
+    mutation: Mutation,
+    old: list[ast.AST],
+    places: list[_Place],
+    scopes: list[tuple[str, ast.AST]],
+    texts: Mapping[str, str],
+) -> str:
+    what = f"{mutation.where}: {mutation.old!r}"
+    if places:
+        return f"{what} is there {len(places)} times: {', '.join(map(str, places))}"
+    defined = ", ".join(f"{path}:{getattr(scope, 'lineno', 1)}" for path, scope in scopes)
+    candidates = []
+    for path, text in texts.items():
+        tree = ast.parse(text)
+        names = list(_definitions(tree))
+        for place in _places(path, "module", tree, old):
+            # Of all definitions around it the innermost, which comes last.
+            around = [name for name, scope in names if place.parent in ast.walk(scope)]
+            candidates.append(str(place._replace(name=around[-1] if around else "module")))
+    return (
+        f"{what} is not there; the definition is in {defined or 'no file'}, "
+        f"and such syntax in {', '.join(candidates) or 'no file'}"
+    )
+
+
+def copied(folder: Path) -> Path:
+    """A new folder with a copy of the package and of its tests."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in (PACKAGE, "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+@contextmanager
+def spoiled(mutation: Mutation, folder: Path) -> Iterator[str]:
+    """The copy in the folder with the mutation in it; the value is the file that it is in.
+
+    Raises:
+        AddressError: see `mutated`.
+    """
+    texts = sources(folder)
+    name, text = mutated(mutation, texts)
+    path = folder / PACKAGE / name
+    _write(path, text)
+    try:
+        yield name
+    finally:
+        _write(path, texts[name])
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    # A compiled file counts as current when size and second are the same.
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)

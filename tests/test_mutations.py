@@ -1,0 +1,145 @@
+"""`tests.mutations`: an address holds where the code moves, and says so where it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import mutants, sown_bugs
+from tests.mutations import (
+    ROOT,
+    AddressError,
+    Mutation,
+    copied,
+    mutated,
+    sources,
+    spoiled,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_GATE = """
+LIMIT = 10
+
+class Gate:
+    def enter(self, count):
+        if count >= LIMIT:
+            self.wait()
+            self.count(1)
+        return f"{count + 1}"
+
+def outer():
+    def inner(value):
+        return value or 1
+    def other(value):
+        return value or 1
+    return inner, other
+"""
+_TEXTS = {"client/gate.py": _GATE}
+
+
+def _new(where: str, old: str, new: str, texts: dict[str, str] | None = None) -> str:
+    return mutated(Mutation(where, old, new), texts or _TEXTS)[1]
+
+
+def test_an_expression_is_replaced() -> None:
+    """An expression that is there once is replaced, in an f-string too, and nothing else is."""
+    assert "if count > LIMIT:" in _new("Gate.enter", "count >= LIMIT", "count > LIMIT")
+    assert "f'{count + 2}'" in _new("Gate.enter", "count + 1", "count + 2")
+    assert "LIMIT = 11" in _new("LIMIT", "10", "11")
+
+
+def test_statements_are_replaced_and_deleted() -> None:
+    """Statements that follow each other are replaced by any number, or by nothing."""
+    two = "self.wait()\nself.count(1)"
+    deleted = _new("Gate.enter", two, "")
+    assert "        if count >= LIMIT:\n            pass\n        return" in deleted
+    swapped = _new("Gate.enter", two, "self.count(1)\nself.wait()")
+    assert "            self.count(1)\n            self.wait()\n" in swapped
+    # A call alone is a statement when statements, or nothing, take its place.
+    assert "wait" not in _new("Gate.enter", "self.wait()", "")
+    assert "raise OSError" in _new("Gate.enter", "self.wait()", "raise OSError")
+
+
+def test_a_nested_function_has_an_address() -> None:
+    """Of two nested functions with the same syntax only the one that is named is changed."""
+    changed = _new("outer.inner", "value or 1", "value")
+    assert changed.count("return value or 1") == 1
+    assert changed.index("return value\n") < changed.index("return value or 1")
+    assert changed == _new("outer.inner", "return value or 1", "return value")
+
+
+def test_code_may_move_and_be_reformatted() -> None:
+    """Another file, other lines, comments, quotes and line breaks leave the address as it is."""
+    moved = _GATE.replace("count >= LIMIT", "(\n  count  # so many\n >= LIMIT)")
+    texts = {"a.py": "x = 1\n", "net/doors.py": f"# moved\n\n{moved}"}
+    mutation = Mutation("Gate.enter", "count>=LIMIT", "count > LIMIT")
+    path, text = mutated(mutation, texts)
+    assert path == "net/doors.py"
+    assert text == _new(*mutation)
+
+
+def test_what_is_there_twice_is_an_error() -> None:
+    """Syntax that is there twice is an error that lists both, in one function or two files."""
+    with pytest.raises(AddressError, match=r"2 times: client/gate\.py:13 .*client/gate\.py:15 "):
+        _new("outer", "value or 1", "value")
+    texts = {**_TEXTS, "door.py": _GATE}
+    with pytest.raises(AddressError, match=r"2 times: .*door\.py:6"):
+        _new("Gate.enter", "count >= LIMIT", "True", texts)
+    assert mutated(Mutation("door:Gate.enter", "count >= LIMIT", "True"), texts)[0] == "door.py"
+
+
+def test_the_same_name_in_two_files_is_no_ambiguity() -> None:
+    """A definition that another file has too needs no file's name when its syntax is different."""
+    texts = {**_TEXTS, "door.py": _GATE.replace(">=", ">")}
+    assert mutated(Mutation("Gate.enter", "count > LIMIT", "True"), texts)[0] == "door.py"
+
+
+def test_what_is_not_there_is_an_error() -> None:
+    """Syntax that is elsewhere is an error that says where; and where its old place was."""
+    with pytest.raises(AddressError, match=r"in client/gate\.py:12, .* \(outer\.other\)"):
+        _new(
+            "outer.inner",
+            "return value or 1\n",
+            "return 1",
+            {"client/gate.py": _GATE.replace("value or 1", "value", 1)},
+        )
+    with pytest.raises(AddressError, match=r"definition is in no file, .* in no file"):
+        _new("Gate.leave", "count < LIMIT", "True")
+
+
+def test_a_copy_is_spoiled_and_mended(tmp_path: Path) -> None:
+    """In the block the copy has the change; behind it every byte is as before."""
+    folder = copied(tmp_path / "copy")
+    before = sources(folder)
+    with spoiled(mutants.MUTANTS[0].mutation, folder) as name:
+        assert {path for path, text in sources(folder).items() if text != before[path]} == {name}
+    assert sources(folder) == before == sources()
+
+
+_ALL = [(each.name, each.mutation) for each in mutants.MUTANTS]
+_ALL += [(each.says, each.mutation) for each in sown_bugs.BUGS]
+
+
+def test_each_address_is_there_once() -> None:
+    """Every mutant and sown bug finds its place in today's package, and is valid syntax."""
+    texts = sources()
+    lost = []
+    for name, mutation in _ALL:
+        try:
+            path, text = mutated(mutation, texts)
+            compile(text, path, "exec")
+        except AddressError as error:
+            lost.append(f"{name}: {error}")
+    assert not lost, "\n".join(lost)
+
+
+def test_names_differ_and_tests_exist() -> None:
+    """Each has a name of its own, and the tests that must notice a mutant are there."""
+    names = [name for name, _ in _ALL]
+    assert len(set(names)) == len(names)
+    for mutant in mutants.MUTANTS:
+        for test in mutant.tests.split():
+            assert not test.startswith("tests/") or (ROOT / test).exists(), mutant
