@@ -63,8 +63,6 @@ def from_python(value: Any) -> Any:
     """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
     if type(value) in _PLAIN or type(value) is Raw:
         return value
-    if type(value) is Token:
-        return Raw(value.token)
     if isinstance(value, Decimal):
         return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))
     if isinstance(value, float):

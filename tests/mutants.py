@@ -190,9 +190,9 @@ MUTANTS = (
     ),
     Mutant(
         "a record's place is one too far, so that the state before it covers it",
-        "Run.put",
-        "self._put([ObjectLine.of(made)], self.position, lambda _: origin)",
-        "self._put([ObjectLine.of(made)], self.position + 1, lambda _: origin)",
+        "Run._put",
+        "connection.delivery.put_block(objects, first, source_at)",
+        "connection.delivery.put_block(objects, first + 1, source_at)",
         "tests/test_run_end.py",
     ),
     Mutant(
@@ -330,9 +330,9 @@ MUTANTS = (
     ),
     Mutant(
         "a number that no map touches is written anew",
-        "from_python",
-        "type(value) is Token",
-        "False",
+        "to_python",
+        "Token(bytes(value).decode())",
+        "Decimal(bytes(value).decode())",
         "tests/test_mapped.py",
     ),
     Mutant(

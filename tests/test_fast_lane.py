@@ -407,13 +407,16 @@ def test_notes_are_those_of_records_that_were_applied() -> None:
 
 
 @pytest.mark.parametrize("change", ["another SCHEMA", "no fast path any more"])
+@pytest.mark.parametrize("exception", [b"SCHEMA", line({"id": 7, "a": "x" * 33_000})])
 @pytest.mark.parametrize("index", range(5))
-def test_streams_may_change_at_any_line_of_a_block(index: int, change: str) -> None:
+def test_streams_may_change_at_any_line_of_a_block(
+    index: int, exception: bytes, change: str
+) -> None:
     """The rest of the block is encoded by the streams that hold from there on."""
     before, after = (plans({"id": {"type": "integer"}, name: {}}, ["id"]) for name in "ab")
     lane = lane_of(before.values())
     lines = [line({"id": number, "a": 1}) for number in range(5)]
-    lines[index] = b"SCHEMA"
+    lines[index] = exception
     taken = set()
     for segment in segments(lane, lines):
         if segment.first == index:

@@ -253,7 +253,7 @@ def test_a_stop_that_takes_too_long_says_so(segment: Emulator, tmp_path: Path, m
 
 def test_a_stop_ends_at_the_present_record(segment: Emulator, tmp_path: Path) -> None:
     """By `set`, a slow Segment does not hold a stop until the whole block is delivered."""
-    rooms = [record("rooms", id=number) for number in range(5000)]
+    rooms = [record("rooms", id=number, name="x") for number in range(5000)]
     held = segment.hold("set", first=3, count=None)
     more = {"max_concurrency": 1, "shutdown_seconds": 30}
     with start(tmp_path, config(segment, "set", **more)) as command:
