@@ -13,8 +13,10 @@ import itertools
 import json
 import logging
 import tempfile
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,9 +32,11 @@ from target_segment_objects.client import Clock
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeliveryError, InputError
 from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import PATIENCE
 
 if TYPE_CHECKING:
-    import threading
+    from target_segment_objects.bulk_delivery import BulkDelivery
+    from target_segment_objects.emulator import Hold
 
 KEY = "wk-7Hq2nVb9xTzLmR4s"
 STREAMS = ("rooms", "guests")
@@ -168,6 +172,46 @@ class TapAndTarget(RuleBasedStateMachine):
         """Segment forgets its sessions."""
         self.segment.expire_sessions()
 
+    @precondition(lambda self: self.method == "bulk")
+    @rule(stream=streams, sessions=st.integers(2, 4))
+    def old_sessions(self, stream: str, sessions: int) -> None:
+        """Sessions end by their age, one after another, while Segment is slow to finish any."""
+        self.record(stream, "a", {"beds"})
+        delivery = self._bulk()
+        if delivery is None:  # a fault before has ended the run
+            return
+        asked = sum(request.call == "finish" for request in self.segment.requests)
+        with self.segment.hold("finish", first=asked + 1, count=None, before=True) as hold:
+            _release_before_waiting(delivery, hold)
+            for _ in range(sessions):
+                delivery._monotonic = lambda: time.monotonic() + 10_000.0
+                self._in_run(lambda target: target.run.between())
+                if self._bulk() is not delivery:
+                    return
+                delivery._monotonic = time.monotonic
+                self.record(stream, "a", {"beds"})
+                if self._bulk() is not delivery:
+                    return
+                self._check_sessions()
+
+    @precondition(lambda self: self.method == "bulk")
+    @rule(stream=streams, times=st.integers(1, 3))
+    def lost_sessions(self, stream: str, times: int) -> None:
+        """Sessions are lost, again and again, each time after something was taken: no run ends."""
+        self.end()
+        self.segment.clear_faults()
+        self._begin()
+        run = self.target
+        for _ in range(times):
+            self.many_records(stream, 11)
+            assert self.target is run, "a lost session ended the run"
+            self._let_all_parts_arrive()
+            self.segment.expire_sessions()
+        assert self._in_run(lambda target: target.process_endofpipe()), "a lost session ended it"
+        self._leave()
+        self._check_committed()
+        self._check(self.source)
+
     @rule()
     def bad_line(self) -> None:
         """A line that is no message ends the run; what was read before is committed."""
@@ -199,6 +243,20 @@ class TapAndTarget(RuleBasedStateMachine):
         call = calls[place % len(calls)]
         asked = sum(request.call == call for request in self.segment.requests)
         self.segment.fault(Fault(call=call, first=asked + 1, **fault))
+
+    def _bulk(self) -> BulkDelivery | None:
+        """The delivery of the run that is under way, if any; by bulk."""
+        connection = self.target.run._connection if self.target is not None else None
+        return None if connection is None else cast("BulkDelivery", connection.delivery)
+
+    def _let_all_parts_arrive(self) -> None:
+        """Wait until the calls of all parts that are sealed have been made."""
+        delivery = self._bulk()
+        if delivery is None or delivery._pipe is None or not delivery._unfinished:
+            return
+        done = threading.Event()
+        delivery._pipe.call(delivery._unfinished[-1], done.set)
+        assert done.wait(PATIENCE), "a lost session ended the run"
 
     def _write(self, message: dict[str, Any]) -> None:
         """The tap writes a message; a run that has not begun reads what came before it first."""
@@ -290,6 +348,15 @@ class TapAndTarget(RuleBasedStateMachine):
         assert self.segment.in_flight_peak <= 4  # three, and a session that is kept alive
         assert all("twice" not in each.reason for each in self.segment.refusals)
 
+    @invariant()
+    def sessions_are_bounded(self) -> None:
+        """By bulk one session fills, and at most one before it is unfinished, whatever ended it."""
+        self._check_sessions()
+
+    def _check_sessions(self) -> None:
+        if getattr(self, "method", "") == "bulk" and (delivery := self._bulk()) is not None:
+            assert len(delivery._unfinished) <= 2
+
     def _check_committed(self) -> None:
         """A run that ended without a failed delivery has printed the last state that it read."""
         states = [at for at, each in enumerate(self.source) if each["type"] == "STATE"]
@@ -303,7 +370,12 @@ class TapAndTarget(RuleBasedStateMachine):
         for message in messages:
             if message["type"] != "RECORD" or message["record"]["n"] in dead:
                 continue
-            values = dict(message["record"])
+            # A null that Segment did not refuse was merged with a later value before it was sent.
+            number = message["record"]["n"]
+            values = {
+                name: number if value is None else value
+                for name, value in message["record"].items()
+            }
             model.setdefault((message["stream"], values.pop("id")), {}).update(values)
         rows = {(name, row["id"]): row for name in STREAMS for row in self.segment.rows(name)}
         for key, values in model.items():
@@ -337,6 +409,20 @@ class TapAndTarget(RuleBasedStateMachine):
                 with contextlib.redirect_stdout(self.out):
                     self.target.run.close()
             self.stack.close()
+
+
+def _release_before_waiting(delivery: BulkDelivery, hold: Hold) -> None:
+    """Let Segment answer as soon as the run waits for it or ends, for nobody else would."""
+
+    def releasing(step: Any) -> Any:
+        def wait() -> Any:
+            hold.release()
+            return step()
+
+        return wait
+
+    delivery._next_outcome = releasing(delivery._next_outcome)  # type: ignore[method-assign]
+    delivery.close = releasing(delivery.close)  # type: ignore[method-assign]
 
 
 def _schema(stream: str, columns: Any) -> dict[str, Any]:

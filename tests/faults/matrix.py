@@ -42,7 +42,7 @@ class Way(Enum):
     RETRIED = "sent again, within the budget"
     HALVED = "halves of the call are sent, until the bad object stands alone"
     SPLIT = "halves of the part are uploaded, until the bad object stands alone"
-    REPLACED = "once: a new session, and all parts again"
+    REPLACED = "a new session, and all parts again; refused at the same part again, the end"
     KEY = "the end at once: check the key"
     END = "the end at once"
 

@@ -207,6 +207,26 @@ def test_nothing_is_lost_on_the_wire(
     assert _descriptors() <= descriptors
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
+@pytest.mark.parametrize("uploads", [(1,), (3,), (1, 3), (1, 6), (2, 5), (2, 6), (3, 7, 9)])
+@pytest.mark.parametrize("status", [0, 400, 404, 410])
+def test_a_session_is_lost_more_than_once(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, status: int, uploads: tuple[int, ...]
+) -> None:
+    """At some uploads and the finish, each at another part: exit 0, and all of it in order."""
+    monkeypatch.setattr(parts, "_MEMORY", 64)
+    with Emulator(write_key=KEY) as segment:
+        for call, first in (*(("upload", number) for number in uploads), ("finish", 1)):
+            lost = Fault(call=call, first=first, expire=not status, status=status or None)
+            segment.fault(lost)
+        source = Source()
+        bulk = {"method": "bulk", "part_size_bytes": 320, "checkpoint_seconds": 0}
+        outcome = run(segment, source, bulk, spool)
+        assert outcome.error is None, outcome.error
+        assert len(segment.sessions) == 1 + len(uploads) + 1
+        in_order(segment, source, merged=False)
+
+
 def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
