@@ -12,7 +12,7 @@ import queue
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from target_segment_objects.parts import Block, PartLimits
 
 __all__ = ["BulkDelivery", "SessionLimits"]
+
+_MOST_PARTS: Final = 10_000
+"""Parts that a session may have: each is remembered, about 600 bytes, until it is finished."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class BulkDelivery:
         return self._pipe
 
     def _fills(self, session: BulkSession, blocks: Sequence[Block]) -> bool:
-        """Hand blocks over; whether the session has as many bytes as it may then.
+        """Hand blocks over; whether the session has as many bytes or parts as it may then.
 
         Near that limit it is waited for the compressor, so that the limit is not passed by what is
         still on its way.
@@ -201,6 +204,9 @@ class BulkDelivery:
         with self._tally.waiting():
             for block in blocks:
                 pipe.write(session, block)
+        session.parts += sum(block.ends_part for block in blocks)
+        if session.parts >= _MOST_PARTS:
+            return True
         most = self._sessions.spool_max_bytes
         # In this order: what goes from the one to the other meanwhile is counted twice.
         if pipe.on_the_way + session.spooled < most:

@@ -62,6 +62,7 @@ class BulkSession:
         writer: makes parts of the blocks.
         refused: lines of single objects that Segment refused as too large, with the error.
         objects: how many it has of each collection; the reading thread's.
+        parts: how many were cut; the reading thread's.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class BulkSession:
         self._tally = tally if tally is not None else Tally()
         self._counted: Session | None = None
         self.objects: Counter[str] = Counter()
+        self.parts = 0
         level = limits.compression_level
         self._level_of_halves = SMALL if level == "auto" else level
         self._monotonic = monotonic

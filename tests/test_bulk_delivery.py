@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from target_segment_objects import bulk_delivery
 from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
 from target_segment_objects.client import BulkApi, RetryPolicy, Transport, TransportOptions
 from target_segment_objects.emulator import Emulator, Fault
@@ -496,6 +497,21 @@ def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Lo
     assert max(kept) == 2
     assert numbers(segment) == list(range(8))
     assert loader.durable == 8
+
+
+def test_sessions_end_at_a_number_of_parts_too(
+    segment: Emulator, loading: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part is remembered until the end, however little of the spool it takes."""
+    monkeypatch.setattr(bulk_delivery, "_MOST_PARTS", 3)
+    loader = loading()
+    loader.put_numbers(*range(20))
+    loader.delivery.finish()
+    parts = [len(session.parts) for session in segment.sessions.values()]
+    assert max(parts) <= 4, "three, and what is flushed at the end"
+    assert len(parts) > 1
+    assert numbers(segment) == list(range(20))
+    assert loader.durable == 20
 
 
 def test_a_session_is_kept_alive_with_one_request_at_once(
