@@ -243,19 +243,20 @@ class BulkDelivery:
             self._failure = self._failure or failure
             raise failure
         self._unfinished.remove(session)
-        session.close()
-        for line, _ in session.refused:
-            collection = msgspec.json.decode(line, type=_Line).collection
-            session.objects[collection] -= 1
-            self._tally.refused(collection)
-        for collection, objects in session.objects.items():
-            self._tally.delivered(collection, objects, objects)
-        self._take_refused(session)
+        try:
+            self._take_refused(session)
+        finally:
+            session.close()
+            for collection, objects in session.objects.items():
+                self._tally.delivered(collection, objects, objects)
 
     def _take_refused(self, session: BulkSession) -> None:
         """Which record a line was is not known any more, so a session's are lost together."""
         one_too_many: SegmentObjectsError | None = None
-        for line, error in session.refused:
+        for line, error in session.refused_lines():
+            collection = msgspec.json.decode(line, type=_Line).collection
+            session.objects[collection] -= 1
+            self._tally.refused(collection)
             fault = Fault((), "refused", f"Segment refused the object as too large: {error}")
             try:
                 self._refused(RejectedRecordError([fault]), [_origin(line)])

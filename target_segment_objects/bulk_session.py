@@ -9,6 +9,7 @@ it is lost, but not when the next one is refused at the same point or before it 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import zlib
 from collections import Counter
@@ -60,7 +61,7 @@ class BulkSession:
         opened: when that came, on the monotonic clock.
         cutter: makes blocks of its lines.
         writer: makes parts of the blocks.
-        refused: lines of single objects that Segment refused as too large, with the error.
+        refused: parts of single objects that Segment refused as too large, with the error.
         objects: how many it has of each collection; the reading thread's.
         parts: how many were cut; the reading thread's.
     """
@@ -95,12 +96,13 @@ class BulkSession:
         self.opened = monotonic()
         self.cutter = PartCutter(limits.part_size_bytes)
         self.writer = PartWriter(self._spool)
-        self.refused: list[tuple[bytes, PartTooLargeError]] = []
+        self._refusals = Spool(limits.spool_dir)
+        self.refused: list[tuple[Part, PartTooLargeError]] = []
 
     @property
     def spooled(self) -> int:
         """Compressed bytes that it keeps."""
-        return self._spool.size + self._halves.size
+        return self._spool.size + self._halves.size + self._refusals.size
 
     def start(self) -> None:
         """Open the session at Segment."""
@@ -151,9 +153,14 @@ class BulkSession:
             with contextlib.suppress(DeliveryError):
                 self._api.finish(self._sync_id, reason)
 
+    def refused_lines(self) -> Iterator[tuple[bytes, PartTooLargeError]]:
+        """The lines of the objects in `refused`, one after the other, with the error."""
+        for part, error in self.refused:
+            yield b"".join(_unzipped(part)).removesuffix(b"\n"), error
+
     def close(self) -> None:
         """Give back the spool. May be called more than once."""
-        for spool in (self._spool, self._halves):
+        for spool in (self._spool, self._halves, self._refusals):
             spool.close()
 
     def _healing(self, call: Callable[[], None]) -> None:
@@ -162,7 +169,7 @@ class BulkSession:
         A session that is lost had taken something since the last loss. One that had not, or is
         refused where the one before it was refused, was not lost: what it was sent is wrong.
         """
-        refused = len(self.refused)
+        refused, refusals_size = len(self.refused), self._refusals.size
         refused_after: set[int] = set()
         while True:
             try:
@@ -184,6 +191,7 @@ class BulkSession:
                 )
                 # What a part had come to when the session was lost, split maybe, comes again.
                 del self.refused[refused:]
+                self._refusals.truncate(refusals_size)
                 self._halves.truncate(0)
             else:
                 return
@@ -220,7 +228,12 @@ class BulkSession:
     def _split(self, part: Part, error: PartTooLargeError) -> None:
         """Upload the part's two halves, cut at a line; a single object is a reject."""
         if part.objects == 1:
-            self.refused.append((b"".join(_unzipped(part)).removesuffix(b"\n"), error))
+            # A half gives its place to the next one, and a server may refuse them all.
+            start = self._refusals.size
+            with contextlib.closing(part.open()) as content:
+                self._refusals.append(content.read())
+            kept = dataclasses.replace(part, start=start, spool=self._refusals)
+            self.refused.append((kept, error))
             return
         logger.warning(
             "A part is too large for Segment and is split: sync_id=%s part=%d objects=%d bytes=%d",

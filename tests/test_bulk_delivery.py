@@ -828,6 +828,21 @@ def test_the_halves_of_a_part_take_no_more_disk_than_the_part(
     assert loader.durable == 100
 
 
+def test_refused_objects_take_no_memory_but_their_place_in_the_spool(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """A proxy may refuse every part: what it refuses is kept compressed, beyond 8 MiB on disk."""
+    segment.fault(Fault(call="upload", count=None, status=413))
+    loader = loading()
+    for number in range(40):
+        loader.put(room(f"r{number}", text="x" * 30_000))
+    (session,) = loader.delivery._unfinished
+    loader.delivery.finish()
+    assert len(loader.refusals.lines) == 40
+    assert all(part.compressed < 1000 for part, _ in session.refused)
+    assert loader.durable == 40
+
+
 def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading: Loaders) -> None:
     """What is before and after it is delivered."""
     segment.fault(Fault(call="upload", first=2, status=413))
