@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +18,10 @@ from target_segment_objects.reader import WakeUp
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.target import SegmentObjectsTarget
 from tests.builders import PATIENCE, Aside
-from tests.running import KEY, record, schema, start, state
+from tests.running import KEY, environment, record, schema, start, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -269,3 +271,42 @@ def test_a_stop_ends_at_the_present_record(segment: Emulator, tmp_path: Path) ->
     assert ran.code == 143
     assert len(segment.rows("rooms")) < 100
     assert ran.states == []
+
+
+SILENT = """
+import socket, threading
+
+def getaddrinfo(*_, **__):
+    print("RESOLVING", file=__import__("sys").stderr, flush=True)
+    threading.Event().wait()
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@both_methods
+def test_a_resolver_that_does_not_answer_holds_no_stop(tmp_path: Path, method: str) -> None:
+    """What was earned is printed, and one sentence says why the rest was not sent."""
+    (tmp_path / "sitecustomize.py").write_text(SILENT, encoding="utf-8")
+    address = "https://segment.invalid"
+    settings = {
+        "write_key": KEY,
+        "method": method,
+        "objects_url": address,
+        "bulk_url": address,
+        "shutdown_seconds": 0.5,
+    }
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).resolve().parents[1])])
+    with start(tmp_path, settings, environment(PYTHONPATH=path)) as command:
+        command.read_until(told="target-segment-objects v")
+        command.write(state(1))
+        command.read_until(states=1)
+        command.write(ROOMS, state(2), *(record("rooms", id=n, name="x") for n in range(10)))
+        command.read_until(told="RESOLVING")
+        command.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        ran = command.ended()
+        assert time.monotonic() - began < 4.0
+    assert (ran.code, ran.states) == (1, ["1", "2"])
+    assert len(ran.sentences) == 1
+    assert "Traceback" not in ran.told
