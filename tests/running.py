@@ -27,6 +27,7 @@ __all__ = [
     "COMMAND",
     "KEY",
     "MEASURE",
+    "STRICTLY",
     "Process",
     "Ran",
     "environment",

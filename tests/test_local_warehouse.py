@@ -209,9 +209,10 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
         assert count == f"n\n{last + 1}\n"
 
 
+# What is said of DuckDB 1, the last for Python 3.10, is less.
 _COLUMNS = [
     f"c_{first}{second}{third}"
-    for first in "ab"
+    for first in ("a" if duckdb.__version__.startswith("1.") else "ab")
     for second in ascii_lowercase
     for third in ascii_lowercase
 ]
@@ -220,7 +221,7 @@ _COLUMNS = [
 @pytest.mark.parametrize("method", ["set", "bulk"])
 @pytest.mark.parametrize("kind", ["wide", "one more column a record"])
 def test_memory_stays_within_what_is_said(tmp_path: Path, method: str, kind: str) -> None:
-    """Over a thousand columns take no more memory than docs/guarantees.md says."""
+    """Hundreds of columns take no more memory than docs/guarantees.md says."""
     names = _COLUMNS
     if kind == "wide":
         messages = [record("rooms", id=n, **dict.fromkeys(names, f"v{n}")) for n in range(20)]

@@ -20,7 +20,7 @@ from target_segment_objects.emulator.querying import query_file
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.preview import preview
 from target_segment_objects.preview_table import lines as table_lines
-from tests.running import environment, lines, load, record, schema, state
+from tests.running import STRICTLY, environment, lines, load, record, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -414,7 +414,7 @@ def test_nothing_is_sent_and_nothing_is_made(tmp_path: Path) -> None:
 
 def command(*arguments: str) -> list[str]:
     """The command line."""
-    return [sys.executable, "-m", "target_segment_objects.cli", "preview", *arguments]
+    return [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli", "preview", *arguments]
 
 
 def run(fed: bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
