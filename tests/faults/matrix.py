@@ -291,6 +291,8 @@ def _makes_sense(fault: WireFault, place: Place, *, heals: bool) -> bool:
         return False  # they have no body
     if fault.expires and place.call in {"set", "start"}:
         return False  # there is no session
+    if fault.refuses and place.call == "keep-alive" and not heals:
+        return False  # the uploads need connections too, and may get none
     # A session that every keep-alive ends may or may not be finished first.
     return not (fault.expires and place.call == "keep-alive" and not heals)
 

@@ -53,6 +53,8 @@ class Timeless:
 class Door:
     """The emulator's port, which can be closed so that connections are refused."""
 
+    _lock = threading.Lock()
+
     def __init__(self) -> None:
         # Bound and never listening: nobody else gets the port while the emulator is deaf.
         self._reserved = socket.socket()
@@ -60,11 +62,17 @@ class Door:
         self._reserved.bind(("127.0.0.1", 0))
         self.port: int = self._reserved.getsockname()[1]
 
-    @staticmethod
-    def close(segment: Emulator) -> None:
-        """Refuse connections from now on; those that stand go on."""
+    @classmethod
+    def close(cls, segment: Emulator) -> None:
+        """Refuse connections from now on; those that stand go on. Again, it does nothing.
+
+        A second shutdown would last: what is taken after `open` would be closed at once.
+        """
         assert segment._server is not None
-        segment._server._listener.shutdown(socket.SHUT_RDWR)
+        listener = segment._server._listener
+        with cls._lock:
+            if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listener.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def open(segment: Emulator) -> None:
