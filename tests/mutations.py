@@ -91,10 +91,7 @@ def mutated(mutation: Mutation, texts: Mapping[str, str]) -> tuple[str, str]:
         if last in text and file in {"", Path(path).stem}
     }
     scopes = [
-        (path, scope)
-        for path, tree in trees.items()
-        for found, scope in _definitions(tree)
-        if found == name
+        (p, scope) for p, tree in trees.items() for n, scope in _definitions(tree) if n == name
     ]
     places = [place for path, scope in scopes for place in _places(path, name, scope, old)]
     if len(places) != 1:
@@ -159,12 +156,11 @@ def _explained(
     defined = ", ".join(f"{path}:{getattr(scope, 'lineno', 1)}" for path, scope in scopes)
     candidates = []
     for path, text in texts.items():
-        tree = ast.parse(text)
-        names = list(_definitions(tree))
+        names = list(_definitions(tree := ast.parse(text)))
         for place in _places(path, "module", tree, old):
-            # Of all definitions around it the innermost, which comes last.
-            around = [name for name, scope in names if place.parent in ast.walk(scope)]
-            candidates.append(str(place._replace(name=around[-1] if around else "module")))
+            # Of all definitions around it the innermost comes last.
+            around = ["module", *(n for n, scope in names if place.parent in ast.walk(scope))]
+            candidates.append(str(place._replace(name=around[-1])))
     return (
         f"{what} is not there; the definition is in {defined or 'no file'}, "
         f"and such syntax in {', '.join(candidates) or 'no file'}"

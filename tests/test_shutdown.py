@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import threading
 import time
@@ -250,6 +251,26 @@ def test_a_stop_that_takes_too_long_says_so(segment: Emulator, tmp_path: Path, m
     assert (ran.code, ran.states) == (1, [])
     assert len(ran.sentences) == 1
     assert "run it again" in ran.sentences[0].lower()
+    assert json.loads(report.read_text())["status"] == "failed"
+
+
+def test_a_stop_that_nothing_ends_says_so(segment: Emulator, tmp_path: Path) -> None:
+    """Exit 1 with one last line and the report, though nobody reads the state that is printed."""
+    report = tmp_path / "report.json"
+    more = {"shutdown_seconds": 0.2, "report_path": str(report)}
+    with start(tmp_path, config(segment, "set", **more)) as command:
+        # More than a pipe takes.
+        command.write(ROOMS, record("rooms", id=1), state("x" * 1_000_000))
+        stdout = command.process.stdout
+        assert stdout is not None
+        readable, _, _ = select.select([stdout], [], [], PATIENCE)
+        assert readable, "the state is being printed"
+        command.process.send_signal(signal.SIGTERM)
+        command.process.wait(PATIENCE)
+        ran = command.ended()
+    assert ran.code == 1
+    (sentence,) = ran.sentences
+    assert "`shutdown_seconds`" in sentence
     assert json.loads(report.read_text())["status"] == "failed"
 
 
