@@ -94,6 +94,18 @@ class Notes(Counter[tuple[str, str]]):
         self.undeclared: dict[str, tuple[str, ...]] = {}
         super().__init__(*counts)
 
+    def take(self) -> Notes:
+        """What was noted since the last time; from here on it is counted from nothing again."""
+        taken = Notes(self)
+        taken.undeclared = dict(self.undeclared)
+        self.reset()
+        return taken
+
+    def reset(self) -> None:
+        """Count from nothing again."""
+        self.clear()
+        self.undeclared.clear()
+
     def __missing__(self, key: tuple[str, str]) -> int:
         """Counting from nothing: the first note of its kind, and the only one that costs more."""
         code, name = key

@@ -114,7 +114,7 @@ class CompiledStream:
     """The fast path of one stream.
 
     Attributes:
-        plan: what it was made of; what happens to values here is in its notes, too.
+        plan: what it was made of.
         line_type: the struct of its lines, tagged by the stream's name.
         has_numbers: whether a line may hold a number that a double does not keep: such a line must
             not be decoded here.
@@ -177,11 +177,6 @@ class CompiledStream:
         for place, each in zip(places, made.objects, strict=True):
             objects[place] = each
         return made.at(objects, places, invalid)
-
-    def note(self, notes: dict[tuple[str, str], int]) -> None:
-        """Count what happened to the values of a record that was taken."""
-        for note, count in notes.items():
-            self.plan.notes[note] += count
 
     def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
         """The records that are valid, by their places."""

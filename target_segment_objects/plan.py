@@ -6,8 +6,9 @@ as the exact rules of `docs/names-ids-values.md` say, or is rejected with all it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,14 +22,39 @@ from target_segment_objects.records import parse_record, whole_record
 from target_segment_objects.schemas import Column, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], SegmentObject]
+    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "Encoded"]
 
-__all__ = ["Notes", "PlanOptions", "PlannedColumn", "StreamPlan", "compile_plan"]
+__all__ = [
+    "Encoded",
+    "NoteCounts",
+    "Notes",
+    "PlanOptions",
+    "PlannedColumn",
+    "StreamPlan",
+    "compile_plan",
+]
 
 _NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000
 """Bytes of properties from which on the line is measured: id and collection have 1,200 at most."""
+
+
+NoteCounts = Mapping[tuple[str, str], int]
+"""How often what happened to values: see `columns.Notes`."""
+NO_NOTES: Final[NoteCounts] = {}
+
+
+class Encoded(NamedTuple):
+    """A record's object, and what happened to its values on the way.
+
+    Attributes:
+        object: the object.
+        notes: how often what happened; mostly nothing did.
+    """
+
+    object: SegmentObject
+    notes: NoteCounts = NO_NOTES
 
 
 @dataclass(frozen=True)
@@ -44,7 +70,6 @@ class StreamPlan:
         left_out: the key that is the object's id, and no property.
         options: what it was compiled with.
         warnings: what the user should hear about this stream, once.
-        notes: what happened to values on the way, counted as records are encoded.
         path_of: tells where in a record a property of this name was found last: declared, or shown
             by the records so far; empty when that is not known.
     """
@@ -57,11 +82,10 @@ class StreamPlan:
     left_out: str | None
     options: PlanOptions = field(repr=False)
     warnings: tuple[str, ...]
-    notes: Notes = field(repr=False, compare=False)
     path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
     _encode: _Encode = field(repr=False, compare=False)
 
-    def encode(self, raw: bytes) -> SegmentObject:
+    def encode(self, raw: bytes) -> Encoded:
         """The object of a record as the tap wrote it: JSON in UTF-8.
 
         Raises:
@@ -70,7 +94,7 @@ class StreamPlan:
         record = parse_record(raw)
         return self._encode(record, lambda: record)
 
-    def encode_mapped(self, record: dict[str, Any], raw: bytes) -> SegmentObject:
+    def encode_mapped(self, record: dict[str, Any], raw: bytes) -> Encoded:
         """The object of a record that stream maps have changed.
 
         Args:
@@ -114,7 +138,6 @@ def compile_plan(
         left_out=writers.left_out,
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, writers)),
-        notes=writers.notes,
         path_of=writers.path_of,
         _encode=_encoder(collection, writers, identify),
     )
@@ -160,9 +183,12 @@ _encode_properties = msgspec.json.Encoder().encode
 def _encoder(collection: str, writers: PropertyWriters, identify: Identify | None) -> _Encode:
     """The function from a record, and the record as it was before stream maps, to its object."""
     write = writers.write
+    notes = writers.notes  # of one record at a time
     write_id_alone = _id_writer(writers)
 
-    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> SegmentObject:
+    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> Encoded:
+        if notes:  # of a record that was rejected
+            notes.reset()
         row = Row()
         write(record, row)
         if not row.properties and not row.faults:
@@ -177,7 +203,7 @@ def _encoder(collection: str, writers: PropertyWriters, identify: Identify | Non
         made = SegmentObject(collection, told, _encode_properties(row.properties))
         if len(made.properties) > _NEAR_THE_LIMIT and len(made.line_bytes()) > MAX_OBJECT_BYTES:
             raise whole_record("object_too_large")
-        return made
+        return Encoded(made, notes.take()) if notes else Encoded(made)
 
     return encode
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import threading
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from msgspec import Raw
-
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
 from target_segment_objects.preview_tally import Tally
 from target_segment_objects.reader import Message, MessageReader
@@ -23,11 +21,12 @@ from target_segment_objects.target import SegmentObjectsTarget
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from logging import Logger
 
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin, Source
+    from target_segment_objects.plan import NoteCounts, StreamPlan
     from target_segment_objects.settings import Settings
     from target_segment_objects.sink import SegmentObjectsSink
 
@@ -110,7 +109,7 @@ class _Report(Report):
 class _Routes(Routes):
     """Tells of each plan when it is made and when it is done with; there are no fast paths.
 
-    On a record's own way, its line and its values are at hand for the example of a note.
+    On the general path, a record's line and its values are at hand for the example of a note.
     """
 
     def __init__(self, tally: Tally, target: _Target, report: Report) -> None:
@@ -119,8 +118,7 @@ class _Routes(Routes):
 
     def forget(self, stream: str) -> None:
         """A stream's SCHEMA is wrong: an earlier one is of no use."""
-        if (old := self._of.pop(stream, None)) is not None:
-            self._remember(old[1])
+        self._of.pop(stream, None)
 
     def _add_sink(
         self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
@@ -128,10 +126,6 @@ class _Routes(Routes):
         sink = super()._add_sink(name, schema, keys)
         self._tally.plan(sink.plan)
         return sink
-
-    def _remember(self, routes: Iterable[Route]) -> None:
-        for route in routes:
-            self._tally.remember(route.sink.plan)
 
     def _compile(self, stream: str, *, roomy: bool = False) -> None:
         """Not here."""
@@ -222,8 +216,6 @@ class _Target(SegmentObjectsTarget):
         except MessageError as error:  # a line without end
             self._tally.fail(error, error.line)
             self._tally.cut = True
-        finally:
-            self._routes.close()
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         stream = message.stream
@@ -238,13 +230,11 @@ class _Target(SegmentObjectsTarget):
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         before = self._tally.outcomes
-        plans = [route.sink.plan for route in self._routes_of(message)[1]]
-        known = [len(plan.notes) for plan in plans]
         super()._process_record_message(message)
         self._tally.read(message.stream, filtered=self._tally.outcomes == before)
-        for plan, notes in zip(plans, known, strict=True):
-            if len(plan.notes) > notes and isinstance(message.record, Raw):
-                self._tally.note_first(plan, notes, bytes(message.record), message.line)
+
+    def _note(self, plan: StreamPlan, notes: NoteCounts, origin: Origin) -> None:
+        self._tally.note(plan, notes, origin)
 
     def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
         if isinstance(message.stream, str) and message.stream in self._unplanned:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from target_segment_objects import values
-from target_segment_objects.columns import UNDECLARED
+from target_segment_objects.columns import UNDECLARED, Notes
 from target_segment_objects.errors import RejectedRecordError, one_line
 from target_segment_objects.records import parse_record
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin
-    from target_segment_objects.plan import PlannedColumn, StreamPlan
+    from target_segment_objects.plan import NoteCounts, PlannedColumn, StreamPlan
 
     Path = tuple[str, ...]
 
@@ -221,29 +221,16 @@ class Tally:
                 row.message = fault.message
                 row.value = self._example(origin.raw, fault.path)
 
-    def note_first(self, plan: StreamPlan, known: int, raw: bytes, line: int) -> None:
-        """A record was the first of which its plan notes something.
-
-        Args:
-            plan: its plan.
-            known: how many kinds of notes there were before.
-            raw: the record.
-            line: where it stands.
-        """
-        notes = self._collections[plan.collection].notes
-        for code, name in list(plan.notes)[known:]:
-            note = notes.setdefault((plan.stream, code, name), _Note())
+    def note(self, plan: StreamPlan, notes: NoteCounts, origin: Origin) -> None:
+        """Something happened to the values of a record that became an object of a plan."""
+        of_collection = self._collections[plan.collection].notes
+        for (code, name), count in notes.items():
+            note = of_collection.setdefault((plan.stream, code, name), _Note())
+            note.count += count
             if not note.line:
-                note.path = _note_path(plan, code, name)
-                note.line = line
-                note.value = self._example(raw, note.path)
-
-    def remember(self, plan: StreamPlan) -> None:
-        """A plan is not used any more: these are its notes."""
-        notes = self._collections[plan.collection].notes
-        for (code, name), count in plan.notes.items():
-            notes.setdefault((plan.stream, code, name), _Note()).count += count
-        plan.notes.clear()
+                note.path = _note_path(plan, notes, code, name)
+                note.line = origin.line
+                note.value = self._example(origin.raw, note.path)
 
     def warn(self, sentence: str) -> None:
         """Something that the user should hear of, once."""
@@ -378,10 +365,12 @@ def _fits(column: str, kind: str, value: Any) -> bool:
     return column == "string" or (column == "number" and kind == "integer")
 
 
-def _note_path(plan: StreamPlan, code: str, name: str) -> Path:
+def _note_path(plan: StreamPlan, notes: NoteCounts, code: str, name: str) -> Path:
     if code == "hashed_id":
         return plan.key_properties[:1] if len(plan.key_properties) == 1 else ()
-    return plan.notes.undeclared.get(code, ()) if name == UNDECLARED else plan.path_of(name)
+    if name == UNDECLARED and isinstance(notes, Notes):
+        return notes.undeclared.get(code, ())
+    return plan.path_of(name)
 
 
 def _collection_document(name: str, each: _Collection) -> dict[str, Any]:

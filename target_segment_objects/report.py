@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_segment_objects.errors import RejectedRecordError
+    from target_segment_objects.plan import NoteCounts
 
 __all__ = ["Report"]
 
@@ -100,8 +101,8 @@ class Report:
             told = ".".join(fault.path) or "the record"
             self.warn(f"stream {error.stream!r} has rejected records: {told}: {fault.message}")
 
-    def remember(self, stream: str, collection: str, notes: Notes) -> None:
-        """Add what a plan noted about a stream's values."""
+    def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
+        """Add what happened to a stream's values."""
         way = self.tally.way(stream, collection)
         for (code, _), count in notes.items():
             if code == "coerced":

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from singer_sdk import Target
 
-    from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Source
+    from target_segment_objects.plan import Encoded
     from target_segment_objects.reader import Message
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
@@ -50,7 +50,7 @@ class Route(NamedTuple):
         """Whether nothing of the SDK's touches the records."""
         return self.stream_map is None and not self.sink.include_sdc_metadata_properties
 
-    def encode(self, origin: Origin, message: Message) -> SegmentObject | None:
+    def encode(self, origin: Origin, message: Message) -> Encoded | None:
         """The record's object; `None` when a stream map filters it out.
 
         Raises:
@@ -99,9 +99,8 @@ class Routes:
             SchemaError: when the schema cannot be planned.
             ConfigurationError: when stream maps do not fit the stream.
         """
-        if (old := self._of.pop(source.stream, None)) is not None:
-            self._remember(old[1])
-            self._compiled.pop(source.stream, None)
+        self._of.pop(source.stream, None)
+        self._compiled.pop(source.stream, None)
         try:
             routes = [
                 Route(stream_map, self._add_sink(name, planned, keys))
@@ -118,12 +117,12 @@ class Routes:
         """The fast path of a stream, if it has one."""
         return self._compiled.get(stream)
 
-    def widen(self, stream: str) -> bool:
+    def widen(self, stream: str, notes: Iterable[tuple[str, str]]) -> bool:
         """Give a stream that has shown a long string a fast path that takes such; whether so."""
         compiled = self._compiled.get(stream)
         if compiled is None or compiled.roomy:
             return False
-        if all(code != "long_string" for code, _ in compiled.plan.notes):
+        if all(code != "long_string" for code, _ in notes):
             return False
         self._compile(stream, roomy=True)
         return True
@@ -147,17 +146,6 @@ class Routes:
             )
             if compiled is not None:
                 self._compiled[stream] = compiled
-
-    def close(self) -> None:
-        """Hand what the plans noted to the report."""
-        for _, routes in self._of.values():
-            self._remember(routes)
-        self._of.clear()
-
-    def _remember(self, routes: Iterable[Route]) -> None:
-        for route in routes:
-            plan = route.sink.plan
-            self._report.remember(route.sink.stream_name, plan.collection, plan.notes)
 
     def _ways(self, source: Source, schema: dict[str, Any]) -> Iterator[_Way]:
         """Each stream that comes out of the stream maps."""

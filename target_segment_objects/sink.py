@@ -18,7 +18,7 @@ from target_segment_objects.records import parse_record
 if TYPE_CHECKING:
     from singer_sdk import Target
 
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.plan import Encoded
     from target_segment_objects.settings import Settings
 
 __all__ = ["SegmentObjectsSink"]
@@ -55,7 +55,7 @@ class SegmentObjectsSink(Sink):
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Not here: what the tap wrote is sent; to leave it out is for `stream_maps` to say."""
 
-    def encode(self, raw: bytes) -> SegmentObject:
+    def encode(self, raw: bytes) -> Encoded:
         """The object of a record as the tap wrote it.
 
         Raises:
@@ -65,9 +65,7 @@ class SegmentObjectsSink(Sink):
             self._validate(self._schema_validator, raw)
         return self.plan.encode(raw)
 
-    def encode_mapped(
-        self, record: dict[str, Any], raw: bytes, message: dict[str, Any]
-    ) -> SegmentObject:
+    def encode_mapped(self, record: dict[str, Any], raw: bytes, message: dict[str, Any]) -> Encoded:
         """The object of a record that went through stream maps.
 
         Args:

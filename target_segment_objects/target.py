@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.fastlane import Segment
+    from target_segment_objects.plan import NoteCounts, StreamPlan
     from target_segment_objects.tally import Way
 
 __all__ = ["SegmentObjectsTarget", "main"]
@@ -176,7 +177,7 @@ class SegmentObjectsTarget(Target):
         """Count a segment's records, and hand its objects to the delivery."""
         streams = segment.streams
         for stream, notes in segment.notes:
-            stream.note(notes)
+            self._report.remember(stream.plan.stream, stream.plan.collection, notes)
 
         def source_at(index: int) -> Origin:
             line = segment.first + index
@@ -230,22 +231,30 @@ class SegmentObjectsTarget(Target):
             version=message.version,
         )
         faults: list[Fault] = []
+        noted: set[tuple[str, str]] = set()
         for route in routes:
             try:
-                made = route.encode(origin, message)
+                encoded = route.encode(origin, message)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
                 self._way(route).rejected += 1
                 continue
-            if made is None:
+            if encoded is None:
                 self._way(route).filtered += 1
-            else:
-                self._way(route).made += 1
-                self.run.put(made, origin)
+                continue
+            self._way(route).made += 1
+            if encoded.notes:
+                noted.update(encoded.notes)
+                self._note(route.sink.plan, encoded.notes, origin)
+            self.run.put(encoded.object, origin)
         if faults:
             self.run.reject(_rejected(faults, origin), origin)
-        elif self._routes.widen(source.stream):
+        elif noted and self._routes.widen(source.stream, noted):
             self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
+
+    def _note(self, plan: StreamPlan, notes: NoteCounts, _origin: Origin) -> None:
+        """Something happened to the values of a record that became an object."""
+        self._report.remember(plan.stream, plan.collection, notes)
 
     def _way(self, route: Route) -> Way:
         return self._report.tally.way(route.sink.stream_name, route.sink.plan.collection)
@@ -335,7 +344,6 @@ class SegmentObjectsTarget(Target):
             return
         self._ended = True
         self._report.tally.working()
-        self._routes.close()
         self._report.summarize(in_lines=self._terminal.wants_lines)
         if self._terminal.wants_lines:
             self._metrics.end(succeeded=error is None)

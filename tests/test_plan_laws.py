@@ -41,7 +41,7 @@ law: Callable[[Any], Any] = settings(
 def planned(plan: StreamPlan, record: bytes) -> tuple[str, str, bytes] | set[tuple[Any, str]]:
     """What the plan makes of a record, in a form to compare."""
     try:
-        made = plan.encode(record)
+        made = plan.encode(record).object
     except RejectedRecordError as error:
         return {(fault.path, fault.code) for fault in error.faults}
     return made.collection, made.id, made.properties
