@@ -123,8 +123,8 @@ class WakeUp:
 
     def clear(self) -> None:
         """Take back what `set` has done."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reads, 4096):
+        with self._lock, contextlib.suppress(BlockingIOError):
+            while self._reads >= 0 and os.read(self._reads, 4096):
                 pass
 
     def close(self) -> None:

@@ -218,23 +218,69 @@ def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
         shutdown.close()
 
 
-def test_wake_ups_race_with_their_end() -> None:
-    """A thread that wakes the reader while the pipe is given back writes to no other file."""
-    for _ in range(200):
-        wake_up = WakeUp()
-        wake_up.open()
-        begin = threading.Barrier(3)
+def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread is in the middle of waking the reader when the pipe is given back."""
+    begun, closed = threading.Event(), threading.Event()
+    write = os.write
 
-        def wake(wake_up: WakeUp = wake_up, begin: threading.Barrier = begin) -> None:
-            begin.wait(PATIENCE)
-            for _ in range(20):
-                wake_up.set()
+    def slow(descriptor: int, data: bytes) -> int:
+        begun.set()
+        closed.wait(0.1)  # it is not closed meanwhile, so this is a slow write
+        return write(descriptor, data)
 
-        threads = [Aside(wake) for _ in range(2)]
-        begin.wait(PATIENCE)
+    def close() -> None:
         wake_up.close()
-        for thread in threads:
-            thread.join()
+        closed.set()
+
+    wake_up = WakeUp()
+    wake_up.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", slow)
+        waking = Aside(wake_up.set)
+        assert begun.wait(PATIENCE)
+        closing = Aside(close)
+        waking.join()
+    closing.join()
+
+
+def test_a_closed_wake_up_does_nothing() -> None:
+    """Whatever is asked of it, in any order and twice, before it is open too."""
+    for opened in (False, True):
+        wake_up = WakeUp()
+        if opened:
+            wake_up.open()
+        for step in (wake_up.clear, wake_up.close, wake_up.close, wake_up.clear, wake_up.set):
+            Aside(step).join()
+        wake_up.stop()
+        assert wake_up.stopped
+
+
+def test_a_stop_while_nobody_reads_the_states_says_so(segment: Emulator, tmp_path: Path) -> None:
+    """The run cannot end by itself, so it is ended: exit 1, one last line, and the report."""
+    report = tmp_path / "report.json"
+    more = {"shutdown_seconds": 0.1, "report_path": str(report)}
+    with start(tmp_path, config(segment, "set", **more)) as command:
+        command.read_until(told="target-segment-objects v")
+        arrived = segment.hold("set")
+        command.write(ROOMS, record("rooms", id=1, name="x"), state("s" * 300_000))
+        assert arrived.wait_for(1)
+        arrived.release()  # and the state is printed into a pipe that is full
+        _wait_for_output(command.process.stdout)
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(PATIENCE) == 1
+        ran = command.ended()
+    assert len(ran.sentences) == 1
+    assert "the stop took longer than `shutdown_seconds`" in ran.sentences[0]
+    assert "Traceback" not in ran.told
+    assert json.loads(report.read_text())["status"] == "failed"
+
+
+def _wait_for_output(pipe: Any) -> None:
+    """Something is in the pipe, and nobody takes it out."""
+    ready, _, _ = select.select([pipe], [], [], PATIENCE)
+    assert ready, "nothing was printed"
 
 
 @both_methods
