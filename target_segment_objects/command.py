@@ -2,6 +2,7 @@
 
 What they need takes half a second to import, and Ctrl-C in it would be a traceback. Nothing is read
 or open yet, so there is nothing to end. Later the commands handle signals themselves (`shutdown`).
+This module imports as little as it can, since nothing is handled before it is there: no `typing`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
 __all__ = ["segment_objects", "target"]
 

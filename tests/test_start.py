@@ -72,6 +72,22 @@ def test_an_ignored_signal_stays_ignored() -> None:
     assert b"Usage" in ran.stdout
 
 
+def test_what_handles_the_signals_is_there_at_once() -> None:
+    """Before it, Ctrl-C is a traceback: none of the slow modules of the library are imported."""
+    program = (
+        "import sys; before = set(sys.modules); import target_segment_objects.command; "
+        "print(*sorted({'typing', 're', 'logging', 'threading'} & (set(sys.modules) - before)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert ran.stdout == b"\n"
+
+
 @pytest.mark.parametrize("name", ["report_path", "dead_letter_path", "local_warehouse"])
 @pytest.mark.parametrize("link", ["/dev/stdout", "own"])
 def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: str) -> None:
