@@ -55,16 +55,7 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("dead_letter_path", "max_rejects"),
             "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
         )
-    for name, other in (
-        ("dead_letter_path", settings.dead_letter_path),
-        ("local_warehouse", settings.local_warehouse),
-    ):
-        report = settings.report_path
-        if report is not None and other is not None and report.resolve() == other.resolve():
-            yield (
-                ("report_path", name),
-                f"report_path and {name} are the same file: the report would replace it",
-            )
+    yield from _faults_of_files(settings)
     yield from _faults_of_streams(settings)
     dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
     if dublin_bulk and settings.bulk_url is None and not local:
@@ -104,6 +95,35 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("flattening_max_depth", "flattening_enabled"),
             "flattening_max_depth is required with flattening_enabled",
         )
+
+
+def _faults_of_files(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A file that two settings name: one would replace what the other has written."""
+    for name, other in (
+        ("dead_letter_path", settings.dead_letter_path),
+        ("local_warehouse", settings.local_warehouse),
+    ):
+        report = settings.report_path
+        if report is not None and other is not None and report.resolve() == other.resolve():
+            yield (
+                ("report_path", name),
+                f"report_path and {name} are the same file: the report would replace it",
+            )
+    if _is_warehouse(settings.dead_letter_path, settings.local_warehouse):
+        yield (
+            ("dead_letter_path", "local_warehouse"),
+            (
+                "dead_letter_path is the file of local_warehouse, or the `.wal` that DuckDB keeps "
+                "beside it: rejects would be lost"
+            ),
+        )
+
+
+def _is_warehouse(path: Path | None, warehouse: Path | None) -> bool:
+    if path is None or warehouse is None:
+        return False
+    file = warehouse.resolve()
+    return path.resolve() in {file, file.with_name(f"{file.name}.wal")}
 
 
 def _faults_of_streams(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

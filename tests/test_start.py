@@ -110,3 +110,24 @@ def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: 
     assert f"{name} is the file that stdout is: name another file".encode() in ran.stderr
     assert b"Traceback" not in ran.stderr
     assert states.read_text() == '{"before": 1}\n'
+
+
+@pytest.mark.parametrize("name", ["w.duckdb", "w.duckdb.wal", "link"])
+def test_the_dead_letter_is_not_the_warehouse(tmp_path: Path, name: str) -> None:
+    """DuckDB would overwrite its rejects, and the state would say that they are kept."""
+    settings, warehouse = tmp_path / "config.json", tmp_path / "w.duckdb"
+    (tmp_path / "link").symlink_to(warehouse)
+    config = {"local_warehouse": str(warehouse), "dead_letter_path": str(tmp_path / name)}
+    settings.write_text(json.dumps(config | {"max_rejects": -1}))
+    ran = subprocess.run(
+        [sys.executable, "-m", "target_segment_objects.target", "--config", str(settings)],
+        input=b"",
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert b"dead_letter_path is the file of local_warehouse" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+    assert not warehouse.exists()
