@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.running import environment
+from tests.running import environment, lines, record, schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,3 +131,33 @@ def test_the_dead_letter_is_not_the_warehouse(tmp_path: Path, name: str) -> None
     assert b"dead_letter_path is the file of local_warehouse" in ran.stderr
     assert b"Traceback" not in ran.stderr
     assert not warehouse.exists()
+
+
+NO_FOLDER = """
+import sys, tempfile
+tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+module = sys.argv.pop(1)
+sys.exit(__import__(module, fromlist=["main"]).main())
+"""
+
+
+@pytest.mark.parametrize("command", ["emulator", "local_warehouse"])
+def test_no_folder_for_temporary_files(tmp_path: Path, command: str) -> None:
+    """On a system that is read-only the emulator cannot start: one sentence says what helps."""
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps({"local_warehouse": str(tmp_path / "w.duckdb")}))
+    arguments = ["cli", "emulator"]
+    if command == "local_warehouse":
+        arguments = ["target", "--config", str(settings)]
+    ran = subprocess.run(
+        [sys.executable, "-c", NO_FOLDER, f"target_segment_objects.{arguments[0]}", *arguments[1:]],
+        input=lines(schema("rooms", id="integer"), record("rooms", id=1)),
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+    )
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.count(b"There is no folder for temporary files: ") == 1
+    assert b"`TMPDIR`" in ran.stderr
+    assert b"Traceback" not in ran.stderr

@@ -120,7 +120,13 @@ class Emulator:
         if self._server is not None:
             message = "An emulator starts once; make another one."
             raise EmulatorError(message)
-        self._folder = Path(tempfile.mkdtemp(prefix="segment-emulator-"))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="segment-emulator-"))
+        except OSError as error:
+            raise EmulatorError(
+                f"There is no folder for temporary files: {error.strerror or error}; "
+                "name one that can be written with the environment variable `TMPDIR`."
+            ) from None
         try:
             if self._warehouse is not None:
                 from target_segment_objects.emulator.warehouse import Warehouse  # noqa: PLC0415
