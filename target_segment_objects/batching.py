@@ -14,6 +14,7 @@ import msgspec
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
+    from target_segment_objects.durability import Receipt
     from target_segment_objects.origins import Origin
 
 __all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
@@ -40,15 +41,20 @@ class Waiting(msgspec.Struct):
 
     Attributes:
         object: what will be sent.
-        first: the position of its first record.
         origins: the records that were merged into it, in their order.
+        receipts: theirs, to be settled with it.
         bytes: what these take of memory, counted once, by who makes it.
     """
 
     object: SegmentObject
-    first: int
     origins: list[Origin]
+    receipts: list[Receipt]
     bytes: int = 0
+
+    def settle(self) -> None:
+        """All records in it are durable."""
+        for receipt in self.receipts:
+            receipt.settle()
 
     def merge(self, later: Waiting) -> bool:
         """Take a later object of the same id in; false when both are too large together."""
@@ -57,6 +63,7 @@ class Waiting(msgspec.Struct):
             return False
         self.object = both
         self.origins += later.origins
+        self.receipts += later.receipts
         self.bytes += later.bytes
         return True
 
@@ -84,11 +91,6 @@ class Batch:
     def has(self, waiting: Waiting) -> bool:
         """Whether this very object is in it, and not another of its id."""
         return self.waiting.get(waiting.object.id) is waiting
-
-    @property
-    def first(self) -> int:
-        """The smallest position of a record in it."""
-        return min(waiting.first for waiting in self.waiting.values())
 
     def objects(self) -> list[SegmentObject]:
         """What the call sends."""
@@ -149,8 +151,3 @@ class Batcher:
     def next_due(self) -> float | None:
         """When the first open batch must be sealed, on the monotonic clock."""
         return min((batch.due for batch in self._open.values()), default=None)
-
-    @property
-    def first(self) -> int | None:
-        """The smallest position of a record that waits here."""
-        return min((batch.first for batch in self._open.values()), default=None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery import Refused
+    from target_segment_objects.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.parts import Block, PartLimits
@@ -65,6 +66,7 @@ class BulkDelivery:
         wake: called from another thread when there is an outcome to look at.
         meanwhile: called on the reading thread, each second while it waits for Segment.
         refused: called with each object that Segment refuses for good.
+        log: gives receipts for records.
         tally: counts what is delivered.
     """
 
@@ -77,10 +79,12 @@ class BulkDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._log = log
         self._meanwhile = meanwhile
         self._tally = tally if tally is not None else Tally()
         self._limits = limits
@@ -97,7 +101,6 @@ class BulkDelivery:
             queue.SimpleQueue()
         )
         self._failure: BaseException | None = None
-        self._lost: int | None = None
         self._pipe: BulkPipe | None = None
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
@@ -136,13 +139,6 @@ class BulkDelivery:
         self._end_session()
         return None
 
-    def durable(self, position: int) -> int:
-        """Everything before the first session that is not finished."""
-        firsts = [session.first for session in self._unfinished]
-        if self._lost is not None:
-            firsts.append(self._lost)
-        return min(firsts) - 1 if firsts else position
-
     def finish(self) -> None:
         """Finish the session, and wait for it."""
         self._end_session()
@@ -174,7 +170,11 @@ class BulkDelivery:
         while len(self._unfinished) > 1:
             self._take_outcome(*self._next_outcome())
         session = BulkSession(
-            self._api, self._limits, first=position, monotonic=self._monotonic, tally=self._tally
+            self._api,
+            self._limits,
+            receipt=self._log.take(position),
+            monotonic=self._monotonic,
+            tally=self._tally,
         )
         self._open = session
         self._unfinished.append(session)
@@ -245,6 +245,7 @@ class BulkDelivery:
         self._unfinished.remove(session)
         try:
             self._take_refused(session)
+            session.receipt.settle()
         finally:
             session.close()
             for collection, objects in session.objects.items():
@@ -261,7 +262,6 @@ class BulkDelivery:
             try:
                 self._refused(RejectedRecordError([fault]), [_origin(line)])
             except (RejectedRecordError, DeadLetterError) as rejected:
-                self._lost = session.first if self._lost is None else min(self._lost, session.first)
                 one_too_many = rejected
         if one_too_many is not None:
             raise one_too_many

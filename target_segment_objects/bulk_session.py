@@ -23,6 +23,7 @@ from target_segment_objects.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from target_segment_objects.durability import Receipt
     from target_segment_objects.tally import Session
 
 __all__ = ["BulkCalls", "BulkSession"]
@@ -57,7 +58,7 @@ class BulkSession:
     A third thread makes the calls.
 
     Attributes:
-        first: the position of its first record.
+        receipt: stands for its records.
         opened: when that came, on the monotonic clock.
         cutter: makes blocks of its lines.
         writer: makes parts of the blocks.
@@ -71,7 +72,7 @@ class BulkSession:
         api: BulkCalls,
         limits: PartLimits,
         *,
-        first: int,
+        receipt: Receipt,
         monotonic: Callable[[], float],
         tally: Tally | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class BulkSession:
         self._too_large: dict[Part, PartTooLargeError] = {}
         self._open = False
         self._quiet_since = 0.0
-        self.first = first
+        self.receipt = receipt
         self.opened = monotonic()
         self.cutter = PartCutter(limits.part_size_bytes)
         self.writer = PartWriter(self._spool)

@@ -24,13 +24,19 @@ class Checkpoint:
 
     Args:
         write: prints one state; called with the bytes of the state alone.
+        on_durable: see `durability.DurabilityLog`; asked for the oldest state that waits.
         every_seconds: how often a state is printed at most, the last one apart.
     """
 
     def __init__(
-        self, write: Callable[[bytes], None], every_seconds: float = _EVERY_SECONDS
+        self,
+        write: Callable[[bytes], None],
+        on_durable: Callable[[int, Callable[[int], None]], None],
+        every_seconds: float = _EVERY_SECONDS,
     ) -> None:
         self._write = write
+        self._on_durable = on_durable
+        self._asked = False
         self._every_seconds = every_seconds
         self._pending: deque[tuple[int, bytes]] = deque()
         self._pending_bytes = 0
@@ -50,6 +56,12 @@ class Checkpoint:
         self._pending_bytes += len(state)
         if len(self._pending) > _MOST_STATES or self._pending_bytes > _MOST_BYTES:
             self._thin_out()
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._pending and not self._asked:
+            self._asked = True
+            self._on_durable(self._pending[0][0], self._advance)
 
     def _thin_out(self) -> None:
         """Forget every other state but the last: later ones cover them; only freshness is lost."""
@@ -58,11 +70,13 @@ class Checkpoint:
         self._pending = deque(kept)
         self._pending_bytes = sum(len(state) for _, state in kept)
 
-    def advance(self, durable: int) -> None:
+    def _advance(self, durable: int) -> None:
         """The first `durable` records are safe."""
+        self._asked = False
         while self._pending and self._pending[0][0] <= durable:
             _, self._safe = self._pending.popleft()
             self._pending_bytes -= len(self._safe)
+        self._ask()
 
     def print_safe(self, now: float) -> float | None:
         """Print the newest safe state unless one was printed within the last second.

@@ -47,6 +47,8 @@ class Delivery(Protocol):
     ) -> int:
         """Take objects of records that follow each other. May wait for room.
 
+        A receipt for them is taken from the durability log, and settled when they are durable.
+
         Args:
             objects: one of each record.
             first: the position of the first record, counted from 1.
@@ -69,9 +71,6 @@ class Delivery(Protocol):
         Raises:
             DeliveryError: as `put_block`.
         """
-
-    def durable(self, position: int) -> int:
-        """How many of the first `position` records are durable without a gap."""
 
     def finish(self) -> None:
         """Deliver all that was taken, and wait for it.

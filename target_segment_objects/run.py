@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects.checkpoint import Checkpoint
 from target_segment_objects.client import Clock
 from target_segment_objects.delivery import do_nothing
+from target_segment_objects.durability import DurabilityLog
 from target_segment_objects.errors import (
     DeliveryError,
     InputError,
@@ -66,7 +67,8 @@ class Run:
         self._settings = settings
         self._report = report
         self._logger = logger
-        self._checkpoint = Checkpoint(self._print_state)
+        self._log = DurabilityLog()
+        self._checkpoint = Checkpoint(self._print_state, self._log.on_durable)
         path = settings.dead_letter_path
         self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
         self._connection: Connection | None = None
@@ -108,7 +110,9 @@ class Run:
         """
         first = self.position + 1
         self.position += len(objects)
-        return self._put(objects, first, source_at)
+        taken = self._put(objects, first, source_at)
+        self.position -= len(objects) - taken
+        return taken
 
     def _put(
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
@@ -125,6 +129,7 @@ class Run:
             self._settings,
             self.wake_up.set,
             self._refused,
+            self._log,
             self._meanwhile,
             lambda: self.wake_up.stopped,
             self._report,
@@ -184,7 +189,7 @@ class Run:
         """Print the newest state that was earned; when it may be printed, if that is not yet."""
         if not self._checkpoint.waits:
             return None
-        self._checkpoint.advance(self._durable())
+        self._log.advance(self.position)
         return self._checkpoint.print_safe(time.monotonic())
 
     def finish(self) -> None:
@@ -248,16 +253,11 @@ class Run:
             if self._connection is not None:
                 self._connection.close()
             self._rejects.sync()
-            self._checkpoint.advance(self._durable())
+            self._log.advance(self.position)
             self._checkpoint.print_last()
         finally:
             self._rejects.close()
             self.wake_up.close()
-
-    def _durable(self) -> int:
-        if self._connection is None:
-            return self.position
-        return self._connection.delivery.durable(self.position)
 
     def _print_state(self, state: bytes) -> None:
         if not self._printing:

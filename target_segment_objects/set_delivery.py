@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery import Refused
+    from target_segment_objects.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine, SegmentObject
     from target_segment_objects.origins import Origin
@@ -65,6 +66,7 @@ class SetDelivery:
         monotonic: the clock.
         wake: called from a worker when there is an outcome to look at.
         refused: called with each object that Segment refuses for good.
+        log: gives receipts for records.
         stopped: tells whether a stop has come.
         tally: counts what is delivered.
     """
@@ -78,11 +80,13 @@ class SetDelivery:
         monotonic: Callable[[], float],
         wake: Callable[[], None],
         refused: Refused,
+        log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         stopped: Callable[[], bool] = lambda: False,
         tally: Tally | None = None,
     ) -> None:
         self._api = api
+        self._log = log
         self._meanwhile = meanwhile
         self._stopped = stopped
         self._tick_again = float("-inf")
@@ -103,7 +107,6 @@ class SetDelivery:
         self._failure: BaseException | None = None
         self._closing = False
         self._bytes = 0
-        self._lost: int | None = None
 
     def put_block(
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
@@ -128,7 +131,7 @@ class SetDelivery:
         self._raise_failure()
         size = len(origin.raw) + _ORIGIN_BYTES
         self._bytes += size
-        self._feed(Waiting(made, position, [origin], size))
+        self._feed(Waiting(made, [origin], [self._log.take(position)], size))
         while self._is_full():
             # As many as leave work for all workers while this thread makes new batches.
             self._wait_for_outcomes(min(self._concurrency // 2, len(self._sealed)))
@@ -146,16 +149,6 @@ class SetDelivery:
         for batch in self._batcher.due(self._monotonic()):
             self._dispatch(batch)
         return self._batcher.next_due
-
-    def durable(self, position: int) -> int:
-        """Everything before the first record that waits, is held or in flight."""
-        firsts = [batch.first for batch in self._sealed.values()]
-        firsts += [waiting.first for held in self._held.values() for waiting in held]
-        if (first := self._batcher.first) is not None:
-            firsts.append(first)
-        if self._lost is not None:
-            firsts.append(self._lost)
-        return min(firsts) - 1 if firsts else position
 
     def finish(self) -> None:
         """Send what waits, and wait for every answer."""
@@ -249,6 +242,10 @@ class SetDelivery:
             for object_id in batch.waiting:
                 self._let_go((batch.collection, object_id))
         self._count(batch, refusals)
+        refused = {waiting.object.id for waiting, _ in refusals}
+        for object_id, waiting in batch.waiting.items():
+            if object_id not in refused:
+                waiting.settle()
         self._take_refusals(refusals)
 
     def _count(self, batch: Batch, refusals: _Refusals) -> None:
@@ -277,8 +274,9 @@ class SetDelivery:
             try:
                 self._refused(RejectedRecordError([_fault(waiting, error)]), waiting.origins)
             except (RejectedRecordError, DeadLetterError) as rejected:
-                self._lost = waiting.first if self._lost is None else min(self._lost, waiting.first)
-                one_too_many = rejected
+                one_too_many = rejected  # its receipts are never settled
+            else:
+                waiting.settle()
         if one_too_many is not None:
             raise one_too_many
 

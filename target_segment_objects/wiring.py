@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.delivery import Delivery, Refused
+    from target_segment_objects.durability import DurabilityLog
     from target_segment_objects.emulator import Emulator
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
@@ -72,6 +73,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     settings: Settings,
     wake: Callable[[], None],
     refused: Refused,
+    log: DurabilityLog,
     meanwhile: Callable[[], None],
     stopped: Callable[[], bool],
     report: Report,
@@ -83,6 +85,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
         settings: what the user decided.
         wake: called from other threads when there is an outcome for the reading thread.
         refused: called with each object that Segment refuses for good.
+        log: gives receipts for records.
         meanwhile: called on the reading thread, each second while it waits for Segment.
         stopped: tells whether a stop has come.
         report: takes warnings, and counts.
@@ -121,6 +124,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                log=log,
                 meanwhile=meanwhile,
                 tally=report.tally,
             )
@@ -139,6 +143,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 monotonic=time.monotonic,
                 wake=wake,
                 refused=refused,
+                log=log,
                 meanwhile=meanwhile,
                 stopped=stopped,
                 tally=report.tally,

@@ -53,14 +53,14 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "a state is printed one record early",
-        "Checkpoint.advance",
+        "Checkpoint._advance",
         "self._pending[0][0] <= durable",
         "self._pending[0][0] <= durable + 1",
         "tests/test_checkpoint.py",
     ),
     Mutant(
         "bytes of states that were printed are counted for ever",
-        "Checkpoint.advance",
+        "Checkpoint._advance",
         "self._pending_bytes -= len(self._safe)",
         "",
         "tests/test_checkpoint.py",
@@ -73,17 +73,17 @@ MUTANTS = (
         "tests/test_set_delivery.py",
     ),
     Mutant(
-        "what waits for its call to fill counts as durable",
-        "SetDelivery.durable",
-        "firsts.append(first)",
-        "",
+        "records that are under way count as durable",
+        "DurabilityLog.durable",
+        "receipts[0].first - 1 if receipts else position",
+        "position",
         "tests/test_set_delivery.py",
     ),
     Mutant(
-        "calls in flight count as durable",
-        "SetDelivery.durable",
-        "[batch.first for batch in self._sealed.values()]",
-        "[]",
+        "an object that Segment refused counts as durable",
+        "SetDelivery._take_outcome",
+        "object_id not in refused",
+        "True",
         "tests/test_set_delivery.py",
     ),
     Mutant(
@@ -114,10 +114,10 @@ MUTANTS = (
         "tests/test_batching.py",
     ),
     Mutant(
-        "records of an unfinished session count as durable",
-        "BulkDelivery.durable",
-        "[session.first for session in self._unfinished]",
-        "[]",
+        "the first record of an unfinished session counts as durable",
+        "BulkDelivery._new_session",
+        "self._log.take(position)",
+        "self._log.take(position + 1)",
         "tests/test_bulk_delivery.py",
     ),
     Mutant(
@@ -169,12 +169,12 @@ MUTANTS = (
             if self._connection is not None:
                 self._connection.close()
             self._rejects.sync()
-            self._checkpoint.advance(self._durable())
+            self._log.advance(self.position)
             self._checkpoint.print_last()
         """,
         """
             self._rejects.sync()
-            self._checkpoint.advance(self._durable())
+            self._log.advance(self.position)
             self._checkpoint.print_last()
             if self._connection is not None:
                 self._connection.close()

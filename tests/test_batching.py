@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
+from target_segment_objects.durability import Receipt
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from tests.builders import large_room, origin, room
 
@@ -35,7 +36,7 @@ class Fed:
     def feed(self, made: SegmentObject, now: float = 0.0) -> Batch | None:
         """Feed one object; the batch that it sealed."""
         self.position += 1
-        batch = self.batcher.feed(Waiting(made, self.position, [origin(self.position)]), now)
+        batch = self.batcher.feed(Waiting(made, [origin(self.position)], []), now)
         if batch is not None:
             self.batches.append(batch)
         return batch
@@ -75,22 +76,6 @@ def test_every_object_comes_out_once_in_a_good_batch(
     assert sorted(line for each in lines for line in each) == list(range(1, len(feed) + 1))
 
 
-@given(FEEDS)
-def test_first_is_the_smallest_position_that_waits(
-    feed: list[tuple[str, str, dict[str, Any], float]],
-) -> None:
-    """Law: a merged object stands at its first record, so no state passes it by."""
-    fed = Fed(objects=3)
-    waits: dict[tuple[str, str], int] = {}
-    for collection, identifier, properties, _ in feed:
-        batch = fed.feed(room(identifier, collection, **properties))
-        waits.setdefault((collection, identifier), fed.position)
-        if batch is not None:
-            sealed = [waits.pop((batch.collection, each)) for each in batch.waiting]
-            assert batch.first == min(sealed)
-        assert fed.batcher.first == min(waits.values(), default=None)
-
-
 @given(PROPERTIES, PROPERTIES)
 def test_merging_is_dict_merging(earlier: dict[str, Any], later: dict[str, Any]) -> None:
     """Law: later properties win, null included, and a property keeps its place."""
@@ -125,31 +110,34 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
     older, newer = large_room("1", "a"), large_room("1", "b")
     fed.feed(older)
     fed.feed(room("2", a=1))
-    waiting = Waiting(newer, 3, [origin(3)])
+    waiting = Waiting(newer, [origin(3)], [])
     batch = fed.batcher.feed(waiting, 0.0)
     assert batch is not None
     assert not batch.has(waiting)
     assert batch.objects()[0] is older
     assert len(batch.waiting) == 2
-    assert fed.batcher.first is None, "nothing is left behind"
+    assert fed.batcher.flush() == [], "nothing is left behind"
 
 
 def test_merging_adds_up_what_waits() -> None:
-    """Records and their bytes; an object that is too large leaves both as they were."""
-    waiting = Waiting(large_room("1", "a"), 1, [origin(1)], 10)
-    assert waiting.merge(Waiting(room("1", n=1), 2, [origin(2)], 5))
-    assert not waiting.merge(Waiting(large_room("1", "b"), 3, [origin(3)], 7))
+    """Records, receipts and bytes; an object that is too large leaves them as they were."""
+    receipts = [Receipt(position) for position in (1, 2, 3)]
+    waiting = Waiting(large_room("1", "a"), [origin(1)], [receipts[0]], 10)
+    assert waiting.merge(Waiting(room("1", n=1), [origin(2)], [receipts[1]], 5))
+    assert not waiting.merge(Waiting(large_room("1", "b"), [origin(3)], [receipts[2]], 7))
     assert ([each.line for each in waiting.origins], waiting.bytes) == ([1, 2], 15)
     assert b'"n":1' in waiting.object.properties
+    waiting.settle()
+    assert [receipt.is_durable for receipt in receipts] == [True, True, False]
 
 
 def test_has_knows_the_very_object() -> None:
     """Not another of its id."""
-    waiting, twin = Waiting(room("1"), 1, []), Waiting(room("1"), 1, [])
+    waiting, twin = Waiting(room("1"), [], []), Waiting(room("1"), [], [])
     batch = Batch.of(waiting)
     assert batch.has(waiting)
     assert not batch.has(twin)
-    assert (batch.collection, batch.first) == ("rooms", 1)
+    assert batch.collection == "rooms"
 
 
 def test_the_tenth_object_seals() -> None:

@@ -13,6 +13,7 @@ import pytest
 from target_segment_objects import bulk_delivery
 from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
 from target_segment_objects.client import BulkApi, RetryPolicy, Transport, TransportOptions
+from target_segment_objects.durability import DurabilityLog
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -61,6 +62,7 @@ class Loading:
         self.segment = segment
         self.clock = ManualClock()
         self.bell = Bell()
+        self.log = DurabilityLog()
         self.refusals = Refusals(tolerated)
         self.position = 0
         self._transport = Transport(segment.url, key, options or TransportOptions())
@@ -71,6 +73,7 @@ class Loading:
             monotonic=monotonic if monotonic is not None else self.clock,
             wake=self.bell,
             refused=self.refusals,
+            log=self.log,
         )
 
     def put(self, *made: SegmentObject) -> None:
@@ -86,7 +89,7 @@ class Loading:
     @property
     def durable(self) -> int:
         """How many of the records that were put are durable."""
-        return self.delivery.durable(self.position)
+        return self.log.durable(self.position)
 
     @property
     def calls(self) -> list[str]:
@@ -273,7 +276,7 @@ def test_no_record_no_session(segment: Emulator, loading: Loaders) -> None:
     loader.delivery.close()
     assert segment.requests == []
     assert bulk_threads() == []
-    assert loader.delivery.durable(7) == 7
+    assert loader.log.durable(7) == 7
 
 
 def test_a_session_from_start_to_finish(segment: Emulator, loading: Loaders) -> None:

@@ -50,6 +50,7 @@ ANNEXES = {
     "addresses": "settings",
     "crosschecks": "settings",
     "set_delivery": "delivery",
+    "durability": "batching",
     "bulk_delivery": "delivery",
     "bulk_pipe": "delivery",
     "bulk_session": "delivery",

@@ -10,6 +10,7 @@ import pytest
 
 from target_segment_objects.batching import BatchLimits
 from target_segment_objects.client import RetryPolicy, SetApi, Transport
+from target_segment_objects.durability import DurabilityLog
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
 from target_segment_objects.objects import SegmentObject
@@ -32,6 +33,7 @@ class Sending:
         self.segment = segment
         self.clock = ManualClock()
         self.bell = Bell()
+        self.log = DurabilityLog()
         self.refusals = Refusals(tolerated)
         self.position = 0
         self._transport = Transport(segment.url, KEY)
@@ -42,6 +44,7 @@ class Sending:
             monotonic=self.clock,
             wake=self.bell,
             refused=self.refusals,
+            log=self.log,
         )
 
     def put(self, *made: SegmentObject) -> None:
@@ -58,7 +61,7 @@ class Sending:
     @property
     def durable(self) -> int:
         """How many of the records that were put are durable."""
-        return self.delivery.durable(self.position)
+        return self.log.durable(self.position)
 
     @property
     def calls(self) -> list[list[str]]:
@@ -401,7 +404,7 @@ def test_nothing_put_nothing_sent(segment: Emulator, sending: Senders) -> None:
     """No object: no request, no thread, and every position is durable."""
     sender = sending()
     sender.delivery.finish()
-    assert sender.delivery.durable(7) == 7
+    assert sender.log.durable(7) == 7
     assert segment.requests == []
     assert set_threads() == []
 
