@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from target_segment_objects.objects import ObjectLine
 
     Decode = Callable[[bytes], Any]
-    NotesOf = Sequence[tuple[CompiledStream, dict[tuple[str, str], int]]]
+    Note = tuple[str, str]
+    NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
 
 __all__ = ["FastLane", "LineBlock", "Segment"]
 
@@ -44,7 +45,7 @@ class Segment(NamedTuple):
         end: index of the line after the last one.
         objects: one for each line; none when the segment is a single line for the general path.
         streams: the stream of each object.
-        notes: what happened to values, by stream.
+        notes: what happened to values, once for each stream.
     """
 
     first: int
@@ -256,17 +257,28 @@ def _encode(
     start = 0
     for stop in [*sorted(exceptional), len(decoded)]:
         if stop > start:
-            noted = notes.keys() & range(start, stop) if notes else ()
             yield Segment(
                 first + start,
                 first + stop,
                 objects[start:stop],
                 streams[start:stop],
-                [(streams[index], notes[index]) for index in noted],
+                _added_up(notes, streams, start, stop) if notes else (),
             )
         if stop < len(decoded):
             yield Segment(first + stop, first + stop + 1)
         start = stop + 1
+
+
+def _added_up(
+    notes: dict[int, dict[Note, int]], streams: Sequence[CompiledStream], start: int, stop: int
+) -> NotesOf:
+    """The notes of lines from one on and before another, added up by stream."""
+    totals: dict[CompiledStream, dict[Note, int]] = {}
+    for index in notes.keys() & range(start, stop):
+        total = totals.setdefault(streams[index], {})
+        for note, count in notes[index].items():
+            total[note] = total.get(note, 0) + count
+    return list(totals.items())
 
 
 def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:

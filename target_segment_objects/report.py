@@ -104,12 +104,13 @@ class Report:
     def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
         """Add what happened to a stream's values."""
         way = self.tally.way(stream, collection)
-        for (code, _), count in notes.items():
-            if code == "coerced":
+        totals = self._notes.setdefault(stream, Notes())
+        for note, count in notes.items():
+            totals[note] += count
+            if note[0] == "coerced":
                 way.coerced += count
-            elif code == "long_string":
+            elif note[0] == "long_string":
                 way.long_strings += count
-        self._notes.setdefault(stream, Notes()).update(notes)
 
     def summarize(self, *, in_lines: bool = True) -> None:
         """Log what became of values, and one line a collection. Again, it does nothing.
