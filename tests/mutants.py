@@ -485,9 +485,9 @@ MUTANTS = (
     Mutant(
         "a length of many digits is cut",
         "body_length",
-        "len(digits) > _MAX_LENGTH_DIGITS or length > limit",
-        "length > limit",
-        "tests/emulator",
+        "text.lstrip('0') or '0'",
+        "text",
+        "tests/emulator/test_serving.py",
     ),
     Mutant(
         "a query string of many fields ends the page",

@@ -158,6 +158,15 @@ def test_a_malformed_request_is_an_answer(request_bytes: bytes, status: bytes) -
         assert b"Connection: close" in answer
 
 
+def test_a_length_may_begin_with_zeros() -> None:
+    """As HTTP allows; what follows the body is the next request."""
+    start = b"POST /v0/start HTTP/1.1\r\n" + AUTHORIZATION.encode()
+    first = start + b"Content-Length: " + b"0" * 20 + b"2\r\n\r\n{}"
+    with Emulator() as segment:
+        answer = exchange(segment, first + start + b"Connection: close\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 201 ") == 2
+
+
 @pytest.mark.parametrize("count", [101, 100_000])
 def test_equal_headers_are_counted_too(count: int) -> None:
     """However many lines of one name there are, the 101st ends the request."""

@@ -273,14 +273,14 @@ def test_the_first_value_always_fits(first: Any) -> None:
 
 
 def test_a_wide_part_is_merged_in_slices_of_few_rows(tmp_path: Path) -> None:
-    """As many values as need more than one slice fit within the default limit of DuckDB."""
-    columns = 600 if duckdb.__version__.startswith("1.") else 2000
+    """As many values as need more than one slice fit within a limit that all at once would pass."""
+    columns, limit = (600, "512MB") if duckdb.__version__.startswith("1.") else (1000, "200MB")
     objects = 1_200_000 // columns
     updates = [
         Update("rooms", str(n), {f"p{number}": f"v{n}" for number in range(columns)})
         for n in range(objects)
     ]
-    warehouse = Warehouse(tmp_path / "w.duckdb", tmp_path, "512MB")
+    warehouse = Warehouse(tmp_path / "w.duckdb", tmp_path, limit)
     warehouse.apply(updates)
     warehouse.flush()
     assert warehouse.sizes() == {"rooms": objects}
