@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     Note = tuple[str, str]
     NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
 
-__all__ = ["FastLane", "LineBlock", "Segment"]
+__all__ = ["FastLane", "LineBlock", "Segment", "may_be_deeper"]
 
 _NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
 """A type that no value is of."""
+_BRACES: Final = bytes.maketrans(b"[]", b"{}")
+_NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')
 _FREE_SWITCHES: Final = 64
 """So many times lines may go from one decoder to another before all become one."""
 
@@ -92,6 +94,7 @@ class LineBlock:
                 index
                 for index, line in enumerate(self.lines)
                 if line.count(b"{") + line.count(b"[") > max_depth
+                and may_be_deeper(line, max_depth)
             }
             if not _is_utf8(self._content):
                 self._unread.update(
@@ -239,6 +242,24 @@ class _Group:
         nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
         types: Any = (*self.streams, nobody)
         return msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
+
+
+def may_be_deeper(line: bytes, max_depth: int) -> bool:
+    """Whether a line has more than so many objects and arrays inside each other.
+
+    Exact for JSON; of other text this may say yes though it is not so.
+    """
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side change for no brace whether it stands in a string.
+    braces = line.translate(_BRACES, _NO_BRACES).replace(b'""', b"")
+    if b'"' in braces:
+        braces = b"".join(braces.split(b'"')[::2])
+    for _ in range(max_depth):  # the innermost ones go
+        if not braces:
+            return False
+        braces = braces.replace(b"{}", b"")
+    return bool(braces)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -310,6 +310,30 @@ def test_a_raw_value_is_as_deep_as_a_line_may_be() -> None:
     assert taken([line(deep), line(deeper)], columns, ["id"]) == 1
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "[" + "[], {}, " * 150 + "[]]",
+        '"' + "[{" * 150 + '"',
+        '["\\\\", "\\"[{", "[[\\\\\\"{", "[", "]"]',
+        '["' + "[" * 200 + '\\\\", "' + "{" * 200 + '\\\\\\"[["]',
+        '"' + "{" * 200 + "}" * 200 + '\\\\"',
+    ],
+    ids=["arrays", "a string", "escapes", "escapes and many braces", "a balanced string"],
+)
+def test_a_line_of_many_braces_is_as_deep_as_they_are(beside: str) -> None:
+    """Only what is deeper than a line may be is for the reader, and not what has many braces."""
+    columns = {"id": {"type": "integer"}, "any": {}, "list": {}}
+    lines = [
+        line(f'{{"id": 1, "list": {beside}, "any": {"[" * levels}{"]" * levels}}}')
+        for levels in (2, 97, 98, 99, 100, 2)
+    ]
+    lane = lane_of(plans(columns, ["id"]).values())
+    general = [each.first for each in segments(lane, lines) if each.is_general]
+    assert general == [3, 4]
+    assert taken([lines[0], lines[1], lines[2]], columns, ["id"]) == 3
+
+
 @pytest.mark.parametrize("streams", [("rooms",), ("rooms", "guests")])
 def test_a_record_of_no_stream_is_nobodys(streams: tuple[str, ...]) -> None:
     """A lone type must not be taken for that of a line which does not name its stream."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects.compiled import compile_stream
 from target_segment_objects.errors import RejectedRecordError, SchemaError
-from target_segment_objects.fastlane import FastLane, LineBlock, Segment
+from target_segment_objects.fastlane import FastLane, LineBlock, Segment, may_be_deeper
 from target_segment_objects.plan import StreamPlan, compile_plan
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
@@ -368,3 +368,31 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
             message = msgspec.json.decode(line, type=Envelope)
             assert made == referred(present[message.stream], message, chosen)
     assert notes[0] == notes[1]
+
+
+def depth_of(value: Any) -> int:
+    """How many objects and arrays are inside each other."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+TEXTS = st.text(st.sampled_from('{}[]"\\a é,:'), max_size=8)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=40,
+)
+
+
+@law
+@given(value=VALUES, is_ascii=st.booleans(), indent=st.sampled_from([None, 1]))
+def test_the_depth_of_a_line_is_that_of_its_value(
+    *, value: Any, is_ascii: bool, indent: int | None
+) -> None:
+    """Braces in strings do not count, whatever is escaped around them."""
+    line = json.dumps(value, ensure_ascii=is_ascii, indent=indent).encode()
+    depth = depth_of(value)
+    assert not may_be_deeper(line, depth)
+    assert not may_be_deeper(line, depth + 1)
+    assert depth == 0 or may_be_deeper(line, depth - 1)
