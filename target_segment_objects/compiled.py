@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from functools import cached_property
 from itertools import repeat, starmap
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union
 
 import msgspec
-from msgspec import UNSET, MsgspecError, Raw, Struct, defstruct
+from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 
 from target_segment_objects import values
 from target_segment_objects.columns import Notes, Unfit
@@ -28,14 +29,15 @@ from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, Obje
 from target_segment_objects.shapes import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from target_segment_objects.plan import StreamPlan
 
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
+    Decode = Callable[[bytes], Any]
 
-__all__ = ["LONGEST_LINE", "CompiledStream", "Made", "compile_stream"]
+__all__ = ["LONGEST_LINE", "CompiledStream", "Made", "compile_stream", "line_decoder"]
 
 LONGEST_LINE: Final = 40_000
 """Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
@@ -45,6 +47,8 @@ _NAME_EXTRA: Final = 30
 _MOST_AT_ONCE: Final = 8 << 20
 _MOST_DATES: Final = 50_000
 _NO_OBJECT: Final = ObjectLine("", "", None)
+_NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
+"""A type that no value is of."""
 
 
 def compile_stream(
@@ -153,7 +157,7 @@ class CompiledStream:
             gc=False,
         )
         self._is_valid = is_valid
-        self._decode = msgspec.json.Decoder(shape.record_type).decode
+        self._decode_record = msgspec.json.Decoder(shape.record_type).decode
         self._branches = shape.branches
         self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
@@ -162,6 +166,11 @@ class CompiledStream:
         self._left_out = shape.left_out
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
+
+    @cached_property
+    def decode(self) -> Decode:
+        """The decoder of lines of this stream alone."""
+        return line_decoder([self])
 
     def objects(self, records: Sequence[Any]) -> Made:
         """What becomes of the records of decoded lines."""
@@ -184,7 +193,7 @@ class CompiledStream:
         for place, raw in enumerate(raws):
             with contextlib.suppress(MsgspecError, UnicodeDecodeError):
                 if is_valid(raw):
-                    found[place] = self._decode(raw)
+                    found[place] = self._decode_record(raw)
         return found
 
     def _objects(self, records: Records) -> Made:
@@ -243,6 +252,15 @@ class CompiledStream:
                 found[place] = dict(notes)
                 notes.clear()
         return found
+
+
+def line_decoder(streams: Collection[CompiledStream]) -> Decode:
+    """The function from a line of one of these streams to its struct."""
+    # One struct alone is taken without its tag: the second makes the tag be looked at.
+    tag = max(stream.plan.stream for stream in streams) + "\0"
+    nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
+    types: Any = (*(stream.line_type for stream in streams), nobody)
+    return msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
 
 
 _NO_DATES: Final = (None, UNSET)

@@ -11,28 +11,25 @@ import contextlib
 from bisect import bisect_left
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Meta, MsgspecError, defstruct
+from msgspec import MsgspecError
 
-from target_segment_objects.compiled import LONGEST_LINE, Made
+from target_segment_objects.compiled import LONGEST_LINE, Made, line_decoder
 from target_segment_objects.digits import doubtful_lines, may_be_doubtful
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from target_segment_objects.compiled import CompiledStream
+    from target_segment_objects.compiled import CompiledStream, Decode
     from target_segment_objects.objects import ObjectLine
 
-    Decode = Callable[[bytes], Any]
     Note = tuple[str, str]
     NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
 
 __all__ = ["FastLane", "LineBlock", "Segment", "may_be_deeper"]
 
-_NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
-"""A type that no value is of."""
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')
 _FREE_SWITCHES: Final = 64
@@ -68,12 +65,16 @@ class LineBlock:
     Args:
         content: the lines with their breaks.
         lines: the lines without.
+
+    Attributes:
+        closed: what a lane has found out of it, for each of its needs.
     """
 
     def __init__(self, content: bytes, lines: Sequence[bytes]) -> None:
         self.lines = lines
         self._content = content
         self._unread: set[int] | None = None
+        self.closed: dict[tuple[bool, bool], list[int]] = {}
 
     @cached_property
     def long(self) -> set[int]:
@@ -109,7 +110,8 @@ class FastLane:
     Streams come one after another, often each with its records, and a decoder costs as much as it
     has streams. So they are kept in groups with a decoder each, and two groups become one when the
     newer has grown as large as the older: n streams cost n log n. Where lines of several groups
-    alternate, all groups become one.
+    alternate, all groups become one. A stream that changes may change again, and back: it has a
+    decoder of its own, which is kept with its form.
 
     Args:
         max_depth: objects and arrays inside each other that a line may have.
@@ -119,6 +121,8 @@ class FastLane:
         self._max_depth = max_depth
         self._compiled: dict[str, CompiledStream] = {}
         self._groups: list[_Group] = []
+        self._group_of: dict[str, _Group] = {}
+        self._changed: set[str] = set()
         self._current: _Group | None = None
         self._changes = 0
         self._switches = 0
@@ -129,10 +133,11 @@ class FastLane:
     def put(self, stream: str, compiled: CompiledStream | None) -> None:
         """From here on the lines of a stream are encoded by this; by nothing when it is `None`."""
         self._changes += 1
+        self._current = None
         old = self._compiled.pop(stream, None)
         if old is not None:
-            self._remove(old)
-        self._current = None
+            self._changed.add(stream)
+            self._group_of.pop(stream).remove(old)
         if compiled is None:
             return
         self._compiled[stream] = compiled
@@ -140,9 +145,15 @@ class FastLane:
         self._has_raws |= compiled.has_raws
         self._most_lines = min(self._most_lines, compiled.most_lines)
         group = _Group({compiled.line_type: compiled})
-        while self._groups and len(self._groups[-1].streams) <= len(group.streams):
-            group = _Group(self._groups.pop().streams | group.streams)
-        self._groups.append(group)
+        if stream not in self._changed:
+            while self._groups and len(self._groups[-1].streams) <= len(group.streams):
+                group = _Group(self._groups.pop().streams | group.streams)
+            self._groups.append(group)
+        self._use(group)
+
+    def _use(self, group: _Group) -> None:
+        """A group is new: its streams are in no other one."""
+        self._group_of.update((each.plan.stream, group) for each in group.streams.values())
         self._current = group
 
     def segments(self, block: LineBlock, start: int = 0) -> Iterator[Segment]:
@@ -154,7 +165,8 @@ class FastLane:
         changes, count = self._changes, len(block.lines)
         closed = self._closed(block)
         index = start
-        for stop in [*closed[bisect_left(closed, start) :], count]:
+        for at in range(bisect_left(closed, start), len(closed) + 1):
+            stop = closed[at] if at < len(closed) else count
             while index < stop:
                 for segment in self._encode_run(block, index, min(stop, index + self._most_lines)):
                     yield segment
@@ -167,31 +179,23 @@ class FastLane:
                 if self._changes != changes:
                     return
 
-    def _remove(self, compiled: CompiledStream) -> None:
-        for index, group in enumerate(self._groups):
-            if compiled.line_type in group.streams:
-                rest = {
-                    line_type: stream
-                    for line_type, stream in group.streams.items()
-                    if stream is not compiled
-                }
-                self._groups[index : index + 1] = [_Group(rest)] if rest else []
-                return
-
     def _closed(self, block: LineBlock) -> list[int]:
         """The indexes of lines that must not be decoded here."""
-        if not self._groups:
+        if not self._compiled:
             return []
+        needs = self._has_numbers, self._has_raws
+        if (known := block.closed.get(needs)) is not None:
+            return known
         closed = block.long
         if self._has_numbers:
             closed = closed | block.doubtful
         if self._has_raws:
             closed = closed | block.unread(self._max_depth)
-        return sorted(closed)
+        return block.closed.setdefault(needs, sorted(closed))
 
     def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[Segment]:
         """The lines that one decoder takes, and the line that none takes; maybe none of both."""
-        group = self._current or (self._groups[-1] if self._groups else None)
+        group = self._current or next(iter(self._group_of.values()), None)
         if group is None:
             yield Segment(start, start + 1)
             return
@@ -207,26 +211,30 @@ class FastLane:
             yield Segment(refused, refused + 1)
 
     def _switch(self, group: _Group, line: bytes) -> bool:
-        """Let the group that takes a line be the current one; false when none does."""
-        for other in reversed(self._groups):
-            if other is group:
-                continue
-            try:
+        """Let the group that takes a line be the current one; false when no other does."""
+        with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
+            other = self._group_of.get(_name(line).stream)
+            if other is not None and other is not group:
                 other.decode(line)
-            except (MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-            self._current = other
-            self._switches += 1
-            if self._switches > _FREE_SWITCHES + 2 * len(self._compiled):
-                self._unite()
-            return True
+                self._current = other
+                self._switches += 1
+                if self._switches > _FREE_SWITCHES + 2 * len(self._compiled):
+                    self._unite()
+                return True
         return False
 
     def _unite(self) -> None:
-        streams = {stream.line_type: stream for stream in self._compiled.values()}
-        self._current = _Group(streams)
-        self._groups = [self._current]
+        group = _Group({stream.line_type: stream for stream in self._compiled.values()})
+        self._groups = [group]
         self._switches = 0
+        self._use(group)
+
+
+class _Named(msgspec.Struct):
+    stream: str = ""
+
+
+_name = msgspec.json.Decoder(_Named).decode
 
 
 class _Group:
@@ -235,13 +243,15 @@ class _Group:
     def __init__(self, streams: dict[type, CompiledStream]) -> None:
         self.streams = streams
 
+    def remove(self, compiled: CompiledStream) -> None:
+        """Let the lines of a stream be taken no more."""
+        del self.streams[compiled.line_type]
+        self.__dict__.pop("decode", None)
+
     @cached_property
     def decode(self) -> Decode:
-        # One struct alone is taken without its tag: the second makes the tag be looked at.
-        tag = max(stream.plan.stream for stream in self.streams.values()) + "\0"
-        nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
-        types: Any = (*self.streams, nobody)
-        return msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
+        streams = list(self.streams.values())
+        return streams[0].decode if len(streams) == 1 else line_decoder(streams)
 
 
 def may_be_deeper(line: bytes, max_depth: int) -> bool:

@@ -127,6 +127,14 @@ class _Routes(Routes):
         self._tally.plan(sink.plan)
         return sink
 
+    def resume(self, source: Source) -> bool:
+        """The plan of a form that comes again is the one that knows its properties."""
+        resumed = super().resume(source)
+        if resumed:
+            for route in self._of[source.stream][1]:
+                self._tally.plan(route.sink.plan)
+        return resumed
+
     def _compile(self, stream: str, *, roomy: bool = False) -> None:
         """Not here."""
 

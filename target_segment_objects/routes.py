@@ -13,6 +13,7 @@ from singer_sdk.mapper import SameRecordTransform, StreamMap
 
 from target_segment_objects.compiled import CompiledStream, compile_stream
 from target_segment_objects.errors import ConfigurationError, SchemaError
+from target_segment_objects.forms import Form, Forms
 from target_segment_objects.mapped import to_python
 from target_segment_objects.origins import Origin
 from target_segment_objects.records import parse_record
@@ -84,6 +85,7 @@ class Routes:
         self._of: dict[str, tuple[Source, list[Route]]] = {}
         self._streams: dict[str, str] = {}
         self._compiled: dict[str, CompiledStream] = {}
+        self._forms = Forms()
 
     def of(self, stream: str) -> tuple[Source, list[Route]] | None:
         """What a stream's last SCHEMA said, and its routes; `None` before the first SCHEMA.
@@ -99,8 +101,7 @@ class Routes:
             SchemaError: when the schema cannot be planned.
             ConfigurationError: when stream maps do not fit the stream.
         """
-        self._of.pop(source.stream, None)
-        self._compiled.pop(source.stream, None)
+        self._set_aside(source.stream)
         try:
             routes = [
                 Route(stream_map, self._add_sink(name, planned, keys))
@@ -112,6 +113,22 @@ class Routes:
             ) from None
         self._of[source.stream] = source, routes
         self._compile(source.stream)
+
+    def resume(self, source: Source) -> bool:
+        """Let a stream go back to what it was planned as before; whether that is known still."""
+        form = self._forms.take(source)
+        if form is None:
+            return False
+        self._set_aside(source.stream)
+        self._of[source.stream] = form.source, form.routes
+        if form.compiled is not None:
+            self._compiled[source.stream] = form.compiled
+        return True
+
+    def _set_aside(self, stream: str) -> None:
+        known, compiled = self._of.pop(stream, None), self._compiled.pop(stream, None)
+        if known is not None:
+            self._forms.put(Form(*known, compiled))
 
     def compiled(self, stream: str) -> CompiledStream | None:
         """The fast path of a stream, if it has one."""

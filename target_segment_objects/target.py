@@ -214,7 +214,8 @@ class SegmentObjectsTarget(Target):
                 f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
                 line=message.line,
             )
-        self._routes.plan(source, _read_schema(source, message.line))
+        if not self._routes.resume(source):
+            self._routes.plan(source, _read_schema(source, message.line))
         self._fast_lane.put(stream, self._routes.compiled(stream))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]

@@ -15,7 +15,7 @@ import msgspec
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from target_segment_objects.compiled import compile_stream
+from target_segment_objects.compiled import CompiledStream, compile_stream
 from target_segment_objects.errors import RejectedRecordError, SchemaError
 from target_segment_objects.fastlane import FastLane, LineBlock, Segment, may_be_deeper
 from target_segment_objects.plan import StreamPlan, compile_plan
@@ -114,12 +114,15 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
     """
     lane = FastLane(MAX_DEPTH)
     noted: NotesOfStreams = Counter() if notes is None else notes
+    forms: dict[tuple[int, bool], CompiledStream | None] = {}
 
     def put(plan: StreamPlan, *, roomy: bool) -> None:
-        compiled = compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy)
-        if compiled is not None and most_lines is not None:
-            compiled.most_lines = most_lines
-        lane.put(plan.stream, compiled)
+        if (id(plan), roomy) not in forms:  # else the stream goes back to what it was
+            compiled = compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy)
+            if compiled is not None and most_lines is not None:
+                compiled.most_lines = most_lines
+            forms[id(plan), roomy] = compiled
+        lane.put(plan.stream, forms[id(plan), roomy])
 
     for plan in plans.values():
         put(plan, roomy=roomy)
@@ -348,9 +351,12 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     for line in lines:
         note(f"line {line[:2000]!r}")
 
-    plans = {stream: plan_of(stream, of[0]) for stream, of in forms.items()}
+    plan_of_form = {
+        id(source): plan_of(stream, source) for stream, of in forms.items() for source in of
+    }
+    plans = {stream: plan_of_form[id(of[0])] for stream, of in forms.items()}
     alike = {stream: plan_of(stream, of[0]) for stream, of in forms.items()}
-    mine = {index: plan_of(*change) for index, change in changes.items()}
+    mine = {index: plan_of_form[id(source)] for index, (_, source) in changes.items()}
     theirs = {index: plan_of(*change) for index, change in changes.items()}
     notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
     present = {stream: of[0] for stream, of in forms.items()}

@@ -60,6 +60,7 @@ ANNEXES = {
     "mapped": "sink",
     "run": "target",
     "routes": "target",
+    "forms": "target",
     "metrics": "target",
     "wiring": "target",
     "preview_tally": "preview",
