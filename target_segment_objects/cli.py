@@ -191,7 +191,7 @@ def _run_replay(options: argparse.Namespace) -> int:
         done = replay(options.dead_letter, config, yes=options.yes)
     except SegmentObjectsError as error:
         return _fail(str(error))
-    print(f"{done.sent} records were sent, {done.kept} are still rejected and stay in the file.")
+    print(done)
     return 0
 
 

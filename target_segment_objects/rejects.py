@@ -1,13 +1,15 @@
 """The dead letter: records that cannot become objects, kept with all that sending them again needs.
 
 The rules that it guards: a reject is on the disk before any state that covers it is printed, and
-with one reject more than `max_rejects` the run ends. Nothing is skipped in silence.
+with one reject more than `max_rejects` the run ends. Nothing is skipped in silence. A schema stands
+once a run, in a line of its own before the first record that needs it.
 """
 
 from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.origins import Origin
+    from target_segment_objects.origins import Origin, Source
 
 __all__ = ["DeadLetter", "Rejects"]
 
@@ -52,23 +54,21 @@ class DeadLetter:
         self.run_id = uuid.uuid4().hex
         self._descriptor = -1
         self._unsynced = False
+        self._size = 0
+        self._schemas = _SchemaIds()
 
     def write(self, origin: Origin, error: RejectedRecordError) -> None:
-        """Append one reject.
+        """Append one reject, after the line of its schema where that does not stand there yet.
 
         Raises:
             DeadLetterError: when the file does not take it.
         """
-        line = _encode(self._entry(origin, error)) + _NEW_LINE
         try:
-            if self._descriptor < 0:
-                self._open()
-            written = os.write(self._descriptor, line)
-            self._unsynced = True
+            self._open_if_gone()
+            schema_id = 0 if origin.source.is_object else self._schema_id(origin.source)
+            self._append(self._entry(origin, error, schema_id))
         except OSError as failure:
             raise self._failed(failure) from failure
-        if written != len(line):
-            raise self._failed(OSError("the disk is full"))
 
     def sync(self) -> None:
         """Make sure that what was written is on the disk.
@@ -118,9 +118,33 @@ class DeadLetter:
             )
         self._descriptor = descriptor
         self._keep_private(held)
-        # A run that was killed, or a disk that was full, may have left a line without its end.
-        if held.st_size and os.pread(descriptor, 1, held.st_size - 1) != _NEW_LINE:
-            os.write(descriptor, _NEW_LINE)
+
+    def _open_if_gone(self) -> None:
+        """Open the file at first, and when it was deleted; in an emptied one no schema stands."""
+        held = os.fstat(self._descriptor) if self._descriptor >= 0 else None
+        if held is not None and held.st_nlink and held.st_size >= self._size:
+            return
+        if held is None or not held.st_nlink:
+            self.close()
+            self._open()
+        self._size = 0
+        self._schemas.forget()
+
+    def _append(self, entry: dict[str, object]) -> None:
+        """Write a line, at one go.
+
+        A run that was killed, or a disk that was full, may have left a line without its end, at any
+        time: a break closes it, or this line would be a part of it.
+        """
+        line = _encode(entry) + _NEW_LINE
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != _NEW_LINE:
+            line = _NEW_LINE + line
+        written = os.write(self._descriptor, line)
+        self._unsynced = True
+        self._size = size + written
+        if written != len(line):
+            raise OSError("the disk is full")
 
     def _keep_private(self, held: os.stat_result) -> None:
         """A file that was there already becomes the user's alone, before a record is in it."""
@@ -135,13 +159,34 @@ class DeadLetter:
                 "mode cannot be changed, since it belongs to another user: name a file of your own"
             ) from None
 
-    def _entry(self, origin: Origin, error: RejectedRecordError) -> dict[str, object]:
+    def _schema_id(self, source: Source) -> int:
+        """The number of a schema in this run, whose line is written if it has not been yet."""
+        known = self._schemas.find(source)
+        if known is not None:
+            return known
+        schema_id = self._schemas.next_id
+        self._append(
+            self._head("schema")
+            | {
+                "schema_id": schema_id,
+                "stream": source.stream,
+                "key_properties": source.key_properties,
+                "schema": msgspec.Raw(_standing_in_json(source.schema)),
+            }
+        )
+        self._schemas.add(source)
+        return schema_id
+
+    def _head(self, stage: str) -> dict[str, object]:
+        now = datetime.now(timezone.utc).isoformat()
+        return {"run_id": self.run_id, "time": now, "stage": stage}
+
+    def _entry(
+        self, origin: Origin, error: RejectedRecordError, schema_id: int
+    ) -> dict[str, object]:
         """The reject at its stage: a record is as the tap wrote it, an object as it was sent."""
         source = origin.source
-        entry: dict[str, object] = {
-            "run_id": self.run_id,
-            "time": datetime.now(timezone.utc).isoformat(),
-            "stage": "object" if source.is_object else "record",
+        entry = self._head("object" if source.is_object else "record") | {
             "line": origin.line,
             "faults": [
                 {
@@ -154,11 +199,7 @@ class DeadLetter:
         }
         if source.is_object:
             return entry | {"object": msgspec.Raw(origin.raw)}
-        entry |= {
-            "stream": source.stream,
-            "key_properties": source.key_properties,
-            "schema": msgspec.Raw(_standing_in_json(source.schema)),
-        }
+        entry |= {"stream": source.stream, "schema_id": schema_id}
         time_extracted, version = origin.beside
         if isinstance(time_extracted, str):
             entry["time_extracted"] = _plain(time_extracted)
@@ -175,6 +216,45 @@ class DeadLetter:
             f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
             "make room, or name another file, and run again: the state says from where"
         )
+
+
+class _SchemaIds:
+    """Which schemas a run has written, by a digest: schemas are large, and taps change them.
+
+    Attributes:
+        next_id: the number of the next one; no number is given twice in a run.
+    """
+
+    def __init__(self) -> None:
+        self.next_id = 1
+        self._ids: dict[bytes, int] = {}
+        self._latest: dict[str, tuple[Source, int]] = {}
+
+    def find(self, source: Source) -> int | None:
+        """The number of a schema that was written; `None` for one that was not."""
+        latest = self._latest.get(source.stream)
+        if latest is not None and latest[0] is source:
+            return latest[1]
+        schema_id = self._ids.get(_digest(source))
+        if schema_id is not None:
+            self._latest[source.stream] = (source, schema_id)
+        return schema_id
+
+    def add(self, source: Source) -> None:
+        """A schema was written, whole, under `next_id`."""
+        self._ids[_digest(source)] = self.next_id
+        self._latest[source.stream] = (source, self.next_id)
+        self.next_id += 1
+
+    def forget(self) -> None:
+        """What was written is not in the file any more."""
+        self._ids.clear()
+        self._latest.clear()
+
+
+def _digest(source: Source) -> bytes:
+    head = _encode((source.stream, source.key_properties))
+    return hashlib.blake2b(head + source.schema, digest_size=16).digest()
 
 
 def _can_stand_in_json(raw: bytes) -> bool:

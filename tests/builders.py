@@ -11,6 +11,7 @@ from target_segment_objects.origins import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
 
@@ -38,6 +39,27 @@ ROOMS = Source("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"])
 def origin(line: int = 1) -> Origin:
     """Where an object comes from: a record of `rooms` in this line."""
     return Origin(ROOMS, b'{"id":"%d"}' % line, line)
+
+
+def rejects_in(path: Path) -> list[dict[str, Any]]:
+    """The rejects of a dead letter; a record comes with the schema that its line refers to.
+
+    Raises:
+        KeyError: when no line before it holds that schema.
+    """
+    schemas: dict[tuple[str, int], dict[str, Any]] = {}
+    found = []
+    for line in path.read_bytes().split(b"\n"):
+        entry = json.loads(line) if line.strip() else {}
+        if entry.get("stage") == "schema":
+            schemas[entry["run_id"], entry["schema_id"]] = entry
+        elif entry.get("stage") == "record":
+            told = schemas[entry["run_id"], entry.pop("schema_id")]
+            assert told["stream"] == entry["stream"]
+            found.append(entry | {name: told[name] for name in ("key_properties", "schema")})
+        elif entry:
+            found.append(entry)
+    return found
 
 
 def block(

@@ -63,6 +63,9 @@ ANNEXES = {
     "forms": "target",
     "metrics": "target",
     "wiring": "target",
+    "reject_lines": "replay",
+    "replay_input": "replay",
+    "replay_rest": "replay",
     "preview_tally": "preview",
     "preview_table": "preview",
 }

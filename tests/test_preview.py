@@ -20,6 +20,7 @@ from target_segment_objects.emulator.querying import query_file
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.preview import preview
 from target_segment_objects.preview_table import lines as table_lines
+from tests.builders import rejects_in
 from tests.running import STRICTLY, environment, lines, load, record, schema, state
 
 if TYPE_CHECKING:
@@ -395,7 +396,7 @@ def _compare(fed: bytes, folder: Path) -> None:
     assert told == made
     assert made
     assert document["objects"] == sent
-    rejected = letter.read_bytes().count(b"\n") if letter.exists() else 0
+    rejected = len(rejects_in(letter)) if letter.exists() else 0
     assert document["rejected"] == rejected
     assert sum(c["unfit"] for each in document["collections"] for c in each["columns"]) >= lost
 

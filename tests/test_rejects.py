@@ -21,9 +21,11 @@ import pytest
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.errors import Fault as RecordFault
+from target_segment_objects.origins import Origin, Source
 from target_segment_objects.rejects import DeadLetter, Rejects
 from target_segment_objects.target import SegmentObjectsTarget
-from tests.builders import origin
+from tests.builders import ROOMS as SOURCE
+from tests.builders import origin, rejects_in
 from tests.running import KEY, lines, load, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -57,10 +59,15 @@ def config(segment: Emulator, path: Path, method: str = "set", **more: Any) -> d
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
-    """The lines of a dead letter."""
-    content = path.read_bytes()
-    assert content.endswith(b"\n")
-    return [json.loads(line) for line in content.splitlines()]
+    """The rejects of a dead letter, each with its schema."""
+    assert path.read_bytes().endswith(b"\n")
+    return rejects_in(path)
+
+
+def schemas(path: Path) -> list[dict[str, Any]]:
+    """The lines of a dead letter that hold a schema."""
+    whole = [json.loads(line) for line in path.read_bytes().splitlines()]
+    return [entry for entry in whole if entry["stage"] == "schema"]
 
 
 def ids(segment: Emulator) -> list[str]:
@@ -89,7 +96,105 @@ def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, metho
         "line": 3,
         "record": {"id": "x", "name": "Attic"},
     }
+    (told,) = schemas(path)
+    assert datetime.fromisoformat(told.pop("time")).utcoffset() == timedelta(0)
+    assert told == {
+        "run_id": run_id,
+        "stage": "schema",
+        "schema_id": 1,
+        "stream": "rooms",
+        "key_properties": ["id"],
+        "schema": ROOMS["schema"],
+    }
     assert KEY not in path.read_text()
+
+
+@both_methods
+def test_a_schema_stands_once_a_run_and_stream(segment: Emulator, path: Path, method: str) -> None:
+    """300 rejects of a stream with a schema of 40 kB take some kB each run, and not 12 MB."""
+    column: object = {"type": "string", "title": "x" * 100}
+    wide = {f"column_{number:03}": column for number in range(300)}
+    head = schema("rooms", None, id="integer", **wide)
+    whole = config(segment, path, method)
+    for _ in range(2):
+        load(whole, lines(head, *[record("rooms", id="x")] * 300))
+    assert len(entries(path)) == 600
+    assert len({(told["run_id"], told["schema_id"]) for told in schemas(path)}) == 2
+    assert len(schemas(path)) == 2
+    assert path.stat().st_size < 2 * len(json.dumps(head)) + 600 * 500
+
+
+def test_a_schema_that_changes_stands_again(segment: Emulator, path: Path) -> None:
+    """Each form of it once, also where the tap goes back to an earlier one; and other keys."""
+    other = schema("rooms", id="integer", name="string", floor="integer")
+    keys = schema("rooms", ["id", "name"], id="integer", name="string")
+    guests = schema("guests", id="integer", name="string")
+    fed = [each for head in (ROOMS, other, keys, ROOMS, other) for each in (head, BAD, BAD)]
+    load(config(segment, path), lines(*fed, guests, record("guests", id="x"), ROOMS, BAD))
+    forms = (ROOMS, other, keys, guests)
+    assert [(told["schema"], told["key_properties"]) for told in schemas(path)] == [
+        (head["schema"], head["key_properties"]) for head in forms
+    ]
+    assert [told["schema_id"] for told in schemas(path)] == [1, 2, 3, 4]
+    found = [(entry["schema"], entry["key_properties"]) for entry in entries(path)]
+    heads = [ROOMS, ROOMS, other, other, keys, keys, ROOMS, ROOMS, other, other, guests, ROOMS]
+    assert found == [(head["schema"], head["key_properties"]) for head in heads]
+
+
+def test_a_schema_that_was_cut_off_is_written_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full in the middle of it: no record refers to half a line."""
+    real = os.write
+
+    def full(descriptor: int, line: bytes) -> int:
+        monkeypatch.setattr(os, "write", real)
+        return real(descriptor, line[:20])
+
+    monkeypatch.setattr(os, "write", full)
+    letter = DeadLetter(path)
+    with pytest.raises(DeadLetterError, match="the disk is full"):
+        letter.write(origin(), ERROR)
+    letter.write(origin(), ERROR)
+    letter.close()
+    half, rest = path.read_bytes().split(b"\n", 1)
+    assert len(half) == 20
+    path.write_bytes(rest)
+    (entry,) = entries(path)
+    assert entry["schema"] == json.loads(SOURCE.schema)
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_a_file_that_is_taken_away_meanwhile(path: Path, how: str) -> None:
+    """Emptied or deleted while a run goes on: later rejects are in it, with their schema."""
+    letter = DeadLetter(path)
+    letter.write(origin(1), ERROR)
+    if how == "emptied":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+    letter.write(origin(2), ERROR)
+    letter.write(origin(3), ERROR)
+    letter.close()
+    assert [entry["line"] for entry in entries(path)] == [2, 3]
+    assert len(schemas(path)) == 1
+
+
+def test_a_half_line_of_another_run(path: Path) -> None:
+    """A run that is killed while this one goes on spoils no line of this one."""
+    letter = DeadLetter(path)
+    letter.write(origin(1), ERROR)
+    half = b'{"run_id":"0","li'
+    for number in (2, 3):
+        with path.open("ab") as other:
+            other.write(half)
+        source = Source(f"stream_{number}", SOURCE.schema, ["id"])
+        letter.write(Origin(source, b"{}", number), ERROR)
+    letter.close()
+    whole = [line for line in path.read_bytes().splitlines() if line != half]
+    path.write_bytes(b"\n".join(whole) + b"\n")
+    assert len(whole) == 6
+    assert [entry["line"] for entry in entries(path)] == [1, 2, 3]
 
 
 def test_every_fault_of_a_record_is_told(segment: Emulator, path: Path) -> None:
@@ -203,9 +308,9 @@ def test_a_half_line_is_closed(path: Path) -> None:
     letter = DeadLetter(path)
     letter.write(origin(), ERROR)
     letter.close()
-    half, whole = path.read_bytes().splitlines()
+    half, *whole = path.read_bytes().splitlines()
     assert half == b'{"run_id":"0","li'
-    assert json.loads(whole)["line"] == 1
+    assert [json.loads(line)["stage"] for line in whole] == ["schema", "record"]
 
 
 def test_a_symbolic_link_is_refused(segment: Emulator, path: Path, tmp_path: Path) -> None:

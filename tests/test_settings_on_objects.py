@@ -18,6 +18,7 @@ from target_segment_objects.errors import (
     SchemaError,
     SegmentObjectsError,
 )
+from tests.builders import rejects_in
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, schema
 
@@ -134,8 +135,8 @@ def test_dead_letter_path(segment: Emulator, tmp_path: Path) -> None:
     """Rejected records lie there; the last one too, of a run that tolerates none."""
     path = tmp_path / "rejects.jsonl"
     _rejected(segment, TWO_BAD, "key_missing", dead_letter_path=str(path))
-    (line,) = path.read_text().splitlines()
-    assert json.loads(line)["record"] == {}
+    (reject,) = rejects_in(path)
+    assert reject["record"] == {}
 
 
 def test_report_path(segment: Emulator, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from target_segment_objects.client import Clock
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeliveryError, InputError
 from target_segment_objects.target import SegmentObjectsTarget
-from tests.builders import PATIENCE
+from tests.builders import PATIENCE, rejects_in
 
 if TYPE_CHECKING:
     from target_segment_objects.bulk_delivery import BulkDelivery
@@ -390,8 +390,7 @@ class TapAndTarget(RuleBasedStateMachine):
         path = self.folder / "dead.jsonl"
         if not path.exists():
             return set()
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return {json.loads(line)["record"]["n"] for line in lines}
+        return {entry["record"]["n"] for entry in rejects_in(path)}
 
     def teardown(self) -> None:
         """After all, one run without faults: everything is there."""

@@ -13,6 +13,7 @@ import msgspec
 
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
 from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import rejects_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,14 +50,14 @@ AFTER = '{ "seen" : 2.0 }'
 
 
 class DeadRecord(msgspec.Struct):
-    """What a line of the dead letter must have, for whoever reads it and for `replay`."""
+    """What a reject of the dead letter must have, for whoever reads it and for `replay`."""
 
     stream: str
     line: int
     faults: list[dict[str, Any]]
     key_properties: list[str] | None
-    schema: msgspec.Raw
-    record: msgspec.Raw = msgspec.Raw(b"")
+    schema: dict[str, Any]
+    record: Any = msgspec.UNSET
     raw: str = ""
 
 
@@ -70,7 +71,7 @@ class Outcome:
         told: all that was logged, and the error's own words.
         ids: the objects that arrived, by id.
         finishes: the bodies of the calls that finished a session.
-        dead: the lines of the dead letter.
+        dead: the rejects of the dead letter.
     """
 
     error: SegmentObjectsError | None
@@ -154,9 +155,7 @@ def feed(
         "\n".join(kept.told),
         {str(row["id"]): row for row in segment.rows(collection)},
         [call.body for call in segment.requests[asked:] if call.call == "finish"],
-        [msgspec.json.decode(line, type=DeadRecord) for line in dead.read_bytes().splitlines()]
-        if dead.exists()
-        else [],
+        [msgspec.convert(entry, DeadRecord) for entry in rejects_in(dead)] if dead.exists() else [],
     )
 
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_segment_objects.emulator import Emulator, Fault
+from tests.builders import rejects_in
 from tests.running import KEY, lines, record, schema, state
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class Story:
         sessions: the states of the bulk sessions.
         refused: calls that broke a rule of the API.
         peak: requests at once.
-        rejects: lines of the dead letter.
+        rejects: of the dead letter, in which each has its schema, however a run has ended.
     """
 
     after: int
@@ -322,7 +323,7 @@ def tell(  # noqa: PLR0913  the last three are one choice each
         [each.state for each in segment.sessions.values()],
         [each.reason for each in segment.refusals if each.reason != "a fault on request"],
         segment.in_flight_peak,
-        kept.count(b"\n"),
+        len(rejects_in(dead_letter)) if kept else 0,
     )
 
 
