@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -15,11 +16,11 @@ import msgspec
 from target_segment_objects import naming, values
 from target_segment_objects.columns import OMIT, Notes, PlanOptions, Unfit, converter
 from target_segment_objects.errors import RejectedRecordError
-from target_segment_objects.ids import Identify, identifier
+from target_segment_objects.ids import identifier
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_PROPERTIES, SegmentObject
 from target_segment_objects.properties import PlannedColumn, PropertyWriters, Row
 from target_segment_objects.records import parse_record, whole_record
-from target_segment_objects.schemas import Column, read_columns
+from target_segment_objects.schemas import Column, plain_column, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +84,12 @@ class StreamPlan:
     options: PlanOptions = field(repr=False)
     warnings: tuple[str, ...]
     path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
-    _encode: _Encode = field(repr=False, compare=False)
+    _encoder: Callable[[], _Encode] = field(repr=False, compare=False)
+
+    @cached_property
+    def _encode(self) -> _Encode:
+        """Made for the first record that does not take the fast path: mostly none comes."""
+        return self._encoder()
 
     def encode(self, raw: bytes) -> Encoded:
         """The object of a record as the tap wrote it: JSON in UTF-8.
@@ -128,7 +134,6 @@ def compile_plan(
     )
     columns = read_columns(schema, stream=stream)
     writers = PropertyWriters(stream, columns, options, left_out=_left_out(keys))
-    identify = identifier(keys, columns, options, writers.notes) if keys else None
     return StreamPlan(
         stream=stream,
         collection=collection,
@@ -139,7 +144,7 @@ def compile_plan(
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, writers)),
         path_of=writers.path_of,
-        _encode=_encoder(collection, writers, identify),
+        _encoder=partial(_encoder, collection, keys, columns, writers),
     )
 
 
@@ -180,8 +185,14 @@ def _warnings(
 _encode_properties = msgspec.json.Encoder().encode
 
 
-def _encoder(collection: str, writers: PropertyWriters, identify: Identify | None) -> _Encode:
+def _encoder(
+    collection: str,
+    keys: tuple[str, ...],
+    columns: Mapping[str, Column],
+    writers: PropertyWriters,
+) -> _Encode:
     """The function from a record, and the record as it was before stream maps, to its object."""
+    identify = identifier(keys, columns, writers.options, writers.notes) if keys else None
     write = writers.write
     notes = writers.notes  # of one record at a time
     write_id_alone = _id_writer(writers)
@@ -221,7 +232,7 @@ def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], Row], None
     left_out = writers.left_out
     column = writers.left_out_column
     if column is not None and column.kind == "declared":  # whole, since its leaves are left out too
-        column = Column("text", column.types)
+        column = plain_column("text", column.types)
     convert = converter(column, writers.options, writers.notes, "id")
 
     def write_id_alone(record: dict[str, Any], row: Row) -> None:

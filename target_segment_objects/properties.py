@@ -6,6 +6,7 @@ The rule that it guards: the list of `docs/names-ids-values.md`, "Which properti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -15,6 +16,7 @@ from target_segment_objects.columns import (
     FAULTS,
     OMIT,
     UNDECLARED,
+    Convert,
     Notes,
     PlanOptions,
     Unfit,
@@ -23,7 +25,7 @@ from target_segment_objects.columns import (
     plain_types,
 )
 from target_segment_objects.errors import Fault, SchemaError
-from target_segment_objects.schemas import Column
+from target_segment_objects.schemas import Column, plain_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +42,7 @@ _NAMES_KEPT: Final = 10_000
 """Names of undeclared properties that are remembered: a map may have keys without end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedColumn:
     """A declared leaf: where it stands in the record, and the property that it becomes."""
 
@@ -80,6 +82,9 @@ class Row:
 class PropertyWriters:
     """Writes a record's properties into a row.
 
+    Names are taken at once. The closures are made for the first record that comes here: of most
+    streams none does, and a tap may have thousands of streams.
+
     Attributes:
         columns: the declared leaves by the names of their properties, in the schema's order.
         left_out: the key that is the object's id, and no property.
@@ -108,12 +113,22 @@ class PropertyWriters:
         self._flatten = options.nested == "flatten"
         self._names: dict[Path, str] = {}
         self._objects: dict[str, Path] = {}
-        self._convert_undeclared = converter(None, options, self.notes, UNDECLARED)
-        self._writes = [
-            (name, self._writer((name,), column))
-            for name, column in declared.items()
-            if name != left_out
+        for name, column in declared.items():
+            if name != left_out:
+                self._claim((name,), column)
+
+    @cached_property
+    def _writes(self) -> list[tuple[str, Write]]:
+        names = {planned.path: planned.name for planned in self.columns.values()}
+        return [
+            (name, self._writer((name,), column, names))
+            for name, column in self._declared.items()
+            if name != self.left_out
         ]
+
+    @cached_property
+    def _convert_undeclared(self) -> Convert:
+        return converter(None, self.options, self.notes, UNDECLARED)
 
     def write(self, record: dict[str, Any], row: Row) -> None:
         """Fill the row: declared leaves in the schema's order, then all others in the record's."""
@@ -137,17 +152,19 @@ class PropertyWriters:
         newest_first = reversed(self._names.items())
         return next((path for path, found in newest_first if found == name), ())
 
-    def _writer(self, path: Path, column: Column) -> Write:
-        """The closure for one declared property, whatever is below it."""
+    def _claim(self, path: Path, column: Column) -> None:
+        """Take the names of a declared property, whatever is below it."""
         if column.kind != "declared":
-            return self._leaf(path, column, self._claim(path, column))
-        if self._flatten:
-            return self._branch(path, column)
-        text = Column("text", column.types)
-        return self._leaf(path, text, self._claim(path, text))
+            self._claim_leaf(path, column)
+        elif self._flatten:
+            for name, inner in column.properties.items():
+                self._claim((*path, name), inner)
+            self._objects.setdefault(naming.property_name(path), path)
+        else:
+            self._claim_leaf(path, plain_column("text", column.types))
 
-    def _claim(self, path: Path, column: Column) -> str:
-        """The name of a declared leaf, which no other may have."""
+    def _claim_leaf(self, path: Path, column: Column) -> None:
+        """Take the name of a declared leaf, which no other may have."""
         name = naming.property_name(path)
         told = ".".join(path)
         if not name:
@@ -162,7 +179,13 @@ class PropertyWriters:
                 "them with `stream_maps`"
             )
         self.columns[name] = PlannedColumn(path, name, column)
-        return name
+
+    def _writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Write:
+        """The closure for one declared property, whatever is below it."""
+        name = names.get(path)
+        if name is None:
+            return self._branch(path, column, names)
+        return self._leaf(path, self.columns[name].column, name)
 
     def _leaf(self, path: Path, column: Column, name: str) -> Write:
         convert = converter(column, self.options, self.notes, name)
@@ -191,10 +214,11 @@ class PropertyWriters:
 
         return write
 
-    def _branch(self, path: Path, column: Column) -> Write:
+    def _branch(self, path: Path, column: Column, names: Mapping[Path, str]) -> Write:
         """A declared object: a closure for each of its leaves, which are null where it is not."""
         writes = [
-            (name, self._writer((*path, name), inner)) for name, inner in column.properties.items()
+            (name, self._writer((*path, name), inner, names))
+            for name, inner in column.properties.items()
         ]
         known = column.properties.keys()
         write_instead = self._misfit(path, column)
@@ -216,7 +240,6 @@ class PropertyWriters:
     def _misfit(self, path: Path, column: Column) -> Write:
         """What is no object where one is declared becomes a property of the object's own name."""
         name = naming.property_name(path)
-        self._objects.setdefault(name, path)
         convert = converter(column, self.options, self.notes, name)
 
         def write(value: Any, row: Row) -> None:

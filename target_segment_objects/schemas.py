@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 from target_segment_objects.errors import SchemaError
 
-__all__ = ["Column", "Kind", "read_columns"]
+__all__ = ["Column", "Kind", "plain_column", "read_columns"]
 
 Kind = Literal[
     "any", "string", "date", "integer", "number", "boolean", "declared", "text", "open", "mixed"
@@ -34,7 +35,10 @@ _MOST_PARTS: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 
 
-@dataclass(frozen=True)
+_NO_PROPERTIES: Final[Mapping[str, Column]] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A declared property.
 
@@ -46,7 +50,13 @@ class Column:
 
     kind: Kind
     types: frozenset[str] = frozenset()
-    properties: Mapping[str, Column] = field(default_factory=dict)
+    properties: Mapping[str, Column] = field(default_factory=lambda: _NO_PROPERTIES)
+
+
+@lru_cache(maxsize=1_000)
+def plain_column(kind: Kind, types: frozenset[str]) -> Column:
+    """A column that is no declared object: one for all of its kind, since taps have many."""
+    return Column(kind, types)
 
 
 @dataclass(frozen=True)
@@ -190,7 +200,7 @@ def _column(nodes: list[_Node], root: _Root) -> Column:
             return Column("declared", types, inner)
     stringy = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
     dated = bool(stringy) and all(_is_date(node, root) for node in stringy)
-    return Column(_kind(types, dated=dated), types)
+    return plain_column(_kind(types, dated=dated), types)
 
 
 def _kind(types: frozenset[str], *, dated: bool) -> Kind:

@@ -34,11 +34,14 @@ class SegmentObjectsSink(Sink):
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
-        # The SDK adds its metadata to `properties`, and fails where a lenient schema has none.
-        listed = isinstance(schema.get("properties"), Mapping)
-        whole = schema if listed else {**schema, "properties": {}}
-        super().__init__(target, stream_name, whole, key_properties)
-        planned = self.schema if self.schema["properties"] or listed else schema
+        # The SDK copies a schema and keeps both, of each stream: it is given none but its metadata,
+        # which it adds to `properties`, where a lenient schema may have none.
+        super().__init__(target, stream_name, {"properties": {}}, key_properties)
+        planned = schema
+        if self.schema["properties"]:
+            listed = schema.get("properties")
+            own = listed if isinstance(listed, Mapping) else {}
+            planned = {**schema, "properties": {**own, **self.schema["properties"]}}
         settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
         options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)

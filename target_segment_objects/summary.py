@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_segment_objects.tally import Tally
+    from target_segment_objects.tally import Tally, Way
 
 __all__ = ["Row", "log_fields", "rows", "session_fields", "size", "table", "total"]
 
@@ -54,11 +54,13 @@ class Row:
 
 def rows(tally: Tally) -> list[Row]:
     """A row for each collection, in the order in which they came."""
-    return [_row(tally, collection) for collection in tally.collections]
+    ways: dict[str, list[Way]] = {collection: [] for collection in tally.collections}
+    for way in list(tally.ways.values()):
+        ways.setdefault(way.collection, []).append(way)
+    return [_row(tally, collection, of) for collection, of in ways.items()]
 
 
-def _row(tally: Tally, collection: str) -> Row:
-    ways = [way for way in list(tally.ways.values()) if way.collection == collection]
+def _row(tally: Tally, collection: str, ways: list[Way]) -> Row:
     became = tally.of(collection)
     read = sum(way.read for way in ways)
     filtered = sum(way.filtered for way in ways)
