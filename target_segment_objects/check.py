@@ -29,6 +29,8 @@ from target_segment_objects.client import (
     Transport,
 )
 from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
+from target_segment_objects.client.advice import Origin, advise
+from target_segment_objects.client.retry import Action, decide
 from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import ConfigurationError, DeliveryError, one_line
 from target_segment_objects.settings import Settings
@@ -118,8 +120,11 @@ def _beyond(settings: Settings) -> str:
 
 
 def _look_at_segment(settings: Settings, seconds: float) -> Iterator[Finding]:
-    url = settings.bulk_address if settings.method == "bulk" else settings.objects_address
-    setting = "bulk_url" if settings.method == "bulk" else "objects_url"
+    bulk = settings.method == "bulk"
+    url = settings.bulk_address if bulk else settings.objects_address
+    setting = "bulk_url" if bulk else "objects_url"
+    if getattr(settings, setting) is None:
+        setting = "region"
     address = Address.parse(url, allow_http=settings.allow_http)
     way = [_look_at_proxy(address, settings.proxy), _look_at_roots(address, settings.ca_bundle)]
     yield from way
@@ -134,16 +139,17 @@ def _look_at_segment(settings: Settings, seconds: float) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield Finding("host", Verdict.FAILED, str(error))
         return
+    origin = Origin(transport.host, setting, transport.proxy_setting)
     with transport:
         if settings.method == "bulk":
-            yield from _try_bulk(settings, transport)
+            yield from _try_bulk(settings, transport, origin)
         else:
             outcome = transport.exchange(
                 "/v1/set", headers={"Content-Type": "application/json"}, body=b"{}"
             )
-            yield _host(transport.host, outcome, setting)
+            yield _host(outcome, origin)
             if isinstance(outcome, Answer):
-                yield from _judge_set(settings, outcome)
+                yield from _judge_set(settings, outcome, origin.setting)
             else:
                 yield _KEY_NOT_SEEN
 
@@ -172,19 +178,19 @@ class _Watched(Transport):
         return self.outcome
 
 
-def _try_bulk(settings: Settings, transport: _Watched) -> Iterator[Finding]:
+def _try_bulk(settings: Settings, transport: _Watched, origin: Origin) -> Iterator[Finding]:
     """Start a session, and finish it with nothing in it."""
     api = BulkApi(transport, policy=_ONCE, clock=Clock(random=lambda: 1.0))
     sync_id = None
     with contextlib.suppress(DeliveryError):  # the outcome says more
         sync_id = api.start()
     outcome = transport.outcome
-    yield _host(transport.host, outcome, "bulk_url")
+    yield _host(outcome, origin)
     if isinstance(outcome, Failure):
         yield _KEY_NOT_SEEN
         return
     if sync_id is None:
-        yield from _judge_refusal(settings, outcome, "start", "bulk_url")
+        yield from _judge_refusal(settings, outcome, "start", origin.setting)
         return
     yield Finding("write key", Verdict.OK, "a session was started with it")
     yield _region(settings)
@@ -213,7 +219,7 @@ def _region(settings: Settings) -> Finding:
     return Finding("region", Verdict.OK, told)
 
 
-def _judge_set(settings: Settings, answer: Answer) -> Iterator[Finding]:
+def _judge_set(settings: Settings, answer: Answer, setting: str) -> Iterator[Finding]:
     """What the answer to a call without objects tells."""
     if answer.status in _MALFORMED or _is_success(answer):
         told = (
@@ -224,7 +230,7 @@ def _judge_set(settings: Settings, answer: Answer) -> Iterator[Finding]:
         yield Finding("write key", Verdict.UNKNOWN, told)
         yield Finding("region", Verdict.UNKNOWN, "as with the key: the first object tells")
     else:
-        yield from _judge_refusal(settings, answer, "set", "objects_url")
+        yield from _judge_refusal(settings, answer, "set", setting)
 
 
 def _judge_refusal(
@@ -236,10 +242,11 @@ def _judge_refusal(
     if status in _AUTHENTICATION:
         told = f"refused with {status}: copy `write_key` again from the source's settings.{said}"
         yield Finding("write key", Verdict.FAILED, told)
-        told = f"a key of another region than {settings.region} may be refused so: check `region`"
+        than = f" than {settings.region}" if setting == "region" else ""
+        told = f"a key of another region{than} may be refused so: check `{setting}`"
         yield Finding("region", Verdict.UNKNOWN, told)
         return
-    if status == _TOO_MANY or status >= 500:  # noqa: PLR2004 - the 5xx class
+    if decide(answer).action is Action.RETRY:
         busy = "is busy" if status == _TOO_MANY else "has trouble of its own"
         told = f"{call} was answered {status}: Segment {busy}; check again in some minutes.{said}"
     elif _is_success(answer):
@@ -262,22 +269,19 @@ def _is_success(answer: Answer) -> bool:
     return 200 <= answer.status <= 299  # noqa: PLR2004 - the 2xx class
 
 
-def _host(host: str, outcome: Answer | Failure, setting: str) -> Finding:
+def _host(outcome: Answer | Failure, origin: Origin) -> Finding:
     if isinstance(outcome, Answer):
-        return Finding("host", Verdict.OK, f"{host} answers")
-    advice = _ADVICE.get(outcome.kind, "").format(setting=f"`{setting}`")
-    return Finding("host", Verdict.FAILED, f"{host}: {outcome.reason}{advice}")
+        return Finding("host", Verdict.OK, f"{origin.host} answers")
+    if outcome.too_short:
+        advice = "It may be slow (`--timeout`), or a firewall or a proxy may keep the answer back"
+    elif outcome.kind in _BROKEN:
+        advice = f"Check `{origin.setting}`, and what stands in between (a proxy, a firewall)"
+    else:
+        advice = advise(outcome, origin, call="start")
+    return Finding("host", Verdict.FAILED, f"{origin.host}: {outcome.reason}. {advice}")
 
 
-_ADVICE: Final[Mapping[FailureKind, str]] = {
-    FailureKind.NAME: "; check {setting}, `region` and this machine's DNS",
-    FailureKind.CONNECT: "; check {setting}, `region` and what the firewall lets out (`proxy`?)",
-    FailureKind.TIMEOUT: "; a firewall may swallow it, or the way leads by a proxy (`proxy`)",
-    FailureKind.RESET: "; check {setting}, and what stands between here and there",
-    FailureKind.CUT: "; check {setting}, and what stands between here and there",
-    FailureKind.PROXY: "; check `proxy`, or `HTTPS_PROXY` of the environment",
-}
-"""What to do; the reasons of other kinds say it themselves."""
+_BROKEN: Final = frozenset({FailureKind.RESET, FailureKind.CUT})
 
 
 def _look_at_proxy(address: Address, proxy: str | None) -> Finding:

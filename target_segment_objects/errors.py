@@ -153,8 +153,11 @@ class Attempt:
     after: float
 
     def __str__(self) -> str:
-        what = str(self.status) if self.status is not None else "no answer"
-        return f"{what} ({self.reason}) after {self.after:.1f} s"
+        """What happened, without the time: the same cause is the same text."""
+        if self.status is None:
+            return self.reason
+        is_name = self.reason[:1].isupper()  # like "Bad Gateway"
+        return f"{self.status}{'' if is_name else ','} {self.reason}"
 
 
 class DeliveryError(SegmentObjectsError):

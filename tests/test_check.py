@@ -228,7 +228,8 @@ def test_a_proxy_is_named_without_its_password(
     proxy = f"http://ann:hunter2@127.0.0.1:{port}"
     by_setting = Checked(tmp_path, at("https://segment.invalid", proxy=proxy))
     assert by_setting.told["proxy"] == f"127.0.0.1:{port}, by `proxy`"
-    assert "the proxy's address" in by_setting.told["host"]
+    assert "no connection to the proxy: connection refused" in by_setting.told["host"]
+    assert "The proxy comes from `proxy`" in by_setting.told["host"]
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     by_variable = Checked(tmp_path, at("https://segment.invalid"))
     assert by_variable.told["proxy"] == f"127.0.0.1:{port}, by the environment"

@@ -17,7 +17,7 @@ from requests.utils import get_environ_proxies
 
 from target_segment_objects.errors import ConfigurationError
 
-__all__ = ["Address", "find_ca_bundle", "find_proxy"]
+__all__ = ["Address", "find_ca_bundle", "find_proxy", "proxy_variable"]
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -84,6 +84,13 @@ def find_proxy(address: Address, proxy: str | None) -> str | None:
     if parts.scheme not in {"http", "https"}:
         raise ConfigurationError("proxy is an http:// or https:// address; others are not taken")
     return proxy
+
+
+def proxy_variable(address: Address) -> str:
+    """The environment's variable that names the proxy for an address."""
+    name = f"{urlsplit(address.url).scheme}_proxy"
+    given = os.environ.get(name) or os.environ.get(name.upper())
+    return name.upper() if given else "ALL_PROXY"
 
 
 def find_ca_bundle(ca_bundle: str | None) -> str | bool:

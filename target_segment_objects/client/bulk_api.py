@@ -72,6 +72,8 @@ class BulkApi:
     ) -> None:
         self._caller = Caller(
             transport,
+            setting="bulk_url",
+            segments_own=BULK_URLS.values(),
             policy=policy,
             gate=gate,
             clock=clock,

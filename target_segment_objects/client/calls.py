@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from target_segment_objects.client.advice import STOPPED, Origin, advise, causes_of
 from target_segment_objects.client.answers import Answer, Failure, FailureKind
 from target_segment_objects.client.clock import Clock, StoppedError
 from target_segment_objects.client.gate import Gate
@@ -27,7 +28,7 @@ from target_segment_objects.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from target_segment_objects.client.transport import FileBody, Transport
 
@@ -37,20 +38,8 @@ T = TypeVar("T")
 
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
-_ATTEMPTS_TOLD = 3
-
-_TRY_LATER = (
-    "Run it again later: what was sent before is merged by id, so sending it again is safe. "
-    "To wait longer, raise the time for retries (`retry_seconds`)"
-)
-_MORE_TIME = (
-    "Every attempt ended by the target's own time-out: raise `%s`, then run it again; "
-    "what was sent before is merged by id, so sending it again is safe"
-)
-_STOPPED = "It was stopped before Segment took it: run it again"
-_CHECK_KEY = "Segment does not take this key here: check `write_key` and `region`"
-_CHECK_ADDRESS = "Another try would not change it: check the address and what stands before it"
-_NOT_AGAIN = "Sending it again would not change it"
+_UNKNOWN_CALL = frozenset({404, 405})
+"""What a server says that does not know the call, unless the call has a meaning for it."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +128,8 @@ class Caller:
 
     Args:
         transport: sends each attempt.
+        setting: the setting that names the transport's address, for messages.
+        segments_own: addresses that `region` stands for instead.
         policy: when to try again.
         gate: shared by all callers of one write key; one of its own otherwise.
         clock: time, waiting and dice.
@@ -150,6 +141,8 @@ class Caller:
         self,
         transport: Transport,
         *,
+        setting: str,
+        segments_own: Collection[str],
         policy: RetryPolicy | None = None,
         gate: Gate | None = None,
         clock: Clock | None = None,
@@ -157,6 +150,11 @@ class Caller:
         on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.transport = transport
+        self.origin = Origin(
+            transport.host,
+            "region" if transport.url in segments_own else setting,
+            transport.proxy_setting,
+        )
         self.policy = policy if policy is not None else RetryPolicy()
         self.clock = clock if clock is not None else Clock()
         own = transport.options.max_concurrency
@@ -197,7 +195,7 @@ class Caller:
             if isinstance(outcome, Answer) and decision.action is Action.DONE:
                 value = read(outcome)
                 if value is None:
-                    decision = Decision(Action.RETRY, f"answered without a readable {wanted}")
+                    decision = Decision(Action.RETRY, f"without a readable `{wanted}`")
             self._tell(request, outcome, decision, len(attempts) + 1, since)
             if isinstance(outcome, Answer) and value is not None:
                 return value, self._receipt(request, outcome, len(attempts) + 1, waited, seconds)
@@ -208,12 +206,13 @@ class Caller:
             wait = self._wait(outcome, len(attempts))
             ahead = max(wait, self.gate.held_for)
             if self.policy.ends(len(attempts), waited=waited, wait=ahead):
-                advice = _MORE_TIME % request.timeout_setting if too_short else _TRY_LATER
-                raise self._unavailable(request, outcome, attempts, advice)
+                slow = request.timeout_setting if too_short else ""
+                advice = advise(outcome, self.origin, call=request.call, slow=slow)
+                raise self._error(UnavailableError, request, outcome, attempts, advice)
             try:
                 self.clock.pause(wait)
             except StoppedError:
-                raise self._unavailable(request, outcome, attempts, _STOPPED) from None
+                raise self._error(UnavailableError, request, outcome, attempts, STOPPED) from None
             paused = wait
 
     def _exchange(
@@ -228,7 +227,7 @@ class Caller:
                     timeout_seconds=request.timeout_seconds,
                 )
         except StoppedError:
-            raise self._unavailable(request, None, attempts, _STOPPED) from None
+            raise self._error(UnavailableError, request, None, attempts, STOPPED) from None
         return outcome, held
 
     def _wait(self, outcome: Answer | Failure, attempts: int) -> float:
@@ -289,17 +288,19 @@ class Caller:
         outcome: Answer | Failure,
         attempts: Sequence[Attempt],
     ) -> DeliveryError:
-        kind, advice = _refusal_of(request, decision, outcome)
+        status = _status(outcome)
+        refused = decision.action is Action.REFUSED and (
+            status in request.refusals or status not in _UNKNOWN_CALL
+        )
+        advice = advise(outcome, self.origin, call=request.call, refused=refused)
+        kind: type[DeliveryError]
+        if decision.action is Action.AUTHENTICATION:
+            kind = AuthenticationError
+        elif isinstance(outcome, Failure):
+            kind = UnavailableError if outcome.kind is FailureKind.ABORTED else RefusedError
+        else:
+            kind = request.refusals.get(outcome.status, RefusedError)
         return self._error(kind, request, outcome, attempts, advice)
-
-    def _unavailable(
-        self,
-        request: Request,
-        outcome: Answer | Failure | None,
-        attempts: Sequence[Attempt],
-        advice: str,
-    ) -> DeliveryError:
-        return self._error(UnavailableError, request, outcome, attempts, advice)
 
     def _error(
         self,
@@ -311,10 +312,10 @@ class Caller:
     ) -> DeliveryError:
         answer = outcome if isinstance(outcome, Answer) else None
         excerpt = answer.excerpt if answer is not None else ""
-        named = f" (request id {answer.request_id})" if answer and answer.request_id else ""
+        named = f"request id {answer.request_id}" if answer and answer.request_id else ""
         said = f"; it said: {excerpt}" if excerpt else ""
         where = f"{request.call} at {self.transport.host} failed"
-        message = f"{where}: {_told(attempts)}{named}{said}. {advice}"
+        message = f"{where}: {causes_of(attempts, named)}{said}. {advice}"
         return kind(
             self.transport.blot(message),
             call=request.call,
@@ -324,29 +325,5 @@ class Caller:
         )
 
 
-def _refusal_of(
-    request: Request, decision: Decision, outcome: Answer | Failure
-) -> tuple[type[DeliveryError], str]:
-    """The error's class, and what to do about it."""
-    if decision.action is Action.AUTHENTICATION:
-        return AuthenticationError, _CHECK_KEY
-    if isinstance(outcome, Failure):
-        aborted = outcome.kind is FailureKind.ABORTED
-        return (UnavailableError, _STOPPED) if aborted else (RefusedError, _NOT_AGAIN)
-    if decision.action is Action.REFUSED:
-        return request.refusals.get(outcome.status, RefusedError), _NOT_AGAIN
-    return RefusedError, _CHECK_ADDRESS
-
-
 def _status(outcome: Answer | Failure | None) -> int | None:
     return outcome.status if isinstance(outcome, Answer) else None
-
-
-def _told(attempts: Sequence[Attempt]) -> str:
-    """The last attempts, in words; the error carries all of them."""
-    if not attempts:
-        return "nothing was sent"
-    count = len(attempts)
-    head = "1 attempt" if count == 1 else f"{count} attempts"
-    more = "the last of them " if count > _ATTEMPTS_TOLD else ""
-    return f"{head}, {more}{', then '.join(map(str, attempts[-_ATTEMPTS_TOLD:]))}"

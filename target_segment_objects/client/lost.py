@@ -34,7 +34,6 @@ __all__ = ["failure_of"]
 _TLS_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 # `http.client` tells the status of a refused CONNECT in the text of an OSError alone.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
-_TLS_ADVICE = "check the address, the system's clock and the TLS roots (`ca_bundle`)"
 
 
 def failure_of(error: BaseException) -> Failure:  # noqa: C901 - a table, row by row
@@ -48,19 +47,23 @@ def failure_of(error: BaseException) -> Failure:  # noqa: C901 - a table, row by
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, (*_TLS_HANG_UPS, TimeoutError)
         ):
-            return Failure(FailureKind.TLS, f"TLS failed: {_tls_words(cause)}; {_TLS_ADVICE}")
+            return Failure(FailureKind.TLS, f"TLS failed: {_tls_words(cause)}")
     for cause in causes:
         tunnel = _TUNNEL_STATUS.search(str(cause)) if isinstance(cause, OSError) else None
         if tunnel:
             status = int(tunnel[1])
             refused = 400 <= status <= 499  # noqa: PLR2004 - the 4xx class
             kind = FailureKind.PROXY_REFUSED if refused else FailureKind.PROXY
-            return Failure(kind, f"the proxy answered {status} to CONNECT; check `proxy`")
-    through = "the proxy's " if _is_one(causes, ProxyError) else ""
+            return Failure(kind, f"the proxy answered {status} to CONNECT")
+    by_proxy = _is_one(causes, ProxyError)
     if _is_one(causes, NameResolutionError, socket.gaierror):
-        return Failure(FailureKind.NAME, f"{through or 'the '}name could not be resolved")
+        whose = "the proxy's" if by_proxy else "the"
+        kind = FailureKind.PROXY if by_proxy else FailureKind.NAME
+        return Failure(kind, f"{whose} name could not be resolved")
     if _is_one(causes, NewConnectionError, ConnectionRefusedError):
-        return Failure(FailureKind.CONNECT, f"no connection to {through}address: {_words(causes)}")
+        where = " to the proxy" if by_proxy else ""
+        kind = FailureKind.PROXY if by_proxy else FailureKind.CONNECT
+        return Failure(kind, f"no connection{where}: {_words(causes)}")
     if _is_one(causes, TimeoutError, ReadTimeoutError):
         return Failure(FailureKind.TIMEOUT, "timed out")
     if _is_one(causes, IncompleteRead, http.client.IncompleteRead):

@@ -24,8 +24,8 @@ __all__ = ["Action", "Decision", "RetryPolicy", "decide", "retry_after_seconds"]
 _RETRIED_STATUSES = frozenset({408, 410, 429, 460})
 _AUTHENTICATION_STATUSES = frozenset({401, 403})
 _FATAL_STATUSES = {
-    501: "the server does not know this call; check the address",
-    505: "the server does not take this version of HTTP; check the address and the proxy",
+    501: "the server does not know this call",
+    505: "the server does not take this version of HTTP",
     511: "the network asks for a login of its own before it lets requests through",
 }
 _FATAL_FAILURES = frozenset({FailureKind.TLS, FailureKind.PROXY_REFUSED, FailureKind.ABORTED})

@@ -57,6 +57,8 @@ class SetApi:
     ) -> None:
         self._caller = Caller(
             transport,
+            setting="objects_url",
+            segments_own=OBJECTS_URLS.values(),
             policy=policy,
             gate=gate,
             clock=clock,

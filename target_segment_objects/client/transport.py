@@ -19,7 +19,12 @@ import requests
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
+from target_segment_objects.client.address import (
+    Address,
+    find_ca_bundle,
+    find_proxy,
+    proxy_variable,
+)
 from target_segment_objects.client.answers import Answer, Failure, FailureKind
 from target_segment_objects.client.connections import DeadlineAdapter, current
 from target_segment_objects.client.deadlines import Deadline, Deadlines
@@ -201,6 +206,18 @@ class Transport:
     def host(self) -> str:
         """Host and port, for messages."""
         return self._address.host
+
+    @property
+    def url(self) -> str:
+        """The base address, without a slash at its end."""
+        return self._address.url
+
+    @property
+    def proxy_setting(self) -> str:
+        """What names the proxy: `proxy`, or the environment's variable; empty without one."""
+        if not self._proxy:
+            return ""
+        return "proxy" if self.options.proxy is not None else proxy_variable(self._address)
 
     def blot(self, text: str) -> str:
         """The text without the write key in it, whatever form a server echoed it in."""

@@ -217,7 +217,7 @@ def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
         Client(segment.url, policy=RetryPolicy(budget_seconds=0)) as client,
     ):
         segment.fault(Fault(call="start", count=None, status=201, body=body))
-        with pytest.raises(UnavailableError, match="without a readable sync_id") as caught:
+        with pytest.raises(UnavailableError, match="without a readable `sync_id`") as caught:
             client.bulk.start()
         assert len(caught.value.attempts) == 3
 

@@ -136,7 +136,7 @@ def test_a_time_out_of_our_own_is_named_in_the_advice(call: str) -> None:
             calls[call]()
         server.stopping.set()
     setting = "upload_timeout_seconds" if call == "upload" else "request_timeout_seconds"
-    assert f"raise `{setting}`" in str(raised.value)
+    assert f"Raise `{setting}`" in str(raised.value)
     assert "retry_seconds" not in str(raised.value)
 
 

@@ -111,7 +111,7 @@ def test_a_refused_key_is_told_at_once(status: int) -> None:
     """One attempt, and the two settings that can be wrong."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(Fault(call="set", count=None, status=status))
-        with pytest.raises(AuthenticationError, match=r"`write_key` and `region`") as caught:
+        with pytest.raises(AuthenticationError, match=r"`write_key` and `objects_url`") as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 1
     assert isinstance(caught.value, ConfigurationError)

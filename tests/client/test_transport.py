@@ -370,7 +370,7 @@ def test_the_path_of_the_address_stands_before_the_calls(path: str) -> None:
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host in `NO_PROXY` is connected to straight away."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert _failure(_exchange("https://segment.invalid")) is FailureKind.CONNECT
+    assert _failure(_exchange("https://segment.invalid")) is FailureKind.PROXY
     monkeypatch.setenv("NO_PROXY", ".invalid")
     assert _failure(_exchange("https://segment.invalid")) is FailureKind.NAME
 
