@@ -219,7 +219,7 @@ def _run_preview(options: argparse.Namespace) -> int:
     from target_segment_objects.preview_table import lines  # noqa: PLC0415
 
     # No key is used, so none is asked for, nor is what stands in its place looked at.
-    environment = {**os.environ, f"{PREFIX}WRITE_KEY": "preview"}
+    environment = {**os.environ, f"{PREFIX}WRITE_KEY": "no-key-is-used"}
     try:
         config = read_configuration(options.config, environment)
         document, status = preview(config, values=options.values)

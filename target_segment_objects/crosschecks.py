@@ -39,6 +39,7 @@ NOT_OFFERED = {
 _PLAIN = re.compile(r"[a-z](?:[a-z_]*[a-z])?")
 _WITH_DIGITS = re.compile(r"[a-z0-9](?:[a-z0-9_]*[a-z0-9])?")
 _NAME_SHOWN = 60
+_LEAST_KEY_LENGTH = 8
 _STREAMS_SHOWN = 5
 
 
@@ -146,7 +147,13 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
 
 
 def remarks_on(settings: Settings) -> Iterator[str]:
-    """A sentence for each setting that is right and does nothing."""
+    """A sentence for each setting that is right and yet looks wrong, or does nothing."""
+    key = settings.write_key
+    if settings.local_warehouse is None and key is not None and len(key) < _LEAST_KEY_LENGTH:
+        yield (
+            f"write_key has fewer than {_LEAST_KEY_LENGTH} characters: check that it is the whole "
+            "key; one so short cannot be kept out of messages safely"
+        )
     if settings.faker_config is not None and importlib.util.find_spec("faker") is None:
         yield "faker_config has no effect: the package `faker` is not installed beside the target"
     if settings.local_warehouse is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["preview"]
 
-_NO_KEY: Final = "preview"
+_NO_KEY: Final = "no-key-is-used"
 """Stands in for the write key, which a preview has no use for: none is needed, none can be shown.
 """
 _UNREADABLE: Final = "\0"

@@ -416,7 +416,7 @@ class Settings:
 
         Args:
             config: the configuration.
-            warn: takes a sentence for each setting that is unknown or has no effect.
+            warn: takes a sentence for each setting that is unknown, has no effect or looks wrong.
 
         Raises:
             ConfigurationError: names every setting that is wrong.

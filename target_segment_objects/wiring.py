@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "connect"]
 
-_LOCAL_KEY = "local"
+_LOCAL_KEY = "local-warehouse-takes-any-key"
 
 
 class Connection:

@@ -579,6 +579,18 @@ def test_a_setting_without_effect_is_a_remark(
     assert [remark.split()[0] for remark in remarks] == ["faker_config", "bulk_url"]
 
 
+@pytest.mark.parametrize(("key", "warned"), [("k7#", True), ("abcdef7", True), ("abcdef78", False)])
+def test_a_short_key_is_warned_of(key: str, *, warned: bool) -> None:
+    """Below 8 characters, without showing it; with a local warehouse no key is used."""
+    remarks: list[str] = []
+    Settings.from_config({"write_key": key}, remarks.append)
+    assert [remark.split()[0] for remark in remarks] == ["write_key"] * warned
+    assert not any(key in remark for remark in remarks)
+    remarks.clear()
+    Settings.from_config({"write_key": key, "local_warehouse": "w.duckdb"}, remarks.append)
+    assert remarks == []
+
+
 def test_no_repr_shows_a_secret() -> None:
     """The key, the proxy's password and the user's own values stay out of logs."""
     made = settings(proxy=f"http://u:{PASSWORD}@p", stream_map_config={"hash_seed": PASSWORD})

@@ -179,7 +179,7 @@ class BulkApi:
                 return None
             if not isinstance(found, str) or not found.isprintable():
                 return None
-            if self._transport.blot(found) != found:
+            if self._transport.is_secret_in(found):
                 return None  # a server that echoes the write key: an id is logged
             # A segment of dots would climb up the path.
             return found if 1 <= len(found) <= _MAX_ID_CHARACTERS and found.strip(". ") else None

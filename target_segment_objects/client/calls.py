@@ -317,7 +317,7 @@ class Caller:
         where = f"{request.call} at {self.transport.host} failed"
         message = f"{where}: {causes_of(attempts, named)}{said}. {advice}"
         return kind(
-            self.transport.blot(message),
+            message,
             call=request.call,
             status=_status(outcome),
             excerpt=excerpt,

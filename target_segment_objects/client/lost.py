@@ -26,7 +26,7 @@ from urllib3.exceptions import (
 from target_segment_objects.client.answers import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["failure_of"]
 
@@ -36,18 +36,19 @@ _TLS_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def failure_of(error: BaseException) -> Failure:  # noqa: C901 - a table, row by row
+def failure_of(error: BaseException, quote: Callable[[str], str]) -> Failure:  # noqa: C901 - a table, row by row
     """Why there is no whole answer.
 
     Args:
         error: what the exchange raised: of `requests`, `urllib3`, `http.client` or the system.
+        quote: makes a text of theirs one that may be shown.
     """
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, (*_TLS_HANG_UPS, TimeoutError)
         ):
-            return Failure(FailureKind.TLS, f"TLS failed: {_tls_words(cause)}")
+            return Failure(FailureKind.TLS, f"TLS failed: {_tls_words(cause, quote)}")
     for cause in causes:
         tunnel = _TUNNEL_STATUS.search(str(cause)) if isinstance(cause, OSError) else None
         if tunnel:
@@ -95,9 +96,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(one for one in inner if isinstance(one, BaseException))
 
 
-def _tls_words(error: ssl.SSLError) -> str:
+def _tls_words(error: ssl.SSLError, quote: Callable[[str], str]) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate was not accepted ({error.verify_message})"
+        return f"the certificate was not accepted ({quote(error.verify_message)})"
     return (error.reason or "no agreement").replace("_", " ").lower()
 
 

@@ -1,6 +1,7 @@
-"""The write key: checked, sent as HTTP Basic, and blotted out of whatever is told to a reader.
+"""The write key: checked, sent as HTTP Basic, and blotted out of whatever others have written.
 
-The one place that holds it. Its `repr` hides it, and so does every error raised here.
+The one place that holds it. Its `repr` hides it, and so does every error raised here. Our own
+sentences are never searched for it: they do not hold it, and a short key is part of many words.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = ["WriteKey", "excerpt_of"]
 
 EXCERPT_CHARACTERS = 200
 _BLOT = "***"
+_LEAST_CHARACTERS = 8
+"""A shorter secret is found by chance in ordinary words and numbers."""
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
 _HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
@@ -42,7 +45,7 @@ class WriteKey:
         ConfigurationError: empty, or with characters that no key has. The message never shows it.
     """
 
-    __slots__ = ("_auth", "_secrets")
+    __slots__ = ("_any", "_auth", "_long", "_word")
 
     def __init__(self, key: str, *, also_secret: Iterable[str] = ()) -> None:
         if not key:
@@ -60,7 +63,10 @@ class WriteKey:
         self._auth = HTTPBasicAuth(key, "")
         # Longest first, so that no form leaves the rest of another one behind.
         secrets = {*_forms_of(key), *_forms_of(f"{key}:"), *also_secret}
-        self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
+        ordered = sorted(filter(None, secrets), key=len, reverse=True)
+        self._any = _one_of(ordered)
+        self._long = _one_of([each for each in ordered if len(each) >= _LEAST_CHARACTERS])
+        self._word = re.compile(rf"(?<![0-9A-Za-z])(?:{self._any.pattern})(?![0-9A-Za-z])")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({_BLOT})"
@@ -74,10 +80,16 @@ class WriteKey:
         return self._auth
 
     def blot(self, text: str) -> str:
-        """The text without the key, in any of the forms that it is sent or echoed in."""
-        for secret in self._secrets:
-            text = text.replace(secret, _BLOT)
-        return text
+        """A text of somebody else's without the key, in any of the forms that it is echoed in."""
+        return self._any.sub(_BLOT, text)
+
+    def blot_address(self, address: str) -> str:
+        """An address of our own without the key, unless that is so short that it may be chance."""
+        return self._long.sub(_BLOT, address)
+
+    def is_in(self, text: str) -> bool:
+        """Whether a text holds the key: as a word of its own, if it is short."""
+        return bool(self._long.search(text) or self._word.search(text))
 
     def clean(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
         """At most `limit` printable characters of a text that somebody else wrote."""
@@ -108,6 +120,11 @@ def proxy_secrets(proxy: str) -> tuple[str, ...]:
         return ()
     as_written = parts.password or parts.username or ""
     return (as_written, *_forms_of(secret), *_forms_of(f"{user}:{password}"))
+
+
+def _one_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """A pattern of these texts, or one that is never found if there are none."""
+    return re.compile("|".join(map(re.escape, texts)) or "(?!)")
 
 
 def _forms_of(secret: str) -> Iterator[str]:

@@ -133,7 +133,7 @@ class FileBody:
         try:
             self._file.seek(0)
         except (OSError, ValueError) as error:
-            raise SpoolError(f"a part cannot be read again: {error}") from error
+            raise SpoolError(f"a part cannot be read again: {_words(error)}") from None
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes of the body, never beyond its size.
@@ -146,7 +146,7 @@ class FileBody:
         try:
             block = self._file.read(wanted)
         except (OSError, ValueError) as error:
-            self.broken = str(error) or type(error).__name__
+            self.broken = _words(error)
             raise OSError(self.broken) from None
         if wanted and not block:
             self.broken = f"it ended {self._left} bytes early"
@@ -189,7 +189,7 @@ class Transport:
         _transports.add(self)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.blot(self._address.url)!r}, ***)"
+        return f"{type(self).__name__}({self._key.blot_address(self._address.url)!r}, ***)"
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +205,7 @@ class Transport:
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return self._address.host
+        return self._key.blot_address(self._address.host)
 
     @property
     def url(self) -> str:
@@ -219,9 +219,9 @@ class Transport:
             return ""
         return "proxy" if self.options.proxy is not None else proxy_variable(self._address)
 
-    def blot(self, text: str) -> str:
-        """The text without the write key in it, whatever form a server echoed it in."""
-        return self._key.blot(text)
+    def is_secret_in(self, text: str) -> bool:
+        """Whether a text of a server's holds the write key, in whatever form it echoed it."""
+        return self._key.is_in(text)
 
     def exchange(
         self,
@@ -251,7 +251,7 @@ class Transport:
         with self._deadlines.within(seconds) as deadline:
             outcome = self._exchange(path, headers or {}, body, deadline)
             if isinstance(body, FileBody) and body.broken:
-                raise SpoolError(f"a part cannot be read: {self._key.clean(body.broken)}")
+                raise SpoolError(f"a part cannot be read: {body.broken}")
             if self._deadlines.aborted:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
@@ -317,7 +317,7 @@ class Transport:
                 return self._answer(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: those errors carry the request, and it carries the key.
-            return failure_of(error)
+            return failure_of(error, self._key.clean)
 
     def _answer(self, response: BaseHTTPResponse, body: bytes) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -330,6 +330,11 @@ class Transport:
             excerpt=excerpt_of(body, self._key),
             location=self._key.clean_location(headers.get("location", "")),
         )
+
+
+def _words(error: OSError | ValueError) -> str:
+    """What the system calls a file's error, without what somebody may have put into its text."""
+    return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
 
 
 _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
