@@ -36,10 +36,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; Python would complain once more at its exit.
+    except _OutputFailedError as failure:
+        return 1 if failure.is_pipe else _fail(f"{failure}.")
+
+
+class _OutputFailedError(Exception):
+    """Stdout takes no more.
+
+    Attributes:
+        is_pipe: whether its reader has seen enough, which is no fault.
+    """
+
+    def __init__(self, message: str, *, is_pipe: bool = False) -> None:
+        super().__init__(message)
+        self.is_pipe = is_pipe
+
+
+def _print(*lines: object) -> None:
+    """Print lines, now.
+
+    Raises:
+        _OutputFailedError: when stdout is closed, full, or read no more.
+    """
+    if sys.stdout is None:
+        raise _OutputFailedError("stdout is closed")
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except OSError as error:
+        # What stdout has not taken, Python would try to write once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise _OutputFailedError(
+            f"stdout cannot be written: {error.strerror or error}",
+            is_pipe=isinstance(error, BrokenPipeError),
+        ) from None
 
 
 def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -119,7 +150,8 @@ def _run_emulator(options: argparse.Namespace) -> int:
     )
     try:
         with emulator:
-            print(emulator.url, flush=True)
+            if sys.stdout is not None:
+                _print(emulator.url)
             asked.wait()
     except EmulatorError as error:
         return _fail(str(error))
@@ -159,10 +191,8 @@ def _run_query(options: argparse.Namespace) -> int:
         result = query_file(options.file, options.sql)
     except EmulatorError as error:
         return _fail(str(error))
-    lines = _json_lines(result) if options.json else table(result, align=sys.stdout.isatty())
-    for line in lines:
-        print(line)
-    sys.stdout.flush()
+    align = sys.stdout is not None and sys.stdout.isatty()
+    _print(*(_json_lines(result) if options.json else table(result, align=align)))
     return 0
 
 
@@ -191,7 +221,10 @@ def _run_replay(options: argparse.Namespace) -> int:
         done = replay(options.dead_letter, config, yes=options.yes)
     except SegmentObjectsError as error:
         return _fail(str(error))
-    print(done)
+    try:
+        _print(done)
+    except _OutputFailedError as failure:
+        return _fail(f"The replay is done, but {failure}. {done}")
     return 0
 
 
@@ -225,9 +258,7 @@ def _run_preview(options: argparse.Namespace) -> int:
         document, status = preview(config, values=options.values)
     except SegmentObjectsError as error:
         return _fail(str(error))
-    for line in [json.dumps(document)] if options.json else lines(document):
-        print(line)
-    sys.stdout.flush()
+    _print(*([json.dumps(document)] if options.json else lines(document)))
     return status
 
 
@@ -255,7 +286,7 @@ def _run_check(options: argparse.Namespace) -> int:
     failed = False
     try:
         for finding in check(options.config, os.environ, seconds=options.timeout):
-            print(finding, flush=True)
+            _print(finding)
             failed = failed or finding.verdict is Verdict.FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -24,6 +24,7 @@ from target_segment_objects.errors import (
     DeadLetterError,
     InputError,
     MessageError,
+    SegmentObjectsError,
     one_line,
 )
 from target_segment_objects.origins import Origin, Source
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from target_segment_objects.reader import Message
+    from target_segment_objects.report import Report
 
 __all__ = ["Replayed", "replay"]
 
@@ -83,14 +85,25 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
                     rest.replace(path)
                 except OSError as error:
                     raise DeadLetterError(str(error)) from error
-            except DeadLetterError as error:
-                why = getattr(error.__cause__, "strerror", None) or "it is cut off"
-                raise ConfigurationError(
-                    f"what is left of the dead letter {path} cannot be written beside it: {why}. "
-                    f"{target.sent_so_far}, and the file is as it was: make room and replay it "
-                    "again; what is sent twice is merged by id"
-                ) from None
+            except SegmentObjectsError as error:
+                raise _told_whole(error, target, path) from None
     return replayed
+
+
+def _told_whole(
+    error: SegmentObjectsError, target: _ReplayTarget, path: Path
+) -> SegmentObjectsError:
+    """The error, which says too what has become of the rejects and of the file."""
+    if isinstance(error, DeadLetterError):
+        why = getattr(error.__cause__, "strerror", None) or "the disk is full"
+        error = ConfigurationError(
+            f"what is left of the dead letter {path} cannot be written beside it: {why}; make room "
+            "and replay it again: what is sent twice is merged by id"
+        )
+    count = sum(row.sent for row in rows(target.report.tally))
+    objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
+    error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is as it was",)
+    return error
 
 
 def _look_through(path: Path, lines: RejectLines, *, yes: bool) -> datetime:
@@ -137,18 +150,14 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
         run.close()
     except MessageError as error:
         what = str(error).removeprefix(f"line {error.line}: ")
-        raise InputError(
-            f"line {messages.line_of(error.line)} of the dead letter: {what}. "
-            f"{target.sent_so_far}, and the file is as it was"
-        ) from None
+        number = messages.line_of(error.line)
+        raise InputError(f"line {number} of the dead letter: {what}") from None
     finally:
         if shutdown is not None:
             shutdown.close()
             shutdown.restore()
     if run.wake_up.stopped:
-        raise InputError(
-            "stopped by a signal: some records may have been sent, all of them stay in the file"
-        )
+        raise InputError("the replay was stopped by a signal: start it again")
 
 
 def _close_after(target: _ReplayTarget, first: BaseException) -> None:
@@ -179,12 +188,9 @@ class _ReplayTarget(SegmentObjectsTarget):
         self.unsent: list[int] = []
 
     @property
-    def sent_so_far(self) -> str:
-        """What has gone to Segment, in words."""
-        count = sum(row.sent for row in rows(self._report.tally))
-        if not count:
-            return "Nothing was sent"
-        return f"{count} objects were sent" if count > 1 else "1 object was sent"
+    def report(self) -> Report:
+        """What the run has done."""
+        return self._report
 
     def _process_unknown_message(self, message: Message) -> None:
         """An object goes to the delivery as it is."""

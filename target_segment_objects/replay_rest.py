@@ -55,8 +55,9 @@ class Replayed:
         ]
         if not self.sent and not kept:
             return "The dead letter holds no rejects. Nothing was sent."
-        rest = f"left in the file: {', '.join(kept)}" if kept else "none is left in the file"
-        return f"Rejects sent: {self.sent}; {rest}."
+        rest = f" ({', '.join(kept)})" if kept else ""
+        left = f"Left in the file: {self.refused + self.filtered}{rest}"
+        return f"Rejects sent: {self.sent}. {left}."
 
 
 def write_rest(

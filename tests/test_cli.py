@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from target_segment_objects import cli
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.querying import Result
 from tests.emulator.wire import Client
+from tests.running import STRICTLY, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +206,37 @@ def test_a_file_in_use_is_one_sentence(tmp_path: Path) -> None:
     assert found.stderr == (
         f"The warehouse file {path} is in use; stop what has it open and try again.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [("> /dev/full", "stdout cannot be written: No space left"), (">&-", "stdout is closed")],
+)
+@pytest.mark.parametrize("command", ["query", "preview", "preview --json", "check", "emulator"])
+def test_output_that_cannot_be_written_is_one_sentence(
+    warehouse: Path, command: str, to: str, told: str
+) -> None:
+    """A full disk under stdout, or none at all: one sentence on stderr, exit 1, no traceback.
+
+    But the emulator serves without stdout, for its address may be known.
+    """
+    if command == "emulator" and to == ">&-":
+        pytest.skip("it serves")
+    given = {"query": [str(warehouse), SELECT], "check": ["--timeout", "0.1"]}.get(command, [])
+    python = [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli"]
+    whole = shlex.join([*python, *command.split(), *given])
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {whole} < /dev/null {to}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+        env=environment(TARGET_SEGMENT_OBJECTS_OBJECTS_URL="http://127.0.0.1:9"),
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(told)
+    assert ended.stderr.count("\n") == 1
 
 
 def test_without_duckdb_the_extra_is_named(

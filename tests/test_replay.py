@@ -6,6 +6,8 @@ import errno
 import fcntl
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -122,10 +124,51 @@ def test_a_delivery_that_fails_leaves_the_file(
     whole = path.read_bytes()
     segment.fault(Fault(call="set", count=None, status=501))
     segment.fault(Fault(call="start", count=None, status=501))
-    with pytest.raises(RefusedError, match="501"):
+    told = "501.* Segment confirmed no object, and the dead letter is as it was$"
+    with pytest.raises(RefusedError, match=told):
         replay(path, {**config, "type_mismatches": "send"})
     assert path.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_delivery_that_fails_half_way_tells_what_has_gone(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """By `set` two calls are answered and the third is not; by bulk nothing counts as yet."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(30)])
+    whole = path.read_bytes()
+    segment.fault(Fault(call="set", first=3, count=None, status=501))
+    segment.fault(Fault(call="finish", count=None, status=501))
+    config |= {"type_mismatches": "send", "max_concurrency": 1}
+    confirmed = "20 objects" if config["method"] == "set" else "no object"
+    with pytest.raises(RefusedError, match=f" Segment confirmed {confirmed}, and the dead letter"):
+        replay(path, config)
+    assert path.read_bytes() == whole
+
+
+def test_a_replay_that_is_stopped_tells_what_has_gone(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """A signal while Segment answers: what was read is delivered, and the file is as it was."""
+    path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
+    rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
+    whole = path.read_bytes()
+    settings.write_text(json.dumps({**config, "type_mismatches": "send"}))
+    command = [*SEGMENT_OBJECTS, "replay", str(path), "--config", str(settings)]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for call in ("set", "finish"):
+            segment.fault(Fault(call=call, callback=lambda _: process.send_signal(signal.SIGTERM)))
+        out, told = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert told.splitlines()[-1] == (
+        "the replay was stopped by a signal: start it again. Segment confirmed 1 object, and the "
+        "dead letter is as it was"
+    )
+    assert path.read_bytes() == whole
+    assert len(segment.rows("rooms")) == 1
 
 
 def test_old_rejects_want_a_yes(segment: Emulator, config: dict[str, Any], tmp_path: Path) -> None:
@@ -238,7 +281,7 @@ def test_a_disk_that_fills_after_the_sending(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigurationError, match=r"No space left.* 1 object was sent, and"):
+    with pytest.raises(ConfigurationError, match=r"No space left.* confirmed 1 object, and"):
         replay(path, {**config, "type_mismatches": "send"})
     assert path.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [path]
@@ -433,6 +476,68 @@ def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path
     assert len(lines_of(path, "schema")) == 600
 
 
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("> /dev/full", "stdout cannot be written: No space left on device"),
+        (">&-", "stdout is closed"),
+        ("", "stdout cannot be written: Broken pipe"),
+    ],
+)
+def test_what_was_done_is_told_without_stdout(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path, to: str, told: str
+) -> None:
+    """What cannot be printed is told on stderr, for the file has changed: one line, exit 1."""
+    path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
+    rejected(config, path, b'{"id":1,"n":"x"}')
+    settings.write_text(json.dumps({**config, "type_mismatches": "send"}))
+    command = shlex.join([*SEGMENT_OBJECTS, "replay", str(path), "--config", str(settings)])
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as unread:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f"exec {command} {to}"],
+            env=environment(),
+            stdout=unread,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith(f"The replay is done, but {told}")
+    assert last.endswith("Rejects sent: 1. Left in the file: 0.")
+    assert "Traceback" not in ended.stderr
+    assert path.read_bytes() == b""
+    assert len(segment.rows("rooms")) == 1
+
+
+@pytest.mark.parametrize("then", [["unlink", "rmdir"]])
+def test_the_first_error_is_the_one_that_is_told(
+    segment: Emulator,
+    config: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: list[str],
+) -> None:
+    """Segment refuses, and then the disk fails, at the end or at the folder: Segment is told."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":"x"}')
+    whole = path.read_bytes()
+    segment.fault(Fault(call="set", count=None, status=501))
+    segment.fault(Fault(call="start", count=None, status=501))
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for each in then:
+        monkeypatch.setattr(os, each, failing)
+    with pytest.raises(RefusedError, match="501"):
+        replay(path, {**config, "type_mismatches": "send"})
+    assert path.read_bytes() == whole
+
+
 def test_the_same_object_twice_counts_twice(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -456,7 +561,8 @@ def test_what_the_reader_refuses_names_the_line_of_the_file(
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":[[[[[1]]]]],"m":NaN}')
     with pytest.raises(
-        InputError, match=r"^line 3 of the dead letter: objects .* beyond 6 levels.*Nothing was se"
+        InputError,
+        match=r"^line 3 of the dead letter: objects .* beyond 6 .* confirmed no obj",
     ):
         replay(path, {**config, "max_depth": 6})
     assert len(entries(path)) == 2
@@ -496,7 +602,7 @@ def test_the_command_says_what_it_did(
     settings.write_text(json.dumps({**config, "type_mismatches": "send"}))
     rejected(config, path, b'{"id":2,"n":"x"}')
     assert main(["replay", str(path), "--config", str(settings)]) == 0
-    assert capsys.readouterr().out.startswith("Rejects sent: 1; none is left")
+    assert capsys.readouterr().out.startswith("Rejects sent: 1. Left in the file: 0.\n")
     assert segment.rows("rooms") == [{"id": "2", "n": "x"}]
     assert main(["replay", str(tmp_path / "none"), "--config", str(settings)]) == 1
     assert "cannot be read" in capsys.readouterr().err
