@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Raw
@@ -18,17 +19,17 @@ from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LEN
 from target_segment_objects.values import MISFIT, NonFinite, Scalar
 
 if TYPE_CHECKING:
-    from target_segment_objects.schemas import Column
+    from target_segment_objects.schemas import Column, Kind
 
 __all__ = [
     "FAULTS",
     "OMIT",
     "UNDECLARED",
     "Convert",
+    "Converters",
     "Notes",
     "PlanOptions",
     "Unfit",
-    "converter",
     "is_plain_string",
     "plain_types",
 ]
@@ -85,11 +86,13 @@ class Notes(Counter[tuple[str, str]]):
     `nulled` (a number that is not finite); `hashed_id` (of its keys).
 
     Attributes:
-        path: where the undeclared property is that is looked at now.
+        name: the property that is looked at now.
+        path: where it is, if it is undeclared.
         undeclared: code → where the first undeclared property was that was noted so.
     """
 
     def __init__(self, *counts: Mapping[tuple[str, str], int]) -> None:
+        self.name = ""
         self.path: tuple[str, ...] = ()
         self.undeclared: dict[str, tuple[str, ...]] = {}
         super().__init__(*counts)
@@ -136,14 +139,34 @@ Convert = Callable[[Any], "Scalar | _Omit"]
 _Fit = Callable[[Any], "Scalar | values.Misfit"]
 
 
-def converter(column: Column | None, options: PlanOptions, notes: Notes, name: str) -> Convert:
-    """The function that makes a column's values fit to send; `None` is an undeclared property.
+class Converters:
+    """The converters of a plan: one for all columns of a kind, since a stream has many.
 
-    Its argument is a value as `plan.parse_record` gives it. It raises `Unfit`.
+    Args:
+        options: what they decide.
+        notes: what they note, of the property that it names.
     """
-    sized = _sizer(options, notes, name)
-    text = _texter(options, notes, name)
-    fit = _fit(column, options, text, notes, name)
+
+    def __init__(self, options: PlanOptions, notes: Notes) -> None:
+        self._options = options
+        self._notes = notes
+        self._of: dict[tuple[Kind, frozenset[str]] | None, Convert] = {}
+
+    def of(self, column: Column | None) -> Convert:
+        """The function that makes a column's values fit to send; `None` is an undeclared property.
+
+        Its argument is a value as `plan.parse_record` gives it. It raises `Unfit`.
+        """
+        kind = (column.kind, column.types) if column is not None else None
+        if kind not in self._of:
+            self._of[kind] = _converter(column, self._options, self._notes)
+        return self._of[kind]
+
+
+def _converter(column: Column | None, options: PlanOptions, notes: Notes) -> Convert:
+    sized = _sizer(options, notes)
+    text = _texter(options, notes)
+    fit = _fit(column, options, text, notes)
     null: Scalar | _Omit = None if options.nulls == "send" else OMIT
     refuse_nested = options.nested == "reject"
     null_non_finite = options.non_finite_numbers == "null"
@@ -155,7 +178,7 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes, name: s
         if kind is Raw or kind is NonFinite:
             if not values.is_finite(value):
                 if null_non_finite:
-                    notes["nulled", name] += 1
+                    notes["nulled", notes.name] += 1
                     return null
                 raise Unfit(("non_finite", ()))
         elif refuse_nested and (kind is dict or kind is list):
@@ -182,8 +205,13 @@ _PLAIN: Final[Mapping[str, frozenset[type]]] = {
 
 def plain_types(column: Column, options: PlanOptions) -> frozenset[type]:
     """Types whose values a column's converter answers as they are, plain strings only."""
-    plain = _PLAIN.get(column.kind, frozenset())
-    return plain | {type(None)} if options.nulls == "send" else plain
+    return _plain_types(column.kind, options.nulls == "send")
+
+
+@lru_cache
+def _plain_types(kind: Kind, with_null: bool) -> frozenset[type]:  # noqa: FBT001  private
+    plain = _PLAIN.get(kind, frozenset())
+    return plain | {type(None)} if with_null else plain
 
 
 def is_plain_string(text: str) -> bool:
@@ -191,7 +219,7 @@ def is_plain_string(text: str) -> bool:
     return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii()
 
 
-def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, name: str) -> _Fit:
+def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes) -> _Fit:
     """What the column takes as it is, then what `type_mismatches` makes of the rest."""
     takes, coerces = _pair(column, text)
     if options.type_mismatches == "coerce":
@@ -208,10 +236,10 @@ def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes, 
         scalar = otherwise(value)
         if scalar is MISFIT:
             raise Unfit(("type", ()))
-        notes["coerced", name] += 1
+        notes["coerced", notes.name] += 1
         return scalar
 
-    return fit if column is None or column.kind != "date" else _dated(fit, notes, name)
+    return fit if column is None or column.kind != "date" else _dated(fit, notes)
 
 
 def _nothing(_: Any) -> values.Misfit:
@@ -273,22 +301,22 @@ def _mixed(types: frozenset[str], text: _Fit, contained: _Fit) -> tuple[_Fit, _F
     return takes, coerces
 
 
-def _dated(fit: _Fit, notes: Notes, name: str) -> _Fit:
+def _dated(fit: _Fit, notes: Notes) -> _Fit:
     def dated(value: Any) -> Scalar | values.Misfit:
         scalar = fit(value)
         if type(value) is not str:
             return scalar
         normal, real = values.normal_date(value)
         if not real:
-            notes["undated", name] += 1
+            notes["undated", notes.name] += 1
         elif normal != value:
-            notes["dated", name] += 1
+            notes["dated", notes.name] += 1
         return normal
 
     return dated
 
 
-def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
+def _texter(options: PlanOptions, notes: Notes) -> _Fit:
     """JSON text, with the non-finite numbers inside looked after."""
     refuse = options.non_finite_numbers == "reject"
 
@@ -311,13 +339,13 @@ def _texter(options: PlanOptions, notes: Notes, name: str) -> _Fit:
         if faults:
             raise Unfit(*faults)
         if found:
-            notes["nulled", name] += len(found)
+            notes["nulled", notes.name] += len(found)
         return told
 
     return text
 
 
-def _sizer(options: PlanOptions, notes: Notes, name: str) -> Callable[[str | Raw], Scalar | _Omit]:
+def _sizer(options: PlanOptions, notes: Notes) -> Callable[[str | Raw], Scalar | _Omit]:
     """Strings that are long or not ASCII, and huge tokens: encodable, and below 32 KB?"""
 
     def sized(scalar: str | Raw) -> Scalar | _Omit:
@@ -327,14 +355,14 @@ def _sizer(options: PlanOptions, notes: Notes, name: str) -> Callable[[str | Raw
             raise Unfit(("unicode", ())) from None
         if len(encoded) >= MAX_VALUE_BYTES:
             if options.oversized_values == "drop":
-                notes["dropped", name] += 1
+                notes["dropped", notes.name] += 1
                 return OMIT
             if options.oversized_values == "reject" or type(scalar) is Raw:
                 raise Unfit(("value_too_large", ()))
-            notes["truncated", name] += 1
+            notes["truncated", notes.name] += 1
             scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
         if type(scalar) is str and len(scalar) > WAREHOUSE_STRING_LENGTH:
-            notes["long_string", name] += 1
+            notes["long_string", notes.name] += 1
         return scalar
 
     return sized

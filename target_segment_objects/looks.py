@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from target_segment_objects import values
-from target_segment_objects.columns import OMIT, Notes, Unfit, converter
+from target_segment_objects.columns import OMIT, Converters, Notes, Unfit
 from target_segment_objects.digits import may_be_infinite
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 
@@ -50,13 +50,14 @@ def closer_looks(plan: StreamPlan, shape: Shape, notes: Notes, *, roomy: bool) -
     Each raises `Unfit`, or an error of msgspec's, for a record that must go its own way.
     """
     looks: list[Look] = []
+    converters = Converters(plan.options, notes)
     for leaf in shape.leaves:
         kind = leaf.column.kind
         if kind in {"string", "date"}:
             if roomy:
                 looks.append(_string_look(leaf, notes))
         elif kind not in _TYPED or (kind == "number" and not shape.has_doubles):
-            make = _converter(leaf, plan, notes, shape.nothing)
+            make = _converter(leaf, converters, notes, shape.nothing)
             if kind == "number":
                 make = _number(make)
             elif kind in {"text", "any"} and plan.options.nested != "reject":
@@ -102,11 +103,12 @@ def _raw_look(leaf: Leaf, make: Make) -> Look:
     return look_inside
 
 
-def _converter(leaf: Leaf, plan: StreamPlan, notes: Notes, nothing: Any) -> Make:
+def _converter(leaf: Leaf, converters: Converters, notes: Notes, nothing: Any) -> Make:
     """The column's own converter, as on the plan's own way."""
-    convert = converter(leaf.column, plan.options, notes, leaf.name)
+    convert, name = converters.of(leaf.column), leaf.name
 
     def make(text: bytes) -> Any:
+        notes.name = name
         scalar = convert(_parse(text))
         return nothing if scalar is OMIT else scalar
 

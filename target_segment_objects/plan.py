@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from target_segment_objects import naming, values
-from target_segment_objects.columns import OMIT, Notes, PlanOptions, Unfit, converter
+from target_segment_objects.columns import OMIT, Notes, PlanOptions, Unfit
 from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.ids import identifier
 from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_PROPERTIES, SegmentObject
@@ -233,11 +233,12 @@ def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], Row], None
     column = writers.left_out_column
     if column is not None and column.kind == "declared":  # whole, since its leaves are left out too
         column = plain_column("text", column.types)
-    convert = converter(column, writers.options, writers.notes, "id")
+    convert = writers.converters.of(column)
 
     def write_id_alone(record: dict[str, Any], row: Row) -> None:
         if left_out is None or left_out not in record:
             return
+        writers.notes.name = "id"
         try:
             scalar = convert(record[left_out])
         except Unfit as unfit:

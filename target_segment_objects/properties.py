@@ -16,11 +16,10 @@ from target_segment_objects.columns import (
     FAULTS,
     OMIT,
     UNDECLARED,
-    Convert,
+    Converters,
     Notes,
     PlanOptions,
     Unfit,
-    converter,
     is_plain_string,
     plain_types,
 )
@@ -90,6 +89,7 @@ class PropertyWriters:
         left_out: the key that is the object's id, and no property.
         left_out_column: its column, if it is declared.
         notes: what happened to values on the way.
+        converters: of its columns.
 
     Raises:
         SchemaError: when a declared leaf has no name, or that of another.
@@ -105,6 +105,7 @@ class PropertyWriters:
     ) -> None:
         self.options = options
         self.notes = Notes()
+        self.converters = Converters(options, self.notes)
         self.columns: dict[str, PlannedColumn] = {}
         self.left_out = left_out
         self.left_out_column = declared.get(left_out) if left_out is not None else None
@@ -125,10 +126,6 @@ class PropertyWriters:
             for name, column in self._declared.items()
             if name != self.left_out
         ]
-
-    @cached_property
-    def _convert_undeclared(self) -> Convert:
-        return converter(None, self.options, self.notes, UNDECLARED)
 
     def write(self, record: dict[str, Any], row: Row) -> None:
         """Fill the row: declared leaves in the schema's order, then all others in the record's."""
@@ -188,7 +185,8 @@ class PropertyWriters:
         return self._leaf(path, self.columns[name].column, name)
 
     def _leaf(self, path: Path, column: Column, name: str) -> Write:
-        convert = converter(column, self.options, self.notes, name)
+        convert = self.converters.of(column)
+        notes = self.notes
         plain = plain_types(column, self.options)
         is_number = column.kind == "number"
 
@@ -204,6 +202,7 @@ class PropertyWriters:
             ):
                 row.properties[name] = double
                 return
+            notes.name = name
             try:
                 scalar = convert(value)
             except Unfit as unfit:
@@ -240,10 +239,11 @@ class PropertyWriters:
     def _misfit(self, path: Path, column: Column) -> Write:
         """What is no object where one is declared becomes a property of the object's own name."""
         name = naming.property_name(path)
-        convert = converter(column, self.options, self.notes, name)
+        convert = self.converters.of(column)
 
         def write(value: Any, row: Row) -> None:
             scalar: object = OMIT
+            self.notes.name = name
             try:
                 scalar = convert(value)
             except Unfit as unfit:
@@ -288,9 +288,9 @@ class PropertyWriters:
         if type(value) is dict and self._flatten:
             return  # an empty object has nothing to send
         scalar: object = OMIT
-        self.notes.path = path
+        self.notes.name, self.notes.path = UNDECLARED, path
         try:
-            scalar = self._convert_undeclared(value)
+            scalar = self.converters.of(None)(value)
         except Unfit as unfit:
             row.unfit(path, unfit)
         if name == "":
