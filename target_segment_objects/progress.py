@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ _ROOM: Final = 3
 _COLUMNS: Final = 80
 _ERASE: Final = "\r\x1b[K"
 _FORMAT: Final = (
-    "{records} records, {speed} objects/s, {sent}, {size}, {rejects} rejects [{elapsed}]"
+    "{retry}{records} records, {speed} objects/s, {sent}, {size}, {rejects} rejects [{elapsed}]"
 )
 
 
@@ -173,6 +174,7 @@ class Progress:
     def _shown(self, sums: Sums) -> dict[str, str]:
         done = f"{sums.parts:,} parts" if self._parts else f"{sums.calls:,} calls"
         return {
+            "retry": _retry(sums.retry_seconds),
             "records": f"{sums.records:,}",
             "speed": tqdm.format_sizeof(self._speed(sums.objects)),
             "sent": done,
@@ -188,6 +190,13 @@ class Progress:
             self._seen.popleft()
         then, before = self._seen[0]
         return (objects - before) / (now - then) if now > then else 0.0
+
+
+def _retry(seconds: float | None) -> str:
+    """Before all else, since the line may be cut: that it is waited for a server."""
+    if seconds is None:
+        return ""
+    return f"trying again in {math.ceil(seconds)} s: " if seconds else "trying again: "
 
 
 def _handlers() -> Iterator[logging.StreamHandler[Any]]:

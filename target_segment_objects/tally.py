@@ -129,7 +129,12 @@ class Session:
 
 @dataclass(frozen=True)
 class Sums:
-    """What a progress line shows; numbers of the whole run."""
+    """What a progress line shows; numbers of the whole run.
+
+    Attributes:
+        retry_seconds: until a failed call is tried again, 0 while it is; `None` when the newest
+            answer counted.
+    """
 
     records: int
     objects: int
@@ -137,6 +142,7 @@ class Sums:
     calls: int
     bytes: int
     rejects: int
+    retry_seconds: float | None = None
 
 
 class Tally:
@@ -165,6 +171,7 @@ class Tally:
         self.input_seconds = 0.0
         self.delivery_seconds = 0.0
         self._answered = 0
+        self._retry_at: float | None = None
         self._delivered: dict[str, _Delivered] = {}
         self._listed = 0
         self._request_ids: dict[str, str] = {}
@@ -244,9 +251,15 @@ class Tally:
             self._request_ids[exchange.call] = exchange.request_id
             if exchange.counted:
                 self._answered += 1
+                self._retry_at = None
             else:
                 self.failures += 1
                 self.failed.append(exchange)
+
+    def retry(self, seconds: float) -> None:
+        """A request has failed, and is made again after so many seconds."""
+        with self._lock:
+            self._retry_at = time.monotonic() + seconds
 
     # Sessions, on the thread that makes their calls.
 
@@ -295,6 +308,7 @@ class Tally:
     def sums(self) -> Sums:
         """What there is so far."""
         ways, delivered = list(self.ways.values()), list(self._delivered.values())
+        retry_at = self._retry_at
         return Sums(
             records=sum(way.read for way in ways),
             objects=sum(way.made for way in ways),
@@ -302,4 +316,5 @@ class Tally:
             calls=self._answered,
             bytes=sum(each.bytes + each.traffic.bytes for each in delivered),
             rejects=self.rejects,
+            retry_seconds=None if retry_at is None else max(0.0, retry_at - time.monotonic()),
         )

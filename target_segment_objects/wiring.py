@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from target_segment_objects.batching import BatchLimits
 from target_segment_objects.bulk_delivery import BulkDelivery
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
 from target_segment_objects.errors import ConfigurationError, DeliveryError
+from target_segment_objects.retries import RetryWarnings
 from target_segment_objects.set_delivery import SetDelivery
 from target_segment_objects.shutdown import Hurry
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from target_segment_objects.client import Retry
     from target_segment_objects.delivery import Delivery, Refused
     from target_segment_objects.durability import DurabilityLog
     from target_segment_objects.emulator import Emulator
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from target_segment_objects.settings import Settings
 
 __all__ = ["Connection", "connect"]
+
+logger = logging.getLogger(__name__)
 
 _LOCAL_KEY = "local-warehouse-takes-any-key"
 
@@ -96,6 +101,12 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     """
     hurry = Hurry()
     clock = clock_of(hurry)
+    warn_of = RetryWarnings(logger, clock.monotonic)
+
+    def on_retry(retry: Retry) -> None:
+        report.tally.retry(retry.wait_seconds)
+        warn_of(retry)
+
     settle: Callable[[], None]
     with ExitStack() as stack:
         if settings.local_warehouse is not None:
@@ -118,6 +129,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                     gate=gate,
                     clock=clock,
                     on_exchange=report.tally.count,
+                    on_retry=on_retry,
                 ),
                 limits=settings.part_limits,
                 sessions=settings.session_limits,
@@ -137,6 +149,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                     gate=gate,
                     clock=clock,
                     on_exchange=report.tally.count,
+                    on_retry=on_retry,
                 ),
                 concurrency=settings.max_concurrency,
                 limits=BatchLimits(),

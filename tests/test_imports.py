@@ -63,6 +63,7 @@ ANNEXES = {
     "forms": "target",
     "metrics": "target",
     "wiring": "target",
+    "retries": "target",
     "reject_lines": "replay",
     "replay_input": "replay",
     "replay_rest": "replay",

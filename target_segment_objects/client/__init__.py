@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from target_segment_objects.client.answers import Answer, Failure, FailureKind
 from target_segment_objects.client.bulk_api import BULK_URLS, BulkApi
-from target_segment_objects.client.calls import Exchange, Receipt
+from target_segment_objects.client.calls import Exchange, Receipt, Retry
 from target_segment_objects.client.clock import Clock
 from target_segment_objects.client.gate import Gate
 from target_segment_objects.client.retry import RetryPolicy
@@ -34,6 +34,7 @@ __all__ = [
     "FileBody",
     "Gate",
     "Receipt",
+    "Retry",
     "RetryPolicy",
     "SetApi",
     "Transport",

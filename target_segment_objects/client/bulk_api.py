@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request
+from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request, Retry
 from target_segment_objects.client.transport import FileBody
 from target_segment_objects.errors import (
     PartTooLargeError,
@@ -58,6 +58,7 @@ class BulkApi:
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
         on_exchange: told of every request when it has ended, on the thread that made it.
+        on_retry: told before every wait for another attempt, on the thread that waits.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and is the caller's to choose
@@ -69,6 +70,7 @@ class BulkApi:
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self._caller = Caller(
             transport,
@@ -79,6 +81,7 @@ class BulkApi:
             clock=clock,
             on_receipt=on_receipt,
             on_exchange=on_exchange,
+            on_retry=on_retry,
         )
         self._transport = transport
         self._options = transport.options

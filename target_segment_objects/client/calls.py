@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.client.transport import FileBody, Transport
 
-__all__ = ["Caller", "Exchange", "Receipt", "Request"]
+__all__ = ["Caller", "Exchange", "Receipt", "Request", "Retry"]
 
 T = TypeVar("T")
 
@@ -123,6 +123,29 @@ class Exchange:
     waited_seconds: float
 
 
+@dataclass(frozen=True)
+class Retry:
+    """An attempt of a call has failed, and another one comes after a wait.
+
+    Attributes:
+        call: the API's name of it, like `set` or `upload`.
+        collection: the one that it is about; empty when it is about several.
+        host: host and port that it goes to.
+        attempt: which attempt has failed, from 1.
+        cause: what happened, in a few words without secrets.
+        wait_seconds: until the next attempt.
+        left_seconds: how long the call goes on waiting, that wait included, before it gives up.
+    """
+
+    call: str
+    collection: str
+    host: str
+    attempt: int
+    cause: str
+    wait_seconds: float
+    left_seconds: float
+
+
 class Caller:
     """Makes calls over one transport.
 
@@ -135,6 +158,7 @@ class Caller:
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
         on_exchange: told of every request when it has ended, on the thread that made it.
+        on_retry: told before every wait for another attempt, on the thread that waits.
     """
 
     def __init__(  # noqa: PLR0913  each has a default, and is the caller's to choose
@@ -148,6 +172,7 @@ class Caller:
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self.transport = transport
         self.origin = Origin(
@@ -161,6 +186,7 @@ class Caller:
         self.gate = gate if gate is not None else Gate(own, clock=self.clock)
         self._on_receipt = on_receipt
         self._on_exchange = on_exchange
+        self._on_retry = on_retry
 
     def call(
         self, request: Request, read: Callable[[Answer], T | None], *, wanted: str = "body"
@@ -209,6 +235,7 @@ class Caller:
                 slow = request.timeout_setting if too_short else ""
                 advice = advise(outcome, self.origin, call=request.call, slow=slow)
                 raise self._error(UnavailableError, request, outcome, attempts, advice)
+            self._tell_of_retry(request, attempts, ahead, waited)
             try:
                 self.clock.pause(wait)
             except StoppedError:
@@ -262,6 +289,23 @@ class Caller:
                 request_id=outcome.request_id if isinstance(outcome, Answer) else "",
                 bytes=len(request.body),
                 waited_seconds=waited,
+            )
+        )
+
+    def _tell_of_retry(
+        self, request: Request, attempts: Sequence[Attempt], wait: float, waited: float
+    ) -> None:
+        if self._on_retry is None:
+            return
+        self._on_retry(
+            Retry(
+                call=request.call,
+                collection=request.collection,
+                host=self.origin.host,
+                attempt=len(attempts),
+                cause=str(attempts[-1]),
+                wait_seconds=wait,
+                left_seconds=max(wait, self.policy.budget_seconds - waited),
             )
         )
 

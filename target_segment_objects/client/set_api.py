@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request
+from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request, Retry
 from target_segment_objects.objects import MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class SetApi:
         clock: time, waiting and dice.
         on_receipt: told of every call that succeeded, on the thread that made it.
         on_exchange: told of every request when it has ended, on the thread that made it.
+        on_retry: told before every wait for another attempt, on the thread that waits.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and is the caller's to choose
@@ -54,6 +55,7 @@ class SetApi:
         clock: Clock | None = None,
         on_receipt: Callable[[Receipt], None] | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self._caller = Caller(
             transport,
@@ -64,6 +66,7 @@ class SetApi:
             clock=clock,
             on_receipt=on_receipt,
             on_exchange=on_exchange,
+            on_retry=on_retry,
         )
         self._timeout_seconds = transport.options.timeout_seconds
         self._headers = {"Content-Type": "application/json"}

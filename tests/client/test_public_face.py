@@ -23,6 +23,7 @@ def test_the_public_face_is_pinned() -> None:
         "FileBody",
         "Gate",
         "Receipt",
+        "Retry",
         "RetryPolicy",
         "SetApi",
         "Transport",

@@ -1,0 +1,64 @@
+"""What a run says of its retries: that it waits, and why; not how often twenty requests do.
+
+The rule that it guards: the first retry of a run is a warning, and after that there is at most one
+every half minute, with the number of retries since the last one.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from logging import Logger
+
+    from target_segment_objects.client import Retry
+
+__all__ = ["RetryWarnings"]
+
+_SECONDS: Final = 30.0
+
+
+class RetryWarnings:
+    """Warns of the retries of all calls of a run. Safe for threads.
+
+    Args:
+        logger: where warnings go.
+        monotonic: the clock.
+    """
+
+    def __init__(self, logger: Logger, monotonic: Callable[[], float]) -> None:
+        self._logger = logger
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._again = float("-inf")
+        self._count = 0
+
+    def __call__(self, retry: Retry) -> None:
+        """Take note of a retry before its wait, and warn of it if it is time to."""
+        with self._lock:
+            self._count += 1
+            now = self._monotonic()
+            if now < self._again:
+                return
+            is_first = self._again == float("-inf")
+            self._again = now + _SECONDS
+            count, self._count = self._count, 0
+        more = "" if is_first or count == 1 else f", {count} retries since the last warning"
+        whose = f" of {retry.collection}" if retry.collection else ""
+        self._logger.warning(
+            "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; attempts go "
+            "on for up to %d s (`retry_seconds`)",
+            retry.call,
+            one_line(whose),
+            retry.host,
+            one_line(retry.cause),
+            retry.attempt,
+            more,
+            retry.wait_seconds,
+            math.ceil(retry.left_seconds),
+        )

@@ -1,0 +1,253 @@
+"""Retries are told of: the first one at once, then one line in half a minute for the whole run."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.client import (
+    BulkApi,
+    Clock,
+    Retry,
+    RetryPolicy,
+    SetApi,
+    Transport,
+    TransportOptions,
+)
+from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.errors import DeliveryError, UnavailableError
+from target_segment_objects.retries import RetryWarnings
+from tests.builders import ManualClock
+from tests.client.builders import ROOM, StillTime
+from tests.running import KEY, STRICTLY, config_file, environment, lines, load, record, run, schema
+from tests.screens import watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
+FED = lines(schema("rooms", id="integer", name="string"), record("rooms", id=1, name="a"))
+SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli"]
+
+
+def _config(url: str, method: str, **more: Any) -> dict[str, Any]:
+    return {"write_key": KEY, "method": method, "objects_url": url, "bulk_url": url, **more}
+
+
+@pytest.fixture
+def dead() -> str:
+    """The address of nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@METHODS
+def test_the_first_retry_of_a_run_is_a_warning(tmp_path: Path, dead: str, method: str) -> None:
+    """The real command with a dead address: what failed, why, when the next comes, how long."""
+    ran = run(tmp_path, _config(dead, method, retry_seconds=0), FED)
+    assert ran.code == 1
+    (warning,) = [line for line in ran.told.splitlines() if "WARNING" in line]
+    call = "set of rooms" if method == "set" else "start"
+    assert re.search(
+        rf"{call} at 127\.0\.0\.1:\d+ failed: no connection: connection refused \(attempt 1\)\. "
+        r"The next attempt comes in \d\.\d s; attempts go on for up to \d+ s \(`retry_seconds`\)$",
+        warning,
+    )
+
+
+@METHODS
+def test_replay_tells_of_its_retries_too(tmp_path: Path, dead: str, method: str) -> None:
+    """On the same terms, on stderr."""
+    letter = tmp_path / "dead.jsonl"
+    entry = {
+        "time": "2999-01-01T00:00:00Z",
+        "object": {"id": "1", "collection": "rooms", "properties": {"name": "a"}},
+    }
+    letter.write_text(json.dumps(entry) + "\n")
+    config = config_file(tmp_path, _config(dead, method, retry_seconds=0))
+    ran = subprocess.run(
+        [*SEGMENT_OBJECTS, "replay", str(letter), "--config", config],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    told = [line for line in ran.stderr.splitlines() if "The next attempt comes in" in line]
+    assert len(told) == 1
+
+
+@METHODS
+def test_a_run_without_retries_says_nothing_of_them(method: str) -> None:
+    """No line when all is answered."""
+    with Emulator() as segment:
+        ran = load(_config(segment.url, method), FED)
+    assert "attempt" not in ran.told
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.lines.append(entry.getMessage())
+
+
+@pytest.fixture
+def kept() -> _Kept:
+    """Takes what is logged."""
+    return _Kept()
+
+
+def _logger(kept: _Kept) -> logging.Logger:
+    logger = logging.Logger("retries")  # noqa: LOG001  of this test alone
+    logger.addHandler(kept)
+    return logger
+
+
+def _retry(attempt: int = 1, **more: Any) -> Retry:
+    values = {
+        "call": "set",
+        "collection": "rooms",
+        "host": "objects.segment.com",
+        "attempt": attempt,
+        "cause": "503 Service Unavailable",
+        "wait_seconds": 0.5,
+        "left_seconds": 600.0,
+    }
+    return Retry(**{**values, **more})
+
+
+def test_there_is_one_line_in_half_a_minute(kept: _Kept) -> None:
+    """Whatever calls they are of, with the number of those since the last line."""
+    clock = ManualClock()
+    warnings = RetryWarnings(_logger(kept), clock)
+    warnings(_retry())
+    for second in range(1, 61):
+        clock.now = float(second)
+        warnings(_retry(2))
+        warnings(_retry(1, call="upload", collection=""))
+    assert len(kept.lines) == 3
+    assert kept.lines[0].startswith("set of rooms at objects.segment.com failed: 503 Service ")
+    assert "(attempt 1)" in kept.lines[0]
+    assert "(attempt 2, 59 retries since the last warning)" in kept.lines[1]
+    assert "(attempt 2, 60 retries since the last warning)" in kept.lines[2]
+    assert max(map(len, kept.lines)) < 250
+
+
+def test_a_crowd_of_requests_is_one_line(kept: _Kept) -> None:
+    """Twenty calls that fail at once, on as many threads."""
+    warnings = RetryWarnings(_logger(kept), ManualClock())
+    options = TransportOptions(max_concurrency=20)
+    with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
+        segment.fault(Fault(call="set", count=20, status=503))
+        api = SetApi(transport, clock=StillTime().clock(), on_retry=warnings)
+        threads = [threading.Thread(target=api.send, args=("rooms", [ROOM])) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(segment.requests) == 40
+    assert len(kept.lines) == 1
+
+
+def _calls(api: BulkApi | SetApi, call: str) -> None:
+    if isinstance(api, SetApi):
+        api.send("rooms", [ROOM])
+    elif call == "start":
+        api.start()
+    elif call == "upload":
+        api.upload("some", io.BytesIO(b"12"), 2)
+    elif call == "keep-alive":
+        api.keep_alive("some")
+    else:
+        api.finish("some")
+
+
+@pytest.mark.parametrize("call", ["set", "start", "upload", "keep-alive", "finish"])
+def test_every_call_tells_of_each_retry_before_it_waits(call: str) -> None:
+    """The attempt, the cause, the wait and the rest of the budget; none behind the last attempt."""
+    time = StillTime()
+    told: list[tuple[Retry, int]] = []
+
+    def on_retry(retry: Retry) -> None:
+        told.append((retry, len(time.waits)))
+
+    policy = RetryPolicy(budget_seconds=4.0)
+    kind = SetApi if call == "set" else BulkApi
+    with Emulator() as segment, Transport(segment.url, KEY) as transport:
+        segment.fault(Fault(call=call, count=None, status=503))
+        api = kind(transport, policy=policy, clock=time.clock(), on_retry=on_retry)
+        with pytest.raises(UnavailableError):
+            _calls(api, call)
+    assert [retry.call for retry, _ in told] == [call] * 3
+    assert [(retry.attempt, waits) for retry, waits in told] == [(1, 0), (2, 1), (3, 2)]
+    assert [retry.wait_seconds for retry, _ in told] == time.waits == [0.5, 1.0, 2.0]
+    assert [retry.left_seconds for retry, _ in told] == [4.0, 3.5, 2.5]
+    assert {retry.cause for retry, _ in told} == {"503 Service Unavailable"}
+
+
+def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
+    """`Retry-After` of another call holds this one back too, and that is what is told."""
+    told: list[Retry] = []
+    with Emulator() as segment, Transport(segment.url, KEY) as transport:
+        headers = {"Retry-After": "120"}
+        segment.fault(Fault(call="set", count=1, status=429, headers=headers))
+        api = SetApi(transport, clock=StillTime().clock(), on_retry=told.append)
+        api.send("rooms", [ROOM])
+    assert [(retry.wait_seconds, retry.left_seconds) for retry in told] == [(120.0, 600.0)]
+
+
+@METHODS
+def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
+    """A run on still time: 16 attempts in 543 s are told of in ten lines, and none is slept."""
+    from target_segment_objects.target import SegmentObjectsTarget  # noqa: PLC0415
+
+    time = StillTime()
+    kept = _Kept()
+    logger = logging.getLogger("target_segment_objects.wiring")
+    logger.addHandler(kept)
+    try:
+        with Emulator() as segment:
+            call = "set" if method == "set" else "start"
+            segment.fault(Fault(call=call, count=None, status=503))
+            target = SegmentObjectsTarget(config=_config(segment.url, method))
+            target.run.clock_of = lambda _: _still(time)
+            with pytest.raises(DeliveryError):
+                target.listen(io.StringIO(FED.decode()))
+    finally:
+        logger.removeHandler(kept)
+    # At 0 s, 31.5 s, 63.5 s, then each minute up to 483.5 s: the attempt at 543.5 s is the last.
+    assert len(kept.lines) == 10
+    assert "(attempt 7, 6 retries since the last warning)" in kept.lines[1]
+
+
+def _still(time: StillTime) -> Clock:
+    return time.clock()
+
+
+@METHODS
+def test_the_progress_line_shows_the_wait(tmp_path: Path, method: str) -> None:
+    """Before the numbers, as long as nothing is answered."""
+    with Emulator(write_key=KEY) as segment:
+        headers = {"Retry-After": "200"}
+        segment.fault(Fault(count=1, status=503, headers=headers))
+        with watch(tmp_path, _config(segment.url, method, shutdown_seconds=0)) as command:
+            command.write(schema("rooms", id="integer"), record("rooms", id=1))
+            command.read_until(
+                lambda shown: any(re.match(r"trying again in 1\d\d s: 1 rec", x) for x in shown)
+            )
+            command.process.terminate()
+            assert command.end() == 1
