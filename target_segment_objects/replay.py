@@ -24,6 +24,7 @@ from target_segment_objects.errors import (
     DeadLetterError,
     InputError,
     MessageError,
+    OutputError,
     SegmentObjectsError,
     one_line,
 )
@@ -139,7 +140,8 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
     run = target.run
     shutdown = None
     if threading.current_thread() is threading.main_thread():
-        shutdown = Shutdown(run.stop, run.expire, target.settings.shutdown_seconds)
+        seconds = target.settings.shutdown_seconds
+        shutdown = Shutdown(run.stop, run.expire, seconds, before_exit=target.give_up)
         shutdown.install()
     try:
         try:
@@ -191,6 +193,15 @@ class _ReplayTarget(SegmentObjectsTarget):
     def report(self) -> Report:
         """What the run has done."""
         return self._report
+
+    def give_up(self, status: int) -> None:
+        """The process is about to be ended: tell why, on a thread of the shutdown's."""
+        if status == 1:
+            failure = OutputError(
+                "the stop took longer than `shutdown_seconds`, so the replay was ended: some "
+                "objects may have been sent, and the dead letter is as it was"
+            )
+            self.logger.error("%s", failure)
 
     def _process_unknown_message(self, message: Message) -> None:
         """An object goes to the delivery as it is."""

@@ -450,6 +450,92 @@ def test_a_replay_that_is_killed_leaves_the_file(
     assert [each["record"]["n"] for each in entries(path)] == [1]
 
 
+KILLED_AT = """
+import os, signal, sys, tempfile
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+real, calls = os.fsync, []
+def fsync(descriptor):
+    calls.append(descriptor)
+    if f"fsync {len(calls)}" == sys.argv[1]: kill()
+    real(descriptor)
+os.fsync = fsync
+if sys.argv[1] == "cleanup": tempfile.TemporaryDirectory.cleanup = kill
+from target_segment_objects.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("at", ["fsync 1", "fsync 2", "cleanup"])
+def test_a_replay_that_is_killed_at_its_end_leaves_a_whole_file(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path, at: str
+) -> None:
+    """Before what is left is on the disk it is the old one, after that the new one."""
+    path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
+    rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
+    rejected(config, path, b'{"id":2,"n":"x"}', b'{"id":null,"n":2}')
+    whole = path.read_bytes()
+    config["type_mismatches"] = "send"
+    settings.write_text(json.dumps(config))
+    command = [sys.executable, *STRICTLY, "-c", KILLED_AT, at]
+    ended = subprocess.run(
+        [*command, "replay", str(path), "--config", str(settings)],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"")
+    left = [each["record"]["n"] for each in entries(path)]
+    if at == "cleanup":
+        assert left == [1, 2]
+        assert replay(path, config) == Replayed(sent=0, refused=2)
+    else:
+        assert path.read_bytes() == whole
+        assert replay(path, config) == Replayed(sent=2, refused=2)
+    assert [each["record"]["n"] for each in entries(path)] == [1, 2]
+    assert len(segment.rows("rooms")) == 2
+
+
+HANGING = """
+import os, sys, threading
+def hang(_descriptor):
+    print("hangs", file=sys.stderr, flush=True)
+    threading.Event().wait()
+os.fsync = hang
+from target_segment_objects.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
+    """A disk that never answers: the replay is ended, exit 1, and its last line says so."""
+    path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
+    config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
+    rejected(config, path, b'{"id":null,"n":1}')
+    whole = path.read_bytes()
+    settings.write_text(json.dumps({**config, "shutdown_seconds": 0.1}))
+    command = [sys.executable, *STRICTLY, "-c", HANGING, "replay", str(path)]
+    with subprocess.Popen(
+        [*command, "--config", str(settings)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line == "hangs\n":
+                break
+        process.send_signal(signal.SIGTERM)
+        told = process.stderr.read()
+    assert process.returncode == 1
+    assert told == (
+        "the stop took longer than `shutdown_seconds`, so the replay was ended: some objects may "
+        "have been sent, and the dead letter is as it was\n"
+    )
+    assert path.read_bytes() == whole
+
+
 def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path) -> None:
     """24 MB of rejects, and of schemas as much, take less than 8 MB: a line is held at a time."""
     path = tmp_path / "rejects.jsonl"
