@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Form", "Forms"]
 
-MOST_BYTES: Final = 1 << 18
+MOST_BYTES: Final = 1 << 20
 """Bytes of SCHEMAs whose forms are kept; a plan takes some twenty times as much memory."""
 FORM_EXTRA: Final = 1_000
 """Bytes that a form counts for beside its SCHEMA: the least plan takes memory, too."""

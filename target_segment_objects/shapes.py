@@ -36,6 +36,14 @@ _FEW_NUMBERS: Final = 3
 """So many number columns are looked at one by one, which is cheaper than a look at all digits."""
 _TYPED: Final = frozenset({"string", "date", "integer", "boolean"})
 _LEAN_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
+# Null, and nothing at all, are taken too. Such types are large, and columns many: one for all.
+_TYPES: Final[Mapping[str, Any]] = {
+    "string": _LEAN_STRING | None | UnsetType,
+    "integer": int | None | UnsetType,
+    "number": float | None | UnsetType,
+    "boolean": bool | None | UnsetType,
+}
+_ROOMY_TYPES: Final[Mapping[str, Any]] = {**_TYPES, "string": str | None | UnsetType}
 
 
 class Leaf(NamedTuple):
@@ -98,7 +106,7 @@ class Shape:
         self.left_out: str | None = None
         self._planned = {each.path: each for each in plan.columns}
         self._keys = plan.key_properties
-        self._string = str if roomy else _LEAN_STRING
+        self._types = _ROOMY_TYPES if roomy else _TYPES
         self._omit = drop
         names = list(plan.declared)
         self.keys = [
@@ -154,16 +162,10 @@ class Shape:
         """What the decoder takes for a column: its own type, null, and nothing at all."""
         if path not in self._planned:
             return self._branch(column, path, where)
-        kind = column.kind
-        if kind in {"string", "date"}:
-            return self._string | None | UnsetType
-        if kind == "integer":
-            return int | None | UnsetType
-        if kind == "number" and self.has_doubles:
-            return float | None | UnsetType
-        if kind == "boolean":
-            return bool | None | UnsetType
-        return Raw  # a union with it would take no object
+        kind = "string" if column.kind == "date" else column.kind
+        if kind == "number" and not self.has_doubles:
+            return Raw
+        return self._types.get(kind, Raw)  # a union with it would take no object
 
     def _branch(self, column: Column, path: tuple[str, ...], where: str) -> Any:
         at = len(self.branches)

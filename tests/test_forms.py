@@ -151,4 +151,4 @@ def test_a_stream_that_really_changes_takes_bounded_memory(tmp_path: Path) -> No
         assert len(segment.rows("rooms")) == 1_000
     code, kilobytes = map(int, ran.stderr.splitlines()[-1].split())
     assert code == 0
-    assert kilobytes < 100_000
+    assert kilobytes < 115_000
