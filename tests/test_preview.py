@@ -75,6 +75,18 @@ def noted(collection: dict[str, Any]) -> dict[tuple[str, str], tuple[int, str, i
     }
 
 
+def test_a_stream_that_goes_back_to_a_schema() -> None:
+    """Where a property was found is known by the plan of the SCHEMA that holds."""
+    first, other = schema("rooms", id="integer"), schema("rooms", id="integer", name="string")
+    columns = see(first, other, first, record("rooms", id=1, FloorNo=2))["collections"][0][
+        "columns"
+    ]
+    assert {each["name"]: each["path"] for each in columns} == {
+        "name": ["name"],
+        "floor_no": ["FloorNo"],
+    }
+
+
 def test_columns_and_their_ways() -> None:
     """Names, paths and types of declared and undeclared columns, and how each came about."""
     (rooms,) = see(*HOTEL)["collections"]
