@@ -159,11 +159,12 @@ class Converters:
         """
         kind = (column.kind, column.types) if column is not None else None
         if kind not in self._of:
-            self._of[kind] = _converter(column, self._options, self._notes)
+            self._of[kind] = converter(column, self._options, self._notes)
         return self._of[kind]
 
 
-def _converter(column: Column | None, options: PlanOptions, notes: Notes) -> Convert:
+def converter(column: Column | None, options: PlanOptions, notes: Notes) -> Convert:
+    """A converter, as `Converters.of` gives it."""
     sized = _sizer(options, notes)
     text = _texter(options, notes)
     fit = _fit(column, options, text, notes)
