@@ -28,20 +28,26 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
+from target_segment_objects.objects import object_lines
 from target_segment_objects.origins import Origin, Source
+from target_segment_objects.reader import MessageReader
 from target_segment_objects.reject_lines import RejectLines
 from target_segment_objects.replay_input import ReplayInput
 from target_segment_objects.replay_rest import Replayed, write_rest
+from target_segment_objects.run import Run
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.summary import rows
 from target_segment_objects.target import SegmentObjectsTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from logging import Logger
     from typing import BinaryIO
 
+    from target_segment_objects.objects import ObjectLine
     from target_segment_objects.reader import Message
     from target_segment_objects.report import Report
+    from target_segment_objects.settings import Settings
 
 __all__ = ["Replayed", "replay"]
 
@@ -65,7 +71,7 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
         SegmentObjectsError: as a run of the target; then the file is as it was.
     """
     with _locked(path) as file:
-        oldest = _look_through(path, RejectLines(file), yes=yes)
+        _look_through(path, RejectLines(file), yes=yes)
         try:
             folder = tempfile.TemporaryDirectory(
                 prefix=f".{path.name}.replay-", dir=path.parent, ignore_cleanup_errors=True
@@ -82,7 +88,7 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
             try:
                 _send(target, messages)
                 try:
-                    replayed = write_rest(rest, refused, messages, target.unsent, oldest)
+                    replayed = write_rest(rest, refused, messages, target.unsent)
                     rest.replace(path)
                 except OSError as error:
                     raise DeadLetterError(str(error)) from error
@@ -107,12 +113,8 @@ def _told_whole(
     return error
 
 
-def _look_through(path: Path, lines: RejectLines, *, yes: bool) -> datetime:
-    """Read the whole file before anything is sent.
-
-    Returns:
-        When the oldest reject was rejected.
-    """
+def _look_through(path: Path, lines: RejectLines, *, yes: bool) -> None:
+    """Read the whole file before anything is sent."""
     now = oldest = datetime.now(timezone.utc)
     count = old = 0
     try:
@@ -128,7 +130,6 @@ def _look_through(path: Path, lines: RejectLines, *, yes: bool) -> datetime:
             f"the oldest {(now - oldest).days} days ago: sent now, they overwrite what came later; "
             "give --yes to send them all the same, or take them out of the file"
         )
-    return oldest
 
 
 def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
@@ -171,6 +172,25 @@ def _close_after(target: _ReplayTarget, first: BaseException) -> None:
             target.logger.warning("After the error, the end failed too: %s", one_line(str(error)))
 
 
+class _ReplayRun(Run):
+    """A run that remembers by bulk too which message each object comes from."""
+
+    def __init__(
+        self, messages: ReplayInput, settings: Settings, report: Report, logger: Logger
+    ) -> None:
+        super().__init__(settings, report, logger)
+        self._messages = messages
+        self._in_sessions = settings.method == "bulk"
+
+    def _put(
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+    ) -> int:
+        if self._in_sessions:
+            for index, made in enumerate(objects):
+                self._messages.remember(object_lines([made])[:-1], source_at(index).line)
+        return super()._put(objects, first, source_at)
+
+
 class _ReplayTarget(SegmentObjectsTarget):
     """The target, which is given objects too.
 
@@ -188,6 +208,16 @@ class _ReplayTarget(SegmentObjectsTarget):
         super().__init__(config={**kept, "max_rejects": -1, "dead_letter_path": str(refused)})
         self._messages = messages
         self.unsent: list[int] = []
+        self.run = _ReplayRun(messages, self.settings, self._report, self.logger)
+        self.run.on_wait = self._metrics.tick
+        self.message_reader = MessageReader(
+            self.settings.reader_options,
+            self.run.wake_up,
+            between=self._between,
+            unknown=self._process_unknown_message,
+            failed=self.run.end_after,
+            work_off=self._work_off,
+        )
 
     @property
     def report(self) -> Report:

@@ -1,6 +1,7 @@
 """The rejects of a dead letter as a tap would write them: what a replay gives to the target.
 
-The rule that it guards: of each message it is known which reject it was, for some 50 bytes each.
+The rule that it guards: of each message it is known which reject it was, and by bulk of each object
+which message, for some 16 and 300 bytes.
 """
 
 from __future__ import annotations
@@ -59,10 +60,18 @@ class ReplayInput:
         """The object that a message stands for."""
         return self.lines.object(*_decode_span(message.value))  # type: ignore[arg-type]
 
-    def take_object(self, line: bytes) -> int:
-        """The line of this input that was this object; 0 where none was, or all were taken."""
-        found = self._objects.get(object_digest(line))
-        return found.pop(0) if found else 0
+    def remember(self, line: bytes, message: int) -> None:
+        """An object's line goes into a session, which will not know where it came from."""
+        self._objects.setdefault(object_digest(line), []).append(message)
+
+    def message_of(self, line: bytes) -> int:
+        """Which line of this input an object came from; of equal objects, one after the other.
+
+        Raises:
+            KeyError: for an object that was not remembered.
+        """
+        found = self._objects[object_digest(line)]
+        return found.pop(0) if len(found) > 1 else found[0]
 
     def _write(self) -> Iterator[bytes]:
         known: dict[str, bytes] = {}
@@ -74,8 +83,6 @@ class ReplayInput:
             if reject.object is not None:
                 fields = {"value": (reject.start, len(reject.text))}
                 message = self._message("OBJECT", fields)
-                digest = object_digest(reject.object.line_bytes())
-                self._objects.setdefault(digest, []).append(self._count)
             else:
                 message = self._message("RECORD", _record_fields(line))
             self._messages.append(self._count)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from target_segment_objects.reject_lines import SchemaLine
@@ -60,9 +59,7 @@ class Replayed:
         return f"Rejects sent: {self.sent}. {left}."
 
 
-def write_rest(
-    rest: Path, refused: Path, messages: ReplayInput, unsent: list[int], oldest: datetime
-) -> Replayed:
+def write_rest(rest: Path, refused: Path, messages: ReplayInput, unsent: list[int]) -> Replayed:
     """Write what was not delivered as a dead letter of its own, and make sure it is on the disk.
 
     A reject stands there as it was, one that was refused again with its new faults. The line of a
@@ -73,7 +70,6 @@ def write_rest(
         refused: the target's own dead letter.
         messages: what it was given.
         unsent: the messages that stream maps have filtered out.
-        oldest: the time of objects of which it is not known which record they were.
 
     Raises:
         OSError: when a file cannot be written or read.
@@ -98,13 +94,10 @@ def write_rest(
                 faults = again.at(again.places[message])["faults"]
                 line = _encode({**_decode_fields(line), "faults": faults})
             file.write(line + b"\n")
-        for place in again.more:
-            file.write(_encode({**again.at(place), "time": oldest}) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    refused_again = len(again.places) + len(again.more)
     left_out = len(filtered - again.places.keys())
-    return Replayed(max(0, count - refused_again - left_out), refused_again, left_out)
+    return Replayed(count - len(again.places) - left_out, len(again.places), left_out)
 
 
 class _Refused:
@@ -112,22 +105,16 @@ class _Refused:
 
     Attributes:
         places: where the line of a message begins.
-        more: where the lines of the other objects begin: by bulk, which record an object was made
-            of is not kept.
     """
 
     def __init__(self, file: BinaryIO, messages: ReplayInput) -> None:
         self._file = file
         self.places: dict[int, int] = {}
-        self.more: list[int] = []
         start = 0
         for text in file:
             line = _decode_refused(text)
-            message = line.line or messages.take_object(bytes(line.object))
-            if message:
-                self.places[message] = start
-            elif line.stage == "object":
-                self.more.append(start)
+            if line.stage != "schema":
+                self.places[line.line or messages.message_of(bytes(line.object))] = start
             start += len(text)
 
     def at(self, place: int) -> dict[str, msgspec.Raw]:

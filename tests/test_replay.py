@@ -640,6 +640,34 @@ def test_the_same_object_twice_counts_twice(
     assert replay(path, config) == Replayed(sent=3, refused=0)
 
 
+def test_a_record_that_segment_refuses_stays_a_record(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """By bulk too, and once, though stream maps make two objects of it and both are refused."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":2,"n":"x"}', b'{"id":3,"n":"x"}')
+    before = entries(path)
+    maps = {"rooms": {}, "suites": {"__source__": "rooms"}}
+    config |= {"type_mismatches": "send", "stream_maps": maps, "part_size_bytes": 1}
+    calls = {"set": 400, "upload": 413}
+    for call, status in calls.items():
+        segment.fault(Fault(call=call, first=1, count=4, status=status))
+    first = replay(path, config)
+    left = entries(path)
+    assert first.sent + first.refused == 3
+    assert 1 <= first.refused == len(left)
+    for each in left:
+        (was,) = [entry for entry in before if entry["line"] == each["line"]]
+        assert [fault["code"] for fault in each.pop("faults")] == ["refused"]
+        assert each == {name: value for name, value in was.items() if name != "faults"}
+    segment.clear_faults()
+    assert replay(path, config) == Replayed(sent=first.refused, refused=0)
+    for collection in ("rooms", "suites"):
+        assert {row["id"]: row["n"] for row in segment.rows(collection)} == {
+            str(number): "x" for number in (1, 2, 3)
+        }
+
+
 def test_what_the_reader_refuses_names_the_line_of_the_file(
     config: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.replay import replay
 from target_segment_objects.target import SegmentObjectsTarget
+from tests.builders import rejects_in
 
 EXTRACTED = "2024-01-31T12:00:00+00:00"
 SCHEMA = {
@@ -59,6 +60,10 @@ def rows(segment: Emulator) -> dict[str, list[dict[str, Any]]]:
         for table, content in segment.tables().items()
         if content
     }
+
+
+def _without_faults(reject: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reject.items() if name != "faults"}
 
 
 def load(config: dict[str, Any], count: int) -> None:
@@ -104,7 +109,10 @@ def test_a_replay_makes_good_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
     first: int,
     refused: int,
 ) -> None:
-    """The warehouse equals that of a run without refusals, and the dead letter is empty."""
+    """The warehouse equals that of a run without refusals, and the dead letter is empty.
+
+    Before that, a replay of which all is refused again leaves each reject as it was.
+    """
     with Emulator() as perfect, Emulator() as segment, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rejects.jsonl")
 
@@ -128,9 +136,17 @@ def test_a_replay_makes_good_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
         status, call = (413, "upload") if method == "bulk" else (400, "set")
         segment.fault(Fault(call=call, first=first, count=refused, status=status))
         load(config(segment), count)
-        segment.clear_faults()
         if path.exists():
+            before = rejects_in(path)
+            segment.fault(Fault(call=call, count=None, status=status))
             done = replay(path, config(segment))
+            assert (done.sent, done.refused + done.filtered) == (0, len(before))
+            assert list(map(_without_faults, rejects_in(path))) == list(
+                map(_without_faults, before)
+            )
+            segment.clear_faults()
+            done = replay(path, config(segment))
+            assert done.sent == len(before)
             assert done.refused == done.filtered == 0
             assert path.read_bytes() == b""
         assert rows(segment) == rows(perfect)
