@@ -23,6 +23,7 @@ from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault,
 from target_segment_objects.objects import object_lines
 from target_segment_objects.origins import Origin, Source
 from target_segment_objects.tally import Tally
+from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,9 +190,7 @@ class BulkDelivery:
                 failed=self._failed,
             )
             for run, name in ((self._make_calls, "bulk"), (self._keep_alive, "keep-alive")):
-                thread = threading.Thread(target=run, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._threads.append(start_thread(run, name))
         return self._pipe
 
     def _fills(self, session: BulkSession, blocks: Sequence[Block]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.compression import Level, LevelFinder
 from target_segment_objects.parts import Block
+from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,9 @@ class BulkPipe:
         then: called on the thread with each session's calls in order, uploads of its parts among
             them.
         failed: called on the thread with what ended it, a `SpoolError` or a bug.
+
+    Raises:
+        ThreadError: it cannot be started.
     """
 
     def __init__(
@@ -54,8 +58,7 @@ class BulkPipe:
         self._closing = False
         self._ended = False
         self.on_the_way = 0
-        self._thread = threading.Thread(target=self._run, name="compress", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "compress")
 
     def write(self, session: BulkSession, block: Block) -> None:
         """Send a block; waits for room, unless the thread has ended.

@@ -15,7 +15,8 @@
         │   ├── SessionRefusedError   start a new session: this one is gone, or refuses
         │   └── PartTooLargeError     split the part: Segment takes no upload of this size
         ├── SpoolError                make room: parts cannot be kept on the disk
-        └── DeadLetterError           make room: rejects cannot be written down
+        ├── DeadLetterError           make room: rejects cannot be written down
+        └── ThreadError               raise the limit: the system starts no more threads
 
 A message says what happened, where (line, stream, setting) and what to do. It never holds a value
 of a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own
@@ -48,6 +49,7 @@ __all__ = [
     "SegmentObjectsError",
     "SessionRefusedError",
     "SpoolError",
+    "ThreadError",
     "UnavailableError",
     "one_line",
 ]
@@ -212,6 +214,10 @@ class SpoolError(DeliveryError):
 
 class DeadLetterError(DeliveryError):
     """The dead letter cannot take a reject: full, unwritable, or gone."""
+
+
+class ThreadError(DeliveryError):
+    """The system starts no more threads, without which nothing is delivered."""
 
 
 class OutputError(SegmentObjectsError):

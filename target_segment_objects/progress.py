@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 from tqdm import tqdm
 from tqdm.utils import disp_trim
 
+from target_segment_objects.errors import ThreadError
 from target_segment_objects.summary import size
+from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +122,9 @@ class Progress:
     Args:
         tally: the run's numbers.
         parts: whether parts are sent, and not calls.
+
+    Raises:
+        ThreadError: there is no thread to draw it on; the terminal is as it was.
     """
 
     def __init__(self, tally: Tally, *, parts: bool) -> None:
@@ -129,13 +134,17 @@ class Progress:
         self._closing = threading.Event()
         self._stderr = sys.stderr
         self._line = _Line(sys.stderr, self._shown(tally.sums()))
+        try:
+            self._thread = start_thread(self._draw, "progress")
+        except ThreadError:
+            self._line.close()
+            self._line.clear()
+            raise
         self._above = _Above(sys.stderr, self._line)
         self._handlers = [each for each in _handlers() if each.stream is sys.stderr]
         for handler in self._handlers:
             handler.setStream(self._above)
         sys.stderr = cast("TextIO", self._above)
-        self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
-        self._thread.start()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting
 from target_segment_objects.delivery import MEANWHILE_SECONDS, do_nothing
-from target_segment_objects.errors import DeadLetterError, Fault, RefusedError, RejectedRecordError
+from target_segment_objects.errors import (
+    DeadLetterError,
+    Fault,
+    RefusedError,
+    RejectedRecordError,
+    ThreadError,
+)
 from target_segment_objects.tally import Tally
+from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -199,9 +206,12 @@ class SetDelivery:
         if self._closing:  # it stays in the books: its records are not durable
             return
         if len(self._workers) < min(self._concurrency, len(self._sealed)):
-            worker = threading.Thread(target=self._send_batches, name="set", daemon=True)
-            self._workers.append(worker)
-            worker.start()
+            try:
+                self._workers.append(start_thread(self._send_batches, "set"))
+            except ThreadError:
+                if not self._workers:
+                    raise
+                self._concurrency = len(self._workers)  # those that run do all of it
         self._work.put(batch)
 
     def _wait_for_outcomes(self, least: int) -> None:

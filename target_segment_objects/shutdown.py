@@ -9,12 +9,16 @@ stop (Meltano makes both of one Ctrl-C); the same one a second time ends the pro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
+
+from target_segment_objects.errors import ThreadError
+from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +92,7 @@ class Shutdown:
         self._received: list[int] = []
         self._before: dict[int, Any] = {}
         self._reads, self._writes = os.pipe()
-        self._watch = threading.Thread(target=self._heed, name="shutdown", daemon=True)
+        self._watch: threading.Thread | None = None
 
     @property
     def exit_status(self) -> int | None:
@@ -96,10 +100,19 @@ class Shutdown:
         return _SIGNALLED + self._received[0] if self._received else None
 
     def install(self) -> None:
-        """Take SIGINT and SIGTERM over. On the main thread only."""
+        """Take SIGINT and SIGTERM over. On the main thread only.
+
+        Raises:
+            ThreadError: there is no thread to heed them; it is closed, and the signals are as
+                they were.
+        """
         os.set_blocking(self._writes, False)
+        try:
+            self._watch = start_thread(self._heed, "shutdown")
+        except ThreadError:
+            self.close()
+            raise
         signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
-        self._watch.start()
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, _do_nothing)
 
@@ -111,13 +124,14 @@ class Shutdown:
         reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
         if writes < 0:
             return
-        if self._watch.is_alive():
+        watch = self._watch
+        if watch is not None and watch.is_alive():
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             signal.set_wakeup_fd(-1)
         os.close(writes)
-        if self._watch.is_alive():
-            self._watch.join()
+        if watch is not None:
+            watch.join()
         os.close(reads)
 
     def restore(self) -> None:
@@ -130,9 +144,9 @@ class Shutdown:
     def _exit(self, status: int) -> None:
         if self._before_exit is not None:
             # What holds the process may hold this up too: a log that nobody reads, say.
-            words = threading.Thread(target=self._before_exit, args=(status,), daemon=True)
-            words.start()
-            words.join(_LAST_WORDS_SECONDS)
+            with contextlib.suppress(ThreadError):
+                words = start_thread(self._before_exit, "last-words", status)
+                words.join(_LAST_WORDS_SECONDS)
         os._exit(status)
 
     def _heed(self) -> None:

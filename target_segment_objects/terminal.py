@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects.errors import ThreadError
 from target_segment_objects.summary import table
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Terminal:
             # Imported where it is used: most runs have no terminal.
             from target_segment_objects.progress import Progress  # noqa: PLC0415
 
-            self._progress = Progress(self._tally, parts=parts)
+            with contextlib.suppress(ThreadError):  # the run can do without it
+                self._progress = Progress(self._tally, parts=parts)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

@@ -14,6 +14,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from target_segment_objects.threads import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -102,17 +104,18 @@ class Deadlines:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[Deadline]:
-        """A deadline so many seconds from now, kept until the block ends."""
+        """A deadline so many seconds from now, kept until the block ends.
+
+        Raises:
+            ThreadError: there is no thread to keep it.
+        """
         deadline = Deadline(time.monotonic() + seconds)
         with self._changed:
+            if self._thread is None:
+                self._thread = start_thread(self._keep, "segment-deadlines")
             if self.aborted:
                 deadline.shut()
             self._running.add(deadline)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._keep, name="segment-deadlines", daemon=True
-                )
-                self._thread.start()
             if deadline.at < self._wakes_at:
                 self._changed.notify()
         try:

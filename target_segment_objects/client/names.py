@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from target_segment_objects.threads import start_thread
+
 if TYPE_CHECKING:
     from target_segment_objects.client.deadlines import Deadline
 
@@ -36,6 +38,7 @@ class Names:
         Raises:
             OSError: the name cannot be resolved; `TimeoutError` when the deadline ends the waiting.
             UnicodeError: it is no name.
+            ThreadError: there is no thread to look it up on.
         """
         lookup = self._lookup(host, port)
         ended = threading.Event()
@@ -50,11 +53,10 @@ class Names:
         with self._lock:
             lookup = self._running.get((host, port))
             if lookup is None:
-                lookup = self._running[host, port] = Future()
-                # A daemon: the end of the process does not wait for name servers.
-                threading.Thread(
-                    target=self._run, args=(host, port, lookup), name="segment-names", daemon=True
-                ).start()
+                lookup = Future()
+                # It ends behind this lock, so that it finds what it ends.
+                start_thread(self._run, "segment-names", host, port, lookup)
+                self._running[host, port] = lookup
             return lookup
 
     def _run(self, host: str, port: int, lookup: Future[_Addresses]) -> None:

@@ -189,10 +189,14 @@ class App:
         self._sessions.close(session, read_finish(request.body))
         if session.state == "finished" and session.parts:
             load = _Load(self, session)
-            load.start()
-            self._loads.append(load)  # what is not started cannot be waited for
+            try:
+                load.start()
+            except RuntimeError:  # the system has no more threads: this one loads it
+                load.run()
+            self._loads.append(load)
             # A session can take longer to load than a client waits: then it goes on behind 202.
-            load.join(self._finish_wait)
+            if load.is_alive():
+                load.join(self._finish_wait)
             if not load.is_alive():
                 if load.error is not None:
                     self._sessions.reopen(session)

@@ -159,8 +159,18 @@ class Emulator:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
         self._port = self._server.port
-        self._server.start()
-        self._settler.start()
+        try:
+            self._server.start()
+            self._settler.start()
+        except RuntimeError:
+            self._stopping.set()
+            self._server.stop()
+            self._store.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise EmulatorError(
+                "The system starts no more threads: raise the limit of processes (`ulimit -u`, or "
+                "the container's)."
+            ) from None
         return self
 
     def stop(self) -> None:

@@ -82,7 +82,12 @@ class Server:
         )
         with self._lock:
             self._connections[thread] = connection
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: the client may try again
+            with self._lock:
+                del self._connections[thread]
+            connection.close()
 
     def _run(self, connection: socket.socket, client: str) -> None:
         try:

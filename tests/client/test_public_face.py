@@ -47,4 +47,4 @@ def test_it_knows_no_singer() -> None:
         "print(sorted(ours), 'singer_sdk' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['client', 'errors', 'objects'] False"
+    assert done.stdout.strip() == "['client', 'errors', 'objects', 'threads'] False"

@@ -1,0 +1,32 @@
+"""Where every thread is started: a machine that has no more of them is told of in a sentence."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from target_segment_objects.errors import ThreadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["start_thread"]
+
+
+def start_thread(run: Callable[..., None], name: str, *arguments: object) -> threading.Thread:
+    """Start a thread that does not keep the process from its end.
+
+    Raises:
+        ThreadError: the system starts no more of them. What the thread was for is not done, and
+            there is nothing to join.
+    """
+    # A daemon: the end of the process waits for no name server and no terminal.
+    thread = threading.Thread(target=run, args=arguments, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise ThreadError(
+            "the system starts no more threads: raise the limit of processes (`ulimit -u`, or the "
+            "container's), or lower `max_concurrency`, and run it again"
+        ) from None
+    return thread
