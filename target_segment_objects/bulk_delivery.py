@@ -257,7 +257,9 @@ class BulkDelivery:
             collection = msgspec.json.decode(line, type=_Line).collection
             session.objects[collection] -= 1
             self._tally.refused(collection)
-            fault = Fault((), "refused", f"Segment refused the object as too large: {error}")
+            fault = Fault(
+                (), "refused", f"Segment refused the object as too large: {error.summary}"
+            )
             try:
                 self._refused(RejectedRecordError([fault]), [_origin(line)])
             except (RejectedRecordError, DeadLetterError) as rejected:

@@ -142,7 +142,7 @@ class BulkSession:
             self._api.keep_alive(self._sync_id)
         except DeliveryError as error:
             # The session's next call will tell whether it is lost.
-            logger.warning("Keep-alive failed: sync_id=%s reason=%s", self._sync_id, error)
+            logger.warning("Keep-alive failed: sync_id=%s reason=%s", self._sync_id, error.summary)
         self._quiet_since = self._monotonic()
         return after_seconds
 
@@ -188,7 +188,7 @@ class BulkSession:
                     "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
                     self._sync_id,
                     self._taken,
-                    error,
+                    error.summary,
                 )
                 # What a part had come to when the session was lost, split maybe, comes again.
                 del self.refused[refused:]
@@ -300,7 +300,7 @@ def _explained(error: SessionRefusedError) -> SessionRefusedError:
     """A part that is refused by two sessions: the session is not what is wrong."""
     hint = "A new session refused it too: if objects have nulls, try `nulls: drop`"
     return SessionRefusedError(
-        f"{error}. {hint}",
+        f"{error.summary}. {hint}",
         call=error.call,
         status=error.status,
         excerpt=error.excerpt,

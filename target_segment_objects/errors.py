@@ -170,9 +170,10 @@ class DeliveryError(SegmentObjectsError):
         status: the last answer's status, `None` when there was none.
         excerpt: at most 200 characters of the last answer's body, cleaned for a log.
         attempts: every try, the last one last.
+        summary: what happened, without advice that a caller who goes on has no use for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the message has a default
         self,
         message: str,
         *,
@@ -180,8 +181,10 @@ class DeliveryError(SegmentObjectsError):
         status: int | None = None,
         excerpt: str = "",
         attempts: Sequence[Attempt] = (),
+        summary: str = "",
     ) -> None:
         super().__init__(message)
+        self.summary = summary or message
         self.call = call
         self.status = status
         self.excerpt = excerpt

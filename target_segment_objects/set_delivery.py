@@ -323,4 +323,4 @@ def _fault(waiting: Waiting, error: RefusedError) -> Fault:
     hint = ""
     if b":null" in waiting.object.properties:
         hint = ". It has nulls: if Segment takes none here, set `nulls` to `drop`"
-    return Fault((), "refused", f"Segment refused the object: {error}{hint}")
+    return Fault((), "refused", f"Segment refused the object: {error.summary}{hint}")

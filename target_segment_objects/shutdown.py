@@ -144,8 +144,9 @@ class Shutdown:
     def _exit(self, status: int) -> None:
         if self._before_exit is not None:
             # What holds the process may hold this up too: a log that nobody reads, say.
-            with contextlib.suppress(ThreadError):
-                words = start_thread(self._before_exit, "last-words", status)
+            words = threading.Thread(target=self._before_exit, args=(status,), daemon=True)
+            with contextlib.suppress(RuntimeError):  # the system may have no more threads
+                words.start()
                 words.join(_LAST_WORDS_SECONDS)
         os._exit(status)
 

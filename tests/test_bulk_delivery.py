@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -404,6 +405,26 @@ def test_a_keep_alive_that_fails_does_not_end_the_sync(segment: Emulator, loadin
     third.release()
     loader.delivery.finish()
     assert loader.durable == 1
+
+
+def test_what_a_run_goes_on_after_is_warned_of_without_advice(
+    segment: Emulator, loading: Loaders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that is replaced and a keep-alive that fails say what happened, and no more."""
+    segment.fault(Fault(call="upload", first=2, status=404))
+    segment.fault(Fault(call="keep-alive", first=1, count=1, status=500))
+    second = segment.hold("keep-alive", first=2)
+    loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
+    loader.put_numbers(1)
+    assert second.wait_for(1)
+    second.release()
+    loader.put_numbers(2, 3)
+    loader.delivery.finish()
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    heads = {each.split(":")[0] for each in told}
+    assert heads == {"A bulk session was refused and is replaced", "Keep-alive failed"}
+    for each in told:
+        assert not re.search(r"again|later|raise|check|change it", each), each
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Address:
         Raises:
             ConfigurationError: not https, with user info, query or fragment, or no address at all.
         """
-        parts = _split(url, "a base address")
+        parts = _split(url, "a base address", "https://objects.segment.com")
         if parts.query or parts.fragment or "?" in url or "#" in url:
             raise ConfigurationError("a base address has no query and no fragment: leave them out")
         name = parts.hostname or ""
@@ -73,16 +73,18 @@ def find_proxy(address: Address, proxy: str | None) -> str | None:
     """
     if address.loopback:
         return None
+    name, example = "proxy", "http://proxy.example.com:3128"
     if proxy is None:
+        name = proxy_variable(address)
         found = get_environ_proxies(address.url)
         proxy = found.get(urlsplit(address.url).scheme) or found.get("all")
     if not proxy:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    parts = _split(proxy, "proxy", user_info=True)
+    parts = _split(proxy, name, example, user_info=True)
     if parts.scheme not in {"http", "https"}:
-        raise ConfigurationError("proxy is an http:// or https:// address; others are not taken")
+        raise ConfigurationError(f"{name} must be like {example}: other proxies are not taken")
     return proxy
 
 
@@ -118,13 +120,13 @@ def find_ca_bundle(ca_bundle: str | None) -> str | bool:
     return path
 
 
-def _split(url: str, what: str, *, user_info: bool = False) -> SplitResult:
+def _split(url: str, what: str, example: str, *, user_info: bool = False) -> SplitResult:
     """Take an address apart.
 
     Raises:
         ConfigurationError: it is none, or has user info that it must not have.
     """
-    wrong = ConfigurationError(f"{what} is not a valid address like https://objects.segment.com")
+    wrong = ConfigurationError(f"{what} is not a valid address like {example}")
     try:
         parts = urlsplit(url)
         name, port = parts.hostname, parts.port

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.errors import Attempt
 
-__all__ = ["STOPPED", "Origin", "advise", "causes_of"]
+__all__ = ["SESSION_REFUSED", "STOPPED", "Origin", "advise", "causes_of"]
 
+SESSION_REFUSED: Final = "The session may have expired; else it refuses what it was sent"
 STOPPED: Final = "It was stopped before Segment took it: run it again"
 
 _CAUSES_SHOWN: Final = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from target_segment_objects.client.advice import STOPPED, Origin, advise, causes_of
+from target_segment_objects.client.advice import SESSION_REFUSED, STOPPED, Origin, advise, causes_of
 from target_segment_objects.client.answers import Answer, Failure, FailureKind
 from target_segment_objects.client.clock import Clock, StoppedError
 from target_segment_objects.client.gate import Gate
@@ -24,6 +24,7 @@ from target_segment_objects.errors import (
     AuthenticationError,
     DeliveryError,
     RefusedError,
+    SessionRefusedError,
     UnavailableError,
 )
 
@@ -344,6 +345,8 @@ class Caller:
             kind = UnavailableError if outcome.kind is FailureKind.ABORTED else RefusedError
         else:
             kind = request.refusals.get(outcome.status, RefusedError)
+        if issubclass(kind, SessionRefusedError):
+            advice = SESSION_REFUSED
         return self._error(kind, request, outcome, attempts, advice)
 
     def _error(
@@ -359,13 +362,14 @@ class Caller:
         named = f"request id {answer.request_id}" if answer and answer.request_id else ""
         said = f"; it said: {excerpt}" if excerpt else ""
         where = f"{request.call} at {self.transport.host} failed"
-        message = f"{where}: {causes_of(attempts, named)}{said}. {advice}"
+        summary = f"{where}: {causes_of(attempts, named)}{said}"
         return kind(
-            message,
+            f"{summary}. {advice}",
             call=request.call,
             status=_status(outcome),
             excerpt=excerpt,
             attempts=attempts,
+            summary=summary,
         )
 
 

@@ -132,3 +132,18 @@ def test_another_proxy_is_refused_unseen(proxy: str) -> None:
     with pytest.raises(ConfigurationError, match="proxy") as caught:
         find_proxy(Address.parse("https://objects.segment.com"), proxy)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["socks5://s3cret@proxy", "http://s3cret@:99999"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_refused_by_its_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is named, and not a setting that nobody has set; the example is of a proxy."""
+    for each in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+        monkeypatch.delenv(each.upper(), raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name} .*http://proxy.example.com") as caught:
+        find_proxy(Address.parse("https://objects.segment.com"), None)
+    assert "s3cret" not in str(caught.value)

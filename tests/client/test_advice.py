@@ -183,7 +183,7 @@ def test_a_time_out_of_our_own_names_its_setting() -> None:
 def test_a_session_that_is_gone_is_no_wrong_address() -> None:
     """404 to a call of a session means the session; 404 to its start means the address."""
     with Emulator() as segment, Client(segment.url, policy=AT_ONCE) as client:
-        with pytest.raises(SessionRefusedError, match="Sending it again would not change it"):
+        with pytest.raises(SessionRefusedError, match="The session may have expired"):
             client.bulk.finish("no-such-session")
         segment.fault(Fault(call="start", status=404))
         with pytest.raises(RefusedError, match="check `bulk_url`"):
@@ -243,3 +243,14 @@ def test_an_address_of_segment_comes_from_the_region(region: str) -> None:
     if region in BULK_URLS:
         with Transport(BULK_URLS[region], KEY) as transport:
             assert BulkApi(transport)._caller.origin.setting == "region"
+
+
+def test_a_summary_is_the_message_without_its_advice() -> None:
+    """For a caller who goes on: what happened, with the server's own words."""
+    with Emulator() as segment, Client(segment.url, policy=AT_ONCE) as client:
+        segment.fault(Fault(call="set", status=400, body=b"no rooms"))
+        with pytest.raises(DeliveryError) as caught:
+            client.set.send("rooms", [ROOM])
+    told = "failed: 400 Bad Request (request id set-1); it said: no rooms"
+    assert caught.value.summary.endswith(told)
+    assert str(caught.value) == f"{caught.value.summary}. Sending it again would not change it"
