@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import json
@@ -27,7 +28,7 @@ from tests.builders import rejects_in
 from tests.running import STRICTLY, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KEY = "replay-key"
@@ -693,6 +694,32 @@ def test_a_broken_line_sends_nothing(
     with pytest.raises(InputError, match=r"line 3 of the dead letter.* Nothing was sent$"):
         replay(path, config)
     assert len(segment.requests) == before
+
+
+@pytest.mark.parametrize("raw", ["e30", "e30=!", base64.b64encode(b'{"id":1,\n"n":NaN}').decode()])
+def test_base64_that_is_mended_wrongly_sends_nothing(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path, raw: str
+) -> None:
+    """No base64, or what is no line of a tap: its line is named before anything is sent."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":1,"n":NaN}')
+    (entry,) = entries(path)
+    rewrite(path, entry | {"raw": raw})
+    before = len(segment.requests)
+    with pytest.raises(InputError, match=r"^line 2 of the dead letter is not .* Nothing was sent$"):
+        replay(path, config)
+    assert len(segment.requests) == before
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused(
+    config: dict[str, Any], tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """A folder, and a pipe that nobody writes to, which would be waited for without end."""
+    path = tmp_path / "rejects.jsonl"
+    make(path)
+    with pytest.raises(ConfigurationError, match="is no file: name the file itself"):
+        replay(path, config)
 
 
 def test_a_file_in_use_is_left_alone(config: dict[str, Any], tmp_path: Path) -> None:
