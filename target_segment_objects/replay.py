@@ -224,6 +224,17 @@ class _ReplayTarget(SegmentObjectsTarget):
         """What the run has done."""
         return self._report
 
+    def _end(self, error: BaseException | None = None) -> None:
+        """Tell what became of values. What became of rejects is the command's to tell.
+
+        Names of streams that did not come are not told of: a dead letter has but a few of them.
+        """
+        if not self._ended:
+            self._ended = True
+            self._report._rejected.clear()  # noqa: SLF001  their advice is for another file
+            self._report.summarize()
+            self._metrics.end(succeeded=error is None)
+
     def give_up(self, status: int) -> None:
         """The process is about to be ended: tell why, on a thread of the shutdown's."""
         if status == 1:

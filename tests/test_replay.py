@@ -6,6 +6,7 @@ import base64
 import errno
 import fcntl
 import json
+import logging
 import os
 import shlex
 import signal
@@ -598,6 +599,22 @@ def test_what_was_done_is_told_without_stdout(
     assert "Traceback" not in ended.stderr
     assert path.read_bytes() == b""
     assert len(segment.rows("rooms")) == 1
+
+
+def test_a_replay_gives_no_advice_of_a_run(
+    config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No other dead letter is named, nor a setting for streams that a dead letter may not have."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":null,"n":1}')
+    caplog.clear()
+    caplog.set_level(logging.WARNING)
+    config |= {"collections": {"guests": "visitors"}, "stream_maps": {"guests": {"id": "id"}}}
+    assert replay(path, config).refused == 1
+    assert [entry.message for entry in caplog.records if "rooms" in entry.message] != []
+    told = " ".join(entry.message for entry in caplog.records)
+    for word in ("dead_letter_path", "segment-objects replay", "max_rejects", "guests"):
+        assert word not in told
 
 
 @pytest.mark.parametrize("then", [["unlink", "rmdir"]])
