@@ -279,7 +279,8 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"the dead letter {path} is in use by a running sync; replay it when that is over"
+                f"the dead letter {path} is in use by a running sync or another replay; "
+                "replay it when that is over"
             ) from None
         held = os.fstat(descriptor)
         named = path.lstat() if os.path.lexists(path) else None

@@ -740,13 +740,14 @@ def test_what_is_no_file_is_refused(
 
 
 def test_a_file_in_use_is_left_alone(config: dict[str, Any], tmp_path: Path) -> None:
-    """While a run of the target has the dead letter open, a replay refuses."""
+    """While a run of the target, or another replay, has the dead letter open, a replay refuses."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
-    with path.open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_SH)
-        with pytest.raises(ConfigurationError, match="in use"):
-            replay(path, config)
+    for lock in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+        with path.open("rb") as held:
+            fcntl.flock(held, lock)
+            with pytest.raises(ConfigurationError, match="in use by a running sync or another rep"):
+                replay(path, config)
 
 
 def test_the_command_says_what_it_did(
