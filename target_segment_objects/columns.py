@@ -5,6 +5,7 @@ The rule that it guards: what the options decide is decided here, once a column,
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LEN
 from target_segment_objects.values import MISFIT, NonFinite, Scalar
 
 if TYPE_CHECKING:
+    from target_segment_objects.naming import Flattening
     from target_segment_objects.schemas import Column, Kind
 
 __all__ = [
@@ -48,6 +50,14 @@ class PlanOptions:
     oversized_values: Literal["reject", "truncate", "drop"] = "reject"
     type_mismatches: Literal["coerce", "send", "reject"] = "coerce"
     long_ids: Literal["hash", "reject"] = "hash"
+    flattening: Flattening | None = None
+
+    @property
+    def flatten_depth(self) -> float:
+        """How many objects inside each other become properties: 0 for none, infinity for all."""
+        if self.flattening is not None:
+            return self.flattening.max_depth
+        return math.inf if self.nested == "flatten" else 0
 
 
 FAULTS: Final[Mapping[str, str]] = {
@@ -62,7 +72,9 @@ FAULTS: Final[Mapping[str, str]] = {
     "see `type_mismatches`",
     "non_finite": "NaN or infinite; see `non_finite_numbers`",
     "value_too_large": "has 32 KB or more, the API's limit for a value; see `oversized_values`",
-    "key_missing": "the key property is missing",
+    "key_missing": "the key property is missing; choose keys that every record has in "
+    "`__key_properties__` of `stream_maps`",
+    "expression": "its expression in `stream_maps` fails on this record",
     "key_empty": "the key property is null, empty or not finite",
     "key_type": "the key property is not of the type that the schema says",
     "long_id": "the id has more than 100 characters; see `long_ids`",
@@ -83,7 +95,8 @@ class Notes(Counter[tuple[str, str]]):
 
     Codes: `coerced`; `dated` (a `T` or an offset was added); `undated` (a date that does not
     parse); `long_string` (over 512 characters, which most warehouses cut); `dropped`; `truncated`;
-    `nulled` (a number that is not finite); `hashed_id` (of its keys).
+    `nulled` (a number that is not finite); `nul` (a string holds the character U+0000, which most
+    warehouses refuse); `hashed_id` (of its keys).
 
     Attributes:
         name: the property that is looked at now.
@@ -186,7 +199,7 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes) -> Conv
             raise Unfit(("nested", ()))
         scalar = fit(value)
         if type(scalar) is str:
-            if len(scalar) > WAREHOUSE_STRING_LENGTH or not scalar.isascii():
+            if not is_plain_string(scalar):
                 return sized(scalar)
         elif type(scalar) is Raw and len(bytes(scalar)) >= MAX_VALUE_BYTES:
             return sized(scalar)
@@ -217,7 +230,7 @@ def _plain_types(kind: Kind, with_null: bool) -> frozenset[type]:  # noqa: FBT00
 
 def is_plain_string(text: str) -> bool:
     """Whether a string has nothing to look at: neither its length nor what its characters are."""
-    return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii()
+    return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii() and "\0" not in text
 
 
 def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes) -> _Fit:
@@ -347,7 +360,7 @@ def _texter(options: PlanOptions, notes: Notes) -> _Fit:
 
 
 def _sizer(options: PlanOptions, notes: Notes) -> Callable[[str | Raw], Scalar | _Omit]:
-    """Strings that are long or not ASCII, and huge tokens: encodable, and below 32 KB?"""
+    """Strings that are not plain, and huge tokens: encodable, and below 32 KB?"""
 
     def sized(scalar: str | Raw) -> Scalar | _Omit:
         try:
@@ -362,8 +375,11 @@ def _sizer(options: PlanOptions, notes: Notes) -> Callable[[str | Raw], Scalar |
                 raise Unfit(("value_too_large", ()))
             notes["truncated", notes.name] += 1
             scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
-        if type(scalar) is str and len(scalar) > WAREHOUSE_STRING_LENGTH:
-            notes["long_string", notes.name] += 1
+        if type(scalar) is str:
+            if len(scalar) > WAREHOUSE_STRING_LENGTH:
+                notes["long_string", notes.name] += 1
+            if "\0" in scalar:
+                notes["nul", notes.name] += 1
         return scalar
 
     return sized

@@ -16,6 +16,7 @@
         │   └── PartTooLargeError     split the part: Segment takes no upload of this size
         ├── SpoolError                make room: parts cannot be kept on the disk
         ├── DeadLetterError           make room: rejects cannot be written down
+        ├── LocalWarehouseError       make room: the local warehouse cannot be written
         └── ThreadError               raise the limit: the system starts no more threads
 
 A message says what happened, where (line, stream, setting) and what to do. It never holds a value
@@ -39,6 +40,7 @@ __all__ = [
     "DeliveryError",
     "Fault",
     "InputError",
+    "LocalWarehouseError",
     "MessageError",
     "MissingSchemaError",
     "OutputError",
@@ -221,6 +223,10 @@ class DeadLetterError(DeliveryError):
 
 class ThreadError(DeliveryError):
     """The system starts no more threads, without which nothing is delivered."""
+
+
+class LocalWarehouseError(DeliveryError):
+    """The file of `local_warehouse` cannot be loaded: a full disk, for one."""
 
 
 class OutputError(SegmentObjectsError):

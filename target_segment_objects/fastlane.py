@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FastLane", "LineBlock", "Segment", "may_be_deeper"]
 
+_NUL: Final = b"\\u0000"
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')
 _FREE_SWITCHES: Final = 64
@@ -82,6 +83,13 @@ class LineBlock:
         if len(self._content) <= LONGEST_LINE or max(map(len, self.lines)) <= LONGEST_LINE:
             return set()
         return {index for index, line in enumerate(self.lines) if len(line) > LONGEST_LINE}
+
+    @cached_property
+    def with_nul(self) -> set[int]:
+        """The indexes of lines that may have the character U+0000, which is counted."""
+        if _NUL not in self._content:
+            return set()
+        return {index for index, line in enumerate(self.lines) if _NUL in line}
 
     @cached_property
     def doubtful(self) -> set[int]:
@@ -186,7 +194,7 @@ class FastLane:
         needs = self._has_numbers, self._has_raws
         if (known := block.closed.get(needs)) is not None:
             return known
-        closed = block.long
+        closed = block.long | block.with_nul
         if self._has_numbers:
             closed = closed | block.doubtful
         if self._has_raws:

@@ -46,7 +46,10 @@ def identifier(
             try:
                 part = read(record.get(key, _MISSING))
             except Unfit as unfit:
-                faults += [Fault((key, *path), code, FAULTS[code]) for code, path in unfit.faults]
+                faults += [
+                    Fault((key, *path), code, FAULTS[code] + _hint(code, key, [*record, *columns]))
+                    for code, path in unfit.faults
+                ]
             parts.append(part)
         told = parts[0] if alone else joined(parts)
         if len(told) > MAX_ID_LENGTH:
@@ -55,9 +58,24 @@ def identifier(
             else:
                 notes["hashed_id", told_as] += 1
                 return values.digest(told.encode())
+        elif "\0" in told:
+            notes["nul", told_as] += 1
         return told
 
     return identify
+
+
+def _hint(code: str, key: str, names: Iterable[str]) -> str:
+    """What helps where a missing key differs from a property in upper and lower case alone."""
+    if code == "key_missing":
+        for name in names:
+            if name.casefold() == key.casefold():
+                return (
+                    f"; there is a property {name!r}, and upper and lower case make a difference: "
+                    "mend `key_properties` in the tap, or name it in `__key_properties__` of "
+                    "`stream_maps`"
+                )
+    return ""
 
 
 def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:

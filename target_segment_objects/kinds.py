@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from target_segment_objects.nested_names import AmbiguousNamesError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -361,11 +363,13 @@ class Shape(Kind[T]):
         what: what it is, to go on after `must be`.
         body: the JSON schema.
         shown: whether a repr may show it.
+        joined: joins names in it that Meltano has split at their dots.
     """
 
     what: str
     body: Mapping[str, object]
     shown: bool = True
+    joined: Callable[[Mapping[str, object]], dict[str, object]] = dict
 
     @property
     def allowed(self) -> str:
@@ -376,6 +380,13 @@ class Shape(Kind[T]):
         """The object."""
         if not isinstance(value, dict):
             raise self.wrong(value)
+        try:
+            value = self.joined(value)
+        except AmbiguousNamesError as ambiguous:
+            raise WrongValueError(
+                "has names with dots that Meltano has split, and how to join them is not clear: "
+                f"{ambiguous}; write `?` for the dot in the name of a stream"
+            ) from None
         error = best_match(Draft202012Validator(self.body).iter_errors(value))
         if error is not None:
             # The path is made of names that the user chose; the error's message has the values.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import inflection
 from anyascii import anyascii
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SEGMENT_TABLES",
     "WAREHOUSE_OWNED",
+    "Flattening",
     "collection_name",
     "is_warehouse_owned",
     "property_name",
@@ -120,27 +122,59 @@ def transliterate(name: str) -> str:
     return anyascii(unicodedata.normalize("NFC", name))
 
 
-def property_name(path: Sequence[str]) -> str:
+_LOWER_CASE_LETTERS = re.compile(r"[a-z]")
+_SDK_METADATA: Final = "_sdc_"
+
+
+@dataclass(frozen=True)
+class Flattening:
+    """Names and depth as the SDK's `flattening_…` settings ask for.
+
+    Attributes:
+        max_depth: how many objects inside each other become properties, at least 1. Objects
+            further inside are values.
+        separator: what stands between the parts of a name.
+        max_key_length: a name of so many characters or more is shortened, part by part from its
+            first, until it is shorter: a part becomes its capital letters, or its first three.
+    """
+
+    max_depth: int
+    separator: str = "__"
+    max_key_length: int = 255
+
+    def key(self, path: Sequence[str]) -> str:
+        """The name of a leaf as the SDK flattens it; the SDK's own metadata keeps its names."""
+        parts = list(path)
+        if path[0].startswith(_SDK_METADATA):
+            return self.separator.join(parts)
+        for index, part in enumerate(parts):
+            if len(self.separator.join(parts)) < self.max_key_length:
+                break
+            capitals = _LOWER_CASE_LETTERS.sub("", inflection.camelize(part))
+            parts[index] = (capitals if len(capitals) > 1 else part[:3]).lower()
+        return self.separator.join(parts)
+
+
+def property_name(path: Sequence[str], flattening: Flattening | None = None) -> str:
     """The property that a leaf becomes.
 
     Args:
         path: where the leaf stands in its record: property names from the top.
+        flattening: how the SDK would join the path, if it is asked to.
 
     Returns:
         The name, with a trailing `_` when the warehouse owns it otherwise (`is_warehouse_owned`).
         Empty when nothing is left: the caller knows what kind of error that is.
     """
-    name = _path_name(path)
+    if flattening is not None:
+        path = [flattening.key(path)]
+    name = snake_case("_".join(map(transliterate, path)))
     return f"{name}_" if name in WAREHOUSE_OWNED else name
 
 
-def is_warehouse_owned(path: Sequence[str]) -> bool:
+def is_warehouse_owned(name: str) -> bool:
     """Whether `property_name` had to add the trailing `_`, which is worth a warning."""
-    return _path_name(path) in WAREHOUSE_OWNED
-
-
-def _path_name(path: Sequence[str]) -> str:
-    return snake_case("_".join(map(transliterate, path)))
+    return name.endswith("_") and name[:-1] in WAREHOUSE_OWNED
 
 
 def collection_name(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from target_segment_objects import naming, values
-from target_segment_objects.columns import OMIT, Notes, PlanOptions, Unfit
-from target_segment_objects.errors import RejectedRecordError
+from target_segment_objects.columns import FAULTS, OMIT, Notes, PlanOptions, Unfit
+from target_segment_objects.errors import Fault, RejectedRecordError
 from target_segment_objects.ids import identifier
-from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_PROPERTIES, SegmentObject
+from target_segment_objects.nulls import bytes_of_nulls
+from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from target_segment_objects.properties import PlannedColumn, PropertyWriters, Row
-from target_segment_objects.records import parse_record, whole_record
+from target_segment_objects.records import parse_record
 from target_segment_objects.schemas import Column, plain_column, read_columns
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Encoded(NamedTuple):
     Attributes:
         object: the object.
         notes: how often what happened; mostly nothing did.
+        new_columns: properties that the schema does not list and no earlier record had.
     """
 
     object: SegmentObject
     notes: NoteCounts = NO_NOTES
+    new_columns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class StreamPlan:
         declared: the schema's columns as they are nested.
         left_out: the key that is the object's id, and no property.
         options: what it was compiled with.
-        warnings: what the user should hear about this stream, once.
+        warnings: what the user should hear about this stream, once: kinds and sentences.
         path_of: tells where in a record a property of this name was found last: declared, or shown
             by the records so far; empty when that is not known.
     """
@@ -82,7 +85,7 @@ class StreamPlan:
     declared: Mapping[str, Column] = field(repr=False)
     left_out: str | None
     options: PlanOptions = field(repr=False)
-    warnings: tuple[str, ...]
+    warnings: tuple[tuple[str, str], ...]
     path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
     _encoder: Callable[[], _Encode] = field(repr=False, compare=False)
 
@@ -90,6 +93,11 @@ class StreamPlan:
     def _encode(self) -> _Encode:
         """Made for the first record that does not take the fast path: mostly none comes."""
         return self._encoder()
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the declared leaves."""
+        return [planned.name for planned in self.columns]
 
     def encode(self, raw: bytes) -> Encoded:
         """The object of a record as the tap wrote it: JSON in UTF-8.
@@ -132,7 +140,7 @@ def compile_plan(
         pluralize=options.pluralize,
         allow_digits=options.allow_collection_digits,
     )
-    columns = read_columns(schema, stream=stream)
+    columns = read_columns(schema, stream=stream, has_keys=bool(keys))
     writers = PropertyWriters(stream, columns, options, left_out=_left_out(keys))
     return StreamPlan(
         stream=stream,
@@ -157,29 +165,31 @@ def _left_out(keys: tuple[str, ...]) -> str | None:
 
 def _warnings(
     stream: str, collection: str, keys: tuple[str, ...], writers: PropertyWriters
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     if collection in naming.SEGMENT_TABLES:
-        yield (
+        sentence = (
             f"stream {stream!r} goes to the collection {collection!r}, which is the name of a "
             "table of Segment's own events; rename it with `collections`"
         )
+        yield "collection name", sentence
     if not keys:
-        yield (
+        sentence = (
             f"stream {stream!r} has no key properties: each distinct record becomes an object of "
             "its own; give it keys with `stream_maps` and `__key_properties__`"
         )
-    if len(writers.columns) > MAX_PROPERTIES:
-        yield (
-            f"stream {stream!r} has {len(writers.columns)} columns, more than the "
-            f"{MAX_PROPERTIES} that warehouses take well; drop some with `stream_maps`"
+        yield "no keys", sentence
+    owned = {
+        ".".join(planned.path): name
+        for name, planned in writers.columns.items()
+        if naming.is_warehouse_owned(name)
+    }
+    if owned:
+        renamed = ", ".join(f"{path!r} as {name!r}" for path, name in owned.items())
+        sentence = (
+            f"stream {stream!r}: properties are renamed, since the warehouse has columns of those "
+            f"names of its own: {renamed}; for other names, rename them with `stream_maps`"
         )
-    for name, planned in writers.columns.items():
-        if naming.is_warehouse_owned(planned.path):
-            yield (
-                f"stream {stream!r}: property {'.'.join(planned.path)!r} is sent as {name!r}, "
-                "since the warehouse has a column of that name of its own; for another name, "
-                "rename it with `stream_maps`"
-            )
+        yield "property name", sentence
 
 
 _encode_properties = msgspec.json.Encoder().encode
@@ -213,10 +223,22 @@ def _encoder(
             raise RejectedRecordError(list(dict.fromkeys(row.faults)))
         made = SegmentObject(collection, told, _encode_properties(row.properties))
         if len(made.properties) > _NEAR_THE_LIMIT and len(made.line_bytes()) > MAX_OBJECT_BYTES:
-            raise whole_record("object_too_large")
-        return Encoded(made, notes.take()) if notes else Encoded(made)
+            raise _too_large(made)
+        if notes or row.undeclared:
+            return Encoded(made, notes.take() if notes else NO_NOTES, writers.new_columns(row))
+        return Encoded(made)
 
     return encode
+
+
+def _too_large(made: SegmentObject) -> RejectedRecordError:
+    """What to do about it is known where most of the object is nulls."""
+    message = FAULTS["object_too_large"]
+    if bytes_of_nulls(made.properties) * 2 > len(made.properties):
+        message += (
+            "; most of it is nulls of properties that the record lacks: set `nulls` to `drop`"
+        )
+    return RejectedRecordError([Fault((), "object_too_large", message)])
 
 
 def _digest(original: dict[str, Any]) -> str:

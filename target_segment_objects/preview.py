@@ -21,7 +21,7 @@ from target_segment_objects.target import SegmentObjectsTarget
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from logging import Logger
 
     from target_segment_objects.objects import SegmentObject
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from target_segment_objects.plan import NoteCounts, StreamPlan
     from target_segment_objects.settings import Settings
     from target_segment_objects.sink import SegmentObjectsSink
+    from target_segment_objects.stream_maps import MappedStream
 
 __all__ = ["preview"]
 
@@ -102,7 +103,7 @@ class _Report(Report):
         super().__init__(logger)
         self._tally = tally
 
-    def warn(self, sentence: str) -> None:
+    def warn(self, sentence: str, kind: str = "") -> None:  # noqa: ARG002
         self._tally.warn(sentence)
 
 
@@ -113,17 +114,15 @@ class _Routes(Routes):
     """
 
     def __init__(self, tally: Tally, target: _Target, report: Report) -> None:
-        super().__init__(target, target.settings, report)
+        super().__init__(target, target.settings, target.stream_maps, report)
         self._tally = tally
 
     def forget(self, stream: str) -> None:
         """A stream's SCHEMA is wrong: an earlier one is of no use."""
         self._of.pop(stream, None)
 
-    def _add_sink(
-        self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
-    ) -> SegmentObjectsSink:
-        sink = super()._add_sink(name, schema, keys)
+    def _add_sink(self, source: Source, mapped: MappedStream) -> SegmentObjectsSink:
+        sink = super()._add_sink(source, mapped)
         self._tally.plan(sink.plan)
         return sink
 

@@ -27,13 +27,14 @@ _SENTENCE: Final = 100
 
 _HAPPENS: Final[Mapping[str, str]] = {
     "coerced": "made to fit the schema's type",
-    "dated": "date gets a `T` or a `Z`",
+    "dated": "date gets a `T` or an offset",
     "undated": "no RFC 3339 date, sent as text",
     "long_string": "cut at 512 in most warehouses",
     "hashed_id": "id over 100 characters, hashed",
     "dropped": "32 KB or more, dropped",
     "truncated": "32 KB or more, cut",
     "nulled": "not finite, sent as null",
+    "nul": "U+0000, refused by warehouses",
 }
 
 _Cell = str | int

@@ -175,8 +175,6 @@ class Tally:
             column = collection.columns.get(planned.name)
             if column is None or column.kind is None:
                 collection.columns[planned.name] = _declared(planned, column)
-        for warning in plan.warnings:
-            self.warn(warning)
 
     def read(self, stream: str, *, filtered: bool) -> None:
         """A record was read; whether stream maps left nothing of it."""

@@ -24,6 +24,7 @@ from target_segment_objects.columns import (
     plain_types,
 )
 from target_segment_objects.errors import Fault, SchemaError
+from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.schemas import Column, plain_column
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class PropertyWriters:
         self.left_out_column = declared.get(left_out) if left_out is not None else None
         self._stream = stream
         self._declared = declared
-        self._flatten = options.nested == "flatten"
+        self._depth = options.flatten_depth
+        self._seen: set[str] = set()
         self._names: dict[Path, str] = {}
         self._objects: dict[str, Path] = {}
         for name, column in declared.items():
@@ -138,6 +140,17 @@ class PropertyWriters:
         if row.more or len(record) != seen:
             self._write_undeclared(record, self._declared, row, ())
 
+    def new_columns(self, row: Row) -> frozenset[str]:
+        """The undeclared properties of a row that none before it had.
+
+        After as many as a collection should have there are none more, so that memory is bounded.
+        """
+        if len(self._seen) > MAX_PROPERTIES:
+            return frozenset()
+        new = frozenset((row.undeclared - self._seen) & row.properties.keys())
+        self._seen |= new
+        return new
+
     def path_of(self, name: str) -> Path:
         """Where a property of this name was found last; empty when that is not known any more."""
         if (planned := self.columns.get(name)) is not None:
@@ -153,16 +166,17 @@ class PropertyWriters:
         """Take the names of a declared property, whatever is below it."""
         if column.kind != "declared":
             self._claim_leaf(path, column)
-        elif self._flatten:
+        elif len(path) <= self._depth:
             for name, inner in column.properties.items():
                 self._claim((*path, name), inner)
-            self._objects.setdefault(naming.property_name(path), path)
+            name = naming.property_name(path, self.options.flattening)
+            self._objects.setdefault(name, path)
         else:
             self._claim_leaf(path, plain_column("text", column.types))
 
     def _claim_leaf(self, path: Path, column: Column) -> None:
         """Take the name of a declared leaf, which no other may have."""
-        name = naming.property_name(path)
+        name = naming.property_name(path, self.options.flattening)
         told = ".".join(path)
         if not name:
             raise SchemaError(
@@ -238,7 +252,7 @@ class PropertyWriters:
 
     def _misfit(self, path: Path, column: Column) -> Write:
         """What is no object where one is declared becomes a property of the object's own name."""
-        name = naming.property_name(path)
+        name = naming.property_name(path, self.options.flattening)
         convert = self.converters.of(column)
 
         def write(value: Any, row: Row) -> None:
@@ -272,21 +286,16 @@ class PropertyWriters:
             column = declared.get(name)
             if column is None:
                 self._undeclared((*path, name), value, row)
-            elif column.kind == "declared" and type(value) is dict and self._flatten:
+            elif column.kind == "declared" and type(value) is dict and len(path) < self._depth:
                 self._write_undeclared(value, column.properties, row, (*path, name))
 
     def _undeclared(self, path: Path, value: Any, row: Row) -> None:
-        if type(value) is dict and value and self._flatten:
-            for name, part in value.items():
-                self._undeclared((*path, name), part, row)
-            return
+        """A property of its own; an object is JSON text, whose parts cannot outlive each other."""
         try:
             name = self._name(path)
         except UnicodeEncodeError:
             row.fault(path, "unicode")
             name = None
-        if type(value) is dict and self._flatten:
-            return  # an empty object has nothing to send
         scalar: object = OMIT
         self.notes.name, self.notes.path = UNDECLARED, path
         try:
@@ -313,5 +322,5 @@ class PropertyWriters:
             "".join(path).encode()
             if len(self._names) >= _NAMES_KEPT:
                 self._names.clear()
-            name = self._names[path] = naming.property_name(path)
+            name = self._names[path] = naming.property_name(path, self.options.flattening)
         return name

@@ -190,6 +190,11 @@ class _ReplayRun(Run):
                 self._messages.remember(object_lines([made])[:-1], source_at(index).line)
         return super()._put(objects, first, source_at)
 
+    def tell_another(self, failure: SegmentObjectsError, error: BaseException) -> None:
+        """The file of the replay's own rejects is nobody's concern: they are in the dead letter."""
+        if not isinstance(failure, DeadLetterError):
+            super().tell_another(failure, error)
+
 
 class _ReplayTarget(SegmentObjectsTarget):
     """The target, which is given objects too.
@@ -232,7 +237,7 @@ class _ReplayTarget(SegmentObjectsTarget):
         if not self._ended:
             self._ended = True
             self._report._rejected.clear()  # noqa: SLF001  their advice is for another file
-            self._report.summarize()
+            self._report.summarize(ending="failed" if error is not None else "done")
             self._metrics.end(succeeded=error is None)
 
     def give_up(self, status: int) -> None:

@@ -1,7 +1,7 @@
 """What a run did: its numbers, every warning once, and the report that comes of them.
 
 The rule that it guards: nothing that happened to a value is silent, and nothing is told once a
-record.
+record: a kind of thing is told once for each stream, and counted at the end.
 """
 
 from __future__ import annotations
@@ -10,57 +10,29 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import one_line
+from target_segment_objects.naming import property_name
+from target_segment_objects.nulls import NullShare
+from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import Notes
+from target_segment_objects.remarks import EXPRESSION_ADVICE, REMARKS
 from target_segment_objects.summary import log_fields, rows, session_fields
 from target_segment_objects.tally import Tally
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.plan import NoteCounts
+    from target_segment_objects.plan import NoteCounts, StreamPlan
 
 __all__ = ["Report"]
 
-_REMARKS: Final[Mapping[str, tuple[str, str]]] = {
-    "coerced": (
-        "were not of the type that the schema says, and were made so without loss",
-        "mend the schema in the tap, or see `type_mismatches`",
-    ),
-    "dated": (
-        "were dates with a blank or without an offset, and were sent with `T` and `Z`",
-        "if they are not in UTC, let the tap write the offset",
-    ),
-    "undated": (
-        "are no RFC 3339 dates, and were sent as the text that they are",
-        "for a column of dates, mend them in the tap or with `stream_maps`",
-    ),
-    "long_string": (
-        "have more than 512 characters, where most warehouses cut a string",
-        "shorten them with `stream_maps`, or see to it that your warehouse takes them",
-    ),
-    "hashed_id": (
-        "make ids of more than 100 characters, whose SHA-256 is the id",
-        "choose shorter keys with `stream_maps`, or see `long_ids`",
-    ),
-    "dropped": (
-        "have 32 KB or more, and were left out",
-        "shorten them with `stream_maps`, or see `oversized_values`",
-    ),
-    "truncated": (
-        "have 32 KB or more, and were cut",
-        "shorten them with `stream_maps`, or see `oversized_values`",
-    ),
-    "nulled": (
-        "were not finite numbers, and were sent as null",
-        "mend them in the tap, or see `non_finite_numbers`",
-    ),
-}
-"""Of each kind of note: what happened to values, and what to do about it."""
+_MEASURED_EACH: Final = 256
+"""Of so many objects of a stream, one is looked at for its share of nulls."""
 _PROPERTIES_TOLD: Final = 5
-_MOST_WARNINGS: Final = 1_000
-"""Names of properties without end make warnings without end."""
+_REASONS_TOLD: Final = 5
+_MOST_OF_A_KIND: Final = 1_000
+"""Warnings of a kind, one a stream, that are told one by one; the rest is counted."""
 
 
 class Report:
@@ -72,34 +44,96 @@ class Report:
     Attributes:
         tally: the numbers.
         warnings: what was warned of, in its order.
+        has_dead_letter: whether rejects are kept in a file.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self.tally = Tally()
         self.warnings: dict[str, None] = {}
+        self.has_dead_letter = False
         self._logger = logger
-        self._rejected: Counter[str] = Counter()
-        self._summarized = False
+        self._kinds: Counter[str] = Counter()
+        self._columns: dict[str, set[str]] = {}
+        self._expressions: dict[str, set[str]] = {}
+        self._rejected: dict[str, Counter[str]] = {}
         self._notes: dict[str, Notes] = {}
+        self._nulls: dict[str, NullShare] = {}
+        self._removed: Counter[str] = Counter()
+        self._summarized = False
 
-    def warn(self, sentence: str) -> None:
-        """Tell the user, unless the very same was told before."""
+    # While the run goes on.
+
+    def warn(self, sentence: str, kind: str = "configuration") -> None:
+        """Tell the user, unless the very same was told before.
+
+        Args:
+            sentence: what happened, where, and what to do.
+            kind: what kind of thing it is. So many of one kind are told, and none of another is
+                left out for them.
+        """
         sentence = one_line(sentence)
-        if sentence not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
+        if sentence in self.warnings:
+            return
+        self._kinds[kind] += 1
+        if self._kinds[kind] <= _MOST_OF_A_KIND:
             self.warnings[sentence] = None
             self._logger.warning("%s", sentence)
 
-    def count(self, stream: str, collection: str, records: int = 1) -> None:
-        """Records of a stream became objects of a collection."""
-        self.tally.way(stream, collection).made += records
+    def plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
+        """A stream was planned.
+
+        Args:
+            plan: its plan.
+            expressions: the properties that expressions of stream maps make.
+        """
+        self.tally.way(plan.stream, plan.collection)
+        for kind, sentence in plan.warnings:
+            self.warn(sentence, kind)
+        self.columns(plan.collection, plan.column_names)
+        names = {property_name((name,), plan.options.flattening) for name in expressions}
+        self._expressions.setdefault(plan.stream, set()).update(names)
+
+    def columns(self, collection: str, names: Iterable[str]) -> None:
+        """A collection has these columns, by its schemas or by what records have shown."""
+        known = self._columns.setdefault(collection, set())
+        if len(known) > MAX_PROPERTIES:
+            return  # that was told, and there may be no end of them
+        known.update(names)
+        if len(known) > MAX_PROPERTIES:
+            self.warn(
+                f"collection {collection!r} has more than {MAX_PROPERTIES} columns, declared or "
+                "shown by records, which is more than warehouses take well; drop some with "
+                "`stream_maps`, or deselect them in the tap",
+                "columns",
+            )
+
+    def count(self, stream: str, collection: str, records: int = 1) -> bool:
+        """Records of a stream became objects; whether it is time to `measure` one of them."""
+        way = self.tally.way(stream, collection)
+        before, way.made = way.made, way.made + records
+        return not before or before // _MEASURED_EACH != way.made // _MEASURED_EACH
+
+    def remove(self, stream: str) -> None:
+        """A record is of a stream that stream maps remove."""
+        self._removed[stream] += 1
+
+    def measure(self, stream: str, properties: bytes) -> None:
+        """Look at one of many objects of a stream: how much of it is nulls."""
+        self._nulls.setdefault(stream, NullShare()).add(properties)
 
     def reject(self, error: RejectedRecordError) -> None:
         """A record became no object, or one that Segment refused."""
-        self._rejected[error.stream] += 1
         self.tally.rejects += 1
-        for fault in error.faults:
-            told = ".".join(fault.path) or "the record"
-            self.warn(f"stream {error.stream!r} has rejected records: {told}: {fault.message}")
+        codes = self._rejected.setdefault(error.stream, Counter())
+        for fault in {fault.code: fault for fault in reversed(error.faults)}.values():
+            codes[fault.code] += 1
+            if codes[fault.code] == 1:
+                path = ".".join(fault.path) or "the record"
+                self.warn(
+                    f"stream {error.stream!r} has rejected records: {path}: {fault.message}",
+                    f"reject: {fault.code}",
+                )
+        codes[_RECORDS] += 1
 
     def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
         """Add what happened to a stream's values."""
@@ -112,43 +146,97 @@ class Report:
             elif note[0] == "long_string":
                 way.long_strings += count
 
-    def summarize(self, *, in_lines: bool = True) -> None:
+    # At the end.
+
+    def summarize(self, *, in_lines: bool = True, ending: str = "done") -> None:
         """Log what became of values, and one line a collection. Again, it does nothing.
 
         Args:
             in_lines: whether to log collections too; not where the user sees a table of them.
+            ending: how the run has ended: `done`, `failed` or `stopped`.
         """
         if self._summarized:
             return
         self._summarized = True
         for stream, notes in self._notes.items():
-            for code, (remark, advice) in _REMARKS.items():
-                found = {name: count for (what, name), count in notes.items() if what == code}
-                if found:
-                    self._conclude(
-                        f"Values {remark}: stream={one_line(stream)} values={sum(found.values())} "
-                        f"properties={_listed(found)}; {advice}"
-                    )
-        for stream, count in self._rejected.items():
-            self._conclude(
-                f"Records rejected: stream={one_line(stream)} records={count}; mend them in the "
-                "tap, or in `dead_letter_path` and send them with `segment-objects replay`"
+            self._tell_notes(stream, notes)
+        for stream, share in self._nulls.items():
+            if remark := share.remark(self.tally.records_of(stream)):
+                self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
+        for stream, codes in self._rejected.items():
+            self._tell_rejects(stream, codes)
+        for kind, count in self._kinds.items():
+            if count > _MOST_OF_A_KIND:
+                self._conclude(
+                    f"Warnings left out: kind={kind} count={count - _MOST_OF_A_KIND}; they are "
+                    "like those above, of other streams"
+                )
+        for stream, count in self._removed.items():
+            self._logger.info(
+                "Stream removed by `stream_maps`: stream=%s records=%d", one_line(stream), count
             )
         if in_lines:
-            for row in rows(self.tally):
-                fields = log_fields(row)
-                self._logger.info(
-                    "Collection done: %s",
-                    _pairs(fields),
-                    extra={"stream_name": fields["streams"], **fields},
-                )
-            if sessions := session_fields(self.tally):
-                self._logger.info("Bulk sessions done: %s", _pairs(sessions), extra=sessions)
+            self._tell_collections(ending)
+
+    def _tell_notes(self, stream: str, notes: Notes) -> None:
+        expressions = self._expressions.get(stream, set())
+        for code, (remark, advice) in REMARKS.items():
+            found = {name: count for (kind, name), count in notes.items() if kind == code}
+            if code == "coerced":
+                own = {name: count for name, count in found.items() if name in expressions}
+                if own:
+                    self._tell_note(remark, stream, own, EXPRESSION_ADVICE)
+                found = {name: count for name, count in found.items() if name not in own}
+            if found:
+                self._tell_note(remark, stream, found, advice)
+
+    def _tell_note(self, remark: str, stream: str, found: Mapping[str, int], advice: str) -> None:
+        self._conclude(
+            f"{remark}: stream={one_line(stream)} values={sum(found.values())} "
+            f"properties={_listed(found)}; {advice}"
+        )
+
+    def _tell_rejects(self, stream: str, codes: Counter[str]) -> None:
+        reasons = [(code, count) for code, count in codes.most_common() if code != _RECORDS]
+        listed = ",".join(f"{code}:{count}" for code, count in reasons[:_REASONS_TOLD])
+        advice = (
+            "mend them in the tap, or in `dead_letter_path` and send them with "
+            "`segment-objects replay`"
+            if self.has_dead_letter
+            else "mend them in the tap; to go on without such records, set `max_rejects` and "
+            "`dead_letter_path`"
+        )
+        self._conclude(
+            f"Records rejected: stream={one_line(stream)} records={codes[_RECORDS]} "
+            f"reasons={listed}; {advice}"
+        )
+
+    def _tell_collections(self, ending: str) -> None:
+        how = _ENDINGS[ending]
+        for row in rows(self.tally):
+            fields = log_fields(row)
+            self._logger.info(
+                "Collection %s: %s",
+                how,
+                _pairs(fields),
+                extra={"stream_name": fields["streams"], **fields},
+            )
+        if sessions := session_fields(self.tally):
+            self._logger.info("Bulk sessions %s: %s", how, _pairs(sessions), extra=sessions)
 
     def _conclude(self, sentence: str) -> None:
         sentence = one_line(sentence)
         self.warnings[sentence] = None
         self._logger.warning("%s", sentence)
+
+
+_RECORDS: Final = ""
+"""Beside the codes of faults: the records that had any."""
+_ENDINGS: Final = {
+    "done": "done",
+    "failed": "when the run failed",
+    "stopped": "when the run was stopped",
+}
 
 
 def _pairs(fields: Mapping[str, object]) -> str:

@@ -6,20 +6,18 @@ needs none of them never meets them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-
-from singer_sdk.exceptions import MapExpressionError, StreamMapConfigError
-from singer_sdk.mapper import SameRecordTransform, StreamMap
+import difflib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from target_segment_objects.compiled import CompiledStream, compile_stream
-from target_segment_objects.errors import ConfigurationError, SchemaError
+from target_segment_objects.errors import SchemaError
 from target_segment_objects.forms import Form, Forms
 from target_segment_objects.mapped import to_python
 from target_segment_objects.origins import Origin
 from target_segment_objects.records import parse_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
     from singer_sdk import Target
 
@@ -29,42 +27,44 @@ if TYPE_CHECKING:
     from target_segment_objects.report import Report
     from target_segment_objects.settings import Settings
     from target_segment_objects.sink import SegmentObjectsSink
-
-    _Way = tuple[StreamMap | None, str, dict[str, Any], Sequence[str] | None]
+    from target_segment_objects.stream_maps import MappedStream, StreamMaps, Transform
 
 __all__ = ["Route", "Routes"]
+
+_STREAMS_SHOWN: Final = 5
 
 
 class Route(NamedTuple):
     """One way of a stream's records.
 
     Attributes:
-        stream_map: what changes or filters records; `None` when nothing does.
+        transform: what changes or filters records; `None` when nothing does.
         sink: holds the plan.
     """
 
-    stream_map: StreamMap | None
+    transform: Transform | None
     sink: SegmentObjectsSink
 
     @property
     def is_straight(self) -> bool:
         """Whether nothing of the SDK's touches the records."""
-        return self.stream_map is None and not self.sink.include_sdc_metadata_properties
+        return self.transform is None and not self.sink.include_sdc_metadata_properties
 
     def encode(self, origin: Origin, message: Message) -> Encoded | None:
         """The record's object; `None` when a stream map filters it out.
 
         Raises:
             RejectedRecordError: with every fault of the record.
-            ConfigurationError: when an expression of a stream map fails.
+            ConfigurationError: when an expression of a stream map is wrong for any record.
         """
         if self.is_straight:
             return self.sink.encode(origin.raw)
         record = to_python(parse_record(origin.raw))
-        if self.stream_map is not None:
-            record = _mapped(self.stream_map, record, origin)
-            if record is None:
+        if self.transform is not None:
+            mapped = self.transform(record)
+            if mapped is None:
                 return None
+            record = mapped
         extras = {"time_extracted": message.time_extracted, "version": message.version}
         return self.sink.encode_mapped(record, origin.raw, extras)
 
@@ -73,17 +73,21 @@ class Routes:
     """The routes of all streams.
 
     Args:
-        target: makes sinks, and has the SDK's mapper.
-        settings: which of the SDK's features are on.
+        target: makes sinks.
+        settings: what was asked for.
+        maps: the stream maps.
         report: takes warnings.
     """
 
-    def __init__(self, target: Target, settings: Settings, report: Report) -> None:
+    def __init__(
+        self, target: Target, settings: Settings, maps: StreamMaps, report: Report
+    ) -> None:
         self._target = target
         self._settings = settings
         self._report = report
         self._of: dict[str, tuple[Source, list[Route]]] = {}
-        self._streams: dict[str, str] = {}
+        self._maps = maps
+        self._claims: dict[str, dict[tuple[str, str], bool]] = {}
         self._compiled: dict[str, CompiledStream] = {}
         self._forms = Forms()
 
@@ -102,15 +106,10 @@ class Routes:
             ConfigurationError: when stream maps do not fit the stream.
         """
         self._set_aside(source.stream)
-        try:
-            routes = [
-                Route(stream_map, self._add_sink(name, planned, keys))
-                for stream_map, name, planned, keys in self._ways(source, schema)
-            ]
-        except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
-            raise ConfigurationError(
-                f"stream_maps, for stream {source.stream!r}: {error}"
-            ) from None
+        routes = [
+            Route(mapped.transform, self._add_sink(source, mapped))
+            for mapped in self._maps.streams(source, schema)
+        ]
         self._of[source.stream] = source, routes
         self._compile(source.stream)
 
@@ -129,6 +128,31 @@ class Routes:
         known, compiled = self._of.pop(stream, None), self._compiled.pop(stream, None)
         if known is not None:
             self._forms.put(Form(*known, compiled))
+
+    def tell_unused_names(self) -> None:
+        """Warn of streams that the settings name and the tap has not sent.
+
+        A slip there is worth a word: values that were to be hashed have gone out as they are.
+        """
+        sources = list(self._of)
+        if not sources:
+            return
+        names = {name for claims in self._claims.values() for _, name in claims}
+        for stream in self._maps.unused:
+            self._report.warn(
+                f"stream_maps: no stream is called {stream!r}, so its maps had no effect"
+                f"{_nearest(stream, sources)}",
+                "unused name in stream_maps",
+            )
+        for stream in self._settings.collections:
+            if stream not in names:
+                renamed = stream in sources
+                why = ", since `stream_maps` rename or remove it" if renamed else ""
+                self._report.warn(
+                    f"collections: no stream is called {stream!r}{why}, so the entry had no effect"
+                    f"{'' if renamed else _nearest(stream, sorted(names))}",
+                    "unused name in collections",
+                )
 
     def compiled(self, stream: str) -> CompiledStream | None:
         """The fast path of a stream, if it has one."""
@@ -164,72 +188,46 @@ class Routes:
             if compiled is not None:
                 self._compiled[stream] = compiled
 
-    def _ways(self, source: Source, schema: dict[str, Any]) -> Iterator[_Way]:
-        """Each stream that comes out of the stream maps."""
-        straight = None, source.stream, schema, source.key_properties
-        if not (self._settings.stream_maps or self._settings.flattening_enabled):
-            yield straight
-            return
-        self._register(source, schema)
-        for stream_map in self._target.mapper.stream_maps[source.stream]:
-            same = isinstance(stream_map, SameRecordTransform)
-            if same and not self._settings.flattening_enabled:
-                yield straight
-            else:
-                yield (
-                    stream_map,
-                    stream_map.stream_alias,
-                    stream_map.transformed_schema,
-                    stream_map.transformed_key_properties,
-                )
-
-    def _register(self, source: Source, schema: dict[str, Any]) -> None:
-        try:
-            self._target.mapper.register_raw_stream_schema(
-                source.stream, schema, source.key_properties
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            # The SDK reads schemas less leniently than the plan: `true` for a property, no
-            # `properties`.
-            raise SchemaError(
-                f"the SCHEMA of stream {source.stream!r} is one that the SDK's stream maps and "
-                f"flattening cannot read ({type(error).__name__}); mend it in the tap, or do "
-                "without `stream_maps` and `flattening_enabled`"
-            ) from None
-
-    def _add_sink(
-        self, name: str, schema: dict[str, Any], keys: Sequence[str] | None
-    ) -> SegmentObjectsSink:
-        made = self._target.add_sink(name, schema, list(keys) if keys else [])
-        sink = cast("SegmentObjectsSink", made)
-        self._claim(sink)
-        self._report.tally.way(name, sink.plan.collection)
-        for warning in sink.plan.warnings:
-            self._report.warn(warning)
+    def _add_sink(self, source: Source, mapped: MappedStream) -> SegmentObjectsSink:
+        keys = list(mapped.key_properties or ())
+        added = self._target.add_sink(mapped.name, mapped.schema, keys)
+        sink = cast("SegmentObjectsSink", added)
+        self._claim(source, mapped, sink.plan.collection)
+        self._report.plan(sink.plan, mapped.expressions)
         return sink
 
-    def _claim(self, sink: SegmentObjectsSink) -> None:
-        """Two streams of one collection overwrite each other, unless the user has mapped both."""
-        collection, name = sink.plan.collection, sink.stream_name
-        other = self._streams.setdefault(collection, name)
-        mapped = self._settings.collections
-        if other != name and not (name in mapped and other in mapped):
+    def _claim(self, source: Source, mapped: MappedStream, collection: str) -> None:
+        """Two streams of one collection overwrite each other, unless the user has mapped both.
+
+        Raises:
+            SchemaError: when they were not.
+        """
+        name, collections = mapped.name, self._settings.collections
+        is_meant = mapped.is_named or name in collections
+        claims = self._claims.setdefault(collection, {})
+        claims[source.stream, name] = is_meant
+        for (other_source, other), other_is_meant in claims.items():
+            if (other_source, other) == (source.stream, name) or (
+                (is_meant and other_is_meant)
+                and (other == name or (other in collections and name in collections))
+            ):
+                continue
             raise SchemaError(
-                f"streams {other!r} and {name!r} would both be the collection {collection!r}; "
-                "name the collection of one of them, or of both if they belong together, "
-                "with `collections`"
+                f"streams {_named(other_source, other)} and {_named(source.stream, name)} would "
+                f"both be the collection {collection!r}, and one would overwrite the other; name "
+                "the collection of one of them, or of both if they belong together, with "
+                "`collections`, or rename them with `__alias__` in `stream_maps`"
             )
 
 
-def _mapped(stream_map: StreamMap, record: dict[str, Any], origin: Origin) -> dict[str, Any] | None:
-    """What the map makes of a record; `None` when it filters the record out."""
-    try:
-        return stream_map.transform(record)
-    except MapExpressionError as error:
-        why = f"{error} {error.__cause__ or ''}".rstrip()
-    except Exception as error:  # noqa: BLE001  the user's expression may raise anything
-        # Its kind alone: the text may hold a value of the record.
-        why = f"an expression failed with {type(error).__name__}"
-    raise ConfigurationError(
-        f"stream_maps, for stream {origin.source.stream!r}, at line {origin.line}: {why}"
-    )
+def _nearest(name: str, known: list[str]) -> str:
+    """What may be meant, for the end of a sentence; case and separators are often the slip."""
+    folded = {stream.casefold(): stream for stream in known}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if not found:
+        return f"; the tap sent {', '.join(map(repr, known[:_STREAMS_SHOWN]))}"
+    return f"; did you mean {folded[found[0]]!r}?"
+
+
+def _named(source: str, name: str) -> str:
+    return repr(source) if name == source else f"{source!r} (mapped to {name!r})"

@@ -18,9 +18,10 @@ from target_segment_objects.delivery import do_nothing
 from target_segment_objects.durability import DurabilityLog
 from target_segment_objects.errors import (
     DeliveryError,
-    InputError,
+    LocalWarehouseError,
     OutputError,
     RejectedRecordError,
+    SegmentObjectsError,
     one_line,
 )
 from target_segment_objects.objects import ObjectLine
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from logging import Logger
 
-    from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.origins import Origin
     from target_segment_objects.report import Report
@@ -151,11 +151,15 @@ class Run:
 
     def _refused(self, error: RejectedRecordError, origins: list[Origin]) -> None:
         """Segment refused an object: each of the records that were merged in it is a reject."""
+        one_too_many: RejectedRecordError | None = None
         for origin in origins:
-            self.reject(
-                RejectedRecordError(error.faults, stream=origin.source.stream, line=origin.line),
-                origin,
-            )
+            stream, line = origin.source.stream, origin.line
+            try:
+                self.reject(RejectedRecordError(error.faults, stream=stream, line=line), origin)
+            except RejectedRecordError as rejected:  # it is written down, and so are the others
+                one_too_many = one_too_many or rejected
+        if one_too_many is not None:
+            raise one_too_many
 
     def state(self, state: bytes) -> None:
         """Keep a state until all records before it are durable."""
@@ -201,21 +205,36 @@ class Run:
         try:
             if self._connection is not None:
                 self._connection.delivery.finish()
-        except InputError as error:
+        except SegmentObjectsError as error:
             self.end_after(error)
             raise
-        finally:
-            self.close()
+        self.close()
 
     def end_after(self, error: SegmentObjectsError) -> None:
-        """The reading has failed: commit what was read, unless the delivery is what fails."""
+        """The run has failed: commit what was read, unless the delivery is what fails.
+
+        Whatever fails on the way is told, and the run's error stays the first.
+
+        Raises:
+            LocalWarehouseError: when that is why the delivery failed.
+        """
         try:
             if not isinstance(error, DeliveryError):
                 self._commit()
-        except DeliveryError as failure:
-            self._logger.error("%s", one_line(str(failure)))  # noqa: TRY400  no bug, so no traceback
+        except SegmentObjectsError as failure:
+            self.tell_another(failure, error)
         finally:
-            self.close()
+            try:
+                self.close()
+            except SegmentObjectsError as failure:
+                if isinstance(failure, LocalWarehouseError) and isinstance(error, DeliveryError):
+                    raise failure from None
+                self.tell_another(failure, error)
+
+    def tell_another(self, failure: SegmentObjectsError, error: BaseException) -> None:
+        """Log an error that came while the run ended after another one, unless it is the same."""
+        if str(failure) != str(error):
+            self._logger.error("While the run ended: %s", one_line(str(failure)))
 
     def _commit(self) -> None:
         """Deliver all that was read; rejects on the way are written down, and end nothing more."""

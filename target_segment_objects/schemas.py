@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from target_segment_objects.errors import SchemaError
 
-__all__ = ["Column", "Kind", "plain_column", "read_columns"]
+__all__ = ["Column", "Kind", "plain_column", "read_columns", "spelled_out"]
 
 Kind = Literal[
     "any", "string", "date", "integer", "number", "boolean", "declared", "text", "open", "mixed"
@@ -33,6 +33,8 @@ _TYPE_OF: Final[Mapping[type, str]] = {
 }
 _MOST_PARTS: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
+_NO_TYPE: Final[Mapping[str, Any]] = {"additionalProperties": True}
+"""The schema of a property without a type, for those who take an empty one for none."""
 
 
 _NO_PROPERTIES: Final[Mapping[str, Column]] = {}
@@ -85,20 +87,79 @@ class _Root:
             )
 
 
-def read_columns(schema: Mapping[str, Any], *, stream: str) -> dict[str, Column]:
+def read_columns(
+    schema: Mapping[str, Any], *, stream: str, has_keys: bool = False
+) -> dict[str, Column]:
     """The declared properties of a stream, by name, in the schema's order.
 
+    Args:
+        schema: the JSON Schema of the stream's records.
+        stream: the stream's name, for errors.
+        has_keys: whether the stream has key properties. Then its schema may list no properties, as
+            tap-mongodb writes it: all properties of its records are undeclared.
+
     Raises:
-        SchemaError: when there is no list of properties in it, or it has no end.
+        SchemaError: when there is no list of properties in it and must be, or it has no end.
     """
     root = _Root(schema, stream)
     top = _follow(schema, root, frozenset())
-    if not any("properties" in node.schema for node in _with_branches(top, root)):
+    lists_none = not _has_properties(top, root)
+    if lists_none and not (has_keys and _types(top, root) <= {"object", "null"}):
         raise SchemaError(
             f"the SCHEMA of stream {stream!r} lists no `properties`; "
             "check that the tap writes a JSON Schema of its records"
         )
     return {name: _column(nodes, root) for name, nodes in _properties(top, root).items()}
+
+
+def _has_properties(top: _Node, root: _Root) -> bool:
+    """Whether a stream's schema lists properties, be they none, by itself or by a branch.
+
+    Raises:
+        SchemaError: when they are no object.
+    """
+    parts = [node.schema for node in _with_branches(top, root)]
+    lists = [part["properties"] for part in parts if "properties" in part]
+    if not all(isinstance(properties, Mapping) for properties in lists):
+        raise SchemaError(
+            f"the `properties` in the SCHEMA of stream {root.stream!r} are no JSON object; "
+            "check that the tap writes a JSON Schema of its records"
+        )
+    return bool(lists)
+
+
+def spelled_out(schema: Mapping[str, Any], *, stream: str) -> dict[str, Any]:
+    """A schema with the same columns, each spelled by its types: no reference, no branch.
+
+    Raises:
+        SchemaError: when the schema has no end, or its `properties` are no object.
+    """
+    root = _Root(schema, stream)
+    top = _follow(schema, root, frozenset())
+    _has_properties(top, root)
+    whole = {key: value for key, value in top.schema.items() if key not in _BRANCHES}
+    properties = _properties(top, root).items()
+    return whole | {
+        "type": "object",
+        "properties": {name: _spelled(nodes, root) for name, nodes in properties},
+    }
+
+
+def _spelled(nodes: list[_Node], root: _Root) -> dict[str, Any]:
+    schema = nodes[0].schema
+    if len(nodes) == 1 and "type" in schema and not {*_BRANCHES, "properties"} & schema.keys():
+        return dict(schema)
+    return _schema_of(_column(nodes, root))
+
+
+def _schema_of(column: Column) -> dict[str, Any]:
+    if column.kind == "any":
+        return dict(_NO_TYPE)
+    if column.kind == "declared":
+        inner = {name: _schema_of(part) for name, part in column.properties.items()}
+        return {"type": ["object", "null"], "properties": inner}
+    dated = {"format": "date-time"} if column.kind == "date" else {}
+    return {"type": [*sorted(column.types), "null"], **dated}
 
 
 def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:

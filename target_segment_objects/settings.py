@@ -38,6 +38,8 @@ from target_segment_objects.kinds import (
     Text,
     WrongValueError,
 )
+from target_segment_objects.naming import Flattening
+from target_segment_objects.nested_names import joined_collections, joined_stream_maps
 from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
 from target_segment_objects.parts import PartLimits
 from target_segment_objects.plan import PlanOptions
@@ -77,10 +79,6 @@ _OF_THE_SDK = (
     "stream_maps",
     "stream_map_config",
     "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
-    "flattening_separator",
     "add_record_metadata",
     "validate_records",
 )
@@ -181,6 +179,7 @@ class Settings:
         Shape["Mapping[str, str]"](
             "an object of stream names, each with its collection's name",
             {"type": "object", "additionalProperties": {"type": "string"}},
+            joined=joined_collections,
         ),
         {},
         "Stream name → collection name, taken as given. A valid name has lower-case letters and "
@@ -356,7 +355,9 @@ class Settings:
     )
 
     stream_maps: Mapping[str, object] | None = _declare(
-        Shape["Mapping[str, object]"]("an object of the SDK's stream maps", _MAPS["stream_maps"]),
+        Shape["Mapping[str, object]"](
+            "an object of the SDK's stream maps", _MAPS["stream_maps"], joined=joined_stream_maps
+        ),
         None,
         "Stream name → what to do with its records: rename, filter, add and remove properties. See "
         "https://sdk.meltano.com/en/latest/stream_maps.html.",
@@ -376,23 +377,30 @@ class Settings:
     flattening_enabled: bool = _declare(
         Flag(),
         False,
-        "Let the SDK flatten nested properties before `nested` sees them. Seldom needed: "
-        "`nested: flatten` does it to any depth.",
+        "Name nested properties as the SDK's flattening does (`flattening_separator`, "
+        "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
+        "whatever `nested` says; values are the same as without it. Seldom needed: "
+        "`nested: flatten` flattens to any depth.",
     )
     flattening_max_depth: int | None = _declare(
         Integer(0, 1000),
         None,
-        "How many levels the SDK flattens. Required with `flattening_enabled`.",
+        "How many levels of declared objects are flattened; objects further inside become what "
+        "`nested` says, JSON text by default. 0 is as if flattening were off. Required with "
+        "`flattening_enabled`.",
     )
     flattening_max_key_length: int | None = _declare(
         Integer(1, 10_000),
         None,
-        "The number of characters beyond which the SDK shortens a flattened name. By default 255.",
+        "The number of characters from which on a flattened name is shortened: its parts, from the "
+        "first on, become their capital letters, or three letters. By default 255. Ids are made "
+        "of the key properties under their own names.",
     )
     flattening_separator: str | None = _declare(
         Text("the text between the parts of a flattened name"),
         None,
-        "What the SDK puts between the parts of a flattened name. By default `__`.",
+        "What stands between the parts of a flattened name, before it is written in snake case. By "
+        "default `__`, which becomes `_`.",
     )
     add_record_metadata: bool = _declare(
         Flag(),
@@ -462,7 +470,20 @@ class Settings:
             oversized_values=self.oversized_values,
             type_mismatches=self.type_mismatches,
             long_ids=self.long_ids,
+            flattening=self._flattening,
         )
+
+    @property
+    def _flattening(self) -> Flattening | None:
+        """What the SDK's settings ask for; to a depth of 0 the SDK flattens nothing."""
+        if not (self.flattening_enabled and self.flattening_max_depth):
+            return None
+        asked = {
+            "separator": self.flattening_separator,
+            "max_key_length": self.flattening_max_key_length,
+        }
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        return Flattening(self.flattening_max_depth, **given)
 
     @property
     def reader_options(self) -> ReaderOptions:

@@ -14,6 +14,7 @@ from target_segment_objects.errors import Fault, RejectedRecordError, SchemaErro
 from target_segment_objects.mapped import from_python, to_python, without_tokens
 from target_segment_objects.plan import StreamPlan, compile_plan
 from target_segment_objects.records import parse_record
+from target_segment_objects.schemas import read_columns
 
 if TYPE_CHECKING:
     from singer_sdk import Target
@@ -40,8 +41,10 @@ class SegmentObjectsSink(Sink):
         planned = schema
         if self.schema["properties"]:
             listed = schema.get("properties")
-            own = listed if isinstance(listed, Mapping) else {}
-            planned = {**schema, "properties": {**own, **self.schema["properties"]}}
+            if not isinstance(listed, Mapping):  # what is not sound is refused
+                read_columns(schema, stream=stream_name, has_keys=bool(key_properties))
+                listed = {}
+            planned = {**schema, "properties": {**listed, **self.schema["properties"]}}
         settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
         options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)

@@ -188,6 +188,10 @@ class Tally:
             self.of(collection)
             return self.ways.setdefault((stream, collection), Way(stream, collection))
 
+    def records_of(self, stream: str) -> int:
+        """How many of a stream's records became objects."""
+        return sum(way.made for way in self.ways.values() if way.stream == stream)
+
     def of(self, collection: str) -> _Delivered:
         """What became of a collection's objects, to be added to."""
         try:

@@ -16,17 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 from singer_sdk import Target
-from singer_sdk.exceptions import (
-    MapExpressionError,
-    MissingKeyPropertiesError,
-    RecordsWithoutSchemaException,
-    StreamMapConfigError,
-)
+from singer_sdk.exceptions import MissingKeyPropertiesError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
 from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import (
-    ConfigurationError,
     Fault,
     MessageError,
     MissingSchemaError,
@@ -46,13 +40,14 @@ from target_segment_objects.run import Run
 from target_segment_objects.settings import Settings, config_jsonschema
 from target_segment_objects.shutdown import Shutdown
 from target_segment_objects.sink import SegmentObjectsSink
+from target_segment_objects.stream_maps import StreamMaps
 from target_segment_objects.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.fastlane import Segment
-    from target_segment_objects.plan import NoteCounts, StreamPlan
+    from target_segment_objects.plan import Encoded, NoteCounts, StreamPlan
     from target_segment_objects.tally import Way
 
 __all__ = ["SegmentObjectsTarget", "main"]
@@ -96,7 +91,7 @@ class SegmentObjectsTarget(Target):
         config: dict[str, Any] | None = None,
         parse_env_config: bool = False,
         validate_config: bool = True,
-        setup_mapper: bool = True,
+        setup_mapper: bool = True,  # noqa: ARG002  the routes need it in any case
     ) -> None:
         environment = read_configuration(["ENV"], os.environ) if parse_env_config else {}
         self._report = Report(self.logger)
@@ -106,14 +101,14 @@ class SegmentObjectsTarget(Target):
             validate_config=validate_config,
             setup_mapper=False,
         )
-        if setup_mapper:
-            self.setup_mapper()
+        self.setup_mapper()
+        self._report.has_dead_letter = self.settings.dead_letter_path is not None
         path = self.settings.report_path
         self._report_file = ReportFile(path) if path is not None else None
         self._metrics = Metrics(self._report.tally)
         self._terminal = Terminal(self._report.tally)
         self._ended = False
-        self._routes = Routes(self, self.settings, self._report)
+        self._routes = Routes(self, self.settings, self.stream_maps, self._report)
         self.run = Run(self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
         self.message_reader = MessageReader(
@@ -149,10 +144,8 @@ class SegmentObjectsTarget(Target):
         Raises:
             ConfigurationError: when they are wrong.
         """
-        try:
-            super().setup_mapper()
-        except (StreamMapConfigError, MapExpressionError) as error:
-            raise ConfigurationError(f"stream_maps: {error}") from None
+        self.stream_maps = StreamMaps(self.settings, self.logger)
+        self.mapper = self.stream_maps.mapper
 
     # The way of many records at once.
 
@@ -188,7 +181,10 @@ class SegmentObjectsTarget(Target):
             taken = self.run.put_block(segment.objects, source_at)
         finally:
             for stream, records in Counter(streams[:taken]).items():
-                self._report.count(stream.plan.stream, stream.plan.collection, records)
+                plan = stream.plan
+                if self._report.count(plan.stream, plan.collection, records):
+                    example = segment.objects[streams.index(stream)].sealed()
+                    self._report.measure(plan.stream, example.properties)
 
     # The way of a message.
 
@@ -233,6 +229,8 @@ class SegmentObjectsTarget(Target):
         )
         faults: list[Fault] = []
         noted: set[tuple[str, str]] = set()
+        if not routes:
+            self._report.remove(source.stream)
         for route in routes:
             try:
                 encoded = route.encode(origin, message)
@@ -243,7 +241,7 @@ class SegmentObjectsTarget(Target):
             if encoded is None:
                 self._way(route).filtered += 1
                 continue
-            self._way(route).made += 1
+            self._count(route.sink.plan, encoded)
             if encoded.notes:
                 noted.update(encoded.notes)
                 self._note(route.sink.plan, encoded.notes, origin)
@@ -252,6 +250,13 @@ class SegmentObjectsTarget(Target):
             self.run.reject(_rejected(faults, origin), origin)
         elif noted and self._routes.widen(source.stream, noted):
             self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
+
+    def _count(self, plan: StreamPlan, encoded: Encoded) -> None:
+        """A record has become an object."""
+        if self._report.count(plan.stream, plan.collection):
+            self._report.measure(plan.stream, encoded.object.properties)
+        if encoded.new_columns:
+            self._report.columns(plan.collection, encoded.new_columns)
 
     def _note(self, plan: StreamPlan, notes: NoteCounts, _origin: Origin) -> None:
         """Something happened to the values of a record that became an object."""
@@ -267,11 +272,11 @@ class SegmentObjectsTarget(Target):
         self.run.state(bytes(message.value))
 
     def _process_activate_version_message(self, message: Message) -> None:  # type: ignore[override]
-        """Nothing can be deleted by either API: say so once a stream."""
-        self._routes_of(message)
+        """Nothing can be deleted by either API: say so once a stream, known or not yet."""
         self._report.warn(
             f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
-            "rows; Segment has no delete, so they stay: delete them in the warehouse if need be"
+            "rows; Segment has no delete, so they stay: delete them in the warehouse if need be",
+            "activate version",
         )
 
     def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
@@ -292,7 +297,8 @@ class SegmentObjectsTarget(Target):
             )
         self._report.warn(
             "the tap sends messages of a type that Singer does not know; they are ignored, as "
-            "`unknown_messages` says: look at the tap if it means something by them"
+            "`unknown_messages` says: look at the tap if it means something by them",
+            "unknown message",
         )
 
     def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
@@ -324,6 +330,8 @@ class SegmentObjectsTarget(Target):
         """The run has failed: end what is open, after a bug too, and tell what it has done."""
         try:
             self.run.close()
+        except SegmentObjectsError as failure:
+            self.run.tell_another(failure, error)
         finally:
             self._end(error)
 
@@ -345,7 +353,12 @@ class SegmentObjectsTarget(Target):
             return
         self._ended = True
         self._report.tally.working()
-        self._report.summarize(in_lines=self._terminal.wants_lines)
+        ending = "failed" if error is not None else "done"
+        if error is None and self.run.wake_up.stopped:
+            ending = "stopped"
+        if ending == "done":
+            self._routes.tell_unused_names()
+        self._report.summarize(in_lines=self._terminal.wants_lines, ending=ending)
         if self._terminal.wants_lines:
             self._metrics.end(succeeded=error is None)
         if self._report_file is not None:

@@ -213,7 +213,7 @@ def coerce_boolean(value: Any) -> Scalar | Misfit:
 _DATE = re.compile(
     r"(?P<date>(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d))"
     r"(?:(?P<blank>[Tt ])(?P<time>(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?)"
-    r"(?P<offset>[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?)?",
+    r"(?P<offset>[Zz]|(?P<hours>[+-](?:[01]\d|2[0-3]))(?P<colon>:?)(?P<minutes>[0-5]\d)?)?)?",
     re.ASCII,
 )
 
@@ -222,20 +222,23 @@ def normal_date(value: str) -> tuple[str, bool]:
     """A date or date-time as RFC 3339, and whether it is one.
 
     What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a
-    missing offset `Z`. Anything else stays the string that it is: a format is a remark, not a
-    type.
+    missing offset `Z`, and an offset without its colon or its minutes (`+0000`, `+00`) gets them.
+    Anything else stays the string that it is: a format is a remark, not a type.
     """
     found = _DATE.fullmatch(value)
-    if found is None:
+    if found is None or (found["colon"] and not found["minutes"]):
         return value, False
     try:
         date(int(found["year"]), int(found["month"]), int(found["day"]))
     except ValueError:
         return value, False
-    if found["time"] is None or (found["blank"] != " " and found["offset"]):
+    if found["time"] is None:
         return value, True
     blank = "T" if found["blank"] == " " else found["blank"]
-    return f"{found['date']}{blank}{found['time']}{found['offset'] or 'Z'}", True
+    offset = found["offset"] or "Z"
+    if found["hours"] is not None:
+        offset = f"{found['hours']}:{found['minutes'] or '00'}"
+    return f"{found['date']}{blank}{found['time']}{offset}", True
 
 
 def _refuse(value: object) -> object:

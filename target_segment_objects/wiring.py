@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from target_segment_objects.batching import BatchLimits
 from target_segment_objects.bulk_delivery import BulkDelivery
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
-from target_segment_objects.errors import ConfigurationError, DeliveryError
+from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.retries import RetryWarnings
 from target_segment_objects.set_delivery import SetDelivery
 from target_segment_objects.shutdown import Hurry
@@ -193,13 +193,14 @@ def _local_warehouse(
         try:
             segment.stop()
         except EmulatorError as error:
-            raise DeliveryError(f"local_warehouse: {error}") from None
+            raise LocalWarehouseError(f"local_warehouse: {error}") from None
 
     stack.callback(stop)
     report.warn(
         f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves "
         "on as if it had been sent; before the first run with a write key, start over without this "
-        "state (`meltano run --full-refresh`)"
+        "state (`meltano run --full-refresh`)",
+        "local warehouse",
     )
     return segment
 
@@ -212,6 +213,6 @@ def _settling(segment: Emulator) -> Callable[[], None]:
         try:
             segment.flush()
         except (EmulatorError, OSError) as error:
-            raise DeliveryError(f"local_warehouse: {error}") from None
+            raise LocalWarehouseError(f"local_warehouse: {error}") from None
 
     return settle

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
+from singer_sdk.helpers._flattening import flatten_key
 
 from target_segment_objects.errors import SchemaError
 from target_segment_objects.naming import WAREHOUSE_OWNED, collection_name, property_name
@@ -28,17 +29,23 @@ if TYPE_CHECKING:
     from target_segment_objects.plan import PlanOptions
 
 __all__ = [
+    "METADATA",
     "Column",
     "Declared",
     "Expected",
     "Number",
     "Rejected",
     "Row",
+    "depth_of",
     "encoded",
+    "has_properties",
+    "mapped",
     "nodes_of",
+    "properties_of",
     "read",
     "resolve",
     "transform",
+    "transform_value",
 ]
 
 
@@ -310,7 +317,30 @@ ANY = Column("any")
 TEXT = Column("text")
 
 
-def node_of(schema: Schema, nested: str) -> Column | Declared:
+def depth_of(options: PlanOptions) -> float:
+    """How many objects inside each other are flattened."""
+    if options.flattening is not None:
+        return options.flattening.max_depth
+    return math.inf if options.nested == "flatten" else 0
+
+
+def name_of(path: Path, options: PlanOptions) -> str:
+    """The property of a leaf: the SDK's flattening joins its path, where it is asked for."""
+    flattening = options.flattening
+    if flattening is None:
+        return property_name(path)
+    joined = flattening.separator.join(path)
+    if not path[0].startswith("_sdc_"):
+        joined = flatten_key(
+            path[-1],
+            list(path[:-1]),
+            flattening.separator,
+            max_key_length=flattening.max_key_length,
+        )
+    return property_name([joined])
+
+
+def node_of(schema: Schema, depth: float) -> Column | Declared:
     """The table of columns."""
     types = frozenset(types_of(schema) - {"null"})
     if not types:
@@ -323,16 +353,16 @@ def node_of(schema: Schema, nested: str) -> Column | Declared:
         return Column("number", types)
     if types == {"boolean"}:
         return Column("boolean", types)
-    if types == {"object"} and properties_of(schema) and nested == "flatten":
-        return Declared(nodes_of(schema, nested))
+    if types == {"object"} and properties_of(schema) and depth > 0:
+        return Declared(nodes_of(schema, depth - 1))
     if types <= {"object", "array"}:
         return TEXT
     return Column("open" if "string" in types else "mixed", types)
 
 
-def nodes_of(schema: Schema, nested: str) -> dict[str, Column | Declared]:
+def nodes_of(schema: Schema, depth: float) -> dict[str, Column | Declared]:
     """The nodes of a schema's properties, in the schema's order."""
-    return {name: node_of(each, nested) for name, each in properties_of(schema).items()}
+    return {name: node_of(each, depth) for name, each in properties_of(schema).items()}
 
 
 def leaves_under(node: Column | Declared, path: Path) -> Iterator[Path]:
@@ -468,12 +498,12 @@ def coerce_to_mixed(column: Column, value: Json) -> Taken:
 
 DATE = r"(?P<date>(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2}))"
 TIME = r"(?P<time>(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?)"
-OFFSET = r"(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+OFFSET = r"(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
 DATE_TIME = re.compile(rf"{DATE}(?P<between>[Tt ]){TIME}{OFFSET}?")
 
 
 def dated(text: str) -> str:
-    """A blank between date and time becomes `T`, a missing offset `Z`; all else stays."""
+    """A blank becomes `T`, a missing offset `Z`, a short one whole; all else stays."""
     match = DATE_TIME.fullmatch(text)
     if match is None:
         return text
@@ -482,7 +512,11 @@ def dated(text: str) -> str:
     except ValueError:
         return text
     between = match["between"].replace(" ", "T")
-    return match["date"] + between + match["time"] + (match["offset"] or "Z")
+    offset = match["offset"] or "Z"
+    if len(offset) > 1:
+        digits = offset[1:].replace(":", "").ljust(4, "0")
+        offset = f"{offset[0]}{digits[:2]}:{digits[2:]}"
+    return match["date"] + between + match["time"] + offset
 
 
 # --- One record ----------------------------------------------------------------------
@@ -593,7 +627,7 @@ def claim(path: Path, work: Work) -> str:
     if any(has_lone_surrogate(part) for part in path):
         work.faults.add((path, "unicode"))
         return ""
-    name = property_name(path)
+    name = name_of(path, work.options)
     if not name:
         work.faults.add((path, "name"))
     elif name in work.declared_names | work.undeclared_names:
@@ -605,13 +639,13 @@ def claim(path: Path, work: Work) -> str:
 def put_node(node: Column | Declared, value: Json, path: Path, work: Work) -> None:
     """A declared property that is there, or is null as a part of what is there."""
     if isinstance(node, Column):
-        work.put(property_name(path), value_of(node, value, path, work))
+        work.put(name_of(path, work.options), value_of(node, value, path, work))
     elif isinstance(value, dict):
         put_declared(node.children, value, path, work)
     else:
         put_misfit(value, path, work)
         for leaf in leaves_under(node, path):
-            work.put(property_name(leaf), null(work))
+            work.put(name_of(leaf, work.options), null(work))
 
 
 def put_misfit(value: Json, path: Path, work: Work) -> None:
@@ -621,6 +655,10 @@ def put_misfit(value: Json, path: Path, work: Work) -> None:
             work.faults.add((path, "non_finite"))
         return
     if value is None:
+        return
+    if work.options.nested == "reject" and isinstance(value, list):
+        work.faults.add((path, "nested"))
+        claim(path, work)
         return
     if work.options.type_mismatches == "reject":
         work.faults.add((path, "type"))
@@ -652,13 +690,7 @@ def put_rest(
 
 
 def put_undeclared(value: Json, path: Path, work: Work) -> None:
-    """An undeclared property: one leaf, or under `flatten` an object's leaves."""
-    if isinstance(value, dict) and work.options.nested == "flatten":
-        for name, each in value.items():
-            put_undeclared(each, (*path, name), work)
-        if not value and any(has_lone_surrogate(part) for part in path):
-            work.faults.add((path, "unicode"))
-        return
+    """An undeclared property: one leaf, whatever it is."""
     name = claim(path, work)
     work.put(name, value_of(ANY, value, path, work))
 
@@ -723,8 +755,21 @@ def canonical_text(taken: bool | str | Number | Text, path: Path, work: Work) ->
 def record_hash(record: dict[str, Json]) -> str:
     """The id of a record without keys."""
     own = {name: value for name, value in record.items() if not name.startswith("_sdc_")}
-    # A lone surrogate is a fault elsewhere; here it must only not end the work.
-    return hashlib.sha256(write(own, sort=True).encode(errors="replace")).hexdigest()
+    text = write(own, sort=True)
+    if has_lone_surrogate(text):
+        text = "\\" + write(spelled(own), sort=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spelled(value: Json) -> Json:
+    """Strings with their backslashes doubled, and lone surrogates spelled by escapes."""
+    if isinstance(value, str):
+        return value.replace("\\", "\\\\").encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {str(spelled(name)): spelled(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [spelled(each) for each in value]
+    return value
 
 
 def id_of(
@@ -742,6 +787,75 @@ def id_of(
     if work.options.long_ids == "reject":
         work.faults.add(((), "long_id"))
     return hashlib.sha256(joined.encode(errors="replace")).hexdigest()
+
+
+# --- Stream maps and metadata ----------------------------------------------------------
+
+METADATA = {
+    "_sdc_extracted_at": "date-time",
+    "_sdc_received_at": "date-time",
+    "_sdc_batched_at": "date-time",
+    "_sdc_deleted_at": "date-time",
+    "_sdc_sequence": None,
+    "_sdc_table_version": None,
+    "_sdc_sync_started_at": None,
+}
+
+
+def with_metadata(schema: Schema, record: dict[str, Json]) -> tuple[Schema, dict[str, Json]]:
+    """The SDK's metadata is declared, and in the record; its values are nulls here."""
+    columns = {
+        name: {"type": ["null", "string"], "format": form}
+        if form
+        else {"type": ["null", "integer"]}
+        for name, form in METADATA.items()
+    }
+    properties = {**schema.get("properties", {}), **columns}
+    return {**schema, "properties": properties}, {
+        **record,
+        **dict.fromkeys(METADATA),
+        "_sdc_sequence": Number("1"),
+    }
+
+
+def mapped(
+    definition: dict[str, Any], schema: Schema, keys: list[str], record: dict[str, Json]
+) -> tuple[Schema, list[str], dict[str, Json] | Rejected | None]:
+    """What a stream map makes of schema, keys and record; `None` of one that is left out.
+
+    Expressions are names, `'texts'` and `float(2)`.
+    """
+    columns = properties_of(resolve(schema, schema))
+    nothing_else = "__else__" in definition
+    properties = {} if nothing_else else dict(columns)
+    chosen = definition.get("__key_properties__", keys) or []
+    values = {name: record[name] for name in chosen if name in record}
+    values = values if nothing_else else dict(record)
+    fault: Rejected | None = None
+    named = {name: each for name, each in definition.items() if not name.startswith("__")}
+    for name, expression in named.items():
+        if expression is None:
+            properties.pop(name, None)
+            values.pop(name, None)
+            continue
+        known = properties.get(name, columns.get(expression, {"type": "string"}))
+        properties[name] = known
+        if expression.startswith("'"):
+            properties[name] = {"type": "string"}
+            values[name] = expression[1:-1]
+        elif expression == "float(2)":
+            properties[name] = {"type": "number"}
+            values[name] = Number("2.0")
+        elif expression in record:
+            values[name] = record[expression]
+        else:
+            fault = fault or Rejected({((name,), "expression")})
+    for name in chosen:
+        if name in columns:
+            properties.setdefault(name, columns[name])
+    if definition.get("__filter__") == "False":
+        return {"properties": properties}, chosen, None
+    return {"properties": properties}, chosen, fault or values or None
 
 
 # --- The whole -----------------------------------------------------------------------
@@ -768,6 +882,25 @@ def transform(
         SchemaError: the schema cannot be planned.
         ConfigurationError: the stream's name in `collections` is wrong.
     """
+    value = read(record)
+    assert isinstance(value, dict)
+    return transform_value(stream, schema, key_properties, options, value, value)
+
+
+def transform_value(  # noqa: PLR0913, PLR0917  as many as the rules need
+    stream: str,
+    schema: Schema,
+    key_properties: list[str],
+    options: PlanOptions,
+    value: dict[str, Json],
+    original: dict[str, Json],
+) -> Expected:
+    """What a record must become after stream maps; without keys its id is the original's.
+
+    Raises:
+        SchemaError: the schema cannot be planned.
+        ConfigurationError: the stream's name in `collections` is wrong.
+    """
     collection = collection_name(
         stream,
         collections=options.collections,
@@ -775,9 +908,9 @@ def transform(
         allow_digits=options.allow_collection_digits,
     )
     resolved = resolve(schema, schema)
-    if not has_properties(resolved):
+    if not has_properties(resolved) and not key_properties:
         raise SchemaError(f"stream {stream!r}: the schema has no properties")
-    nodes = nodes_of(resolved, options.nested)
+    nodes = nodes_of(resolved, depth_of(options))
 
     # The key that is the id stands for itself: it is neither a property nor in anybody's way.
     id_key = None
@@ -785,11 +918,9 @@ def transform(
         id_key = key_properties[0]
     others = {name: node for name, node in nodes.items() if name != id_key}
     leaves = [leaf for name, node in others.items() for leaf in leaves_under(node, (name,))]
-    names = [property_name(leaf) for leaf in leaves]
+    names = [name_of(leaf, options) for leaf in leaves]
     check_names(stream, names)
 
-    value = read(record)
-    assert isinstance(value, dict)
     rest = {name: each for name, each in value.items() if name != id_key}
     work = Work(options, set(names))
     put_declared(others, rest, (), work)
@@ -798,7 +929,7 @@ def transform(
         node = nodes.get(id_key, ANY)
         column = TEXT if isinstance(node, Declared) else node
         work.put("id", value_of(column, value[id_key], (id_key,), work))
-    identity = id_of(key_properties, nodes, value, work)
+    identity = id_of(key_properties, nodes, value if key_properties else original, work)
     if not work.properties and not work.faults:
         work.faults.add(((), "empty"))
     if work.faults:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hypothesis import strategies as st
 
+from target_segment_objects.naming import Flattening
 from target_segment_objects.plan import PlanOptions
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ def options() -> st.SearchStrategy[PlanOptions]:
         oversized_values=st.sampled_from(["reject", "truncate", "drop"]),
         type_mismatches=st.sampled_from(["coerce", "coerce", "coerce", "send", "reject"]),
         long_ids=st.sampled_from(["hash", "hash", "reject"]),
+        flattening=weighted(
+            (3, st.none()),
+            (
+                1,
+                st.builds(
+                    Flattening,
+                    max_depth=st.integers(1, 3),
+                    separator=st.sampled_from(["__", "__", "_", ".", ""]),
+                    max_key_length=st.sampled_from([255, 255, 12, 5, 1]),
+                ),
+            ),
+        ),
     )
 
 

@@ -54,7 +54,6 @@ def _committed(segment: Emulator, ran: Ran) -> None:
     ("line", "told"),
     [
         pytest.param('{"type":"RECORD","stream":"beds","record":{"id":3}}', "beds", id="record"),
-        pytest.param('{"type":"ACTIVATE_VERSION","stream":"beds","version":1}', "beds", id="act"),
         pytest.param('{"type":"BATCH","stream":"beds"}', "beds", id="batch"),
         pytest.param('{"type":"BATCH","stream":"rooms"}', "BATCH", id="batch of a known stream"),
         pytest.param(f'{{"type":"RECORD","stream":"{SECRET}', "not JSON", id="cut"),

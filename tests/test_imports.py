@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 # From the ground up: a room imports from the floors below its own, never from beside or above.
 FLOORS = (
-    ("errors", "objects", "origins"),
+    ("errors", "objects", "origins", "nested_names"),
     ("naming", "values", "threads"),
     ("plan",),
     ("reader", "shutdown", "batching", "parts", "client"),
@@ -40,6 +40,7 @@ ANNEXES = {
     "records": "plan",
     "columns": "plan",
     "ids": "plan",
+    "nulls": "plan",
     "compiled": "plan",
     "shapes": "plan",
     "digits": "plan",
@@ -56,11 +57,13 @@ ANNEXES = {
     "bulk_session": "delivery",
     "summary": "report",
     "report_file": "report",
+    "remarks": "report",
     "progress": "terminal",
     "mapped": "sink",
     "run": "target",
     "routes": "target",
     "forms": "target",
+    "stream_maps": "target",
     "metrics": "target",
     "wiring": "target",
     "retries": "target",

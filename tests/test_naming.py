@@ -191,7 +191,7 @@ def test_property_name_is_never_the_warehouses(path: list[str]) -> None:
     """A property has the rule's form and no name of the warehouse's; a trailing `_` says why."""
     name = property_name(path)
     assert name not in WAREHOUSE_OWNED
-    assert is_warehouse_owned(path) == name.endswith("_")
+    assert is_warehouse_owned(name) == name.endswith("_")
     assert SNAKE.fullmatch(name.removesuffix("_"))
     assert not name.endswith("_") or name[:-1] in WAREHOUSE_OWNED
 

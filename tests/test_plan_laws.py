@@ -18,6 +18,7 @@ from tests.reference import (
     Expected,
     Rejected,
     Row,
+    depth_of,
     encoded,
     nodes_of,
     resolve,
@@ -141,7 +142,7 @@ def test_the_law_is_not_empty() -> None:
                 seen["schema"] += 1
                 return
             seen.update({"row"} if isinstance(row, Row) else {code for _, code in row.faults})
-        seen.update(kinds(nodes_of(resolve(schema, schema), chosen.nested).values()))
+        seen.update(kinds(nodes_of(resolve(schema, schema), depth_of(chosen)).values()))
 
     sample()
     assert set(seen) == {*CODES, *COLUMNS, "declared object", "schema", "row"}

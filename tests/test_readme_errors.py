@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from target_segment_objects import columns, errors, report
+from target_segment_objects import columns, errors
+from target_segment_objects.remarks import REMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,6 @@ def test_the_codes_of_faults_are_complete() -> None:
 
 def test_the_remarks_on_values_are_complete() -> None:
     """What is told of values at the end of a run has a row each, with the advice that goes on."""
-    for remark, advice in report._REMARKS.values():
+    for remark, advice in REMARKS.values():
         assert remark in MESSAGES
         assert f"| {advice} |" in PAGE

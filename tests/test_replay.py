@@ -617,7 +617,7 @@ def test_a_replay_gives_no_advice_of_a_run(
         assert word not in told
 
 
-@pytest.mark.parametrize("then", [["unlink", "rmdir"]])
+@pytest.mark.parametrize("then", [["unlink", "rmdir"], ["fsync"]])
 def test_the_first_error_is_the_one_that_is_told(
     segment: Emulator,
     config: dict[str, Any],

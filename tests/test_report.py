@@ -83,14 +83,24 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     report.summarize()
     coerced, dated, done = caplog.messages
     assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; mend " in coerced
-    assert dated.startswith("Values were dates")
+    assert dated.startswith("Dates written as RFC 3339: ")
     assert done.startswith("Collection done: collection=rooms streams=rooms read=2 sent=0 ")
     assert "undelivered=2 coerced=48 " in done
 
 
 @pytest.mark.parametrize(
     "code",
-    ["coerced", "dated", "undated", "long_string", "hashed_id", "dropped", "truncated", "nulled"],
+    [
+        "coerced",
+        "dated",
+        "undated",
+        "long_string",
+        "hashed_id",
+        "dropped",
+        "truncated",
+        "nulled",
+        "nul",
+    ],
 )
 def test_a_remark_says_what_to_do(code: str, caplog: pytest.LogCaptureFixture) -> None:
     """Every kind of note is told, and with it a setting or a place where it can be mended."""
@@ -102,17 +112,37 @@ def test_a_remark_says_what_to_do(code: str, caplog: pytest.LogCaptureFixture) -
     assert "`" in advice or "tap" in advice
 
 
-def test_what_is_told_at_the_end_is_told_after_a_thousand_warnings(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Warnings without end are cut; the summary is not."""
+def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings of a kind without end are cut and counted; all others are told."""
     report = Report(LOGGER)
     for number in range(1_200):
-        report.warn(f"warning {number}")
+        report.warn(f"warning {number}", "many")
+    report.warn("another", "few")
     report.reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"))
     report.summarize(in_lines=False)
-    assert len(caplog.messages) == 1_001
-    assert caplog.messages[-1].startswith("Records rejected: stream=rooms records=1; ")
+    assert len(caplog.messages) == 1_000 + 4
+    another, reject, rejects, left_out = caplog.messages[1_000:]
+    assert another == "another"
+    assert reject == "stream 'rooms' has rejected records: the record: why"
+    assert rejects.startswith("Records rejected: stream=rooms records=1 reasons=type:1; ")
+    assert left_out.startswith("Warnings left out: kind=many count=200; ")
+
+
+def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """However their sentences differ, as by a request id; all are counted."""
+    report = Report(LOGGER)
+    for number in range(800):
+        fault = RecordFault(("name",), "refused", f"refused: request_id={number}")
+        for stream in ("rooms", "guests"):
+            report.reject(RejectedRecordError([fault], stream=stream))
+    report.summarize(in_lines=False)
+    first, second, rooms, guests = caplog.messages
+    assert "stream 'rooms' has rejected records: name: refused: request_id=0" in first
+    assert "stream 'guests'" in second
+    for told in (rooms, guests):
+        assert "records=800 reasons=refused:800; " in told
+    assert "dead_letter_path" in rooms
+    assert "replay" not in rooms
 
 
 def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:

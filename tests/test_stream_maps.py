@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.errors import ConfigurationError, SchemaError
+from target_segment_objects.errors import ConfigurationError
 from tests.running import KEY, Ran, lines, load, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ def test_ids_without_keys_are_never_empty_and_never_shared(segment: Emulator) ->
     assert all(len(str(identifier)) == 64 for identifier in ids)
 
 
-def test_flattening_by_the_sdk(segment: Emulator) -> None:
-    """`flattening_*` flatten before the plan does: to a depth, with a separator."""
+def test_flattening_to_a_depth(segment: Emulator) -> None:
+    """`flattening_max_depth` says how deep, whatever `nested` does with what is deeper."""
     nested = {
         "type": "object",
         "properties": {"b": {"type": "object", "properties": {"c": {"type": "integer"}}}},
@@ -222,32 +222,7 @@ def test_a_wrong_map_is_one_sentence(
 def test_a_wrong_map_is_an_error_of_ours(segment: Emulator) -> None:
     """In a program, too, it is a `ConfigurationError`."""
     with pytest.raises(ConfigurationError, match="stream_maps"):
-        _load(segment, {"people": {"name": "age / 0"}})
-
-
-@pytest.mark.parametrize(
-    ("spelled", "asked"),
-    [
-        pytest.param(
-            {"properties": {"id": {"type": "integer"}, "a": True}},
-            {"flattening_enabled": True, "flattening_max_depth": 3},
-            id="boolean",
-        ),
-        pytest.param(
-            {"anyOf": [{"properties": {"id": {"type": "integer"}}}]},
-            {"stream_maps": {"people": {"b": "id"}}},
-            id="branches",
-        ),
-    ],
-)
-def test_a_schema_that_the_sdk_cannot_read(
-    segment: Emulator, spelled: dict[str, Any], asked: dict[str, Any]
-) -> None:
-    """What the plan reads and the SDK does not is one sentence, naming what asks the SDK."""
-    fed = lines({**PEOPLE, "schema": spelled}, record("people", id=1, a=2))
-    assert _load(segment, None, fed).code == 0
-    with pytest.raises(SchemaError, match=r"'people'.*stream_maps.*flattening_enabled"):
-        _load(segment, None, fed, **asked)
+        _load(segment, {"people": {"name": "age /"}})
 
 
 def test_an_id_is_never_empty(segment: Emulator) -> None:
