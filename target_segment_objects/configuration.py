@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from target_segment_objects.crosschecks import NOT_OFFERED
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.kinds import Shape, WrongValueError, not_a_number
+from target_segment_objects.nested_names import flattened_names
 from target_segment_objects.settings import DECLARED, check
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PREFIX = "TARGET_SEGMENT_OBJECTS_"
 """What the name of every variable begins with."""
 
 _ENVIRONMENT = "ENV"
+_WITH_NAMES = ("collections", "stream_maps")
+_DIFFERENCES_SHOWN = 3
 _NEARLY = 0.85  # of 1, how alike a variable and a setting must be to be called a slip
 
 
@@ -57,14 +60,15 @@ def read_configuration(
     for path in paths:
         if path != _ENVIRONMENT:
             config.update(_read_file(path, warn))
+    of_files = dict(config)
     asked_for = _ENVIRONMENT in paths
     variables = {**(_read_dotenv() if asked_for else {}), **environ}
     faults: dict[str, str] = {}
     for name, declaration in DECLARED.items():
         variable = PREFIX + name.upper()
         # Meltano exports what it wrote into the file, nested objects in a form of its own: a
-        # variable beside a file's value is not even looked at, unless it was asked for.
-        if variable not in variables or (not asked_for and config.get(name) is not None):
+        # variable beside a file's value does not count, unless it was asked for.
+        if variable not in variables or (not asked_for and of_files.get(name) is not None):
             continue
         text = variables[variable]
         if not text.strip():
@@ -77,12 +81,46 @@ def read_configuration(
             faults[name] = f"{variable} {error}"
         else:
             config[name] = value
-    for remark in _remarks_on_variables(variables):
+    differences = () if asked_for else _differences(variables, of_files)
+    for remark in (*_remarks_on_variables(variables), *differences):
         warn(remark)
     if faults:
         told = {**check(config)[1], **faults}
         raise ConfigurationError("; ".join(told[name] for name in DECLARED if name in told))
     return config
+
+
+def _differences(variables: Mapping[str, str], of_files: Mapping[str, object]) -> Iterator[str]:
+    """A sentence for each variable that is not what its file says: Meltano loses some names."""
+    for name in _WITH_NAMES:
+        variable = PREFIX + name.upper()
+        names = _difference(variables.get(variable, ""), of_files.get(name))
+        if names:
+            yield (
+                f"{variable} and the configuration file differ in {names}; the file counts. "
+                f"Meltano drops null, and names with dots in a variable: set {name} in "
+                "meltano.yml, and write `__NULL__` for null"
+            )
+
+
+def _difference(text: str, of_file: object) -> str:
+    """The names that a variable and a file's value do not agree on; empty when they do."""
+    try:
+        of_variable = json.loads(text)
+    except ValueError:
+        return ""  # it is not looked at
+    if not (isinstance(of_variable, dict) and isinstance(of_file, dict)):
+        return ""
+    one, other = flattened_names(of_variable), flattened_names(of_file)
+    missing = object()
+    names = [
+        name
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name, missing) != other.get(name, missing)
+    ]
+    more = len(names) - _DIFFERENCES_SHOWN
+    shown = ", ".join(f"`{name[:60]}`" for name in names[:_DIFFERENCES_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _read_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:

@@ -10,11 +10,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AmbiguousNamesError", "joined_collections", "joined_stream_maps"]
+__all__ = [
+    "AmbiguousNamesError",
+    "flattened_names",
+    "joined_collections",
+    "joined_stream_maps",
+]
 
 
 class AmbiguousNamesError(ValueError):
     """Nested names that can be joined in more than one way, or twice; the text says which."""
+
+
+def flattened_names(
+    value: Mapping[str, object], parents: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """Each value that is no object, by its names joined with dots, as Meltano exports a setting."""
+    found: dict[str, object] = {}
+    for name, part in value.items():
+        names = (*parents, name)
+        if isinstance(part, dict):
+            found |= flattened_names(part, names)
+        else:
+            found[".".join(names)] = part
+    return found
 
 
 def joined_collections(value: Mapping[str, object]) -> dict[str, object]:

@@ -142,6 +142,43 @@ def test_what_meltano_exports_beside_its_file_does_no_harm(write: Path) -> None:
     assert config == {"stream_maps": {"users": {"name": "first"}}, "collections": {"a": "b"}}
 
 
+@pytest.mark.parametrize(
+    ("variable", "file", "names"),
+    [
+        # What Meltano 4.4.1 exports and writes: null is lost, and with it a map of nothing else.
+        (
+            '{"public.users.email": null, "public.users.name": "x", "plain.email": null}',
+            {"public": {"users": {"name": "x"}}},
+            "`public.users.email`, `plain.email`",
+        ),
+        # A variable of the user's own: a name with a dot is lost.
+        (
+            '{"public.orders": {"card": "md5(card)"}, "plain": {"email": "__NULL__"}}',
+            {"plain": {"email": "__NULL__"}},
+            "`public.orders.card`",
+        ),
+        (
+            '{"a": {"a": "1", "b": "1", "c": "1", "d": "1", "e": "1"}}',
+            {"a": {"a": "2"}},
+            "`a.a`, `a.b`, `a.c` and 2 more",
+        ),
+    ],
+)
+def test_what_meltano_loses_is_told(
+    write: Path, variable: str, file: dict[str, object], names: str
+) -> None:
+    """By the names of what differs, never by values; the file counts."""
+    for setting in ("stream_maps", "collections"):
+        write.write_text(json.dumps({setting: file}))
+        told: list[str] = []
+        environ = {f"{PREFIX}{setting.upper()}": variable}
+        assert read_configuration([str(write)], environ, told.append) == {setting: file}
+        (sentence,) = told
+        assert f"differ in {names}; the file counts" in sentence
+        assert "`__NULL__`" in sentence
+        assert "md5" not in sentence
+
+
 def test_dotenv_is_read_with_env_alone_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
