@@ -79,7 +79,8 @@ FAULTS: Final[Mapping[str, str]] = {
     "key_type": "the key property is not of the type that the schema says",
     "long_id": "the id has more than 100 characters; see `long_ids`",
     "empty": "nothing to send: an object needs at least one property",
-    "object_too_large": "the object has more than 400 KB, the API's limit for one object",
+    "object_too_large": "the object has more than 400 KB, the API's limit for one object; leave "
+    "properties out with `stream_maps`",
     "refused": "Segment refused the object",
     "schema": "breaks the stream's JSON Schema, and `validate_records` is on",
 }

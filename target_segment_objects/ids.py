@@ -47,7 +47,7 @@ def identifier(
                 part = read(record.get(key, _MISSING))
             except Unfit as unfit:
                 faults += [
-                    Fault((key, *path), code, FAULTS[code] + _hint(code, key, [*record, *columns]))
+                    Fault((key, *path), code, _message(code, key, [*record, *columns]))
                     for code, path in unfit.faults
                 ]
             parts.append(part)
@@ -65,17 +65,18 @@ def identifier(
     return identify
 
 
-def _hint(code: str, key: str, names: Iterable[str]) -> str:
-    """What helps where a missing key differs from a property in upper and lower case alone."""
+def _message(code: str, key: str, names: Iterable[str]) -> str:
+    """What to do is known where a missing key differs from a property in case alone."""
+    message = FAULTS[code]
     if code == "key_missing":
         for name in names:
             if name.casefold() == key.casefold():
-                return (
+                return message.partition(";")[0] + (
                     f"; there is a property {name!r}, and upper and lower case make a difference: "
                     "mend `key_properties` in the tap, or name it in `__key_properties__` of "
                     "`stream_maps`"
                 )
-    return ""
+    return message
 
 
 def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:

@@ -235,7 +235,7 @@ def _too_large(made: SegmentObject) -> RejectedRecordError:
     """What to do about it is known where most of the object is nulls."""
     message = FAULTS["object_too_large"]
     if bytes_of_nulls(made.properties) * 2 > len(made.properties):
-        message += (
+        message = message.partition(";")[0] + (
             "; most of it is nulls of properties that the record lacks: set `nulls` to `drop`"
         )
     return RejectedRecordError([Fault((), "object_too_large", message)])

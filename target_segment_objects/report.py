@@ -45,12 +45,14 @@ class Report:
         tally: the numbers.
         warnings: what was warned of, in its order.
         has_dead_letter: whether rejects are kept in a file.
+        tolerates_rejects: whether the run goes on after one; if not, it is the run's error.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self.tally = Tally()
         self.warnings: dict[str, None] = {}
         self.has_dead_letter = False
+        self.tolerates_rejects = True
         self._logger = logger
         self._kinds: Counter[str] = Counter()
         self._columns: dict[str, set[str]] = {}
@@ -127,7 +129,7 @@ class Report:
         codes = self._rejected.setdefault(error.stream, Counter())
         for fault in {fault.code: fault for fault in reversed(error.faults)}.values():
             codes[fault.code] += 1
-            if codes[fault.code] == 1:
+            if codes[fault.code] == 1 and self.tolerates_rejects:
                 path = ".".join(fault.path) or "the record"
                 self.warn(
                     f"stream {error.stream!r} has rejected records: {path}: {fault.message}",
@@ -158,13 +160,10 @@ class Report:
         if self._summarized:
             return
         self._summarized = True
-        for stream, notes in self._notes.items():
-            self._tell_notes(stream, notes)
-        for stream, share in self._nulls.items():
-            if remark := share.remark(self.tally.records_of(stream)):
-                self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
-        for stream, codes in self._rejected.items():
-            self._tell_rejects(stream, codes)
+        self._tell_values()
+        if self.tolerates_rejects or self.tally.rejects > 1:
+            for stream, codes in self._rejected.items():
+                self._tell_rejects(stream, codes)
         for kind, count in self._kinds.items():
             if count > _MOST_OF_A_KIND:
                 self._conclude(
@@ -177,6 +176,13 @@ class Report:
             )
         if in_lines:
             self._tell_collections(ending)
+
+    def _tell_values(self) -> None:
+        for stream, notes in self._notes.items():
+            self._tell_notes(stream, notes)
+        for stream, share in self._nulls.items():
+            if remark := share.remark(self.tally.records_of(stream)):
+                self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
 
     def _tell_notes(self, stream: str, notes: Notes) -> None:
         expressions = self._expressions.get(stream, set())

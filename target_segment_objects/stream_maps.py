@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-    from singer_sdk.mapper import StreamMap
-
     from target_segment_objects.origins import Source
     from target_segment_objects.settings import Settings
 
@@ -62,42 +60,6 @@ class MappedStream(NamedTuple):
     expressions: frozenset[str] = frozenset()
 
 
-class _Definition(list[str]):
-    """A stream map's definition, in the place of its keys: the mapper hands the list on as it is.
-
-    It is an empty list, since the mapper takes no keys that its schema lacks.
-    """
-
-    def __init__(self, definition: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.definition = definition
-
-    def keys(self, source: Source) -> list[str]:
-        """The keys that it chooses, or the tap's.
-
-        Raises:
-            ConfigurationError: when it removes one of them.
-        """
-        keys = list(self.definition.get(_KEYS, source.key_properties) or ())
-        for key in keys:
-            if key in self.definition and self.definition[key] in _NULLS:
-                raise ConfigurationError(
-                    f"stream_maps, for stream {source.stream!r}: {key!r} is a key property and "
-                    "cannot be removed; choose other keys in `__key_properties__`, or none with "
-                    "null"
-                )
-        return keys
-
-    @property
-    def expressions(self) -> frozenset[str]:
-        """The properties that its expressions make."""
-        return frozenset(
-            name
-            for name, expression in self.definition.items()
-            if not name.startswith("__") and expression not in _NULLS
-        )
-
-
 class StreamMaps:
     """The stream maps of a run.
 
@@ -114,14 +76,15 @@ class StreamMaps:
 
     def __init__(self, settings: Settings, logger: logging.Logger) -> None:
         definitions = dict(settings.stream_maps or {})
-        linked = {
-            name: {**definition, _KEYS: _Definition(definition)}
-            if isinstance(definition, dict)
-            else definition
-            for name, definition in definitions.items()
+        # The mapper takes no keys that its schema lacks: they are looked after here.
+        without_keys = {
+            name: {key: value for key, value in each.items() if key != _KEYS}
+            if isinstance(each, dict)
+            else each
+            for name, each in definitions.items()
         }
         try:
-            self.mapper = PluginMapper({**settings.for_sdk(), "stream_maps": linked}, logger)  # type: ignore[dict-item]
+            self.mapper = PluginMapper({**settings.for_sdk(), "stream_maps": without_keys}, logger)  # type: ignore[dict-item]
         except (StreamMapConfigError, MapExpressionError) as error:
             raise ConfigurationError(f"stream_maps: {error}") from None
         self._definitions = {name: each for name, each in definitions.items() if name != "__else__"}
@@ -139,8 +102,12 @@ class StreamMaps:
             ConfigurationError: when a map does not fit the stream.
             SchemaError: when the stream's schema has no end, or lists nothing and must.
         """
-        own = {name for name in self._definitions if self._applies(name, source.stream)}
-        self._used |= own
+        own = {
+            name: definition
+            for name, definition in self._definitions.items()
+            if self._applies(name, source.stream)
+        }
+        self._used |= own.keys()
         straight = MappedStream(source.stream, schema, source.key_properties)
         if not own and self.mapper.default_mapper_type is SameRecordTransform:
             return [straight]
@@ -151,11 +118,12 @@ class StreamMaps:
             raise ConfigurationError(
                 f"stream_maps, for stream {source.stream!r}: {error}"
             ) from None
+        found = zip(self.mapper.stream_maps[source.stream], _in_their_order(own), strict=True)
         return [
-            straight
-            if isinstance(stream_map, SameRecordTransform)
-            else _mapped(stream_map, source, schema, readable["properties"])
-            for stream_map in self.mapper.stream_maps[source.stream]
+            _mapped(stream_map, definition, source, schema, readable["properties"])
+            if isinstance(stream_map, CustomStreamMap)
+            else straight
+            for stream_map, definition in found
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
 
@@ -170,8 +138,27 @@ class StreamMaps:
         return str(source)
 
 
+def _in_their_order(definitions: Mapping[str, Any]) -> list[Any]:
+    """The definitions of a stream as the mapper lists its maps.
+
+    First the one of the stream itself, the last that there is; then those of its copies.
+    """
+    own: Any = None
+    copies: list[Any] = []
+    for definition in definitions.values():
+        if isinstance(definition, dict) and "__source__" in definition:
+            copies.append(definition)
+        else:
+            own = definition
+    return [own, *copies]
+
+
 def _mapped(
-    stream_map: StreamMap, source: Source, schema: dict[str, Any], properties: Mapping[str, Any]
+    stream_map: CustomStreamMap,
+    definition: Mapping[str, Any],
+    source: Source,
+    schema: dict[str, Any],
+    properties: Mapping[str, Any],
 ) -> MappedStream:
     """The stream that comes out of a map; keys stay, whatever else it leaves out.
 
@@ -179,16 +166,13 @@ def _mapped(
         ConfigurationError: when the map removes a key.
         SchemaError: when neither the stream nor the map lists any property.
     """
-    found = stream_map.transformed_key_properties
-    if not (isinstance(stream_map, CustomStreamMap) and isinstance(found, _Definition)):
-        raise TypeError(type(stream_map))
-    keys = found.keys(source)
+    keys = _keys(definition, source)
     stream_map.transformed_key_properties = keys
     mapped = stream_map.transformed_schema
     # The mapper changes the schema that it looks names up in: there, what was renamed may be gone.
     renamed = {
         name: properties[expression]
-        for name, expression in found.definition.items()
+        for name, expression in definition.items()
         if isinstance(expression, str) and name not in properties and expression in properties
     }
     columns = {
@@ -204,9 +188,29 @@ def _mapped(
         {**references, **mapped, "properties": columns},
         keys,
         _transform(stream_map, source.stream),
-        is_named="__alias__" in found.definition or stream_map.stream_alias != source.stream,
-        expressions=found.expressions,
+        is_named="__alias__" in definition or stream_map.stream_alias != source.stream,
+        expressions=frozenset(
+            name
+            for name, expression in definition.items()
+            if not name.startswith("__") and expression not in _NULLS
+        ),
     )
+
+
+def _keys(definition: Mapping[str, Any], source: Source) -> list[str]:
+    """The keys that a map chooses, or the tap's.
+
+    Raises:
+        ConfigurationError: when it removes one of them.
+    """
+    keys = list(definition.get(_KEYS, source.key_properties) or ())
+    for key in keys:
+        if key in definition and definition[key] in _NULLS:
+            raise ConfigurationError(
+                f"stream_maps, for stream {source.stream!r}: {key!r} is a key property and cannot "
+                "be removed; choose other keys in `__key_properties__`, or none with null"
+            )
+    return keys
 
 
 def _transform(stream_map: CustomStreamMap, stream: str) -> Transform:

@@ -103,6 +103,7 @@ class SegmentObjectsTarget(Target):
         )
         self.setup_mapper()
         self._report.has_dead_letter = self.settings.dead_letter_path is not None
+        self._report.tolerates_rejects = self.settings.max_rejects != 0
         path = self.settings.report_path
         self._report_file = ReportFile(path) if path is not None else None
         self._metrics = Metrics(self._report.tally)
