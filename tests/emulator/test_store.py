@@ -178,9 +178,10 @@ def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> Any:
     try:
-        return float(value) if isinstance(value, str) else value
+        number = float(value) if isinstance(value, str) else value
     except ValueError:
         return value
+    return value if number != number else number  # noqa: PLR0124  the text `nan` is one
 
 
 @settings(max_examples=40)

@@ -6,12 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from target_segment_objects.emulator import Emulator
 from tests.meltano.tables import Table
-from tests.running import KEY, ROOT
+from tests.running import KEY, ROOT, lines, record, schema, state
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.meltano.conftest import Compare, MakeProject
     from tests.meltano.database import Database
     from tests.meltano.project import Tally
@@ -85,6 +88,38 @@ def test_captures_are_replayed(make_project: MakeProject, tally: Tally) -> None:
     read = [json.loads(line) for line in (DATA / "shop.singer").read_text("utf-8").splitlines()]
     last = [message["value"] for message in read if message["type"] == "STATE"][-1]
     assert project.state("prod:tap-replay-to-target-segment-objects") == {"singer_state": last}
+
+
+@pytest.mark.parametrize("removed", ["__NULL__", None])
+def test_names_with_dots_and_nulls(
+    tmp_path: Path, make_project: MakeProject, removed: str | None
+) -> None:
+    """Meltano splits dotted names, which are joined again; it drops null, which is told."""
+    fed = lines(
+        schema("public.users", id="integer", name="string", email="string"),
+        record("public.users", id=1, name="ana", email="ana@example.com"),
+        state(1),
+    )
+    (tmp_path / "fed.singer").write_bytes(fed)
+    with Emulator(write_key=KEY) as segment:
+        files = json.dumps([str(tmp_path / "fed.singer")])
+        project = make_project(segment, TAP_REPLAY_FILES=files)
+        described = yaml.safe_load((project.folder / "meltano.yml").read_text(encoding="utf-8"))
+        (loader,) = described["plugins"]["loaders"]
+        loader.setdefault("config", {}).update(
+            collections={"public.users": "people"},
+            stream_maps={"public.users": {"name": "name.upper()", "email": removed}},
+        )
+        (project.folder / "meltano.yml").write_text(yaml.safe_dump(described), encoding="utf-8")
+        ended = project.run("tap-replay", "target-segment-objects")
+        assert ended.code == 0, ended.events
+        email = {} if removed else {"email": "ana@example.com"}
+        assert segment.tables() == {"people": [{"id": "1", "name": "ANA", **email}]}
+        warnings = ended.told("warning")
+        assert [text for text in warnings if "differ in" in text] == (
+            [] if removed else [text for text in warnings if "`public.users.email`" in text]
+        )
+        assert len(warnings) == (0 if removed else 1), warnings
 
 
 @pytest.mark.parametrize(
