@@ -223,6 +223,8 @@ class _Target(SegmentObjectsTarget):
         except MessageError as error:  # a line without end
             self._tally.fail(error, error.line)
             self._tally.cut = True
+        if not (self._tally.cut or self.run.wake_up.stopped):
+            self._routes.tell_unused_names()
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         stream = message.stream

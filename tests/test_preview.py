@@ -315,6 +315,14 @@ def test_stream_maps_come_first() -> None:
     ]
 
 
+def test_names_that_match_no_stream_are_told() -> None:
+    """As at the end of a run that has read all of its input."""
+    document = see(*HOTEL, collections={"room": "rooms_too"}, stream_maps={"rooom": {}})
+    told = [sentence for sentence in document["warnings"] if "no stream is called" in sentence]
+    assert [sentence.partition(":")[0] for sentence in told] == ["stream_maps", "collections"]
+    assert all("did you mean 'Room'?" in sentence for sentence in told)
+
+
 def test_a_wrong_configuration_is_an_error() -> None:
     """As for a run; the write key alone is not looked at."""
     with pytest.raises(ConfigurationError, match="nested"):
