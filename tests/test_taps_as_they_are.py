@@ -330,6 +330,38 @@ def test_references_and_branches_go_through_maps(segment: Emulator, method: str)
         assert type(row["at_lat"]) is float
 
 
+@both_methods
+@pytest.mark.parametrize(
+    "dropped", [{"price": None, "cost": "price"}, {"cost": "price", "price": None}]
+)
+def test_what_is_renamed_keeps_its_column(
+    segment: Emulator, method: str, dropped: dict[str, Any]
+) -> None:
+    """Whether the old name is dropped a line above the new one or a line below."""
+    fed = lines(schema("t", id="integer", price="number"), record("t", id=1, price=5))
+    load(config(segment, method, stream_maps={"t": dropped}), fed)
+    (row,) = segment.rows("t")
+    assert row == {"id": "1", "cost": 5.0}
+    assert type(row["cost"]) is float
+
+
+@both_methods
+def test_copies_of_a_stream_have_their_own_keys(segment: Emulator, method: str) -> None:
+    """Each copy has what its own map says, and the stream what the stream's says."""
+    maps = {
+        "first": {"__source__": "t", "__key_properties__": ["a"], "b": None},
+        "t": {"c": "'c'"},
+        "second": {"__source__": "t", "__key_properties__": ["b"], "a": None},
+    }
+    fed = lines(schema("t", id="integer", a="string", b="string"), record("t", id=1, a="x", b="y"))
+    load(config(segment, method, stream_maps=maps), fed)
+    assert segment.tables() == {
+        "t": [{"id": "1", "a": "x", "b": "y", "c": "c"}],
+        "first": [{"id": "x", "id_": 1, "a": "x"}],
+        "second": [{"id": "y", "id_": 1, "b": "y"}],
+    }
+
+
 # --- Streams that meet -------------------------------------------------------------------
 
 ISSUE = [schema("issues", id="integer", t="string"), record("issues", id=1, t="an issue")]
