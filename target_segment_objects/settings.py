@@ -200,8 +200,9 @@ class Settings:
     nested: Literal["flatten", "json", "reject"] = _declare(
         Choice(("flatten", "json", "reject")),
         "flatten",
-        "What becomes of objects and arrays. `flatten`: objects become properties joined by `_`, "
-        "arrays JSON text. `json`: both become JSON text. `reject`: the record is rejected.",
+        "What becomes of objects and arrays. `flatten`: an object whose properties the schema "
+        "lists becomes properties joined by `_`; arrays and all other objects become JSON text. "
+        "`json`: all become JSON text. `reject`: the record is rejected.",
     )
     nulls: Literal["send", "drop"] = _declare(
         Choice(("send", "drop")),

@@ -87,7 +87,9 @@ class StreamMaps:
             self.mapper = PluginMapper({**settings.for_sdk(), "stream_maps": without_keys}, logger)  # type: ignore[dict-item]
         except (StreamMapConfigError, MapExpressionError) as error:
             raise ConfigurationError(f"stream_maps: {error}") from None
-        self._definitions = {name: each for name, each in definitions.items() if name != "__else__"}
+        self._definitions: dict[str, Any] = {
+            name: each for name, each in definitions.items() if name != "__else__"
+        }
         self._used: set[str] = set()
 
     @property
@@ -120,12 +122,63 @@ class StreamMaps:
             ) from None
         found = zip(self.mapper.stream_maps[source.stream], _in_their_order(own), strict=True)
         return [
-            _mapped(stream_map, definition, source, schema, readable["properties"])
+            self._mapped(stream_map, name, source, schema, readable["properties"])
             if isinstance(stream_map, CustomStreamMap)
             else straight
-            for stream_map, definition in found
+            for stream_map, name in found
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
+
+    def _mapped(
+        self,
+        stream_map: CustomStreamMap,
+        name: str,
+        source: Source,
+        schema: dict[str, Any],
+        properties: Mapping[str, Any],
+    ) -> MappedStream:
+        """The stream that comes out of a map; keys stay, whatever else it leaves out.
+
+        Raises:
+            ConfigurationError: when the map removes a key.
+            SchemaError: when neither the stream nor the map lists any property.
+        """
+        definition = self._definitions[name]
+        keys = _keys(definition, source)
+        stream_map.transformed_key_properties = keys
+        mapped = stream_map.transformed_schema
+        # The mapper changes the schema that it looks names up in: what was renamed may be gone.
+        renamed = {
+            new: properties[expression]
+            for new, expression in definition.items()
+            if isinstance(expression, str) and new not in properties and expression in properties
+        }
+        columns = {
+            **mapped["properties"],
+            **renamed,
+            **{
+                key: properties[key]
+                for key in keys
+                if key in properties.keys() - mapped["properties"]
+            },
+        }
+        if not (keys or columns):
+            read_columns(schema, stream=source.stream)  # refuses one that lists nothing
+        references = {
+            key: value for key, value in schema.items() if key in {"definitions", "$defs"}
+        }
+        return MappedStream(
+            stream_map.stream_alias,
+            {**references, **mapped, "properties": columns},
+            keys,
+            _transform(stream_map, name, source.stream),
+            is_named="__alias__" in definition or stream_map.stream_alias != source.stream,
+            expressions=frozenset(
+                made
+                for made, expression in definition.items()
+                if not made.startswith("__") and expression not in _NULLS
+            ),
+        )
 
     def _applies(self, name: str, stream: str) -> bool:
         """Whether a definition is for a stream, as the SDK's mapper finds it."""
@@ -138,63 +191,19 @@ class StreamMaps:
         return str(source)
 
 
-def _in_their_order(definitions: Mapping[str, Any]) -> list[Any]:
-    """The definitions of a stream as the mapper lists its maps.
+def _in_their_order(definitions: Mapping[str, Any]) -> list[str]:
+    """The names of a stream's definitions, as the mapper lists its maps.
 
     First the one of the stream itself, the last that there is; then those of its copies.
     """
-    own: Any = None
-    copies: list[Any] = []
-    for definition in definitions.values():
+    own = ""  # the SDK's default, which is in no definition
+    copies: list[str] = []
+    for name, definition in definitions.items():
         if isinstance(definition, dict) and "__source__" in definition:
-            copies.append(definition)
+            copies.append(name)
         else:
-            own = definition
+            own = name
     return [own, *copies]
-
-
-def _mapped(
-    stream_map: CustomStreamMap,
-    definition: Mapping[str, Any],
-    source: Source,
-    schema: dict[str, Any],
-    properties: Mapping[str, Any],
-) -> MappedStream:
-    """The stream that comes out of a map; keys stay, whatever else it leaves out.
-
-    Raises:
-        ConfigurationError: when the map removes a key.
-        SchemaError: when neither the stream nor the map lists any property.
-    """
-    keys = _keys(definition, source)
-    stream_map.transformed_key_properties = keys
-    mapped = stream_map.transformed_schema
-    # The mapper changes the schema that it looks names up in: there, what was renamed may be gone.
-    renamed = {
-        name: properties[expression]
-        for name, expression in definition.items()
-        if isinstance(expression, str) and name not in properties and expression in properties
-    }
-    columns = {
-        **mapped["properties"],
-        **renamed,
-        **{key: properties[key] for key in keys if key in properties.keys() - mapped["properties"]},
-    }
-    if not (keys or columns):
-        read_columns(schema, stream=source.stream)  # refuses one that lists nothing
-    references = {key: value for key, value in schema.items() if key in {"definitions", "$defs"}}
-    return MappedStream(
-        stream_map.stream_alias,
-        {**references, **mapped, "properties": columns},
-        keys,
-        _transform(stream_map, source.stream),
-        is_named="__alias__" in definition or stream_map.stream_alias != source.stream,
-        expressions=frozenset(
-            name
-            for name, expression in definition.items()
-            if not name.startswith("__") and expression not in _NULLS
-        ),
-    )
 
 
 def _keys(definition: Mapping[str, Any], source: Source) -> list[str]:
@@ -213,7 +222,7 @@ def _keys(definition: Mapping[str, Any], source: Source) -> list[str]:
     return keys
 
 
-def _transform(stream_map: CustomStreamMap, stream: str) -> Transform:
+def _transform(stream_map: CustomStreamMap, definition: str, stream: str) -> Transform:
     """The map's own function; an expression that fails on a record is the record's fault."""
     evaluate = stream_map._eval  # noqa: SLF001  the one door that all expressions go through
 
@@ -221,13 +230,15 @@ def _transform(stream_map: CustomStreamMap, stream: str) -> Transform:
         try:
             return evaluate(record=record, property_name=property_name, **expression)
         except Exception as error:  # noqa: BLE001  the user's expression may raise anything
-            raise _failure(error, property_name or _FILTER, stream) from None
+            raise _failure(error, definition, property_name or _FILTER, stream) from None
 
     stream_map._eval = watched  # type: ignore[assignment,method-assign]  # noqa: SLF001
     return stream_map.transform
 
 
-def _failure(error: Exception, name: str, stream: str) -> ConfigurationError | RejectedRecordError:
+def _failure(
+    error: Exception, definition: str, name: str, stream: str
+) -> ConfigurationError | RejectedRecordError:
     """What an expression's error means. Its text may hold a value of the record: never shown."""
     cause = error.__cause__ if isinstance(error, MapExpressionError) else error
     kind = type(cause).__name__  # of simpleeval, which is the SDK's own choice
@@ -244,7 +255,8 @@ def _failure(error: Exception, name: str, stream: str) -> ConfigurationError | R
         )
     if wrong:
         return ConfigurationError(
-            f"stream_maps, for stream {stream!r}: the expression for {name!r} is wrong: {wrong}"
+            f"stream_maps, for stream {stream!r}: the expression `{definition}.{name}` is wrong: "
+            f"{wrong}"
         )
     advice = f" ({kind}); let it take what this record has, nulls among it"
     if name_of is not None:
@@ -254,7 +266,8 @@ def _failure(error: Exception, name: str, stream: str) -> ConfigurationError | R
             Fault(
                 (name,),
                 "expression",
-                f"its expression in `stream_maps` fails on this record{advice}",
+                f"its expression in `stream_maps`, `{definition}.{name}`, fails on this record"
+                f"{advice}",
             )
         ]
     )

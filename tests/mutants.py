@@ -519,8 +519,8 @@ MUTANTS = (
     ),
     Mutant(
         "a name that was dropped a line above has no type any more",
-        "stream_maps:_mapped",
-        "isinstance(expression, str) and name not in properties and expression in properties",
+        "StreamMaps._mapped",
+        "isinstance(expression, str) and new not in properties and expression in properties",
         "False",
         "tests/test_taps_as_they_are.py -k renamed",
     ),
@@ -533,7 +533,7 @@ MUTANTS = (
     ),
     Mutant(
         "keys that a map leaves out are gone",
-        "stream_maps:_mapped",
+        "StreamMaps._mapped",
         "stream_map.transformed_key_properties = keys",
         "",
         "tests/test_taps_as_they_are.py -k keys_that_the_schema_lacks",

@@ -437,7 +437,7 @@ def test_an_expression_that_fails_on_one_record(
     entries = [json.loads(line) for line in dead.read_text().splitlines()]
     (fault,) = [fault for entry in entries for fault in entry.get("faults", ())]
     assert (fault["path"], fault["code"]) == (path, "expression")
-    assert "stream_maps" in fault["message"]
+    assert f"`stream_maps`, `u.{path[0]}`, fails on this record" in fault["message"]
     assert len(warnings(ran, "Records rejected: stream=u records=1 reasons=expression:1")) == 1
     with pytest.raises(RejectedRecordError, match=rf"line 4: .*stream 'u'.*{path[0]}"):
         load(config(segment, method, stream_maps={"u": map_}), lines(*CITIES))
@@ -457,7 +457,9 @@ def test_an_expression_that_no_record_can_mend(
     """It ends the run as a wrong setting does, however many rejects are tolerated."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     maps = {"u": {"city": expression}}
-    with pytest.raises(ConfigurationError, match=r"stream_maps, for stream 'u': .*'city'") as found:
+    with pytest.raises(
+        ConfigurationError, match=r"stream_maps, for stream 'u': .*`u\.city`"
+    ) as found:
         load(config(segment, "set", stream_maps=maps, **more), lines(*CITIES))
     assert words in str(found.value)
 
