@@ -66,10 +66,10 @@ FAULTS: Final[Mapping[str, str]] = {
     "unicode": "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that",
     "name": "its name has no letter or digit, so that it cannot name a column; "
     "rename it with `stream_maps`",
-    "clash": "another property has the same name in Segment; rename one of them with `stream_maps`",
+    "clash": "another property has the same name in Segment; rename one of them with "
+    "`stream_maps`, or set `nested` to `json` for properties of objects",
     "nested": "an object or array, and `nested` is `reject`",
-    "type": "not of the type that the schema says, and cannot be made so without loss; "
-    "see `type_mismatches`",
+    "type": "not of the type that the schema says, and not converted to it; see `type_mismatches`",
     "non_finite": "NaN or infinite; see `non_finite_numbers`",
     "value_too_large": "has 32 KB or more, the API's limit for a value; see `oversized_values`",
     "key_missing": "the key property is missing; choose keys that every record has in "
@@ -94,10 +94,11 @@ UNDECLARED: Final = "(undeclared)"
 class Notes(Counter[tuple[str, str]]):
     """How often something worth a remark, but no reject, happened: (code, property) → count.
 
-    Codes: `coerced`; `dated` (a `T` or an offset was added); `undated` (a date that does not
-    parse); `long_string` (over 512 characters, which most warehouses cut); `dropped`; `truncated`;
-    `nulled` (a number that is not finite); `nul` (a string holds the character U+0000, which most
-    warehouses refuse); `hashed_id` (of its keys).
+    Codes: `coerced`; `mismatched` (sent though not of the schema's type); `dated` (a `T` or an
+    offset was added); `undated` (a date that does not parse); `long_string` (over 512 characters,
+    which most warehouses cut); `dropped`; `truncated`; `nulled` (a number that is not finite);
+    `nul` (a string holds the character U+0000, which most warehouses refuse); `hashed_id` (of its
+    keys).
 
     Attributes:
         name: the property that is looked at now.
@@ -237,6 +238,7 @@ def is_plain_string(text: str) -> bool:
 def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes) -> _Fit:
     """What the column takes as it is, then what `type_mismatches` makes of the rest."""
     takes, coerces = _pair(column, text)
+    note = "mismatched" if options.type_mismatches == "send" else "coerced"
     if options.type_mismatches == "coerce":
         otherwise = coerces
     elif options.type_mismatches == "send":
@@ -251,7 +253,7 @@ def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes) 
         scalar = otherwise(value)
         if scalar is MISFIT:
             raise Unfit(("type", ()))
-        notes["coerced", notes.name] += 1
+        notes[note, notes.name] += 1
         return scalar
 
     return fit if column is None or column.kind != "date" else _dated(fit, notes)

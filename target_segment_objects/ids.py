@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Raw
+
 from target_segment_objects import values
 from target_segment_objects.columns import FAULTS, Notes, PlanOptions, Unfit
 from target_segment_objects.errors import Fault
@@ -26,16 +28,40 @@ Identify = Callable[[dict[str, Any], list[Fault]], str]
 _MISSING: Final = object()
 
 
+_TYPE_OF: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "date": (str,),
+    "integer": (int, Raw),
+    "number": (int, Raw),
+    "boolean": (bool,),
+}
+"""The types of a key that is as its column says, of columns that have one."""
+
+
 def joined(parts: Iterable[str]) -> str:
     """The id of several keys' texts, which no others have."""
     return ":".join([part.replace("\\", "\\\\").replace(":", "\\:") for part in parts])
 
 
 def identifier(
-    keys: Sequence[str], columns: Mapping[str, Column], options: PlanOptions, notes: Notes
+    keys: Sequence[str],
+    columns: Mapping[str, Column],
+    options: PlanOptions,
+    notes: Notes,
+    left_out: str | None = None,
 ) -> Identify:
-    """The function that gives a record's id from its key properties, at least one."""
+    """The function that gives a record's id from its key properties, at least one.
+
+    Args:
+        keys: the key properties.
+        columns: the declared columns.
+        options: what is decided by settings.
+        notes: where it is counted what happened to keys.
+        left_out: the key that is no property: what happens to its value is counted here.
+    """
     told_as = ":".join(keys)
+    column = columns.get(left_out) if left_out is not None else None
+    fits = _TYPE_OF.get(column.kind) if column is not None else None
     readers = [(key, _reader(columns.get(key), options)) for key in keys]
     alone = len(readers) == 1
 
@@ -51,6 +77,9 @@ def identifier(
                     for code, path in unfit.faults
                 ]
             parts.append(part)
+        if fits is not None and type(record.get(left_out or "")) not in fits:
+            # Of a record with nothing but its key it was counted already.
+            notes["coerced" if options.type_mismatches != "send" else "mismatched", "id"] = 1
         told = parts[0] if alone else joined(parts)
         if len(told) > MAX_ID_LENGTH:
             if options.long_ids == "reject":
@@ -70,7 +99,7 @@ def _message(code: str, key: str, names: Iterable[str]) -> str:
     message = FAULTS[code]
     if code == "key_missing":
         for name in names:
-            if name.casefold() == key.casefold():
+            if name != key and name.casefold() == key.casefold():
                 return message.partition(";")[0] + (
                     f"; there is a property {name!r}, and upper and lower case make a difference: "
                     "mend `key_properties` in the tap, or name it in `__key_properties__` of "

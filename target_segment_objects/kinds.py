@@ -385,7 +385,7 @@ class Shape(Kind[T]):
         except AmbiguousNamesError as ambiguous:
             raise WrongValueError(
                 "has names with dots that Meltano has split, and how to join them is not clear: "
-                f"{ambiguous}; write `?` for the dot in the name of a stream"
+                f"{ambiguous}"
             ) from None
         error = best_match(Draft202012Validator(self.body).iter_errors(value))
         if error is not None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.values import NonFinite
+from target_segment_objects.values import LONGEST_INT, NonFinite, exact
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Token", "from_python", "to_python", "without_tokens"]
+__all__ = ["Token", "from_python", "is_value", "to_python", "without_tokens"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -79,10 +79,29 @@ def from_python(value: Any) -> Any:
     return str(value)
 
 
+_LONGEST_BITS: Final = LONGEST_INT * 3
+"""Bits of an integer that Python can surely write down."""
+_VALUES: Final = (str, float, Decimal, dt.date, dt.time, Raw, type(None))
+
+
+def is_value(value: Any) -> bool:
+    """Whether what an expression gives is a value, and not a function, say, or bytes."""
+    if isinstance(value, int):
+        return value.bit_length() <= _LONGEST_BITS
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and is_value(part) for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_value, value))
+    return isinstance(value, _VALUES)
+
+
 def without_tokens(value: Any) -> Any:
     """The same with plain numbers, for a library that takes `Decimal` and no class of it."""
     if type(value) is Token:
         return Decimal(value)
+    if type(value) is Raw:  # an exponent that no `Decimal` has
+        double = float(bytes(value))
+        return double if math.isinf(double) else exact(bytes(value).decode())
     if isinstance(value, dict):
         return {name: without_tokens(part) for name, part in value.items()}
     if isinstance(value, list):

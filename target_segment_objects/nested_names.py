@@ -59,14 +59,17 @@ def joined_stream_maps(value: Mapping[str, object]) -> dict[str, object]:
     """
     joined: dict[str, object] = {}
     for name, part in value.items():
-        if not (isinstance(part, dict) and any(isinstance(each, dict) for each in part.values())):
+        # A name that has its dot was not split: what is nested in it is a mistake.
+        nested = isinstance(part, dict) and any(isinstance(each, dict) for each in part.values())
+        if not isinstance(part, dict) or not nested or "." in name:
             _add(joined, name, part)
             continue
         inner = joined_stream_maps(part)
         mixed = [key for key, each in part.items() if not isinstance(each, dict)]
         if mixed:
             raise AmbiguousNamesError(
-                f"`{name}.{next(iter(part.keys() - set(mixed)))}` may be a stream or a property"
+                f"`{name}.{next(iter(part.keys() - set(mixed)))}` may be a stream or a property; "
+                "write `?` for the dot in the name of a stream"
             )
         for rest, definition in inner.items():
             _add(joined, f"{name}.{rest}", definition)

@@ -16,7 +16,7 @@ import msgspec
 from target_segment_objects import naming, values
 from target_segment_objects.columns import FAULTS, OMIT, Notes, PlanOptions, Unfit
 from target_segment_objects.errors import Fault, RejectedRecordError
-from target_segment_objects.ids import identifier
+from target_segment_objects.ids import Identify, identifier
 from target_segment_objects.nulls import bytes_of_nulls
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from target_segment_objects.properties import PlannedColumn, PropertyWriters, Row
@@ -202,7 +202,7 @@ def _encoder(
     writers: PropertyWriters,
 ) -> _Encode:
     """The function from a record, and the record as it was before stream maps, to its object."""
-    identify = identifier(keys, columns, writers.options, writers.notes) if keys else None
+    identify = _identifier(keys, columns, writers)
     write = writers.write
     notes = writers.notes  # of one record at a time
     write_id_alone = _id_writer(writers)
@@ -220,7 +220,7 @@ def _encoder(
         if not told and not row.faults:
             row.fault((), "key_empty")
         if row.faults:
-            raise RejectedRecordError(list(dict.fromkeys(row.faults)))
+            raise RejectedRecordError(_each_once(row.faults))
         made = SegmentObject(collection, told, _encode_properties(row.properties))
         if len(made.properties) > _NEAR_THE_LIMIT and len(made.line_bytes()) > MAX_OBJECT_BYTES:
             raise _too_large(made)
@@ -229,6 +229,23 @@ def _encoder(
         return Encoded(made)
 
     return encode
+
+
+def _identifier(
+    keys: tuple[str, ...], columns: Mapping[str, Column], writers: PropertyWriters
+) -> Identify | None:
+    """What makes the id of keys, if there are any."""
+    if not keys:
+        return None
+    return identifier(keys, columns, writers.options, writers.notes, writers.left_out)
+
+
+def _each_once(faults: Sequence[Fault]) -> list[Fault]:
+    """Each fault once; a key that is not of its type is one fault, and not its property's too."""
+    keys = {fault.path for fault in faults if fault.code == "key_type"}
+    return [
+        fault for fault in dict.fromkeys(faults) if fault.code != "type" or fault.path not in keys
+    ]
 
 
 def _too_large(made: SegmentObject) -> RejectedRecordError:

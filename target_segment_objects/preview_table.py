@@ -27,6 +27,7 @@ _SENTENCE: Final = 100
 
 _HAPPENS: Final[Mapping[str, str]] = {
     "coerced": "made to fit the schema's type",
+    "mismatched": "not of the schema's type, sent",
     "dated": "date gets a `T` or an offset",
     "undated": "no RFC 3339 date, sent as text",
     "long_string": "cut at 512 in most warehouses",

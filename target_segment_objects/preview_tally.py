@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec import Raw
 
 from target_segment_objects import values
@@ -53,7 +52,6 @@ _TYPE_OF_KIND: Final[Mapping[str, str]] = {
 """What a column becomes that has had no value yet, where the schema alone decides it."""
 
 _PLACE: Final = re.compile(r"^line \d+: |,? at (line|column) \d+")
-_read_properties = msgspec.json.Decoder(dict[str, Any], float_hook=Raw).decode
 
 
 @dataclass
@@ -194,7 +192,7 @@ class Tally:
         collection = self._collections[made.collection]
         collection.objects += 1
         columns = collection.columns
-        for name, value in _read_properties(made.properties).items():
+        for name, value in parse_record(made.properties).items():
             column = columns.get(name) or self._new_column(collection, name)
             if column is None:
                 collection.lumped += 1

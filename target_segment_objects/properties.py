@@ -38,6 +38,9 @@ __all__ = ["ABSENT", "PlannedColumn", "PropertyWriters", "Row"]
 ABSENT: Final = object()
 """The value of a property that a record does not have."""
 
+_FLAT: Final = 2
+"""Parts of two paths of which none is inside an object."""
+_OR_WHOLE: Final = ", or set `nested` to `json`, so that objects stay whole"
 _NAMES_KEPT: Final = 10_000
 """Names of undeclared properties that are remembered: a map may have keys without end."""
 
@@ -72,6 +75,13 @@ class Row:
     def fault(self, path: Path, code: str) -> None:
         """Something is wrong at this path."""
         self.faults.append(Fault(path, code, FAULTS[code]))
+
+    def clash(self, path: Path, other: Path) -> None:
+        """The property at this path has the name of another."""
+        message = FAULTS["clash"]
+        if other:
+            message = message.replace("another property", f"the property {'.'.join(other)!r}", 1)
+        self.faults.append(Fault(path, "clash", message))
 
     def unfit(self, path: Path, unfit: Unfit) -> None:
         """The value at this path cannot be sent."""
@@ -187,7 +197,7 @@ class PropertyWriters:
             raise SchemaError(
                 f"stream {self._stream!r}: properties {'.'.join(other.path)!r} and {told!r} would "
                 f"both be {name!r} in Segment, and one would overwrite the other; rename one of "
-                "them with `stream_maps`"
+                f"them with `stream_maps`{_OR_WHOLE if len((*other.path, *path)) > _FLAT else ''}"
             )
         self.columns[name] = PlannedColumn(path, name, column)
 
@@ -269,7 +279,7 @@ class PropertyWriters:
             if not name:
                 row.fault(path, "name")
             elif name in self.columns:
-                row.fault(path, "clash")
+                row.clash(path, self.columns[name].path)
             else:
                 row.undeclared.add(name)
                 if scalar is not OMIT:
@@ -304,8 +314,8 @@ class PropertyWriters:
             row.unfit(path, unfit)
         if name == "":
             row.fault(path, "name")
-        elif name in self.columns or name in row.undeclared:
-            row.fault(path, "clash")
+        elif name is not None and (name in self.columns or name in row.undeclared):
+            row.clash(path, self.columns[name].path if name in self.columns else ())
         elif name is not None:
             row.undeclared.add(name)
             if scalar is not OMIT:

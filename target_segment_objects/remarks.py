@@ -14,6 +14,10 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
         "Values of another type than the schema says, converted without loss",
         "mend the schema in the tap, or see `type_mismatches`",
     ),
+    "mismatched": (
+        "Values of another type than the schema says, sent as they came",
+        "mend the schema in the tap, or see `type_mismatches`",
+    ),
     "dated": (
         "Dates written as RFC 3339: `T` for a blank, `Z` for no offset, an offset in full",
         "if dates without an offset are not in UTC, let the tap write it",
@@ -51,6 +55,6 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
 
 EXPRESSION_ADVICE: Final = (
     "they are made by expressions of `stream_maps`, whose type is text unless they say another: "
-    "write `float(…)`, `int(…)` or `bool(…)` around them"
+    "write `float(…)`, `int(…)`, `bool(…)` or `json.dumps(…)` around them"
 )
 """What to do where the schema is not the tap's."""

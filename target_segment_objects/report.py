@@ -61,6 +61,7 @@ class Report:
         self._notes: dict[str, Notes] = {}
         self._nulls: dict[str, NullShare] = {}
         self._removed: Counter[str] = Counter()
+        self._ignored: Counter[str] = Counter()
         self._summarized = False
 
     # While the run goes on.
@@ -119,6 +120,12 @@ class Report:
         """A record is of a stream that stream maps remove."""
         self._removed[stream] += 1
 
+    def ignore(self, kind: str, sentence: str) -> None:
+        """A message of an unknown type is ignored: told once a type, and counted."""
+        self._ignored[kind] += 1
+        if self._ignored[kind] == 1:
+            self.warn(sentence, "unknown message")
+
     def measure(self, stream: str, properties: bytes) -> None:
         """Look at one of many objects of a stream: how much of it is nulls."""
         self._nulls.setdefault(stream, NullShare()).add(properties)
@@ -174,6 +181,8 @@ class Report:
             self._logger.info(
                 "Stream removed by `stream_maps`: stream=%s records=%d", one_line(stream), count
             )
+        for kind, count in self._ignored.items():
+            self._logger.info("Messages ignored: type=%s messages=%d", kind, count)
         if in_lines:
             self._tell_collections(ending)
 

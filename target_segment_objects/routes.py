@@ -106,10 +106,18 @@ class Routes:
             ConfigurationError: when stream maps do not fit the stream.
         """
         self._set_aside(source.stream)
-        routes = [
-            Route(mapped.transform, self._add_sink(source, mapped))
-            for mapped in self._maps.streams(source, schema)
-        ]
+        for name, other in self._maps.overridden(source.stream):
+            self._report.warn(
+                f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
+                f"stands below it and is for that stream, too: put {name!r} last",
+                "overridden stream map",
+            )
+        routes = []
+        for mapped in self._maps.streams(source, schema):
+            sink = self._add_sink(source, mapped)
+            if self._settings.validate_records:
+                sink.validate_by(schema, source.stream)
+            routes.append(Route(mapped.transform, sink))
         self._of[source.stream] = source, routes
         self._compile(source.stream)
 

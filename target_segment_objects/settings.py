@@ -412,9 +412,9 @@ class Settings:
     validate_records: bool = _declare(
         Flag(),
         False,
-        "Check every record against its whole JSON schema, and end the run at the first that "
-        "breaks it. Off here, since taps break their own schemas in ways that do not matter to "
-        "Segment; the type of every column is looked after by `type_mismatches` in any case.",
+        "Check every record, as the tap wrote it, against its whole JSON schema; one that breaks "
+        "it is rejected. Off here, since taps break their own schemas in ways that do not matter "
+        "to Segment; the type of every column is looked after by `type_mismatches` in any case.",
     )
 
     @classmethod

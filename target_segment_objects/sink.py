@@ -14,7 +14,7 @@ from target_segment_objects.errors import Fault, RejectedRecordError, SchemaErro
 from target_segment_objects.mapped import from_python, to_python, without_tokens
 from target_segment_objects.plan import StreamPlan, compile_plan
 from target_segment_objects.records import parse_record
-from target_segment_objects.schemas import read_columns
+from target_segment_objects.schemas import read_columns, spelled_out
 
 if TYPE_CHECKING:
     from singer_sdk import Target
@@ -40,20 +40,25 @@ class SegmentObjectsSink(Sink):
         super().__init__(target, stream_name, {"properties": {}}, key_properties)
         planned = schema
         if self.schema["properties"]:
-            listed = schema.get("properties")
-            if not isinstance(listed, Mapping):  # what is not sound is refused
+            if not isinstance(schema.get("properties"), Mapping):  # by a reference, or by branches
                 read_columns(schema, stream=stream_name, has_keys=bool(key_properties))
-                listed = {}
-            planned = {**schema, "properties": {**listed, **self.schema["properties"]}}
+                schema = spelled_out(schema, stream=stream_name)
+            columns = {**schema["properties"], **self.schema["properties"]}
+            planned = {**schema, "properties": columns}
         settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
         options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
-        self._schema_validator = (
-            _validator(planned, stream_name) if settings.validate_records else None
-        )
-        self.is_valid = (
-            _quick_check(self._schema_validator, planned) if self._schema_validator else None
-        )
+        self._schema_validator: jsonschema_rs.Validator | None = None
+        self.is_valid: Callable[[msgspec.Raw], bool] | None = None
+
+    def validate_by(self, schema: dict[str, Any], stream: str) -> None:
+        """Check every record, as the tap wrote it, against the whole schema of the tap's stream.
+
+        Raises:
+            SchemaError: when that is no valid JSON Schema.
+        """
+        self._schema_validator = _validator(schema, stream)
+        self.is_valid = _quick_check(self._schema_validator, schema)
 
     def get_validator(self) -> None:
         """None of the SDK's: `validate_records` is looked after here, by a compiled validator."""
@@ -85,14 +90,14 @@ class SegmentObjectsSink(Sink):
         if self.include_sdc_metadata_properties:
             self._add_sdc_metadata_to_record(record, message, {})
         if self._schema_validator is not None:
-            self._validate(self._schema_validator, record)
+            self._validate(self._schema_validator, raw)
         return self.plan.encode_mapped(from_python(record), raw)
 
-    def _validate(self, validator: jsonschema_rs.Validator, record: bytes | dict[str, Any]) -> None:
-        value = to_python(parse_record(record)) if isinstance(record, bytes) else record
+    def _validate(self, validator: jsonschema_rs.Validator, raw: bytes) -> None:
+        value = without_tokens(to_python(parse_record(raw)))
         faults = [
             Fault(tuple(map(str, error.instance_path)), "schema", FAULTS["schema"])
-            for error in validator.iter_errors(without_tokens(value))
+            for error in validator.iter_errors(value)
         ]
         if faults:
             raise RejectedRecordError(list(dict.fromkeys(faults)))

@@ -7,7 +7,9 @@ columns; and an expression that fails on a record is that record's fault, not th
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from singer_sdk.exceptions import MapExpressionError, StreamMapConfigError
@@ -19,11 +21,14 @@ from singer_sdk.mapper import (
 )
 
 from target_segment_objects.errors import ConfigurationError, Fault, RejectedRecordError
+from target_segment_objects.mapped import is_value
 from target_segment_objects.schemas import read_columns, spelled_out
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
+
+    from singer_sdk.mapper import StreamMap
 
     from target_segment_objects.origins import Source
     from target_segment_objects.settings import Settings
@@ -36,6 +41,13 @@ __all__ = ["MappedStream", "StreamMaps"]
 _NULLS: Final = (None, "__NULL__")
 """What removes a property, a stream, or all that is not named."""
 _FILTER: Final = "__filter__"
+_SHOWN: Final = 60
+_NO_PROPERTIES: Final = frozenset(
+    {"_", "record", "self", "config", "fake", "None", "True", "False"}
+    | {"__stream_name__", "__original_stream_name__"}
+    | {"md5", "sha256", "datetime", "bool", "json", "int", "float", "str", "rand", "randint"}
+)
+"""Names that mean something else in an expression."""
 _KEYS: Final = "__key_properties__"
 
 
@@ -83,6 +95,8 @@ class StreamMaps:
             else each
             for name, each in definitions.items()
         }
+        for name, each in definitions.items():
+            _check(name, each)
         try:
             self.mapper = PluginMapper({**settings.for_sdk(), "stream_maps": without_keys}, logger)  # type: ignore[dict-item]
         except (StreamMapConfigError, MapExpressionError) as error:
@@ -111,23 +125,53 @@ class StreamMaps:
         }
         self._used |= own.keys()
         straight = MappedStream(source.stream, schema, source.key_properties)
-        if not own and self.mapper.default_mapper_type is SameRecordTransform:
+        stays = self.mapper.default_mapper_type is SameRecordTransform
+        if not own and stays:
             return [straight]
+        names = _in_their_order(own)
+        if len(names) == 1 and (own[names[0]] in _NULLS if own else not stays):
+            return []  # whatever its schema is
+        read_columns(schema, stream=source.stream, has_keys=True)  # refuses what is not sound
         readable = spelled_out(schema, stream=source.stream)
-        try:
-            self.mapper.register_raw_stream_schema(source.stream, readable, [])
-        except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
-            raise ConfigurationError(
-                f"stream_maps, for stream {source.stream!r}: {error}"
-            ) from None
-        found = zip(self.mapper.stream_maps[source.stream], _in_their_order(own), strict=True)
-        return [
+        streams = [
             self._mapped(stream_map, name, source, schema, readable["properties"])
             if isinstance(stream_map, CustomStreamMap)
             else straight
-            for stream_map, name in found
+            for stream_map, name in zip(self._made(source.stream, readable), names, strict=True)
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
+        for mapped, count in Counter(mapped.name for mapped in streams).items():
+            if count > 1:
+                raise ConfigurationError(
+                    f"stream_maps, for stream {source.stream!r}: {count} streams come out of it "
+                    f"that are called {mapped!r}, and one would overwrite the other; give them "
+                    "different names"
+                )
+        return streams
+
+    def overridden(self, stream: str) -> list[tuple[str, str]]:
+        """The definitions of a stream that another one takes the place of, and that one."""
+        own = [
+            name
+            for name, definition in self._definitions.items()
+            if self._applies(name, stream)
+            and not (isinstance(definition, dict) and "__source__" in definition)
+        ]
+        return [(name, own[-1]) for name in own[:-1]]
+
+    def _made(self, stream: str, schema: dict[str, Any]) -> list[StreamMap]:
+        """The mapper's maps of a stream, of its own: an older SCHEMA's are not used again."""
+        self.mapper.stream_maps.pop(stream, None)
+        try:
+            self.mapper.register_raw_stream_schema(stream, schema, [])
+        except (StreamMapConfigError, MapExpressionError, NotImplementedError) as error:
+            raise ConfigurationError(f"stream_maps, for stream {stream!r}: {error}") from None
+        except Exception as error:  # noqa: BLE001  an alias is an expression, and may raise anything
+            raise ConfigurationError(
+                f"stream_maps, for stream {stream!r}: an alias or an expression in it is wrong "
+                f"({type(error).__name__})"
+            ) from None
+        return self.mapper.stream_maps.pop(stream)
 
     def _mapped(
         self,
@@ -144,14 +188,20 @@ class StreamMaps:
             SchemaError: when neither the stream nor the map lists any property.
         """
         definition = self._definitions[name]
+        alias: Any = stream_map.stream_alias
+        if not (isinstance(alias, str) and alias):
+            raise ConfigurationError(
+                f"stream_maps, for stream {source.stream!r}: `{name}.__alias__` gives no name"
+            )
         keys = _keys(definition, source)
         stream_map.transformed_key_properties = keys
         mapped = stream_map.transformed_schema
-        # The mapper changes the schema that it looks names up in: what was renamed may be gone.
+        # A name alone passes a property on, with its column. The mapper gives it that of the new
+        # name, if there is one, or none if the old name was dropped a line above.
         renamed = {
-            new: properties[expression]
+            new: properties.get(expression, {})
             for new, expression in definition.items()
-            if isinstance(expression, str) and new not in properties and expression in properties
+            if isinstance(expression, str) and not new.startswith("__") and _is_property(expression)
         }
         columns = {
             **mapped["properties"],
@@ -176,7 +226,9 @@ class StreamMaps:
             expressions=frozenset(
                 made
                 for made, expression in definition.items()
-                if not made.startswith("__") and expression not in _NULLS
+                if not made.startswith("__")
+                and isinstance(expression, str)
+                and not (expression in _NULLS or _is_property(expression))
             ),
         )
 
@@ -228,12 +280,17 @@ def _transform(stream_map: CustomStreamMap, definition: str, stream: str) -> Tra
 
     def watched(*, record: Record, property_name: str | None, **expression: Any) -> Any:
         try:
-            return evaluate(record=record, property_name=property_name, **expression)
+            value = evaluate(record=record, property_name=property_name, **expression)
         except Exception as error:  # noqa: BLE001  the user's expression may raise anything
             raise _failure(error, definition, property_name or _FILTER, stream) from None
+        if property_name is not None and not is_value(value):
+            raise _fault(
+                definition, property_name, f", where it gives no value ({type(value).__name__})"
+            )
+        return value
 
     stream_map._eval = watched  # type: ignore[assignment,method-assign]  # noqa: SLF001
-    return stream_map.transform
+    return stream_map._transform_fn  # noqa: SLF001  `transform` takes an empty record for none
 
 
 def _failure(
@@ -261,13 +318,33 @@ def _failure(
     advice = f" ({kind}); let it take what this record has, nulls among it"
     if name_of is not None:
         advice = f", which has no {name_of!r}; write `record.get({name_of!r})` if some lack it"
+    return _fault(definition, name, advice)
+
+
+def _fault(definition: str, name: str, why: str) -> RejectedRecordError:
+    expression = f"its expression in `stream_maps`, `{definition}.{name}`,"
     return RejectedRecordError(
-        [
-            Fault(
-                (name,),
-                "expression",
-                f"its expression in `stream_maps`, `{definition}.{name}`, fails on this record"
-                f"{advice}",
-            )
-        ]
+        [Fault((name,), "expression", f"{expression} fails on this record{why}")]
     )
+
+
+def _check(name: str, definition: object) -> None:
+    """Each expression of a definition is one.
+
+    Raises:
+        ConfigurationError: when one is not.
+    """
+    for made, expression in definition.items() if isinstance(definition, dict) else ():
+        is_option = made.startswith("__") and made != _FILTER
+        if isinstance(expression, str) and expression not in _NULLS and not is_option:
+            try:
+                ast.parse(expression.strip(), mode="eval")
+            except (SyntaxError, ValueError):
+                raise ConfigurationError(
+                    f"stream_maps: `{name}.{made}` is no expression: {expression[:_SHOWN]!r}"
+                ) from None
+
+
+def _is_property(expression: str) -> bool:
+    """Whether an expression is the name of a property alone."""
+    return expression.isidentifier() and expression not in _NO_PROPERTIES

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from target_segment_objects.errors import (
     MissingSchemaError,
     OutputError,
     RejectedRecordError,
+    SchemaError,
     SegmentObjectsError,
     one_line,
 )
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentObjectsTarget", "main"]
 
 
+_MESSAGE_TYPE: Final = re.compile(r"[A-Z][A-Z_]{0,29}")
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep others waiting: at Python's 5 ms the compressing thread starves."""
 
@@ -212,7 +215,10 @@ class SegmentObjectsTarget(Target):
                 line=message.line,
             )
         if not self._routes.resume(source):
-            self._routes.plan(source, _read_schema(source, message.line))
+            try:
+                self._routes.plan(source, _read_schema(source, message.line))
+            except SchemaError as error:
+                raise SchemaError(f"line {message.line}: {error}") from None
         self._fast_lane.put(stream, self._routes.compiled(stream))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
@@ -228,10 +234,30 @@ class SegmentObjectsTarget(Target):
             time_extracted=message.time_extracted,
             version=message.version,
         )
-        faults: list[Fault] = []
-        noted: set[tuple[str, str]] = set()
         if not routes:
             self._report.remove(source.stream)
+        objects, faults = self._objects(routes, origin, message)
+        if faults:  # nothing of a faulty record is sent
+            for route, _ in objects:
+                self._way(route).rejected += 1
+            self.run.reject(_rejected(faults, origin), origin)
+            return
+        noted: set[tuple[str, str]] = set()
+        for route, encoded in objects:
+            self._count(route.sink.plan, encoded)
+            if encoded.notes:
+                noted.update(encoded.notes)
+                self._note(route.sink.plan, encoded.notes, origin)
+            self.run.put(encoded.object, origin)
+        if noted and self._routes.widen(source.stream, noted):
+            self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
+
+    def _objects(
+        self, routes: list[Route], origin: Origin, message: Message
+    ) -> tuple[list[tuple[Route, Encoded]], list[Fault]]:
+        """The objects of a record, one for each route that has one, and all of its faults."""
+        objects: list[tuple[Route, Encoded]] = []
+        faults: list[Fault] = []
         for route in routes:
             try:
                 encoded = route.encode(origin, message)
@@ -241,16 +267,9 @@ class SegmentObjectsTarget(Target):
                 continue
             if encoded is None:
                 self._way(route).filtered += 1
-                continue
-            self._count(route.sink.plan, encoded)
-            if encoded.notes:
-                noted.update(encoded.notes)
-                self._note(route.sink.plan, encoded.notes, origin)
-            self.run.put(encoded.object, origin)
-        if faults:
-            self.run.reject(_rejected(faults, origin), origin)
-        elif noted and self._routes.widen(source.stream, noted):
-            self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
+            else:
+                objects.append((route, encoded))
+        return objects, faults
 
     def _count(self, plan: StreamPlan, encoded: Encoded) -> None:
         """A record has become an object."""
@@ -290,16 +309,18 @@ class SegmentObjectsTarget(Target):
         )
 
     def _process_unknown_message(self, message: Message) -> None:
+        # What may be a secret in the wrong place is not shown.
+        kind = f" {message.type}" if _MESSAGE_TYPE.fullmatch(str(message.type)) else ""
         if self.settings.unknown_messages == "error":
             raise MessageError(
-                "a message of an unknown type; set `unknown_messages` to `ignore` to pass over "
-                "such messages",
+                f"a message of the unknown type{kind}; set `unknown_messages` to `ignore` to pass "
+                "over such messages",
                 line=message.line,
             )
-        self._report.warn(
-            "the tap sends messages of a type that Singer does not know; they are ignored, as "
-            "`unknown_messages` says: look at the tap if it means something by them",
-            "unknown message",
+        self._report.ignore(
+            kind.strip() or "unknown",
+            f"the tap sends messages of the type{kind}, which Singer does not know; they are "
+            "ignored, as `unknown_messages` says: look at the tap if it means something by them",
         )
 
     def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:

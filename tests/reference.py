@@ -838,8 +838,9 @@ def mapped(
             properties.pop(name, None)
             values.pop(name, None)
             continue
-        known = properties.get(name, columns.get(expression, {"type": "string"}))
-        properties[name] = known
+        passed_on = expression.isidentifier()
+        known = columns.get(expression, {}) if passed_on else properties.get(name)
+        properties[name] = {"type": "string"} if known is None else known
         if expression.startswith("'"):
             properties[name] = {"type": "string"}
             values[name] = expression[1:-1]
@@ -855,7 +856,7 @@ def mapped(
             properties.setdefault(name, columns[name])
     if definition.get("__filter__") == "False":
         return {"properties": properties}, chosen, None
-    return {"properties": properties}, chosen, fault or values or None
+    return {"properties": properties}, chosen, fault or values
 
 
 # --- The whole -----------------------------------------------------------------------
@@ -932,6 +933,8 @@ def transform_value(  # noqa: PLR0913, PLR0917  as many as the rules need
     identity = id_of(key_properties, nodes, value if key_properties else original, work)
     if not work.properties and not work.faults:
         work.faults.add(((), "empty"))
+    # A key that is not of its type is one fault, and not its property's too.
+    work.faults -= {(path, "type") for path, code in work.faults if code == "key_type"}
     if work.faults:
         return Rejected(work.faults)
     assert not {name for name, _ in work.properties} & (WAREHOUSE_OWNED - {"id"})

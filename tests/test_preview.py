@@ -225,7 +225,7 @@ def test_all_that_would_end_a_run_is_told() -> None:
         (9, 1, "not a JSON object; a Singer message is o"),
         (10, 1, "a STATE without a `value`"),
         (11, 1, "BATCH messages are not supported; turn b"),
-        (12, 1, "a message of an unknown type; set `unkno"),
+        (12, 1, "a message of the unknown type WHAT; set "),
         (13, 1, "a RECORD without a `stream`"),
     ]
     assert by_name(document["streams"], "stream")["stays"]["passed_over"] == 1

@@ -428,7 +428,6 @@ def test_all_faults_at_once() -> None:
     record = '{"k":"x","a":{"zip":"\\ud800","?":1e400,"ZIP":[NaN]},"n":false}'
     assert faults(properties, record, ["k"]) == {
         ("k", "key_type"),
-        ("k", "type"),
         ("a.zip", "unicode"),
         ("a.?", "non_finite"),
         ("a.ZIP", "clash"),
