@@ -47,7 +47,7 @@ def api_address(url: str) -> str:
         wrong = found.group().split("/")[1]
         raise WrongValueError(f"must be without the version path: leave out `/{wrong}`")
     if not _is_taken_by_the_client(url):
-        raise WrongValueError(f"must be a URL of https, {_API}")
+        raise WrongValueError(f"must be a URL of https or http, {_API}")
     return url.rstrip("/")
 
 
@@ -108,7 +108,7 @@ def _host(url: str, example: str) -> str:
     except ValueError:  # a port that is no number, an IPv6 address without its bracket
         pass
     if host is None or parts.scheme not in {"http", "https"}:
-        raise WrongValueError(f"must be a URL of https, {example}")
+        raise WrongValueError(f"must be a URL of https or http, {example}")
     return host
 
 

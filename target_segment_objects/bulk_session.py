@@ -92,6 +92,7 @@ class BulkSession:
         self._taken = 0
         self._too_large: dict[Part, PartTooLargeError] = {}
         self._open = False
+        self._failing = self._has_split = False  # each is warned of once a session
         self._quiet_since = 0.0
         self.receipt = receipt
         self.opened = monotonic()
@@ -142,7 +143,9 @@ class BulkSession:
             self._api.keep_alive(self._sync_id)
         except DeliveryError as error:
             # The session's next call will tell whether it is lost.
-            logger.warning("Keep-alive failed: sync_id=%s reason=%s", self._sync_id, error.summary)
+            if self._open and not self._failing:
+                self._failing = True
+                logger.warning("Keep-alive failed: sync_id=%s %s", self._sync_id, error.summary)
         self._quiet_since = self._monotonic()
         return after_seconds
 
@@ -236,8 +239,12 @@ class BulkSession:
             kept = dataclasses.replace(part, start=start, spool=self._refusals)
             self.refused.append((kept, error))
             return
-        logger.warning(
-            "A part is too large for Segment and is split: sync_id=%s part=%d objects=%d bytes=%d",
+        level = logging.DEBUG if self._has_split else logging.WARNING
+        self._has_split = True
+        logger.log(
+            level,
+            "A part is too large for Segment and is split, and so are the next ones: sync_id=%s "
+            "part=%d objects=%d bytes=%d",
             self._sync_id,
             part.number,
             part.objects,

@@ -124,19 +124,42 @@ class RejectedRecordError(InputError):
     Attributes:
         faults: what is wrong with it, at least one.
         stream: the record's stream.
+        collection: the object's collection, where its stream is not known any more.
         line: its line number in the input, 0 when not known.
+
+    Args:
+        limit: `max_rejects`, when this is one reject more than that, and it is not 0.
     """
 
-    def __init__(self, faults: Sequence[Fault], *, stream: str = "", line: int = 0) -> None:
+    def __init__(
+        self,
+        faults: Sequence[Fault],
+        *,
+        stream: str = "",
+        collection: str = "",
+        line: int = 0,
+        limit: int = 0,
+    ) -> None:
         self.faults = tuple(faults)
         self.stream = stream
+        self.collection = collection
         self.line = line
         where = f"line {line}: " if line else ""
-        whose = f"a record of stream {stream!r}" if stream else "a record"
+        whose = f"a record of {self.whose}" if self.whose else "a record"
         told = "; ".join(str(fault) for fault in self.faults[:_FAULTS_TOLD])
         more = len(self.faults) - _FAULTS_TOLD
         rest = f"; and {more} more" if more > 0 else ""
-        super().__init__(f"{where}{whose} is rejected: {told}{rest}")
+        over = (
+            f". Of such records `max_rejects` allows {limit}, and this is one more" if limit else ""
+        )
+        super().__init__(f"{where}{whose} is rejected: {told}{rest}{over}")
+
+    @property
+    def whose(self) -> str:
+        """The stream, or the collection where the stream is not known any more."""
+        if self.collection:
+            return f"collection {self.collection!r}"
+        return f"stream {self.stream!r}" if self.stream else ""
 
 
 _FAULTS_TOLD = 5

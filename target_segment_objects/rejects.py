@@ -307,7 +307,15 @@ class Rejects:
         if self._dead_letter is not None:
             self._dead_letter.write(origin, error)
         if self._max_rejects >= 0 and self.count > self._max_rejects:
-            raise error
+            if not self._max_rejects:
+                raise error
+            raise type(error)(
+                error.faults,
+                stream=error.stream,
+                collection=error.collection,
+                line=error.line,
+                limit=self._max_rejects,
+            )
 
     def sync(self) -> None:
         """Make sure that every reject is on the disk: a state that covers it is to be printed.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXPRESSION_ADVICE", "REMARKS"]
+__all__ = ["EXPRESSION_ADVICE", "REJECT_ADVICE", "REMARKS"]
 
 REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     "coerced": (
@@ -20,7 +20,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "dated": (
         "Dates written as RFC 3339: `T` for a blank, `Z` for no offset, an offset in full",
-        "if dates without an offset are not in UTC, let the tap write it",
+        "if dates without an offset are not in UTC, let the tap write the offset",
     ),
     "undated": (
         "Values of date columns that are no RFC 3339 dates, left as text",
@@ -52,6 +52,13 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 """Of each kind of note (`columns.Notes`): what happened to values, and what to do about it."""
+
+REJECT_ADVICE: Final[Mapping[str, str]] = {
+    "expression": "correct the expression in `stream_maps`",
+    "refused": "do what Segment's own words ask for",
+    "": "mend them in the tap, or see the settings that the reasons name",
+}
+"""What to do about rejects, by the code of most of them."""
 
 EXPRESSION_ADVICE: Final = (
     "they are made by expressions of `stream_maps`, whose type is text unless they say another: "

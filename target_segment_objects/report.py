@@ -14,7 +14,7 @@ from target_segment_objects.naming import property_name
 from target_segment_objects.nulls import NullShare
 from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import Notes
-from target_segment_objects.remarks import EXPRESSION_ADVICE, REMARKS
+from target_segment_objects.remarks import EXPRESSION_ADVICE, REJECT_ADVICE, REMARKS
 from target_segment_objects.summary import log_fields, rows, session_fields
 from target_segment_objects.tally import Tally
 
@@ -133,15 +133,12 @@ class Report:
     def reject(self, error: RejectedRecordError) -> None:
         """A record became no object, or one that Segment refused."""
         self.tally.rejects += 1
-        codes = self._rejected.setdefault(error.stream, Counter())
+        whose = f"collection={error.collection}" if error.collection else f"stream={error.stream}"
+        codes = self._rejected.setdefault(one_line(whose), Counter())
         for fault in {fault.code: fault for fault in reversed(error.faults)}.values():
             codes[fault.code] += 1
             if codes[fault.code] == 1 and self.tolerates_rejects:
-                path = ".".join(fault.path) or "the record"
-                self.warn(
-                    f"stream {error.stream!r} has rejected records: {path}: {fault.message}",
-                    f"reject: {fault.code}",
-                )
+                self.warn(f"{error.whose} has rejected records: {fault}", f"reject: {fault.code}")
         codes[_RECORDS] += 1
 
     def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
@@ -214,16 +211,13 @@ class Report:
     def _tell_rejects(self, stream: str, codes: Counter[str]) -> None:
         reasons = [(code, count) for code, count in codes.most_common() if code != _RECORDS]
         listed = ",".join(f"{code}:{count}" for code, count in reasons[:_REASONS_TOLD])
-        advice = (
-            "mend them in the tap, or in `dead_letter_path` and send them with "
-            "`segment-objects replay`"
-            if self.has_dead_letter
-            else "mend them in the tap; to go on without such records, set `max_rejects` and "
-            "`dead_letter_path`"
-        )
+        more = len(reasons) - _REASONS_TOLD
+        listed += f" and {more} more" if more > 0 else ""
+        advice = REJECT_ADVICE.get(reasons[0][0], REJECT_ADVICE[""])
+        if self.has_dead_letter:
+            advice += ", then send them with `segment-objects replay` from `dead_letter_path`"
         self._conclude(
-            f"Records rejected: stream={one_line(stream)} records={codes[_RECORDS]} "
-            f"reasons={listed}; {advice}"
+            f"Records rejected: {stream} records={codes[_RECORDS]} reasons={listed}; {advice}"
         )
 
     def _tell_collections(self, ending: str) -> None:

@@ -29,10 +29,14 @@ class RetryWarnings:
     Args:
         logger: where warnings go.
         monotonic: the clock.
+        budget_seconds: how long a call may spend waiting between its attempts.
     """
 
-    def __init__(self, logger: Logger, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, logger: Logger, monotonic: Callable[[], float], budget_seconds: float
+    ) -> None:
         self._logger = logger
+        self._budget_seconds = budget_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._again = float("-inf")
@@ -51,8 +55,8 @@ class RetryWarnings:
         more = "" if is_first or count == 1 else f", {count} retries since the last warning"
         whose = f" of {retry.collection}" if retry.collection else ""
         self._logger.warning(
-            "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; attempts go "
-            "on for up to %d s (`retry_seconds`)",
+            "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; it goes on "
+            "until its waits add up to %d s (`retry_seconds`), and for 3 attempts at least",
             retry.call,
             one_line(whose),
             retry.host,
@@ -60,5 +64,5 @@ class RetryWarnings:
             retry.attempt,
             more,
             retry.wait_seconds,
-            math.ceil(retry.left_seconds),
+            math.ceil(self._budget_seconds),
         )

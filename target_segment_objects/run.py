@@ -153,9 +153,15 @@ class Run:
         """Segment refused an object: each of the records that were merged in it is a reject."""
         one_too_many: RejectedRecordError | None = None
         for origin in origins:
-            stream, line = origin.source.stream, origin.line
+            name, is_object = origin.source.stream, origin.source.is_object
+            reject = RejectedRecordError(
+                error.faults,
+                stream="" if is_object else name,
+                collection=name if is_object else "",
+                line=origin.line,
+            )
             try:
-                self.reject(RejectedRecordError(error.faults, stream=stream, line=line), origin)
+                self.reject(reject, origin)
             except RejectedRecordError as rejected:  # it is written down, and so are the others
                 one_too_many = one_too_many or rejected
         if one_too_many is not None:

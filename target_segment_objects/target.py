@@ -22,6 +22,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabiliti
 
 from target_segment_objects.configuration import read_configuration
 from target_segment_objects.errors import (
+    DeadLetterError,
     Fault,
     MessageError,
     MissingSchemaError,
@@ -380,6 +381,8 @@ class SegmentObjectsTarget(Target):
             ending = "stopped"
         if ending == "done":
             self._routes.tell_unused_names()
+        if isinstance(error, DeadLetterError):
+            self._report.has_dead_letter = False  # not all of them are in it
         self._report.summarize(in_lines=self._terminal.wants_lines, ending=ending)
         if self._terminal.wants_lines:
             self._metrics.end(succeeded=error is None)
@@ -398,7 +401,8 @@ class SegmentObjectsTarget(Target):
         try:
             file.write(report)
         except OSError as failure:
-            self.logger.error(  # noqa: TRY400  no bug, so no traceback
+            # What the run has delivered stays delivered, and its exit status says how it went.
+            self.logger.warning(
                 "report_path: the report cannot be written: %s", failure.strerror or failure
             )
 

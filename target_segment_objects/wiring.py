@@ -101,7 +101,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     """
     hurry = Hurry()
     clock = clock_of(hurry)
-    warn_of = RetryWarnings(logger, clock.monotonic)
+    warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
 
     def on_retry(retry: Retry) -> None:
         report.tally.retry(retry.wait_seconds)

@@ -648,7 +648,7 @@ def test_refused_records_are_told_once(tmp_path: Path, refusing: Emulator, metho
     (told,) = warnings(ran, "Records rejected")
     assert "records=80 reasons=refused:80" in told
     assert len(warnings(ran, "no key properties")) == 1
-    (row,) = [line for line in ran.told.splitlines() if "collection=t" in line]
+    (row,) = [line for line in ran.told.splitlines() if "Collection done: collection=t" in line]
     assert "rejected=80" in row
 
 
@@ -664,7 +664,7 @@ def test_merged_records_that_are_refused_are_all_told(
     ran = run(tmp_path, config(refusing, method, max_rejects=3, dead_letter_path=str(dead)), fed)
     assert ran.code == 1
     (told,) = warnings(ran, "Records rejected")
-    (row,) = [line for line in ran.told.splitlines() if "collection=t " in line]
+    (row,) = [line for line in ran.told.splitlines() if "Collection when" in line]
     entries = [json.loads(line) for line in dead.read_text().splitlines()]
     rejects = [entry for entry in entries if "faults" in entry]
     assert f"records={len(rejects)} " in told

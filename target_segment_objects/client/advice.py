@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["SESSION_REFUSED", "STOPPED", "Origin", "advise", "causes_of"]
 
 SESSION_REFUSED: Final = "The session may have expired; else it refuses what it was sent"
-STOPPED: Final = "It was stopped before Segment took it: run it again"
+STOPPED: Final = (
+    "It was stopped before Segment had answered, which may have taken the data all the same: run "
+    "it again, since what is sent twice is merged by id"
+)
 
 _CAUSES_SHOWN: Final = 3
 _LATER: Final = (

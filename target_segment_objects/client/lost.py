@@ -73,6 +73,8 @@ def failure_of(error: BaseException, quote: Callable[[str], str]) -> Failure:  #
         return Failure(FailureKind.CUT, "the answer could not be decoded")
     if _is_one(causes, http.client.RemoteDisconnected):
         return Failure(FailureKind.RESET, "the connection was closed without an answer")
+    if _is_one(causes, http.client.BadStatusLine):
+        return Failure(FailureKind.RESET, "the answer was not HTTP")
     if _is_one(causes, InvalidURL):
         return Failure(FailureKind.CONNECT, "the address cannot be connected to")
     return Failure(FailureKind.RESET, f"the connection broke: {_words(causes)}")
