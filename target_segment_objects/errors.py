@@ -67,7 +67,13 @@ _SHOWN = 900
 
 
 class SegmentObjectsError(Exception):
-    """The root of the tree: catch this to catch them all."""
+    """The root of the tree: catch this to catch them all.
+
+    Attributes:
+        is_logged: whether it was logged when it came, while the run still had something to do.
+    """
+
+    is_logged = False
 
 
 class ConfigurationError(SegmentObjectsError):

@@ -54,6 +54,7 @@ class Run:
         wake_up: the stop flag, and the pipe that ends a wait for input.
         position: how many records were read.
         on_wait: called about each second while the delivery waits for Segment.
+        on_error: called with the error that ends the run, before what was read is committed.
         clock_of: makes the clock of the client's waits from the event that ends them all. Read at
             the first object; no setting, but for tests, in which waiting takes no time.
     """
@@ -63,6 +64,7 @@ class Run:
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
         self.on_wait: Callable[[], None] = do_nothing
+        self.on_error: Callable[[SegmentObjectsError], None] = lambda _: None
         self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
         self._settings = settings
         self._report = report
@@ -225,7 +227,8 @@ class Run:
             LocalWarehouseError: when that is why the delivery failed.
         """
         try:
-            if not isinstance(error, DeliveryError):
+            if not isinstance(error, DeliveryError) and self._connection is not None:
+                self.on_error(error)  # the rest may take as long as all retries do
                 self._commit()
         except SegmentObjectsError as failure:
             self.tell_another(failure, error)

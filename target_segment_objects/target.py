@@ -436,6 +436,7 @@ class SegmentObjectsTarget(Target):
         try:
             terminal.open(parts=target.settings.method == "bulk")
             run.aside = terminal.aside
+            run.on_error = _log
             target.listen(file_input)
         except BaseException as error:
             target._fail(error)
@@ -452,9 +453,15 @@ def main() -> None:
     try:
         SegmentObjectsTarget.cli()
     except SegmentObjectsError as error:
-        SegmentObjectsTarget.logger.error("%s", one_line(str(error)))
+        if not error.is_logged:
+            _log(error)
         _forget_output()
         sys.exit(1)
+
+
+def _log(error: SegmentObjectsError) -> None:
+    SegmentObjectsTarget.logger.error("%s", one_line(str(error)))
+    error.is_logged = True
 
 
 def _stream_of(message: Message) -> str:
