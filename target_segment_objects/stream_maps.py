@@ -315,7 +315,7 @@ def _failure(
             f"stream_maps, for stream {stream!r}: the expression `{definition}.{name}` is wrong: "
             f"{wrong}"
         )
-    advice = f" ({kind}); let it take what this record has, nulls among it"
+    advice = f" ({kind}); change it so that it also works where a property is null or missing"
     if name_of is not None:
         advice = f", which has no {name_of!r}; write `record.get({name_of!r})` if some lack it"
     return _fault(definition, name, advice)
