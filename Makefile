@@ -55,7 +55,7 @@ bench: .venv/.made
 
 docs: .venv/.made
 	@mkdir -p build
-	$(BIN)/python -m target_segment_objects.configuration >build/settings.md
+	$(BIN)/python -m target_segment_objects.settings.sources >build/settings.md
 	@mv build/settings.md docs/settings.md
 	$(BIN)/python -m tests.meltano.plugin
 	$(BIN)/python -m tests.meltano.hub

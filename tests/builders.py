@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.objects import ObjectLine, SegmentObject
-from target_segment_objects.origins import Origin, Source
+from target_segment_objects.source import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

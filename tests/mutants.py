@@ -337,7 +337,7 @@ MUTANTS = (
     ),
     Mutant(
         "stdout may be a report",
-        "crosschecks:_is_same_file",
+        "rules:_is_same_file",
         "os.path.samestat(found, held) and (not is_device)",
         "False",
         "tests/test_start.py",
@@ -428,7 +428,7 @@ MUTANTS = (
     ),
     Mutant(
         "what Segment refuses by bulk stands as a record",
-        "bulk_delivery:_origin",
+        "delivery:_origin",
         'Source(collection, b"{}", None, is_object=True)',
         'Source(collection, b"{}", None)',
         "tests/test_replay.py",
@@ -596,7 +596,7 @@ MUTANTS = (
     ),
     Mutant(
         "a variable and a file may differ in silence",
-        "configuration:_difference",
+        "sources:_difference",
         "one.get(name, missing) != other.get(name, missing)",
         "False",
         "tests/test_configuration.py",

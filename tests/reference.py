@@ -20,13 +20,13 @@ import msgspec
 from singer_sdk.helpers._flattening import flatten_key
 
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.naming import WAREHOUSE_OWNED, collection_name, property_name
 from target_segment_objects.objects import SegmentObject
+from target_segment_objects.plan.naming import WAREHOUSE_OWNED, collection_name, property_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from target_segment_objects.plan import PlanOptions
+    from target_segment_objects.plan.stream_plan import PlanOptions
 
 __all__ = [
     "METADATA",

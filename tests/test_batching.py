@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.batching import Batch, Batcher, BatchLimits, Waiting, merged
-from target_segment_objects.durability import Receipt
+from target_segment_objects.delivery.batching import Batch, Batcher, BatchLimits, Waiting, merged
+from target_segment_objects.delivery.durability import Receipt
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from tests.builders import large_room, origin, room
 

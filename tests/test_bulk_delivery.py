@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from target_segment_objects import bulk_delivery
-from target_segment_objects.bulk_delivery import BulkDelivery, SessionLimits
 from target_segment_objects.client import BulkApi, RetryPolicy, Transport, TransportOptions
-from target_segment_objects.durability import DurabilityLog
+from target_segment_objects.delivery.bulk import delivery as bulk_delivery
+from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
+from target_segment_objects.delivery.bulk.parts import PartLimits
+from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -24,7 +25,6 @@ from target_segment_objects.errors import (
     SpoolError,
     UnavailableError,
 )
-from target_segment_objects.parts import PartLimits
 from tests.builders import (
     PATIENCE,
     Aside,

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from target_segment_objects.check import Verdict, check
-from target_segment_objects.cli import main
+from target_segment_objects.commands.check import Verdict, check
+from target_segment_objects.commands.main import main
 from target_segment_objects.emulator import Emulator, Fault
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import config_file

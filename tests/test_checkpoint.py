@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.checkpoint import Checkpoint
+from target_segment_objects.delivery.checkpoint import Checkpoint
 
 STEPS = st.lists(
     st.one_of(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects import cli
+from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.querying import Result
 from tests.emulator.wire import Client
@@ -30,7 +30,7 @@ SELECT = "select id, name, location, review_count from rooms"
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    command = [sys.executable, "-m", "target_segment_objects.cli", *arguments]
+    command = [sys.executable, "-m", "target_segment_objects.commands.main", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
     )
@@ -39,7 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def emulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the emulator; yield the process and the first line of its output."""
-    command = [sys.executable, "-m", "target_segment_objects.cli", "emulator", *arguments]
+    command = [sys.executable, "-m", "target_segment_objects.commands.main", "emulator", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
         command,
@@ -223,7 +223,7 @@ def test_output_that_cannot_be_written_is_one_sentence(
     if command == "emulator" and to == ">&-":
         pytest.skip("it serves")
     given = {"query": [str(warehouse), SELECT], "check": ["--timeout", "0.1"]}.get(command, [])
-    python = [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli"]
+    python = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
     whole = shlex.join([*python, *command.split(), *given])
     ended = subprocess.run(
         ["/bin/sh", "-c", f"exec {whole} < /dev/null {to}"],

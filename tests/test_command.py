@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.settings import DECLARED
+from target_segment_objects.settings.declared import DECLARED
 from tests.running import KEY, config_file, environment, lines, record, run, schema, state
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ def test_a_signal_before_any_record(tmp_path: Path) -> None:
 
 
 BUG = """
-from target_segment_objects.compiled import CompiledStream
+from target_segment_objects.fastpath.compiled_stream import CompiledStream
 
 objects = CompiledStream.objects
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zlib_ng import zlib_ng
 
-from target_segment_objects.compression import FAST, SMALL, GzipMember, LevelFinder
+from target_segment_objects.delivery.bulk.gzip_member import FAST, SMALL, GzipMember, LevelFinder
 
 ROOM = 4 << 20
 MIB = 1 << 20

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from target_segment_objects.configuration import PREFIX, document, read_configuration
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.settings import DECLARED, Settings
+from target_segment_objects.settings.declared import DECLARED, Settings
+from target_segment_objects.settings.sources import PREFIX, document, read_configuration
 
 KEY = "aVerySecretWriteKey42"
 

@@ -76,7 +76,17 @@ def test_every_command_of_make_is_told() -> None:
 
 
 def test_every_file_of_the_package_is_on_the_datas_way() -> None:
-    """docs/data-way.md says of each file what it is; of the rooms within, by their folder."""
+    """docs/data-way.md says of each file what it is; of the client and the emulator, as a whole."""
     page = (ROOT / "docs" / "data-way.md").read_text(encoding="utf-8")
-    files = (ROOT / "target_segment_objects").glob("[a-z]*.py")
-    assert sorted(file.name for file in files if f"`{file.name}`" not in page) == []
+    package = ROOT / "target_segment_objects"
+    files = [path.relative_to(package) for path in package.rglob("[a-z]*.py")]
+    own = [str(path) for path in files if path.parts[0] not in {"client", "emulator"}]
+    assert sorted(name for name in own if f"`{name}`" not in page) == []
+
+
+def test_every_folder_of_the_package_is_in_contributing() -> None:
+    """CONTRIBUTING.md lists the folders with a sentence each, and no other."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ROOT / "target_segment_objects"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/` \| \w", page, re.MULTILINE)) == folders

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.durability import DurabilityLog, Receipt
+from target_segment_objects.delivery.durability import DurabilityLog, Receipt
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["record", "settle", "wait", "advance"]), st.integers(0, 50)),

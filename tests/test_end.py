@@ -22,7 +22,7 @@ PROGRAM = """
 import importlib, os, signal, sys, threading
 module, owner, name, when, number = sys.argv[1:6]
 del sys.argv[1:6]
-from target_segment_objects.target import main
+from target_segment_objects.singer.target import main
 whole = importlib.import_module(module)
 place = getattr(whole, owner) if owner else whole
 function = getattr(place, name)
@@ -56,16 +56,16 @@ setattr(place, name, ending)
 main()
 """
 ENDS = [
-    ("target_segment_objects.run", "Run", "finish"),
-    ("target_segment_objects.wiring", "Connection", "close"),
-    ("target_segment_objects.checkpoint", "Checkpoint", "print_last"),
-    ("target_segment_objects.rejects", "Rejects", "close"),
-    ("target_segment_objects.reader", "WakeUp", "close"),
-    ("target_segment_objects.run", "Run", "close"),
+    ("target_segment_objects.run.run", "Run", "finish"),
+    ("target_segment_objects.run.connection", "Connection", "close"),
+    ("target_segment_objects.delivery.checkpoint", "Checkpoint", "print_last"),
+    ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
+    ("target_segment_objects.input.reader", "WakeUp", "close"),
+    ("target_segment_objects.run.run", "Run", "close"),
     ("target_segment_objects.target", "SegmentObjectsTarget", "_end"),
     ("target_segment_objects.target", "SegmentObjectsTarget", "_write_report"),
-    ("target_segment_objects.shutdown", "Shutdown", "close"),
-    ("target_segment_objects.terminal", "Terminal", "close"),
+    ("target_segment_objects.run.signals", "Shutdown", "close"),
+    ("target_segment_objects.reporting.terminal", "Terminal", "close"),
 ]
 
 

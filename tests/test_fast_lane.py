@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.compiled import compile_stream
-from target_segment_objects.digits import doubtful_lines, may_be_doubtful
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.fastlane import FastLane
+from target_segment_objects.fastpath.compiled_stream import compile_stream
+from target_segment_objects.fastpath.exact_numbers import doubtful_lines, may_be_doubtful
+from target_segment_objects.fastpath.lane import FastLane
 from target_segment_objects.objects import object_lines
-from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
+from target_segment_objects.plan.stream_plan import PlanOptions, StreamPlan, compile_plan
 from tests.strategies import options
 from tests.test_fast_lane_laws import (
     NotesOfStreams,

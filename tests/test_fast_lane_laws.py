@@ -15,10 +15,10 @@ import msgspec
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from target_segment_objects.compiled import CompiledStream, compile_stream
 from target_segment_objects.errors import RejectedRecordError, SchemaError
-from target_segment_objects.fastlane import FastLane, LineBlock, Segment, may_be_deeper
-from target_segment_objects.plan import StreamPlan, compile_plan
+from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
+from target_segment_objects.fastpath.lane import FastLane, LineBlock, Segment, may_be_deeper
+from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
 from tests.test_plan_laws import law, planned
@@ -26,7 +26,7 @@ from tests.test_plan_laws import law, planned
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from target_segment_objects.plan import NoteCounts, PlanOptions
+    from target_segment_objects.plan.stream_plan import NoteCounts, PlanOptions
 
 MAX_DEPTH = 100
 NO_CHANGES: Mapping[int, StreamPlan] = {}

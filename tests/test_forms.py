@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from target_segment_objects import routes, sink
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.forms import FORM_EXTRA, MOST_BYTES, Form, Forms
-from target_segment_objects.origins import Source
+from target_segment_objects.singer import sinks as sink
+from target_segment_objects.singer import streams as routes
+from target_segment_objects.singer.forms import FORM_EXTRA, MOST_BYTES, Form, Forms
+from target_segment_objects.source import Source
 from tests.running import COMMAND, KEY, MEASURE, config_file, environment, lines, load, record
 from tests.running import schema as schema_of
 

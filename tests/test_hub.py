@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from target_segment_objects.settings import DECLARED
+from target_segment_objects.settings.declared import DECLARED
 from tests.meltano import hub, plugin
 
 if TYPE_CHECKING:

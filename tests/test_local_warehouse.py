@@ -45,7 +45,14 @@ FED = lines(
 
 def _query(folder: Path, sql: str) -> str:
     """What `segment-objects query` prints."""
-    command = [sys.executable, "-m", "target_segment_objects.cli", "query", "w.duckdb", sql]
+    command = [
+        sys.executable,
+        "-m",
+        "target_segment_objects.commands.main",
+        "query",
+        "w.duckdb",
+        sql,
+    ]
     env = environment(PYTHONPATH=str(ROOT))
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, check=True, text=True

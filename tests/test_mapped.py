@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.mapped import Token, from_python, to_python
-from target_segment_objects.records import parse_record
-from target_segment_objects.values import NonFinite, exact
+from target_segment_objects.plan.parsing import parse_record
+from target_segment_objects.plan.values import NonFinite, exact
+from target_segment_objects.singer.mapped import Token, from_python, to_python
 from tests.running import load
 
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?\Z")

@@ -17,9 +17,9 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     SchemaError,
 )
-from target_segment_objects.origins import Origin, Source
-from target_segment_objects.reader import Message
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.input.reader import Message
+from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.source import Origin, Source
 from tests.reference import (
     METADATA,
     Rejected,
@@ -37,7 +37,7 @@ from tests.strategies import keys, options, property_names, records, schemas
 from tests.test_plan_laws import law
 
 if TYPE_CHECKING:
-    from target_segment_objects.plan import PlanOptions
+    from target_segment_objects.plan.stream_plan import PlanOptions
 
 KEPT = "maps-law-key"
 OPTIONS = (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.commands.replay import replay
 from target_segment_objects.errors import ConfigurationError, RejectedRecordError, SchemaError
-from target_segment_objects.replay import replay
 from tests.running import lines, load, record, run, schema, state
 from tests.test_preview import see
 from tests.test_taps_as_they_are import both_methods, config, segment, warnings

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from target_segment_objects.kinds import Choice, Flag, Integer, Number
-from target_segment_objects.settings import DECLARED, config_jsonschema
+from target_segment_objects.settings.declared import DECLARED, config_jsonschema
+from target_segment_objects.settings.kinds import Choice, Flag, Integer, Number
 from tests.meltano import plugin
 
 TEXT = plugin.PROJECT.read_text(encoding="utf-8")

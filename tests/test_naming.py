@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import ConfigurationError, SchemaError
-from target_segment_objects.naming import (
+from target_segment_objects.plan.naming import (
     SEGMENT_TABLES,
     WAREHOUSE_OWNED,
     collection_name,

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from target_segment_objects.delivery.bulk.parts import Block, Part, PartCutter, PartWriter, Spool
 from target_segment_objects.errors import SpoolError
-from target_segment_objects.parts import Block, Part, PartCutter, PartWriter, Spool
 from tests.builders import Aside
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import RejectedRecordError, SchemaError
-from target_segment_objects.plan import StreamPlan, compile_plan
+from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
 from tests.reference import (
     Column,
     Declared,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.cli import main
+from target_segment_objects.commands.main import main
+from target_segment_objects.commands.preview.command import preview
+from target_segment_objects.commands.preview.table import lines as table_lines
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.querying import query_file
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.preview import preview
-from target_segment_objects.preview_table import lines as table_lines
 from tests.builders import rejects_in
 from tests.running import STRICTLY, environment, lines, load, record, schema, state
 
@@ -435,7 +435,14 @@ def test_nothing_is_sent_and_nothing_is_made(tmp_path: Path) -> None:
 
 def command(*arguments: str) -> list[str]:
     """The command line."""
-    return [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli", "preview", *arguments]
+    return [
+        sys.executable,
+        *STRICTLY,
+        "-m",
+        "target_segment_objects.commands.main",
+        "preview",
+        *arguments,
+    ]
 
 
 def run(fed: bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:

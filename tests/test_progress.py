@@ -214,7 +214,7 @@ def test_an_error_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, met
 def test_a_traceback_is_whole(segment: Emulator, tmp_path: Path) -> None:
     """A bug's traceback is written in pieces; none of them is drawn over."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import target_segment_objects.run as run\n\n\n"
+        "import target_segment_objects.run.run as run\n\n\n"
         "def fail(*_):\n    raise LookupError('a bug')\n\n\n"
         "run.Run.state = fail\n",
         encoding="utf-8",

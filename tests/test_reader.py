@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from target_segment_objects.errors import MessageError, SegmentObjectsError
-from target_segment_objects.reader import Message, MessageReader, ReaderOptions, WakeUp
+from target_segment_objects.input.reader import Message, MessageReader, ReaderOptions, WakeUp
 from tests.builders import PATIENCE, Aside
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def test_max_line_bytes_is_exact(
 
     Its line break and the byte order mark are not counted.
     """
-    monkeypatch.setattr("target_segment_objects.reader._BLOCK", block)
+    monkeypatch.setattr("target_segment_objects.input.reader._BLOCK", block)
     reading = Reading(max_line_bytes=100)
     assert reading.read(start + long(100) + ending)[0].raw == long(100)
     for content in (start + long(101) + ending, start + long(100) + b" " + ending):
@@ -489,7 +489,7 @@ def test_lines_that_were_read_are_handed_on_after_a_stop(reading: Reading, pipe:
 
 def test_a_stop_ends_reading_from_memory(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK's runner is stopped between blocks."""
-    monkeypatch.setattr("target_segment_objects.reader._BLOCK", len(STATE) + 1)
+    monkeypatch.setattr("target_segment_objects.input.reader._BLOCK", len(STATE) + 1)
     reading.on_message = lambda _: reading.wake_up.stop()
     assert len(reading.read((STATE + b"\n") * 3)) == 1
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.settings import DECLARED
+from target_segment_objects.settings.declared import DECLARED
 from tests.running import COMMAND, KEY, environment, lines, record, run, schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
     commands = tmp_path / "bin"
     commands.mkdir()
     _command(commands, "target-segment-objects", "target_segment_objects.target")
-    _command(commands, "segment-objects", "target_segment_objects.cli")
+    _command(commands, "segment-objects", "target_segment_objects.commands.main")
     install, use, look = _blocks(_section("Use"), "sh")
     assert "pip install" in install
     ran = subprocess.run(

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import yaml
 
-from target_segment_objects import cli, client
+from target_segment_objects import client
 from target_segment_objects.client import SetApi, Transport
+from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.objects import SegmentObject
-from target_segment_objects.settings import DECLARED, Settings
+from target_segment_objects.settings.declared import DECLARED, Settings
 from tests.running import KEY
 from tests.test_docs import PAGES
 

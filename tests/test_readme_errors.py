@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from target_segment_objects import columns, errors
-from target_segment_objects.remarks import REMARKS
+from target_segment_objects import errors
+from target_segment_objects.plan import conversion as columns
+from target_segment_objects.reporting.remarks import REMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.errors import Fault as RecordFault
-from target_segment_objects.origins import Origin, Source
-from target_segment_objects.rejects import DeadLetter, Rejects
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.source import Origin, Source
 from tests.builders import ROOMS as SOURCE
 from tests.builders import origin, rejects_in
 from tests.running import KEY, lines, load, record, run, schema, state

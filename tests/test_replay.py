@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.cli import main
+from target_segment_objects.commands.main import main
+from target_segment_objects.commands.replay import Replayed, replay
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import ConfigurationError, InputError, RefusedError
-from target_segment_objects.replay import Replayed, replay
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import rejects_in
 from tests.running import STRICTLY, environment
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "replay-key"
-SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli"]
+SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
 SCHEMA = {"properties": {"id": {"type": "integer"}, "n": {"type": "integer"}}}
 
 
@@ -462,7 +462,7 @@ def fsync(descriptor):
     real(descriptor)
 os.fsync = fsync
 if sys.argv[1] == "cleanup": tempfile.TemporaryDirectory.cleanup = kill
-from target_segment_objects.cli import main
+from target_segment_objects.commands.main import main
 main(sys.argv[2:])
 """
 
@@ -504,7 +504,7 @@ def hang(_descriptor):
     print("hangs", file=sys.stderr, flush=True)
     threading.Event().wait()
 os.fsync = hang
-from target_segment_objects.cli import main
+from target_segment_objects.commands.main import main
 main(sys.argv[1:])
 """
 

@@ -15,9 +15,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from target_segment_objects.commands.replay import replay
 from target_segment_objects.emulator import Emulator, Fault
-from target_segment_objects.replay import replay
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import rejects_in
 
 EXTRACTED = "2024-01-31T12:00:00+00:00"

@@ -11,9 +11,9 @@ import pytest
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.errors import RejectedRecordError
-from target_segment_objects.metrics import Metrics
-from target_segment_objects.plan import Notes
-from target_segment_objects.report import Report
+from target_segment_objects.plan.stream_plan import Notes
+from target_segment_objects.reporting.warnings import Report
+from target_segment_objects.singer.metrics import Metrics
 from tests.running import KEY, environment, lines, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def test_metrics_come_once_a_minute(
 ) -> None:
     """Counts since the last ones, of streams that have any; at the end the rest, of all."""
     now = [0.0]
-    monkeypatch.setattr("target_segment_objects.metrics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("target_segment_objects.singer.metrics.time.monotonic", lambda: now[0])
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     metrics = Metrics(report.tally)

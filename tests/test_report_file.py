@@ -12,12 +12,12 @@ import jsonschema
 import pytest
 
 from target_segment_objects.client import Exchange
+from target_segment_objects.delivery.bulk.parts import Part, Spool
 from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.parts import Part, Spool
-from target_segment_objects.report_file import ReportFile, document
-from target_segment_objects.tally import Tally
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.report_file import ReportFile, document
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, run, schema, start, state
 

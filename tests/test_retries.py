@@ -25,7 +25,7 @@ from target_segment_objects.client import (
 )
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeliveryError, UnavailableError
-from target_segment_objects.retries import RetryWarnings
+from target_segment_objects.run.retries import RetryWarnings
 from tests.builders import ManualClock
 from tests.client.builders import ROOM, StillTime
 from tests.running import KEY, STRICTLY, config_file, environment, lines, load, record, run, schema
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
 FED = lines(schema("rooms", id="integer", name="string"), record("rooms", id=1, name="a"))
-SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.cli"]
+SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
 
 
 def _config(url: str, method: str, **more: Any) -> dict[str, Any]:
@@ -214,11 +214,11 @@ def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
 @METHODS
 def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
     """A run on still time: 16 attempts in 543 s are told of in ten lines, and none is slept."""
-    from target_segment_objects.target import SegmentObjectsTarget  # noqa: PLC0415
+    from target_segment_objects.singer.target import SegmentObjectsTarget  # noqa: PLC0415
 
     time = StillTime()
     kept = _Kept()
-    logger = logging.getLogger("target_segment_objects.wiring")
+    logger = logging.getLogger("target_segment_objects.run.connection")
     logger.addHandler(kept)
     try:
         with Emulator() as segment:

@@ -12,7 +12,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeadLetterError, SessionRefusedError
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import Aside
 from tests.running import KEY, lines, load, record, schema, state
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.schemas import Column, read_columns
+from target_segment_objects.plan.schemas import Column, read_columns
 
 
 def column(schema: Any, **root: Any) -> Column:

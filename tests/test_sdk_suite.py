@@ -9,7 +9,7 @@ import pytest
 from singer_sdk.testing import SuiteConfig, get_target_test_class, target_test_streams
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.running import KEY, load, start
 
 if TYPE_CHECKING:

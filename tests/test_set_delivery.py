@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.batching import BatchLimits
 from target_segment_objects.client import RetryPolicy, SetApi, Transport
-from target_segment_objects.durability import DurabilityLog
+from target_segment_objects.delivery.batching import BatchLimits
+from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.delivery.set_calls import SetDelivery
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
 from target_segment_objects.objects import SegmentObject
-from target_segment_objects.set_delivery import SetDelivery
 from tests.builders import Aside, Bell, ManualClock, Refusals, block, large_room, room
 
 if TYPE_CHECKING:

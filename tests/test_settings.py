@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.settings import DECLARED, Settings, config_jsonschema
+from target_segment_objects.settings.declared import DECLARED, Settings, config_jsonschema
 
 if TYPE_CHECKING:
     from pathlib import Path

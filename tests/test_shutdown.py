@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
-from target_segment_objects.reader import WakeUp
-from target_segment_objects.shutdown import Shutdown
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.input.reader import WakeUp
+from target_segment_objects.run.signals import Shutdown
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import PATIENCE, Aside
 from tests.running import KEY, environment, record, schema, start, state
 

@@ -24,7 +24,7 @@ class Interrupting(importlib.abc.MetaPathFinder):
             os.kill(os.getpid(), {number})
 sys.meta_path.insert(0, Interrupting())
 sys.argv = [{command!r}, "--help"]
-import target_segment_objects.command as command
+import target_segment_objects.commands.entry as command
 command.{function}()
 """
 
@@ -33,11 +33,11 @@ command.{function}()
 @pytest.mark.parametrize(
     ("function", "module"),
     [
-        ("target", "target_segment_objects.target"),
+        ("target", "target_segment_objects.singer.target"),
         ("target", "singer_sdk"),
         ("target", "msgspec"),
         ("target", "requests"),
-        ("segment_objects", "target_segment_objects.cli"),
+        ("segment_objects", "target_segment_objects.commands.main"),
         ("segment_objects", "argparse"),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 def test_what_handles_the_signals_is_there_at_once() -> None:
     """Before it, Ctrl-C is a traceback: none of the slow modules of the library are imported."""
     program = (
-        "import sys; before = set(sys.modules); import target_segment_objects.command; "
+        "import sys; before = set(sys.modules); import target_segment_objects.commands.entry; "
         "print(*sorted({'typing', 're', 'logging', 'threading'} & (set(sys.modules) - before)))"
     )
     ran = subprocess.run(
@@ -146,7 +146,7 @@ def test_no_folder_for_temporary_files(tmp_path: Path, command: str) -> None:
     """On a system that is read-only the emulator cannot start: one sentence says what helps."""
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps({"local_warehouse": str(tmp_path / "w.duckdb")}))
-    arguments = ["cli", "emulator"]
+    arguments = ["commands.main", "emulator"]
     if command == "local_warehouse":
         arguments = ["target", "--config", str(settings)]
     ran = subprocess.run(

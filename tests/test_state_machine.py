@@ -31,11 +31,11 @@ from hypothesis.stateful import (
 from target_segment_objects.client import Clock
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeliveryError, InputError
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import PATIENCE, rejects_in
 
 if TYPE_CHECKING:
-    from target_segment_objects.bulk_delivery import BulkDelivery
+    from target_segment_objects.delivery.bulk.delivery import BulkDelivery
     from target_segment_objects.emulator import Hold
 
 KEY = "wk-7Hq2nVb9xTzLmR4s"

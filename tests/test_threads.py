@@ -50,7 +50,7 @@ def refuse(thread):
             raise RuntimeError("can't start new thread")
     start(thread)
 threading.Thread.start = refuse
-from target_segment_objects.command import target
+from target_segment_objects.commands.entry import target
 target()
 """
 

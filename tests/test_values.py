@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from target_segment_objects import values
-from target_segment_objects.values import MISFIT, NonFinite
+from target_segment_objects.plan import values
+from target_segment_objects.plan.values import MISFIT, NonFinite
 
 TINY = "1e-99999999999999999999"
 ZERO = "0.00e99999999999999999999"

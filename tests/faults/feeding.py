@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import rejects_in
 
 if TYPE_CHECKING:

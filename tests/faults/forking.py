@@ -190,8 +190,8 @@ def _serve(asks: socket.socket) -> bool:
 
 
 if __name__ == "__main__":
-    from target_segment_objects import parts
-    from target_segment_objects.target import main
+    from target_segment_objects.delivery.bulk import parts
+    from target_segment_objects.singer.target import main
 
     # So that the spool of a few records is a file, as that of many is.
     vars(parts)["_MEMORY"] = 0

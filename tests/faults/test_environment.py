@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.commands.replay import replay
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.replay import replay
 from tests.builders import rejects_in
 from tests.running import (
     COMMAND,

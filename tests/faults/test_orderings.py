@@ -16,14 +16,14 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import DeliveryError
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import PATIENCE
 from tests.running import KEY, lines, record, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_segment_objects.reader import WakeUp
+    from target_segment_objects.input.reader import WakeUp
 
 _TICK = b"\n"
 """A blank line: nothing was read, and the target looks at what has been answered."""

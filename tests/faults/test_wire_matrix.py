@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects import parts
+from target_segment_objects.delivery.bulk import parts
 from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import (
     AuthenticationError,

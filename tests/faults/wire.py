@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from target_segment_objects.errors import SegmentObjectsError
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 from tests.builders import PATIENCE
 from tests.faults.matrix import BUDGET
 from tests.faults.standstill import Timeless

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from target_segment_objects.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import SegmentObjectsTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

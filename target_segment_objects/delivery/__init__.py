@@ -1,0 +1,1 @@
+"""Objects go to Segment, in order, and what is durable is known."""

@@ -1,0 +1,1 @@
+"""Delivery by one bulk session: parts, their compression, the session."""

@@ -1,0 +1,338 @@
+"""One bulk session's calls: start, uploads in order, keep-alive, finish; and what heals them.
+
+The rules that it guards: parts are uploaded in order, and again from the first one when the session
+is lost; a part that is too large is split at a line; what was sealed is kept until finish is
+answered. An expired session and a refusal look alike [infer]: a session is replaced each time that
+it is lost, but not when the next one is refused at the same point or before it took anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import zlib
+from collections import Counter
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
+
+from target_segment_objects.delivery.bulk.gzip_member import SMALL
+from target_segment_objects.delivery.bulk.parts import (
+    Block,
+    Part,
+    PartCutter,
+    PartLimits,
+    PartWriter,
+    Spool,
+)
+from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
+from target_segment_objects.reporting.counts import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from target_segment_objects.delivery.durability import Receipt
+    from target_segment_objects.reporting.counts import Session
+
+__all__ = ["BulkCalls", "BulkSession"]
+
+logger = logging.getLogger(__name__)
+
+_GZIP: Final = 31
+"""zlib's window bits for a gzip header and trailer."""
+_READ: Final = 1 << 14
+"""Compressed bytes of a part that are unzipped at once: what they become is in memory."""
+
+
+class BulkCalls(Protocol):
+    """What a session needs of `client.BulkApi`; each call raises `DeliveryError`."""
+
+    def start(self) -> str:
+        """Open a session; its sync id."""
+
+    def upload(self, sync_id: str, file: BinaryIO, size: int) -> str:
+        """Upload a part; its part id."""
+
+    def keep_alive(self, sync_id: str) -> object:
+        """Keep the session alive."""
+
+    def finish(self, sync_id: str, error: str = "") -> object:
+        """End the session."""
+
+
+class BulkSession:
+    """One session. `cutter` is the reading thread's, `writer` the compressing one's.
+
+    A third thread makes the calls.
+
+    Attributes:
+        receipt: stands for its records.
+        opened: when that came, on the monotonic clock.
+        cutter: makes blocks of its lines.
+        writer: makes parts of the blocks.
+        refused: parts of single objects that Segment refused as too large, with the error.
+        objects: how many it has of each collection; the reading thread's.
+        parts: how many were cut; the reading thread's.
+    """
+
+    def __init__(
+        self,
+        api: BulkCalls,
+        limits: PartLimits,
+        *,
+        receipt: Receipt,
+        monotonic: Callable[[], float],
+        tally: Tally | None = None,
+    ) -> None:
+        self._api = api
+        self._tally = tally if tally is not None else Tally()
+        self._counted: Session | None = None
+        self.objects: Counter[str] = Counter()
+        self.parts = 0
+        level = limits.compression_level
+        self._level_of_halves = SMALL if level == "auto" else level
+        self._monotonic = monotonic
+        self._spool = Spool(limits.spool_dir)
+        # Of its own, since the compressing thread appends to the other one meanwhile.
+        self._halves = Spool(limits.spool_dir)
+        self._sent: list[Part] = []
+        self._sync_id = ""
+        self._taken = 0
+        self._too_large: dict[Part, PartTooLargeError] = {}
+        self._open = False
+        self._failing = self._has_split = False  # each is warned of once a session
+        self._quiet_since = 0.0
+        self.receipt = receipt
+        self.opened = monotonic()
+        self.cutter = PartCutter(limits.part_size_bytes)
+        self.writer = PartWriter(self._spool)
+        self._refusals = Spool(limits.spool_dir)
+        self.refused: list[tuple[Part, PartTooLargeError]] = []
+
+    @property
+    def spooled(self) -> int:
+        """Compressed bytes that it keeps."""
+        return self._spool.size + self._halves.size + self._refusals.size
+
+    def start(self) -> None:
+        """Open the session at Segment."""
+        self._sync_id = self._api.start()
+        self._taken = 0
+        self._open = True
+        self._quiet_since = self._monotonic()
+        self._counted = self._tally.started(self._sync_id)
+        logger.info(
+            "Bulk session started: sync_id=%s request_id=%s",
+            self._sync_id,
+            self._counted.request_id,
+        )
+
+    def upload(self, part: Part) -> None:
+        """Upload the next part; in a new session, after all before it, when this one is lost."""
+        self._healing(lambda: self._upload(part))
+        self._sent.append(part)
+
+    def finish(self) -> None:
+        """Finish the session: from here on Segment has all of it."""
+        self._healing(self._finish)
+
+    def keep_alive(self, after_seconds: float) -> float:
+        """Keep the session alive if it was silent for so long.
+
+        Returns:
+            The seconds until it must be looked at again.
+        """
+        silence = self._monotonic() - self._quiet_since
+        if not self._open:
+            return after_seconds
+        if silence < after_seconds:
+            return after_seconds - silence
+        try:
+            self._api.keep_alive(self._sync_id)
+        except DeliveryError as error:
+            # The session's next call will tell whether it is lost.
+            if self._open and not self._failing:
+                self._failing = True
+                logger.warning("Keep-alive failed: sync_id=%s %s", self._sync_id, error.summary)
+        self._quiet_since = self._monotonic()
+        return after_seconds
+
+    def abandon(self, reason: str) -> None:
+        """Tell Segment that the sync has failed; whether that succeeds changes nothing."""
+        if self._open:
+            self._open = False
+            self._ended("failed")
+            with contextlib.suppress(DeliveryError):
+                self._api.finish(self._sync_id, reason)
+
+    def refused_lines(self) -> Iterator[tuple[bytes, PartTooLargeError]]:
+        """The lines of the objects in `refused`, one after the other, with the error."""
+        for part, error in self.refused:
+            yield b"".join(_unzipped(part)).removesuffix(b"\n"), error
+
+    def close(self) -> None:
+        """Give back the spool. May be called more than once."""
+        for spool in (self._spool, self._halves, self._refusals):
+            spool.close()
+
+    def _healing(self, call: Callable[[], None]) -> None:
+        """Make a call, in a new session and after all parts again whenever the session is lost.
+
+        A session that is lost had taken something since the last loss. One that had not, or is
+        refused where the one before it was refused, was not lost: what it was sent is wrong.
+        """
+        refused, refusals_size = len(self.refused), self._refusals.size
+        refused_after: set[int] = set()
+        while True:
+            try:
+                if refused_after:
+                    self.start()
+                    for part in self._sent:
+                        self._upload(part)
+                call()
+            except SessionRefusedError as error:
+                if self._taken in refused_after or (refused_after and not self._taken):
+                    raise _explained(error) from None
+                refused_after.add(self._taken)
+                self._ended("replaced")
+                logger.warning(
+                    "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
+                    self._sync_id,
+                    self._taken,
+                    error.summary,
+                )
+                # What a part had come to when the session was lost, split maybe, comes again.
+                del self.refused[refused:]
+                self._refusals.truncate(refusals_size)
+                self._halves.truncate(0)
+            else:
+                return
+
+    def _upload(self, part: Part) -> None:
+        if part in self._too_large:
+            self._split(part, self._too_large[part])
+            return
+        try:
+            with contextlib.closing(part.open()) as content:
+                part_id = self._api.upload(
+                    self._sync_id, cast("BinaryIO", content), part.compressed
+                )
+        except PartTooLargeError as error:
+            if part.spool is self._spool:  # halves stand where others stood before them
+                self._too_large[part] = error
+            self._split(part, error)
+            return
+        self._taken += 1
+        self._quiet_since = self._monotonic()
+        counted = self._tally.uploaded(self._counted, part, part_id)
+        logger.info(
+            "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
+            "compressed_bytes=%d",
+            self._sync_id,
+            part_id,
+            counted.request_id,
+            part.number,
+            part.objects,
+            part.size,
+            part.compressed,
+        )
+
+    def _split(self, part: Part, error: PartTooLargeError) -> None:
+        """Upload the part's two halves, cut at a line; a single object is a reject."""
+        if part.objects == 1:
+            # A half gives its place to the next one, and a server may refuse them all.
+            start = self._refusals.size
+            with contextlib.closing(part.open()) as content:
+                self._refusals.append(content.read())
+            kept = dataclasses.replace(part, start=start, spool=self._refusals)
+            self.refused.append((kept, error))
+            return
+        level = logging.DEBUG if self._has_split else logging.WARNING
+        self._has_split = True
+        logger.log(
+            level,
+            "A part is too large for Segment and is split, and so are the next ones: sync_id=%s "
+            "part=%d objects=%d bytes=%d",
+            self._sync_id,
+            part.number,
+            part.objects,
+            part.size,
+        )
+        for half in self._halved(part):
+            self._upload(half)
+
+    def _halved(self, part: Part) -> Iterator[Part]:
+        """The halves of a part, each in the spool until the next one is asked for.
+
+        So halves, their halves and so on take no more of the disk than the part.
+        """
+        chunks = _unzipped(part)
+        rest = b""
+        first = part.objects // 2
+        for objects in (first, part.objects - first):
+            start = self._halves.size
+            writer = PartWriter(self._halves)
+            half = None
+            missing = objects
+            while half is None:
+                chunk, rest = rest or next(chunks), b""
+                lines = chunk.count(b"\n")
+                if lines >= missing:
+                    cut = _end_of_lines(chunk, missing)
+                    chunk, rest = chunk[:cut], chunk[cut:]
+                    lines = missing
+                missing -= lines
+                block = Block(chunk, lines, ends_part=not missing)
+                half = writer.write(block, self._level_of_halves)
+            yield half
+            self._halves.truncate(start)
+
+    def _finish(self) -> None:
+        # Before the call: a keep-alive that overtakes it would find no session; and if only the
+        # answer is lost, an error text must not follow a finish that may have counted.
+        self._open = False
+        self._ended("unknown")
+        try:
+            self._api.finish(self._sync_id)
+        except SessionRefusedError:
+            self._open = True  # it did not count
+            self._ended("open")
+            raise
+        self._ended("finished")
+        logger.info(
+            "Bulk session finished: sync_id=%s request_id=%s parts=%d",
+            self._sync_id,
+            self._tally.request_id_of("finish"),
+            self._taken,
+        )
+
+    def _ended(self, state: str) -> None:
+        if self._counted is not None:
+            self._tally.ended(self._counted, state)
+
+
+def _explained(error: SessionRefusedError) -> SessionRefusedError:
+    """A part that is refused by two sessions: the session is not what is wrong."""
+    hint = "A new session refused it too: if objects have nulls, try `nulls: drop`"
+    return SessionRefusedError(
+        f"{error.summary}. {hint}",
+        call=error.call,
+        status=error.status,
+        excerpt=error.excerpt,
+        attempts=error.attempts,
+    )
+
+
+def _end_of_lines(content: bytes, count: int) -> int:
+    """Where so many lines end."""
+    end = 0
+    for _ in range(count):
+        end = content.index(b"\n", end) + 1
+    return end
+
+
+def _unzipped(part: Part) -> Iterator[bytes]:
+    """A part's content, read as a stream."""
+    inflate = zlib.decompressobj(_GZIP)
+    with contextlib.closing(part.open()) as zipped:
+        while block := zipped.read(_READ):
+            yield inflate.decompress(block)

@@ -1,0 +1,1 @@
+"""The plan, compiled: blocks of lines become objects."""

@@ -1,0 +1,339 @@
+"""Blocks of lines become segments: runs of encoded objects, and lines for the general path.
+
+The rules that it guards. Order: segments follow each other as their lines do. And no callbacks: a
+segment is data, so whoever applies one may change the streams; the rest of the block is then
+encoded anew, by the streams that hold from there on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_left
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import MsgspecError
+
+from target_segment_objects.fastpath.compiled_stream import LONGEST_LINE, Made, line_decoder
+from target_segment_objects.fastpath.exact_numbers import doubtful_lines, may_be_doubtful
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from target_segment_objects.fastpath.compiled_stream import CompiledStream, Decode
+    from target_segment_objects.objects import ObjectLine
+
+    Note = tuple[str, str]
+    NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
+
+__all__ = ["FastLane", "LineBlock", "Segment", "may_be_deeper"]
+
+_NUL: Final = b"\\u0000"
+_BRACES: Final = bytes.maketrans(b"[]", b"{}")
+_NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')
+_FREE_SWITCHES: Final = 64
+"""So many times lines may go from one decoder to another before all become one."""
+
+
+class Segment(NamedTuple):
+    """What became of lines that follow each other.
+
+    Attributes:
+        first: index of the first line in its block.
+        end: index of the line after the last one.
+        objects: one for each line; none when the segment is a single line for the general path.
+        streams: the stream of each object.
+        notes: what happened to values, once for each stream.
+    """
+
+    first: int
+    end: int
+    objects: Sequence[ObjectLine] = ()
+    streams: Sequence[CompiledStream] = ()
+    notes: NotesOf = ()
+
+    @property
+    def is_general(self) -> bool:
+        """Whether this is one line that the general path must process."""
+        return not self.objects
+
+
+class LineBlock:
+    """Whole lines of input. What is known of all of them is found out once, and if needed.
+
+    Args:
+        content: the lines with their breaks.
+        lines: the lines without.
+
+    Attributes:
+        closed: what a lane has found out of it, for each of its needs.
+    """
+
+    def __init__(self, content: bytes, lines: Sequence[bytes]) -> None:
+        self.lines = lines
+        self._content = content
+        self._unread: set[int] | None = None
+        self.closed: dict[tuple[bool, bool], list[int]] = {}
+
+    @cached_property
+    def long(self) -> set[int]:
+        """The indexes of lines whose objects might be too large."""
+        if len(self._content) <= LONGEST_LINE or max(map(len, self.lines)) <= LONGEST_LINE:
+            return set()
+        return {index for index, line in enumerate(self.lines) if len(line) > LONGEST_LINE}
+
+    @cached_property
+    def with_nul(self) -> set[int]:
+        """The indexes of lines that may have the character U+0000, which is counted."""
+        # One character alone is found much faster, and most blocks have none.
+        if b"\\" not in self._content or _NUL not in self._content:
+            return set()
+        return {index for index, line in enumerate(self.lines) if _NUL in line}
+
+    @cached_property
+    def doubtful(self) -> set[int]:
+        """The indexes of lines with a number that a double may not keep."""
+        return set(doubtful_lines(self.lines)) if may_be_doubtful(self._content) else set()
+
+    def unread(self, max_depth: int) -> set[int]:
+        """The indexes of lines that may be too deep, or are not UTF-8."""
+        if self._unread is None:
+            self._unread = {
+                index
+                for index, line in enumerate(self.lines)
+                if line.count(b"{") + line.count(b"[") > max_depth
+                and may_be_deeper(line, max_depth)
+            }
+            if not _is_utf8(self._content):
+                self._unread.update(
+                    index for index, line in enumerate(self.lines) if not _is_utf8(line)
+                )
+        return self._unread
+
+
+class FastLane:
+    """The compiled streams of a run, and the decoders of their lines.
+
+    Streams come one after another, often each with its records, and a decoder costs as much as it
+    has streams. So they are kept in groups with a decoder each, and two groups become one when the
+    newer has grown as large as the older: n streams cost n log n. Where lines of several groups
+    alternate, all groups become one. A stream that changes may change again, and back: it has a
+    decoder of its own, which is kept with its form.
+
+    Args:
+        max_depth: objects and arrays inside each other that a line may have.
+    """
+
+    def __init__(self, max_depth: int) -> None:
+        self._max_depth = max_depth
+        self._compiled: dict[str, CompiledStream] = {}
+        self._groups: list[_Group] = []
+        self._group_of: dict[str, _Group] = {}
+        self._changed: set[str] = set()
+        self._current: _Group | None = None
+        self._changes = 0
+        self._switches = 0
+        # Once true, always true: what a stream needs may be done for one that does not.
+        self._has_numbers = self._has_raws = False
+        self._most_lines = 1 << 30
+
+    def put(self, stream: str, compiled: CompiledStream | None) -> None:
+        """From here on the lines of a stream are encoded by this; by nothing when it is `None`."""
+        self._changes += 1
+        self._current = None
+        old = self._compiled.pop(stream, None)
+        if old is not None:
+            self._changed.add(stream)
+            self._group_of.pop(stream).remove(old)
+        if compiled is None:
+            return
+        self._compiled[stream] = compiled
+        self._has_numbers |= compiled.has_numbers
+        self._has_raws |= compiled.has_raws
+        self._most_lines = min(self._most_lines, compiled.most_lines)
+        group = _Group({compiled.line_type: compiled})
+        if stream not in self._changed:
+            while self._groups and len(self._groups[-1].streams) <= len(group.streams):
+                group = _Group(self._groups.pop().streams | group.streams)
+            self._groups.append(group)
+        self._use(group)
+
+    def _use(self, group: _Group) -> None:
+        """A group is new: its streams are in no other one."""
+        self._group_of.update((each.plan.stream, group) for each in group.streams.values())
+        self._current = group
+
+    def segments(self, block: LineBlock, start: int = 0) -> Iterator[Segment]:
+        """Encode the lines of a block from one on, until its end or until the streams change.
+
+        A segment is made when it is asked for. After a change of the streams there is none more:
+        ask again, from the `end` of the last one.
+        """
+        changes, count = self._changes, len(block.lines)
+        closed = self._closed(block)
+        index = start
+        for at in range(bisect_left(closed, start), len(closed) + 1):
+            stop = closed[at] if at < len(closed) else count
+            while index < stop:
+                for segment in self._encode_run(block, index, min(stop, index + self._most_lines)):
+                    yield segment
+                    index = segment.end
+                    if self._changes != changes:
+                        return
+            if index < count:
+                yield Segment(index, index + 1)
+                index += 1
+                if self._changes != changes:
+                    return
+
+    def _closed(self, block: LineBlock) -> list[int]:
+        """The indexes of lines that must not be decoded here."""
+        if not self._compiled:
+            return []
+        needs = self._has_numbers, self._has_raws
+        if (known := block.closed.get(needs)) is not None:
+            return known
+        closed = block.long | block.with_nul
+        if self._has_numbers:
+            closed = closed | block.doubtful
+        if self._has_raws:
+            closed = closed | block.unread(self._max_depth)
+        return block.closed.setdefault(needs, sorted(closed))
+
+    def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[Segment]:
+        """The lines that one decoder takes, and the line that none takes; maybe none of both."""
+        group = self._current or next(iter(self._group_of.values()), None)
+        if group is None:
+            yield Segment(start, start + 1)
+            return
+        decoded: list[Any] = []
+        decode = group.decode
+        # What was decoded before a refusal stays in the list.
+        with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
+            decoded.extend(map(decode, islice(block.lines, start, stop)))
+        if decoded:
+            yield from _encode(decoded, group.streams, start)
+        refused = start + len(decoded)
+        if refused < stop and not self._switch(group, block.lines[refused]):
+            yield Segment(refused, refused + 1)
+
+    def _switch(self, group: _Group, line: bytes) -> bool:
+        """Let the group that takes a line be the current one; false when no other does."""
+        with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
+            other = self._group_of.get(_name(line).stream)
+            if other is not None and other is not group:
+                other.decode(line)
+                self._current = other
+                self._switches += 1
+                if self._switches > _FREE_SWITCHES + 2 * len(self._compiled):
+                    self._unite()
+                return True
+        return False
+
+    def _unite(self) -> None:
+        group = _Group({stream.line_type: stream for stream in self._compiled.values()})
+        self._groups = [group]
+        self._switches = 0
+        self._use(group)
+
+
+class _Named(msgspec.Struct):
+    stream: str = ""
+
+
+_name = msgspec.json.Decoder(_Named).decode
+
+
+class _Group:
+    """Streams whose lines one decoder takes; the decoder is built when it is first needed."""
+
+    def __init__(self, streams: dict[type, CompiledStream]) -> None:
+        self.streams = streams
+
+    def remove(self, compiled: CompiledStream) -> None:
+        """Let the lines of a stream be taken no more."""
+        del self.streams[compiled.line_type]
+        self.__dict__.pop("decode", None)
+
+    @cached_property
+    def decode(self) -> Decode:
+        streams = list(self.streams.values())
+        return streams[0].decode if len(streams) == 1 else line_decoder(streams)
+
+
+def may_be_deeper(line: bytes, max_depth: int) -> bool:
+    """Whether a line has more than so many objects and arrays inside each other.
+
+    Exact for JSON; of other text this may say yes though it is not so.
+    """
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side change for no brace whether it stands in a string.
+    braces = line.translate(_BRACES, _NO_BRACES).replace(b'""', b"")
+    if b'"' in braces:
+        braces = b"".join(braces.split(b'"')[::2])
+    for _ in range(max_depth):  # the innermost ones go
+        if not braces:
+            return False
+        braces = braces.replace(b"{}", b"")
+    return bool(braces)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return text.isascii() or text.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _encode(
+    decoded: Sequence[Any], stream_of: dict[type, CompiledStream], first: int
+) -> Iterator[Segment]:
+    """The segments of decoded lines, of which this is the first one's index."""
+    streams = list(map(stream_of.__getitem__, map(type, decoded)))
+    objects, exceptional, notes = _objects([line.record for line in decoded], streams)
+    start = 0
+    for stop in [*sorted(exceptional), len(decoded)]:
+        if stop > start:
+            yield Segment(
+                first + start,
+                first + stop,
+                objects[start:stop],
+                streams[start:stop],
+                _added_up(notes, streams, start, stop) if notes else (),
+            )
+        if stop < len(decoded):
+            yield Segment(first + stop, first + stop + 1)
+        start = stop + 1
+
+
+def _added_up(
+    notes: dict[int, dict[Note, int]], streams: Sequence[CompiledStream], start: int, stop: int
+) -> NotesOf:
+    """The notes of lines from one on and before another, added up by stream."""
+    totals: dict[CompiledStream, dict[Note, int]] = {}
+    for index in notes.keys() & range(start, stop):
+        total = totals.setdefault(streams[index], {})
+        for note, count in notes[index].items():
+            total[note] = total.get(note, 0) + count
+    return list(totals.items())
+
+
+def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:
+    """As `CompiledStream.objects`, of records of any streams."""
+    if streams.count(streams[0]) == len(streams):
+        return streams[0].objects(records)
+    indexes: dict[CompiledStream, list[int]] = {}
+    for index, stream in enumerate(streams):
+        indexes.setdefault(stream, []).append(index)
+    objects: dict[int, ObjectLine] = {}
+    exceptional: set[int] = set()
+    notes: dict[int, dict[tuple[str, str], int]] = {}
+    for stream, own in indexes.items():
+        made = stream.objects([records[index] for index in own])
+        objects.update(zip(own, made.objects, strict=True))
+        exceptional.update(own[index] for index in made.odd)
+        notes.update((own[index], found) for index, found in made.notes.items())
+    return Made([objects[index] for index in range(len(records))], exceptional, notes)

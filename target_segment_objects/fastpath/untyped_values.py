@@ -1,0 +1,146 @@
+"""What no type proves of a decoded record is looked at: raw values, and strings that may be long.
+
+The rule that it guards: a value comes out as its column's converter makes it. What is usual is made
+here; the rest goes through that converter.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from target_segment_objects.fastpath.exact_numbers import may_be_infinite
+from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
+from target_segment_objects.plan import values
+from target_segment_objects.plan.conversion import OMIT, Converters, Notes, Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgspec import Struct
+
+    from target_segment_objects.fastpath.structs import Leaf, Shape
+    from target_segment_objects.plan.stream_plan import StreamPlan
+
+    Look = Callable[[Struct], None]
+    Make = Callable[[bytes], Any]
+
+__all__ = ["closer_looks"]
+
+_TYPED: Final = frozenset({"integer", "number", "boolean"})
+_DIGITS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
+_OPENING: Final = frozenset({b"{", b"["})
+
+_parse = msgspec.json.Decoder(float_hook=Raw).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def closer_looks(plan: StreamPlan, shape: Shape, notes: Notes, *, roomy: bool) -> list[Look]:
+    """A function for each property that needs a look, which changes it in the record.
+
+    Args:
+        plan: what is compiled.
+        shape: its structs.
+        notes: where they count what happens to values.
+        roomy: see `compiled.compile_stream`.
+
+    Each raises `Unfit`, or an error of msgspec's, for a record that must go its own way.
+    """
+    looks: list[Look] = []
+    converters = Converters(plan.options, notes)
+    for leaf in shape.leaves:
+        kind = leaf.column.kind
+        if kind in {"string", "date"}:
+            if roomy:
+                looks.append(_string_look(leaf, notes))
+        elif kind not in _TYPED or (kind == "number" and not shape.has_doubles):
+            make = _converter(leaf, converters, notes, shape.nothing)
+            if kind == "number":
+                make = _number(make)
+            elif kind in {"text", "any"} and plan.options.nested != "reject":
+                make = _container(make, leaf, notes)
+            looks.append(_raw_look(leaf, make))
+    return looks
+
+
+def _string_look(leaf: Leaf, notes: Notes) -> Look:
+    get = attrgetter(leaf.path)
+    note = "long_string", leaf.name
+
+    def look(record: Struct) -> None:
+        text = get(record)
+        if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
+            size = len(text) if text.isascii() else len(text.encode())
+            if size >= MAX_VALUE_BYTES:
+                raise Unfit(("value_too_large", ()))
+            notes[note] += 1
+
+    return look
+
+
+def _raw_look(leaf: Leaf, make: Make) -> Look:
+    get = attrgetter(leaf.path)
+    parent, _, name = leaf.path.rpartition(".")
+    if not parent:
+
+        def look(record: Struct) -> None:
+            raw = get(record)
+            if type(raw) is Raw:  # else it is not there
+                setattr(record, name, make(bytes(raw)))
+
+        return look
+    parent_of = attrgetter(parent)
+
+    def look_inside(record: Struct) -> None:
+        holder = parent_of(record)
+        raw = getattr(holder, name)
+        if type(raw) is Raw:  # else it is not there, or in an object that is not
+            setattr(holder, name, make(bytes(raw)))
+
+    return look_inside
+
+
+def _converter(leaf: Leaf, converters: Converters, notes: Notes, nothing: Any) -> Make:
+    """The column's own converter, as on the plan's own way."""
+    convert, name = converters.of(leaf.column), leaf.name
+
+    def make(text: bytes) -> Any:
+        notes.name = name
+        scalar = convert(_parse(text))
+        return nothing if scalar is OMIT else scalar
+
+    return make
+
+
+def _number(otherwise: Make) -> Make:
+    """The double of a short token; `-0` is an integer, and not the double of that name."""
+
+    def make(text: bytes) -> Any:
+        if text[:1] in _DIGITS and text != b"-0":
+            double = values.short_double(text)
+            if double is not None:
+                return double
+        return otherwise(text)
+
+    return make
+
+
+def _container(otherwise: Make, leaf: Leaf, notes: Notes) -> Make:
+    """An object or an array as JSON text."""
+    note = "long_string", leaf.name
+
+    def make(text: bytes) -> Any:
+        if text[:1] not in _OPENING:
+            return otherwise(text)
+        told = _encode(_parse(text))
+        if len(told) >= MAX_VALUE_BYTES or may_be_infinite(told):
+            return otherwise(text)
+        scalar = told.decode()
+        if len(scalar) > WAREHOUSE_STRING_LENGTH:
+            notes[note] += 1
+        return scalar
+
+    return make

@@ -1,0 +1,1 @@
+"""Bytes from standard input become lines, and lines become messages."""

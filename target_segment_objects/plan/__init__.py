@@ -1,0 +1,1 @@
+"""A SCHEMA becomes a plan, and a record an object."""

@@ -1,0 +1,201 @@
+"""Key properties become an object's id: one text for one key, however the tap wrote it.
+
+The rule that it guards: two keys never share an id, and one key never has two; the exact text is in
+`docs/names-ids-values.md`, "Ids".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Raw
+
+from target_segment_objects.errors import Fault
+from target_segment_objects.objects import MAX_ID_LENGTH
+from target_segment_objects.plan import values
+from target_segment_objects.plan.conversion import FAULTS, Notes, PlanOptions, Unfit
+from target_segment_objects.plan.values import MISFIT
+
+if TYPE_CHECKING:
+    from target_segment_objects.plan.schemas import Column
+
+__all__ = ["Identify", "identifier", "joined"]
+
+Identify = Callable[[dict[str, Any], list[Fault]], str]
+"""The record's id; the faults of its keys are added to the list, and then the id means nothing."""
+
+_MISSING: Final = object()
+
+
+_TYPE_OF: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "date": (str,),
+    "integer": (int, Raw),
+    "number": (int, Raw),
+    "boolean": (bool,),
+}
+"""The types of a key that is as its column says, of columns that have one."""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The id of several keys' texts, which no others have."""
+    return ":".join([part.replace("\\", "\\\\").replace(":", "\\:") for part in parts])
+
+
+def identifier(
+    keys: Sequence[str],
+    columns: Mapping[str, Column],
+    options: PlanOptions,
+    notes: Notes,
+    left_out: str | None = None,
+) -> Identify:
+    """The function that gives a record's id from its key properties, at least one.
+
+    Args:
+        keys: the key properties.
+        columns: the declared columns.
+        options: what is decided by settings.
+        notes: where it is counted what happened to keys.
+        left_out: the key that is no property: what happens to its value is counted here.
+    """
+    told_as = ":".join(keys)
+    column = columns.get(left_out) if left_out is not None else None
+    fits = _TYPE_OF.get(column.kind) if column is not None else None
+    readers = [(key, _reader(columns.get(key), options)) for key in keys]
+    alone = len(readers) == 1
+
+    def identify(record: dict[str, Any], faults: list[Fault]) -> str:
+        parts = []
+        for key, read in readers:
+            part = ""
+            try:
+                part = read(record.get(key, _MISSING))
+            except Unfit as unfit:
+                faults += [
+                    Fault((key, *path), code, _message(code, key, [*record, *columns]))
+                    for code, path in unfit.faults
+                ]
+            parts.append(part)
+        if fits is not None and type(record.get(left_out or "")) not in fits:
+            # Of a record with nothing but its key it was counted already.
+            notes["coerced" if options.type_mismatches != "send" else "mismatched", "id"] = 1
+        told = parts[0] if alone else joined(parts)
+        if len(told) > MAX_ID_LENGTH:
+            if options.long_ids == "reject":
+                faults.append(Fault((), "long_id", FAULTS["long_id"]))
+            else:
+                notes["hashed_id", told_as] += 1
+                return values.digest(told.encode())
+        elif "\0" in told:
+            notes["nul", told_as] += 1
+        return told
+
+    return identify
+
+
+def _message(code: str, key: str, names: Iterable[str]) -> str:
+    """What to do is known where a missing key differs from a property in case alone."""
+    message = FAULTS[code]
+    if code == "key_missing":
+        for name in names:
+            if name != key and name.casefold() == key.casefold():
+                return message.partition(";")[0] + (
+                    f"; there is a property {name!r}, and upper and lower case make a difference: "
+                    "mend `key_properties` in the tap, or name it in `__key_properties__` of "
+                    "`stream_maps`"
+                )
+    return message
+
+
+def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
+    """The function from one key's value to its text."""
+    coerce = _coercion(column)
+    as_it_comes = options.type_mismatches == "send"
+    refuse_nested = options.nested == "reject"
+    refuse_non_finite = options.non_finite_numbers == "reject"
+
+    def read(value: Any) -> str:
+        if value is _MISSING:
+            raise Unfit(("key_missing", ()))
+        if value is None or value == "" or not values.is_finite(value):
+            raise Unfit(("key_empty", ()))
+        faults: list[tuple[str, tuple[str, ...]]] = []
+        if refuse_nested and type(value) in (dict, list):
+            faults.append(("nested", ()))
+        text = ""
+        try:
+            key = coerce(value)
+            if key is MISFIT and not as_it_comes:
+                faults.append(("key_type", ()))
+            if not faults:
+                key, found = _finite(value if key is MISFIT else key)
+                faults += [("non_finite", path) for path in found if refuse_non_finite]
+                text = values.canonical_text(key)
+                text.isascii() or text.encode()
+        except UnicodeEncodeError:
+            faults.append(("unicode", ()))
+        if faults:
+            raise Unfit(*faults)
+        return text
+
+    return read
+
+
+def _finite(key: Any) -> tuple[Any, list[tuple[str, ...]]]:
+    """A container without its numbers that are not finite, and where they were."""
+    if type(key) not in (dict, list):
+        return key, []
+    found: list[tuple[str, ...]] = []
+    return values.without_non_finite(key, (), found), found
+
+
+def _coercion(column: Column | None) -> Callable[[Any], Any]:
+    """The key's value in its column's type; a container stays one, for its keys to be sorted."""
+    kind = column.kind if column is not None else "any"
+    types = column.types if column is not None else frozenset()
+    if kind in {"any", "open"}:
+        return lambda value: value
+    if kind in {"string", "date"}:
+        return _to_string
+    if kind in {"text", "declared"}:
+        return _to_text
+    if kind == "integer":
+        return lambda value: _first(value, values.as_integer, values.coerce_integer)
+    if kind == "number":
+        return lambda value: _first(value, values.as_number, values.coerce_number)
+    if kind == "boolean":
+        return lambda value: _first(value, values.as_boolean, values.coerce_boolean)
+    return _mixed(types)
+
+
+def _first(value: Any, *coercions: Callable[[Any], Any]) -> Any:
+    for coercion in coercions:
+        if (fit := coercion(value)) is not MISFIT:
+            return fit
+    return MISFIT
+
+
+def _to_string(value: Any) -> Any:
+    return value if type(value) in (str, dict, list) else values.coerce_string(value)
+
+
+def _to_text(value: Any) -> Any:
+    return value if type(value) in (dict, list) else values.json_text(value)
+
+
+def _mixed(types: frozenset[str]) -> Callable[[Any], Any]:
+    takes: list[Callable[[Any], Any]] = []
+    coerces: list[Callable[[Any], Any]] = []
+    if "number" in types:
+        takes.append(values.as_number)
+        coerces.append(values.coerce_number)
+    elif "integer" in types:
+        takes.append(values.as_integer)
+        coerces.append(values.coerce_integer)
+    if "boolean" in types:
+        takes.append(values.as_boolean)
+        coerces.append(values.coerce_boolean)
+    if types & {"object", "array"}:
+        coerces.append(_to_text)
+    return lambda value: _first(value, *takes, *coerces)

@@ -1,0 +1,324 @@
+"""What a run counts: by stream and collection, by request, by session, and where its time went.
+
+The rules that it guards: counting costs nothing a record that it could cost a block or a call; what
+is listed one by one (parts, requests that failed) is bounded, and what was left out is counted.
+
+Records are counted by the reading thread alone. Requests are counted by whichever thread makes
+them, under a lock. Another thread may look at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from target_segment_objects.client import Exchange
+    from target_segment_objects.delivery.bulk.parts import Part
+
+__all__ = ["SentPart", "Session", "Sums", "Tally", "Traffic", "Way"]
+
+_MOST_PARTS: Final = 1_000
+_MOST_SESSIONS: Final = 1_000
+_MOST_FAILED: Final = 100
+
+
+@dataclass
+class Traffic:
+    """Requests, of a collection or of the bulk sessions.
+
+    Attributes:
+        requests: how many went out, retries among them.
+        retries: those that were another attempt of the same call.
+        wait_seconds: spent waiting between attempts, of all threads together.
+        bytes: their bodies, before TLS; a body that is sent again counts again.
+        request_id: what the server called the newest request that it named.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    wait_seconds: float = 0.0
+    bytes: int = 0
+    request_id: str = ""
+
+
+@dataclass
+class Way:
+    """A stream's way into a collection; its records are numbers of records.
+
+    Attributes:
+        stream: its name, after stream maps.
+        collection: the collection.
+        made: became objects.
+        filtered: were left out by a stream map.
+        rejected: could not become objects.
+        coerced: values that were made to fit their type.
+        long_strings: values of more than 512 characters.
+    """
+
+    stream: str
+    collection: str
+    made: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    coerced: int = 0
+    long_strings: int = 0
+
+    @property
+    def read(self) -> int:
+        """Records that came this way."""
+        return self.made + self.filtered + self.rejected
+
+
+@dataclass
+class _Delivered:
+    """What became of a collection's objects.
+
+    Attributes:
+        sent: objects that Segment took.
+        merged: records that were merged into one of these.
+        refused: records of objects that Segment refused.
+        bytes: of object lines, by bulk.
+        traffic: requests, by `set`.
+    """
+
+    sent: int = 0
+    merged: int = 0
+    refused: int = 0
+    bytes: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part that Segment took; the numbers are those of `parts.Part`."""
+
+    number: int
+    part_id: str
+    request_id: str
+    objects: int
+    size: int
+    compressed: int
+
+
+@dataclass
+class Session:
+    """A bulk session.
+
+    Attributes:
+        sync_id: what Segment calls it.
+        request_id: of its start.
+        state: `open`, `finished`, `failed`, `replaced` by another one, or `unknown` when the answer
+            to its finish was lost.
+        finish_request_id: of its finish.
+        parts: the newest that were uploaded.
+    """
+
+    sync_id: str
+    request_id: str
+    state: str = "open"
+    finish_request_id: str = ""
+    parts: list[SentPart] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a progress line shows; numbers of the whole run.
+
+    Attributes:
+        retry_seconds: until a failed call is tried again, 0 while it is; `None` when the newest
+            answer counted.
+    """
+
+    records: int
+    objects: int
+    parts: int
+    calls: int
+    bytes: int
+    rejects: int
+    retry_seconds: float | None = None
+
+
+class Tally:
+    """The numbers of one run.
+
+    Attributes:
+        ways: by stream and collection.
+        failed: the newest requests that did not count.
+        sessions: the newest bulk sessions.
+        calls: requests by the API's name of the call.
+        bulk: the requests that are no collection's own.
+        rejects: records that could not become objects, or were refused, each once.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.ways: dict[tuple[str, str], Way] = {}
+        self.failed: deque[Exchange] = deque(maxlen=_MOST_FAILED)
+        self.failures = 0
+        self.sessions: deque[Session] = deque(maxlen=_MOST_SESSIONS)
+        self.opened = 0
+        self.parts = 0
+        self.calls: Counter[str] = Counter()
+        self.bulk = Traffic()
+        self.rejects = 0
+        self.input_seconds = 0.0
+        self.delivery_seconds = 0.0
+        self._answered = 0
+        self._retry_at: float | None = None
+        self._delivered: dict[str, _Delivered] = {}
+        self._listed = 0
+        self._request_ids: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._idle_since: float | None = None
+
+    # What was read, on the reading thread.
+
+    def way(self, stream: str, collection: str) -> Way:
+        """A stream's way into a collection: its numbers, to be added to."""
+        try:
+            return self.ways[stream, collection]
+        except KeyError:
+            self.of(collection)
+            return self.ways.setdefault((stream, collection), Way(stream, collection))
+
+    def records_of(self, stream: str) -> int:
+        """How many of a stream's records became objects."""
+        return sum(way.made for way in self.ways.values() if way.stream == stream)
+
+    def of(self, collection: str) -> _Delivered:
+        """What became of a collection's objects, to be added to."""
+        try:
+            return self._delivered[collection]
+        except KeyError:
+            return self._delivered.setdefault(collection, _Delivered())
+
+    @property
+    def collections(self) -> list[str]:
+        """All collections, in the order in which they came."""
+        return list(self._delivered)
+
+    def reading(self) -> None:
+        """From here on the run waits for input."""
+        now = time.monotonic()
+        if self._idle_since is not None:
+            self.input_seconds += now - self._idle_since
+        self._idle_since = now
+
+    def working(self) -> None:
+        """There is input, or it has ended."""
+        if self._idle_since is not None:
+            self.input_seconds += time.monotonic() - self._idle_since
+            self._idle_since = None
+
+    # What became of it, on the reading thread.
+
+    def delivered(self, collection: str, objects: int, records: int) -> None:
+        """Segment took so many objects for good, which so many records were merged in."""
+        found = self.of(collection)
+        found.sent += objects
+        found.merged += records - objects
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The reading thread waits for the delivery within."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.delivery_seconds += time.monotonic() - began
+
+    def refused(self, collection: str, records: int = 1) -> None:
+        """Segment refused an object that so many records were merged in."""
+        self.of(collection).refused += records
+
+    # Requests, on any thread.
+
+    def count(self, exchange: Exchange) -> None:
+        """A request has ended."""
+        with self._lock:
+            name = exchange.collection
+            traffic = self.of(name).traffic if name else self.bulk
+            traffic.requests += 1
+            traffic.retries += exchange.attempt > 1
+            traffic.wait_seconds += exchange.waited_seconds
+            traffic.bytes += exchange.bytes
+            self.calls[exchange.call] += 1
+            if exchange.request_id:
+                traffic.request_id = exchange.request_id
+            self._request_ids[exchange.call] = exchange.request_id
+            if exchange.counted:
+                self._answered += 1
+                self._retry_at = None
+            else:
+                self.failures += 1
+                self.failed.append(exchange)
+
+    def retry(self, seconds: float) -> None:
+        """A request has failed, and is made again after so many seconds."""
+        with self._lock:
+            self._retry_at = time.monotonic() + seconds
+
+    # Sessions, on the thread that makes their calls.
+
+    def request_id_of(self, call: str) -> str:
+        """What the server called the newest request of a call that one thread alone makes."""
+        return self._request_ids.get(call, "")
+
+    def started(self, sync_id: str) -> Session:
+        """A session was opened."""
+        opened = Session(sync_id, self.request_id_of("start"))
+        with self._lock:
+            if len(self.sessions) == _MOST_SESSIONS:
+                self._listed -= len(self.sessions[0].parts)
+            self.sessions.append(opened)
+            self.opened += 1
+        return opened
+
+    def uploaded(self, session: Session | None, part: Part, part_id: str) -> SentPart:
+        """A part was uploaded."""
+        request_id = self.request_id_of("upload")
+        sent = SentPart(part.number, part_id, request_id, part.objects, part.size, part.compressed)
+        with self._lock:
+            self.parts += 1
+            if session is None:
+                return sent
+            session.parts.append(sent)
+            self._listed += 1
+            if self._listed > _MOST_PARTS:
+                next(each for each in self.sessions if each.parts).parts.pop(0)
+                self._listed -= 1
+        return sent
+
+    def ended(self, session: Session, state: str) -> None:
+        """What a session has come to, see `Session.state`."""
+        session.state = state
+        if state == "finished":
+            session.finish_request_id = self.request_id_of("finish")
+
+    # The whole, on any thread.
+
+    @property
+    def parts_listed(self) -> int:
+        """The parts that stand in `sessions`."""
+        return self._listed
+
+    def sums(self) -> Sums:
+        """What there is so far."""
+        ways, delivered = list(self.ways.values()), list(self._delivered.values())
+        retry_at = self._retry_at
+        return Sums(
+            records=sum(way.read for way in ways),
+            objects=sum(way.made for way in ways),
+            parts=self.parts,
+            calls=self._answered,
+            bytes=sum(each.bytes + each.traffic.bytes for each in delivered),
+            rejects=self.rejects,
+            retry_seconds=None if retry_at is None else max(0.0, retry_at - time.monotonic()),
+        )

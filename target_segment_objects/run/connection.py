@@ -1,0 +1,218 @@
+"""Settings become a delivery with its client; the emulator is behind it for a local warehouse."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
+from target_segment_objects.delivery.batching import BatchLimits
+from target_segment_objects.delivery.bulk.delivery import BulkDelivery
+from target_segment_objects.delivery.set_calls import SetDelivery
+from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
+from target_segment_objects.run.retries import RetryWarnings
+from target_segment_objects.run.signals import Hurry
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from target_segment_objects.client import Retry
+    from target_segment_objects.delivery.contract import Delivery, Refused
+    from target_segment_objects.delivery.durability import DurabilityLog
+    from target_segment_objects.emulator import Emulator
+    from target_segment_objects.reporting.warnings import Report
+    from target_segment_objects.settings.declared import Settings
+
+__all__ = ["Connection", "connect"]
+
+logger = logging.getLogger(__name__)
+
+_LOCAL_KEY = "local-warehouse-takes-any-key"
+
+
+class Connection:
+    """A delivery and all that it stands on.
+
+    Attributes:
+        delivery: takes objects.
+        settle: makes what was answered durable, where that is this process's to do.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        transport: Transport,
+        stack: ExitStack,
+        hurry: Hurry,
+        settle: Callable[[], None],
+    ) -> None:
+        self.delivery = delivery
+        self.settle = settle
+        self._transport = transport
+        self._stack = stack
+        self._hurry = hurry
+
+    def stop_until(self, deadline: float) -> None:
+        """A stop leaves time until then: no wait goes on that would outlast it. From any thread."""
+        self._hurry.until(deadline)
+
+    def abort(self) -> None:
+        """Let every request fail that waits or is in flight. From any thread."""
+        self._hurry.set()
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End the threads, without waiting for a retry, and close connections."""
+        self._hurry.set()
+        try:
+            self.delivery.close()
+        finally:
+            self._stack.close()
+
+
+def connect(  # noqa: PLR0913, PLR0917  each is another stage's
+    settings: Settings,
+    wake: Callable[[], None],
+    refused: Refused,
+    log: DurabilityLog,
+    meanwhile: Callable[[], None],
+    stopped: Callable[[], bool],
+    report: Report,
+    clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by,
+) -> Connection:
+    """Build the delivery that the settings ask for. Nothing is sent yet.
+
+    Args:
+        settings: what the user decided.
+        wake: called from other threads when there is an outcome for the reading thread.
+        refused: called with each object that Segment refuses for good.
+        log: gives receipts for records.
+        meanwhile: called on the reading thread, each second while it waits for Segment.
+        stopped: tells whether a stop has come.
+        report: takes warnings, and counts.
+        clock_of: makes the client's clock, all of whose waits end when the event is set.
+
+    Raises:
+        ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
+    """
+    hurry = Hurry()
+    clock = clock_of(hurry)
+    warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
+
+    def on_retry(retry: Retry) -> None:
+        report.tally.retry(retry.wait_seconds)
+        warn_of(retry)
+
+    settle: Callable[[], None]
+    with ExitStack() as stack:
+        if settings.local_warehouse is not None:
+            file = settings.local_warehouse
+            segment = _local_warehouse(file, settings, stack, report, hurry.set)
+            address, key, settle = segment.url, _LOCAL_KEY, _settling(segment)
+        else:
+            address = (
+                settings.bulk_address if settings.method == "bulk" else settings.objects_address
+            )
+            key, settle = settings.write_key or "", _nothing_to_settle
+        transport = stack.enter_context(Transport(address, key, settings.transport_options))
+        gate = Gate(settings.max_concurrency, clock=clock)
+        delivery: Delivery
+        if settings.method == "bulk":
+            delivery = BulkDelivery(
+                BulkApi(
+                    transport,
+                    policy=settings.retry_policy,
+                    gate=gate,
+                    clock=clock,
+                    on_exchange=report.tally.count,
+                    on_retry=on_retry,
+                ),
+                limits=settings.part_limits,
+                sessions=settings.session_limits,
+                monotonic=time.monotonic,
+                wake=wake,
+                refused=refused,
+                log=log,
+                meanwhile=meanwhile,
+                tally=report.tally,
+            )
+        else:
+            delivery = SetDelivery(
+                SetApi(
+                    transport,
+                    synchronous=settings.synchronous,
+                    policy=settings.retry_policy,
+                    gate=gate,
+                    clock=clock,
+                    on_exchange=report.tally.count,
+                    on_retry=on_retry,
+                ),
+                concurrency=settings.max_concurrency,
+                limits=BatchLimits(),
+                monotonic=time.monotonic,
+                wake=wake,
+                refused=refused,
+                log=log,
+                meanwhile=meanwhile,
+                stopped=stopped,
+                tally=report.tally,
+            )
+        return Connection(delivery, transport, stack.pop_all(), hurry, settle)
+
+
+def _nothing_to_settle() -> None:
+    """Segment's answer is all that can be had."""
+
+
+def _local_warehouse(
+    file: Path,
+    settings: Settings,
+    stack: ExitStack,
+    report: Report,
+    on_failure: Callable[[], None],
+) -> Emulator:
+    """Start the emulator over a DuckDB file; no retry mends what calls `on_failure`."""
+    # Imported where it is used: a run that sends to Segment has no need of it.
+    from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
+
+    segment = Emulator(
+        warehouse=file,
+        collection_digits=settings.allow_collection_digits,
+        on_failure=on_failure,
+    )
+    try:
+        segment.start()
+    except (EmulatorError, OSError) as error:
+        raise ConfigurationError(f"local_warehouse: {error}") from None
+
+    def stop() -> None:
+        try:
+            segment.stop()
+        except EmulatorError as error:
+            raise LocalWarehouseError(f"local_warehouse: {error}") from None
+
+    stack.callback(stop)
+    report.warn(
+        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves "
+        "on as if it had been sent; before the first run with a write key, start over without this "
+        "state (`meltano run --full-refresh`)",
+        "local warehouse",
+    )
+    return segment
+
+
+def _settling(segment: Emulator) -> Callable[[], None]:
+    """Return what writes into the file all that was answered; a failure ends the delivery."""
+    from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
+
+    def settle() -> None:
+        try:
+            segment.flush()
+        except (EmulatorError, OSError) as error:
+            raise LocalWarehouseError(f"local_warehouse: {error}") from None
+
+    return settle

@@ -1,0 +1,307 @@
+"""One run, from the first object to the last state: delivery, checkpoint, rejects and the end.
+
+The rules that it guards: what was read before an error or a stop is committed before the run ends;
+a state is printed only when everything before it is durable and every reject before it is on the
+disk; whatever happens, threads, spool and session are given back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.client import Clock
+from target_segment_objects.delivery.checkpoint import Checkpoint
+from target_segment_objects.delivery.contract import do_nothing
+from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
+from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.errors import (
+    DeliveryError,
+    LocalWarehouseError,
+    OutputError,
+    RejectedRecordError,
+    SegmentObjectsError,
+    one_line,
+)
+from target_segment_objects.input.reader import WakeUp
+from target_segment_objects.objects import ObjectLine
+from target_segment_objects.run.connection import Connection, connect
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from logging import Logger
+
+    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.reporting.warnings import Report
+    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.source import Origin
+
+__all__ = ["Run"]
+
+_LOOK_SECONDS: Final = 0.1
+"""How often it is looked at what is due while input is worked off."""
+
+
+class Run:
+    """What the target hands its objects and states to.
+
+    Attributes:
+        aside: makes room for a state, where stdout is a terminal that shows something else too.
+        wake_up: the stop flag, and the pipe that ends a wait for input.
+        position: how many records were read.
+        on_wait: called about each second while the delivery waits for Segment.
+        on_error: called with the error that ends the run, before what was read is committed.
+        clock_of: makes the clock of the client's waits from the event that ends them all. Read at
+            the first object; no setting, but for tests, in which waiting takes no time.
+    """
+
+    def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
+        self.wake_up = WakeUp()
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.position = 0
+        self.on_wait: Callable[[], None] = do_nothing
+        self.on_error: Callable[[SegmentObjectsError], None] = lambda _: None
+        self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
+        self._settings = settings
+        self._report = report
+        self._logger = logger
+        self._log = DurabilityLog()
+        self._checkpoint = Checkpoint(self._print_state, self._log.on_durable)
+        path = settings.dead_letter_path
+        self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
+        self._connection: Connection | None = None
+        self._printing = True
+        self._stop_deadline: float | None = None
+        self._look_again = self._print_again = 0.0
+        self._closed = False
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether lines that were read must be left alone, after a stop.
+
+        By `set` they may be thousands of calls to a slow Segment; by bulk it is a moment's work.
+        """
+        return self.wake_up.stopped and self._settings.method == "set"
+
+    def put(self, made: SegmentObject, origin: Origin) -> None:
+        """Deliver an object of the record at the present position.
+
+        Raises:
+            ConfigurationError: when the connection cannot be made.
+            DeliveryError: when anything before it could not be delivered.
+            RejectedRecordError: when Segment refused an object before it, one too many.
+        """
+        self._put([ObjectLine.of(made)], self.position, lambda _: origin)
+
+    def put_block(self, objects: Sequence[ObjectLine], source_at: Callable[[int], Origin]) -> int:
+        """Deliver the objects of the next records, one each, and count the records.
+
+        Args:
+            objects: the objects.
+            source_at: gives the record of one of them, by its index.
+
+        Returns:
+            How many were taken: all of them, unless a stop came.
+
+        Raises:
+            SegmentObjectsError: as `put`.
+        """
+        first = self.position + 1
+        self.position += len(objects)
+        taken = self._put(objects, first, source_at)
+        self.position -= len(objects) - taken
+        return taken
+
+    def _put(
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+    ) -> int:
+        connection = self._connection or self._connect()
+        taken = connection.delivery.put_block(objects, first, source_at)
+        # What is due must not wait for the end of a block of input that is delivered slowly.
+        if time.monotonic() >= self._look_again:
+            self.between()
+        return taken
+
+    def _connect(self) -> Connection:
+        self._connection = connect(
+            self._settings,
+            self.wake_up.set,
+            self._refused,
+            self._log,
+            self._meanwhile,
+            lambda: self.wake_up.stopped,
+            self._report,
+            self.clock_of,
+        )
+        if self._stop_deadline is not None:
+            self._connection.stop_until(self._stop_deadline)
+        return self._connection
+
+    def reject(self, error: RejectedRecordError, origin: Origin) -> None:
+        """Take note of a record that cannot become an object.
+
+        Raises:
+            RejectedRecordError: the same, when no more are tolerated.
+            DeadLetterError: when it cannot be written down.
+        """
+        self._report.reject(error)
+        self._rejects.take(error, origin)
+
+    def _refused(self, error: RejectedRecordError, origins: list[Origin]) -> None:
+        """Segment refused an object: each of the records that were merged in it is a reject."""
+        one_too_many: RejectedRecordError | None = None
+        for origin in origins:
+            name, is_object = origin.source.stream, origin.source.is_object
+            reject = RejectedRecordError(
+                error.faults,
+                stream="" if is_object else name,
+                collection=name if is_object else "",
+                line=origin.line,
+            )
+            try:
+                self.reject(reject, origin)
+            except RejectedRecordError as rejected:  # it is written down, and so are the others
+                one_too_many = one_too_many or rejected
+        if one_too_many is not None:
+            raise one_too_many
+
+    def state(self, state: bytes) -> None:
+        """Keep a state until all records before it are durable."""
+        self._checkpoint.add(self.position, state)
+
+    def between(self) -> float | None:
+        """Do what is due now.
+
+        Returns:
+            The seconds until something else will be; `None` for no time that is known.
+
+        Raises:
+            SegmentObjectsError: as `put`, and `OutputError`.
+        """
+        self._look_again = time.monotonic() + _LOOK_SECONDS
+        due: list[float | None] = []
+        if self._connection is not None:
+            due.append(self._connection.delivery.tick())
+        due.append(self._print_earned())
+        times = [at for at in due if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _meanwhile(self) -> None:
+        """The delivery waits for Segment, for minutes maybe: do what is due all the same."""
+        if time.monotonic() >= self._print_again:
+            self._print_again = time.monotonic() + _LOOK_SECONDS
+            self._print_earned()
+            self.on_wait()
+
+    def _print_earned(self) -> float | None:
+        """Print the newest state that was earned; when it may be printed, if that is not yet."""
+        if not self._checkpoint.waits:
+            return None
+        self._log.advance(self.position)
+        return self._checkpoint.print_safe(time.monotonic())
+
+    def finish(self) -> None:
+        """Deliver all that was read, and print the last state.
+
+        Raises:
+            SegmentObjectsError: as `between`.
+        """
+        try:
+            if self._connection is not None:
+                self._connection.delivery.finish()
+        except SegmentObjectsError as error:
+            self.end_after(error)
+            raise
+        self.close()
+
+    def end_after(self, error: SegmentObjectsError) -> None:
+        """The run has failed: commit what was read, unless the delivery is what fails.
+
+        Whatever fails on the way is told, and the run's error stays the first.
+
+        Raises:
+            LocalWarehouseError: when that is why the delivery failed.
+        """
+        try:
+            if not isinstance(error, DeliveryError) and self._connection is not None:
+                self.on_error(error)  # the rest may take as long as all retries do
+                self._commit()
+        except SegmentObjectsError as failure:
+            self.tell_another(failure, error)
+        finally:
+            try:
+                self.close()
+            except SegmentObjectsError as failure:
+                if isinstance(failure, LocalWarehouseError) and isinstance(error, DeliveryError):
+                    raise failure from None
+                self.tell_another(failure, error)
+
+    def tell_another(self, failure: SegmentObjectsError, error: BaseException) -> None:
+        """Log an error that came while the run ended after another one, unless it is the same."""
+        if str(failure) != str(error):
+            self._logger.error("While the run ended: %s", one_line(str(failure)))
+
+    def _commit(self) -> None:
+        """Deliver all that was read; rejects on the way are written down, and end nothing more."""
+        while self._connection is not None:
+            try:
+                self._connection.delivery.finish()
+            except RejectedRecordError:
+                continue
+            return
+
+    def stop(self) -> None:
+        """Read no more, and leave `shutdown_seconds` for what was read. From any thread."""
+        self._stop_deadline = time.monotonic() + self._settings.shutdown_seconds
+        if self._connection is not None:
+            self._connection.stop_until(self._stop_deadline)
+        self.wake_up.stop()
+
+    def expire(self) -> None:
+        """A stop has lasted too long: whatever waits or is in flight fails now. From any thread."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def close(self) -> None:
+        """End all threads, then print the state that was earned. Again, it does nothing.
+
+        Raises:
+            OutputError: when stdout is closed.
+            DeadLetterError: when a reject cannot be made safe.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._connection is not None:
+                self._connection.close()
+            self._rejects.sync()
+            self._log.advance(self.position)
+            self._checkpoint.print_last()
+        finally:
+            self._rejects.close()
+            self.wake_up.close()
+
+    def _print_state(self, state: bytes) -> None:
+        if not self._printing:
+            return
+        self._rejects.sync()
+        if self._connection is not None:
+            self._connection.settle()
+        try:
+            rest = memoryview(state + b"\n")
+            with self.aside():
+                while rest:  # unbuffered, a write may take a part alone, when a signal comes
+                    rest = rest[sys.stdout.buffer.write(rest) or 0 :]
+                sys.stdout.buffer.flush()
+        except (OSError, ValueError, AttributeError) as error:  # the shell may have closed it
+            self._printing = False
+            raise OutputError(
+                "stdout is closed, so no state can be printed; what was delivered stays, "
+                "and the next run sends some of it again"
+            ) from error

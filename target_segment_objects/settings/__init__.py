@@ -1,0 +1,1 @@
+"""What the user decides: declarations, rules, and where the values come from."""

@@ -1,0 +1,177 @@
+"""Rules between settings, and remarks on settings that do nothing.
+
+A rule names the settings that it is about, the one to change first; it is asked only when each of
+them is right by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from target_segment_objects.objects import MAX_COLLECTION_LENGTH
+from target_segment_objects.settings.addresses import is_plain_http_beyond_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from target_segment_objects.settings.declared import Settings
+
+__all__ = ["NOT_OFFERED", "faults_between", "remark_on_unknown", "remarks_on"]
+
+NOT_OFFERED = {
+    "load_method": "Segment merges objects of one id, whatever it says",
+    "batch_size_rows": "batches are as large as Segment takes them",
+    "batch_wait_limit_seconds": "an object never waits long for its batch to fill",
+    "batch_config": "BATCH messages are not taken",
+    "hard_delete": "Segment's API cannot delete",
+    "soft_delete": "Segment's API cannot delete",
+    "process_activate_version_messages": "Segment's API cannot delete",
+    "default_target_schema": "the schema is chosen in Segment",
+}
+"""Settings that other targets have and tools send, with the reason why they do nothing here."""
+
+_PLAIN = re.compile(r"[a-z](?:[a-z_]*[a-z])?")
+_WITH_DIGITS = re.compile(r"[a-z0-9](?:[a-z0-9_]*[a-z0-9])?")
+_NAME_SHOWN = 60
+_LEAST_KEY_LENGTH = 8
+_STREAMS_SHOWN = 5
+
+
+def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The names of the settings in question, the one to change first, and a sentence on it."""
+    local = settings.local_warehouse is not None
+    if settings.write_key is None and not local:
+        yield (
+            ("write_key", "local_warehouse"),
+            "write_key is required: the write key of a Segment source (or set local_warehouse)",
+        )
+    if settings.max_rejects != 0 and settings.dead_letter_path is None:
+        yield (
+            ("dead_letter_path", "max_rejects"),
+            "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
+        )
+    yield from _faults_of_files(settings)
+    yield from _faults_of_streams(settings)
+    dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
+    if dublin_bulk and settings.bulk_url is None and not local:
+        yield (
+            ("bulk_url", "region", "method", "local_warehouse"),
+            (
+                "bulk_url is required with region: dublin and method: bulk, since Segment "
+                "documents no bulk address for it (or set method: set)"
+            ),
+        )
+    for name in ("objects_url", "bulk_url"):
+        url = getattr(settings, name)
+        if url is not None and not settings.allow_http and is_plain_http_beyond_loopback(url):
+            yield (
+                (name, "allow_http"),
+                f"{name} must be https, or loopback, or allow_http must be true",
+            )
+    valid = _WITH_DIGITS if settings.allow_collection_digits else _PLAIN
+    wrong = [
+        stream
+        for stream, collection in settings.collections.items()
+        if len(collection) > MAX_COLLECTION_LENGTH or not valid.fullmatch(collection)
+    ]
+    if wrong:
+        digits = ", digits" if settings.allow_collection_digits else ""
+        hint = "" if settings.allow_collection_digits else " (digits: allow_collection_digits)"
+        yield (
+            ("collections", "allow_collection_digits"),
+            (
+                f"collections must give names of lower-case letters{digits} and underscores{hint}, "
+                f"at most {MAX_COLLECTION_LENGTH} characters, no underscore first or last; look at "
+                f"{_listed(wrong)}"
+            ),
+        )
+    if settings.flattening_enabled and settings.flattening_max_depth is None:
+        yield (
+            ("flattening_max_depth", "flattening_enabled"),
+            "flattening_max_depth is required with flattening_enabled",
+        )
+
+
+def _faults_of_files(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A file that two settings name: one would replace what the other has written."""
+    for name, other in (
+        ("dead_letter_path", settings.dead_letter_path),
+        ("local_warehouse", settings.local_warehouse),
+    ):
+        report = settings.report_path
+        if report is not None and other is not None and report.resolve() == other.resolve():
+            yield (
+                ("report_path", name),
+                f"report_path and {name} are the same file: the report would replace it",
+            )
+    if _is_warehouse(settings.dead_letter_path, settings.local_warehouse):
+        yield (
+            ("dead_letter_path", "local_warehouse"),
+            (
+                "dead_letter_path is the file of local_warehouse, or the `.wal` that DuckDB keeps "
+                "beside it: rejects would be lost"
+            ),
+        )
+
+
+def _is_warehouse(path: Path | None, warehouse: Path | None) -> bool:
+    if path is None or warehouse is None:
+        return False
+    file = warehouse.resolve()
+    return path.resolve() in {file, file.with_name(f"{file.name}.wal")}
+
+
+def _faults_of_streams(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A file that stdin or stdout is already: states would be mixed with other lines, or lost."""
+    for name in ("report_path", "dead_letter_path", "local_warehouse"):
+        path = getattr(settings, name)
+        for descriptor, stream in ((0, "stdin"), (1, "stdout")):
+            if path is not None and _is_same_file(path, descriptor):
+                yield (name,), f"{name} is the file that {stream} is: name another file"
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        found, held = path.stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    # What is written to such a device by two is mixed on a terminal alone.
+    is_device = stat.S_ISCHR(held.st_mode) and not os.isatty(descriptor)
+    return os.path.samestat(found, held) and not is_device
+
+
+def remarks_on(settings: Settings) -> Iterator[str]:
+    """A sentence for each setting that is right and yet looks wrong, or does nothing."""
+    key = settings.write_key
+    if settings.local_warehouse is None and key is not None and len(key) < _LEAST_KEY_LENGTH:
+        yield (
+            f"write_key has fewer than {_LEAST_KEY_LENGTH} characters: check that it is the whole "
+            "key; one so short cannot be kept out of messages safely"
+        )
+    if settings.faker_config is not None and importlib.util.find_spec("faker") is None:
+        yield "faker_config has no effect: the package `faker` is not installed beside the target"
+    if settings.local_warehouse is not None:
+        for name in ("objects_url", "bulk_url"):
+            if getattr(settings, name) is not None:
+                yield f"{name} has no effect with local_warehouse: nothing leaves the machine"
+
+
+def remark_on_unknown(name: str, known: Iterable[str]) -> str:
+    """A sentence on a setting that is not declared: why it does nothing, or what may be meant."""
+    if name in NOT_OFFERED:
+        return f"the setting {name} has no effect here: {NOT_OFFERED[name]}"
+    meant = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    hint = f"; did you mean {meant[0]}?" if meant else ""
+    return f"unknown setting {name[:_NAME_SHOWN]!r} is ignored{hint}"
+
+
+def _listed(streams: list[str]) -> str:
+    shown = ", ".join(repr(stream[:_NAME_SHOWN]) for stream in streams[:_STREAMS_SHOWN])
+    more = len(streams) - _STREAMS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

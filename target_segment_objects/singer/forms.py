@@ -1,0 +1,71 @@
+"""Forms of streams that other ones have taken the place of: some taps go back to them.
+
+The rule that it guards: to go back to a form costs next to nothing, and what is kept for it is
+bounded, however many forms and streams there are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from target_segment_objects.fastpath.compiled_stream import CompiledStream
+    from target_segment_objects.singer.streams import Route
+    from target_segment_objects.source import Source
+
+    _Key = tuple[str, bytes, tuple[str, ...] | None]
+
+__all__ = ["Form", "Forms"]
+
+MOST_BYTES: Final = 1 << 20
+"""Bytes of SCHEMAs whose forms are kept; a plan takes some twenty times as much memory."""
+FORM_EXTRA: Final = 1_000
+"""Bytes that a form counts for beside its SCHEMA: the least plan takes memory, too."""
+
+
+class Form(NamedTuple):
+    """All that was made of a SCHEMA.
+
+    Attributes:
+        source: the SCHEMA.
+        routes: as `Routes.of` has them.
+        compiled: the fast path, if there is one; it knows whether long strings have come.
+    """
+
+    source: Source
+    routes: list[Route]
+    compiled: CompiledStream | None
+
+
+class Forms:
+    """The forms that were set aside last, of all streams."""
+
+    def __init__(self) -> None:
+        self._forms: OrderedDict[_Key, Form] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, form: Form) -> None:
+        """Set a form aside; those that were for the longest time are forgotten."""
+        self.take(form.source)
+        self._forms[_key(form.source)] = form
+        self._bytes += _size(form.source)
+        while self._bytes > MOST_BYTES:
+            _, oldest = self._forms.popitem(last=False)
+            self._bytes -= _size(oldest.source)
+
+    def take(self, source: Source) -> Form | None:
+        """Take a form out, if it is here."""
+        form = self._forms.pop(_key(source), None)
+        if form is not None:
+            self._bytes -= _size(source)
+        return form
+
+
+def _key(source: Source) -> _Key:
+    keys = source.key_properties
+    return source.stream, source.schema, None if keys is None else tuple(keys)
+
+
+def _size(source: Source) -> int:
+    return len(source.schema) + FORM_EXTRA
