@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from target_segment_objects.singer.target import SegmentObjectsTarget, main
+from target_segment_objects.singer.target import TargetSegmentObjects, main
 
-__all__ = ["SegmentObjectsTarget", "main"]
+__all__ = ["TargetSegmentObjects", "main"]
 
 if __name__ == "__main__":
     main()

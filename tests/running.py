@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -265,7 +265,7 @@ def load(config: Mapping[str, Any], fed: bytes) -> Ran:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     try:
         with contextlib.redirect_stdout(out):
-            target = SegmentObjectsTarget(config=dict(config))
+            target = TargetSegmentObjects(config=dict(config))
             target.listen(io.StringIO(fed.decode()))
     finally:
         for logger, level in zip(loggers, levels, strict=True):

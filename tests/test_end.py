@@ -62,8 +62,8 @@ ENDS = [
     ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
     ("target_segment_objects.input.reader", "WakeUp", "close"),
     ("target_segment_objects.run.run", "Run", "close"),
-    ("target_segment_objects.target", "SegmentObjectsTarget", "_end"),
-    ("target_segment_objects.target", "SegmentObjectsTarget", "_write_report"),
+    ("target_segment_objects.target", "TargetSegmentObjects", "_end"),
+    ("target_segment_objects.target", "TargetSegmentObjects", "_write_report"),
     ("target_segment_objects.run.signals", "Shutdown", "close"),
     ("target_segment_objects.reporting.terminal", "Terminal", "close"),
 ]

@@ -18,7 +18,7 @@ from target_segment_objects.errors import (
     SchemaError,
 )
 from target_segment_objects.input.reader import Message
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 from tests.reference import (
     METADATA,
@@ -116,7 +116,7 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
     config = {**configured(chosen), "add_record_metadata": metadata}
     if definition is not None:
         config["stream_maps"] = {"rooms": definition}
-    target = SegmentObjectsTarget(config=config)
+    target = TargetSegmentObjects(config=config)
     source = Source("rooms", json.dumps(schema).encode(), own_keys)
     try:
         target._routes.plan(source, schema)

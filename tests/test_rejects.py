@@ -22,7 +22,7 @@ from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.errors import Fault as RecordFault
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 from tests.builders import ROOMS as SOURCE
 from tests.builders import origin, rejects_in
@@ -218,7 +218,7 @@ def test_a_record_that_is_no_json_keeps_its_bytes(
 ) -> None:
     """Byte for byte, as `record` where JSON can hold it and as base64 in `raw` elsewhere."""
     message = b'{"type": "RECORD", "stream": "rooms", "record": %b}\n' % raw
-    target = SegmentObjectsTarget(config=config(segment, path))
+    target = TargetSegmentObjects(config=config(segment, path))
     target.listen(BytesIO(lines(ROOMS) + message))  # type: ignore[arg-type]
     (entry,) = entries(path)
     assert ("record" in entry) is not ("raw" in entry)

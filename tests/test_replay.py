@@ -24,7 +24,7 @@ from target_segment_objects.commands.main import main
 from target_segment_objects.commands.replay import Replayed, replay
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import ConfigurationError, InputError, RefusedError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
 from tests.running import STRICTLY, environment
 
@@ -65,7 +65,7 @@ def messages(*records: bytes) -> BytesIO:
 
 def rejected(config: dict[str, Any], path: Path, *records: bytes) -> None:
     """Run the target so that bad records go to the dead letter."""
-    target = SegmentObjectsTarget(
+    target = TargetSegmentObjects(
         config={**config, "max_rejects": -1, "dead_letter_path": str(path)}
     )
     target.listen(messages(*records))  # type: ignore[arg-type]
@@ -314,7 +314,7 @@ def test_the_rest_is_whole_again(segment: Emulator, config: dict[str, Any], tmp_
         rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(4)])
     guests = messages(b'{"id":null,"n":1}').read().replace(b"rooms", b"guests")
     whole = {**config, "max_rejects": -1, "dead_letter_path": str(path)}
-    SegmentObjectsTarget(config=whole).listen(BytesIO(guests))  # type: ignore[arg-type]
+    TargetSegmentObjects(config=whole).listen(BytesIO(guests))  # type: ignore[arg-type]
     heads, records = lines_of(path, "schema"), lines_of(path, "record")
     first, second, third = records[:4], records[4:8], records[8:12]
     mended = [line.replace(b'"n":"x"', b'"n":1') for line in [*first, second[0], *third[:3]]]
@@ -342,7 +342,7 @@ def test_each_record_is_read_by_its_own_schema(
     other = messages(b'{"id":3,"n":"x"}', b'{"id":4,"n":"x"}').read()
     other = other.replace(b'"n": {"type": "integer"}', b'"n": {"type": "boolean"}')
     whole = {**config, "max_rejects": -1, "dead_letter_path": str(path)}
-    SegmentObjectsTarget(config=whole).listen(BytesIO(other))  # type: ignore[arg-type]
+    TargetSegmentObjects(config=whole).listen(BytesIO(other))  # type: ignore[arg-type]
     lines = path.read_bytes().replace(b'"n":"x"', b'"n":"1"').split(b"\n")
     order = [0, 3, 4, 1, 5, 2]
     path.write_bytes(b"\n".join(lines[index] for index in order) + b"\n")

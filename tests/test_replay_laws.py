@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects.commands.replay import replay
 from target_segment_objects.emulator import Emulator, Fault
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
 
 EXTRACTED = "2024-01-31T12:00:00+00:00"
@@ -85,7 +85,7 @@ def load(config: dict[str, Any], count: int) -> None:
                 }
             )
     text = b"".join(json.dumps(each).encode() + b"\n" for each in messages)
-    SegmentObjectsTarget(config=config).listen(BytesIO(text))  # type: ignore[arg-type]
+    TargetSegmentObjects(config=config).listen(BytesIO(text))  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.reporting.counts import Tally
 from target_segment_objects.reporting.report_file import ReportFile, document
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, run, schema, start, state
 
@@ -338,7 +338,7 @@ def test_the_report_replaces_no_file_of_the_runs(tmp_path: Path, name: str) -> N
         "report_path": str(tmp_path / "folder" / ".." / "own"),
     }
     with pytest.raises(ConfigurationError, match=f"report_path and {name} are the same file"):
-        SegmentObjectsTarget(config=config)
+        TargetSegmentObjects(config=config)
 
 
 def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:

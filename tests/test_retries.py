@@ -214,7 +214,7 @@ def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
 @METHODS
 def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
     """A run on still time: 16 attempts in 543 s are told of in ten lines, and none is slept."""
-    from target_segment_objects.singer.target import SegmentObjectsTarget  # noqa: PLC0415
+    from target_segment_objects.singer.target import TargetSegmentObjects  # noqa: PLC0415
 
     time = StillTime()
     kept = _Kept()
@@ -224,7 +224,7 @@ def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
         with Emulator() as segment:
             call = "set" if method == "set" else "start"
             segment.fault(Fault(call=call, count=None, status=503))
-            target = SegmentObjectsTarget(config=_config(segment.url, method))
+            target = TargetSegmentObjects(config=_config(segment.url, method))
             target.run.clock_of = lambda _: _still(time)
             with pytest.raises(DeliveryError):
                 target.listen(io.StringIO(FED.decode()))

@@ -12,7 +12,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeadLetterError, SessionRefusedError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import Aside
 from tests.running import KEY, lines, load, record, schema, state
 
@@ -23,7 +23,7 @@ ROOMS = schema("rooms", id="integer", name="string")
 CALL = [record("rooms", id=number, name="x") for number in range(10)]
 
 
-def _fed(target: SegmentObjectsTarget, fed: bytes) -> None:
+def _fed(target: TargetSegmentObjects, fed: bytes) -> None:
     target.process_lines(io.BytesIO(fed))  # type: ignore[arg-type]
 
 
@@ -33,7 +33,7 @@ def test_a_state_waits_for_its_records() -> None:
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         held = segment.hold("set")
         config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
-        target = SegmentObjectsTarget(config=config)
+        target = TargetSegmentObjects(config=config)
         _fed(target, lines(ROOMS, CALL[0], state(1), *CALL[1:], state(10)))
         assert held.wait_for(1)
         target.run.between()
@@ -49,7 +49,7 @@ def test_closing_counts_what_is_answered_meanwhile() -> None:
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         held = segment.hold("set")
         config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
-        target = SegmentObjectsTarget(config=config)
+        target = TargetSegmentObjects(config=config)
         _fed(target, lines(ROOMS, *CALL, state(10)))
         assert held.wait_for(1)
         closing = Aside(target.run.close)
@@ -73,7 +73,7 @@ def test_rejects_are_on_the_disk_before_the_state(
     monkeypatch.setattr(os, "fsync", fsync)
     with contextlib.redirect_stdout(out):
         dead = str(tmp_path / "dead.jsonl")
-        target = SegmentObjectsTarget(
+        target = TargetSegmentObjects(
             config={"write_key": KEY, "dead_letter_path": dead, "max_rejects": -1}
         )
         _fed(target, lines(ROOMS, record("rooms", name="no key"), state(1)))
@@ -89,7 +89,7 @@ def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         segment.fault(Fault(call="upload", status=400))
         segment.fault(Fault(call="finish", count=2, status=400))
-        target = SegmentObjectsTarget(config={"write_key": KEY, "bulk_url": segment.url})
+        target = TargetSegmentObjects(config={"write_key": KEY, "bulk_url": segment.url})
         _fed(target, lines(ROOMS, *CALL, state(10)))
         with pytest.raises(SessionRefusedError):
             target.process_endofpipe()
@@ -133,7 +133,7 @@ def test_a_refused_object_that_cannot_be_written_down_is_not_covered(method: str
         }
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         fed = lines(ROOMS, record("rooms", id=1, name="x"), state("covers"))
-        target = SegmentObjectsTarget(config=config)
+        target = TargetSegmentObjects(config=config)
         with contextlib.redirect_stdout(out), pytest.raises(DeadLetterError, match="No space"):
             target.listen(io.BytesIO(fed))  # type: ignore[arg-type]
     out.seek(0)
@@ -158,5 +158,5 @@ def test_a_state_is_written_whole() -> None:
 
     with contextlib.redirect_stdout(Unbuffered()), Emulator() as segment:  # type: ignore[type-var]
         config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
-        SegmentObjectsTarget(config=config).listen(io.BytesIO(lines(state("long enough"))))  # type: ignore[arg-type]
+        TargetSegmentObjects(config=config).listen(io.BytesIO(lines(state("long enough"))))  # type: ignore[arg-type]
     assert Unbuffered.buffer.taken == b'"long enough"\n'

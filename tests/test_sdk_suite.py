@@ -9,7 +9,7 @@ import pytest
 from singer_sdk.testing import SuiteConfig, get_target_test_class, target_test_streams
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.running import KEY, load, start
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def segment() -> Iterator[Emulator]:
 
 
 _BySet: Any = get_target_test_class(
-    target_class=SegmentObjectsTarget, config=_CONFIGS["set"], suite_config=SuiteConfig()
+    target_class=TargetSegmentObjects, config=_CONFIGS["set"], suite_config=SuiteConfig()
 )
 _ByBulk: Any = get_target_test_class(
-    target_class=SegmentObjectsTarget, config=_CONFIGS["bulk"], suite_config=SuiteConfig()
+    target_class=TargetSegmentObjects, config=_CONFIGS["bulk"], suite_config=SuiteConfig()
 )
 
 

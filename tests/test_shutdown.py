@@ -17,7 +17,7 @@ import pytest
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.input.reader import WakeUp
 from target_segment_objects.run.signals import Shutdown
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE, Aside
 from tests.running import KEY, environment, record, schema, start, state
 
@@ -205,7 +205,7 @@ def test_a_signal_in_the_stream_loses_nothing(
 @pytest.mark.usefixtures("_handlers")
 def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
     """A stop, an expiry, a wake-up or a close after the end does nothing, on any thread."""
-    target = SegmentObjectsTarget(config=config(segment, "set"))
+    target = TargetSegmentObjects(config=config(segment, "set"))
     run = target.run
     shutdown = Shutdown(run.stop, run.expire, LONG)
     run.wake_up.open()

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 from target_segment_objects.client import Clock
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import DeliveryError, InputError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE, rejects_in
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TapAndTarget(RuleBasedStateMachine):
         # Null properties are refused, for objects that Segment does not take.
         self.segment = self.stack.enter_context(Emulator(write_key=KEY, nulls="refuse"))
         self.source: list[dict[str, Any]] = []
-        self.target: SegmentObjectsTarget | None = None
+        self.target: TargetSegmentObjects | None = None
         self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         self.printed: list[bytes] = []
         self.safe = 0
@@ -268,7 +268,7 @@ class TapAndTarget(RuleBasedStateMachine):
         """A run from the last printed state, if none is under way."""
         if self.target is not None:
             return
-        self.target = SegmentObjectsTarget(config=self.config)
+        self.target = TargetSegmentObjects(config=self.config)
         self.target.run.clock_of = _timeless
         self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         self.printed = []

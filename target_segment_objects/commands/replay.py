@@ -36,7 +36,7 @@ from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting.summary import rows
 from target_segment_objects.run.run import Run
 from target_segment_objects.run.signals import Shutdown
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class _ReplayRun(Run):
             super().tell_another(failure, error)
 
 
-class _ReplayTarget(SegmentObjectsTarget):
+class _ReplayTarget(TargetSegmentObjects):
     """The target, which is given objects too.
 
     Args:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from target_segment_objects.plan.stream_plan import Encoded, NoteCounts, StreamPlan
     from target_segment_objects.reporting.counts import Way
 
-__all__ = ["SegmentObjectsTarget", "main"]
+__all__ = ["TargetSegmentObjects", "main"]
 
 
 _MESSAGE_TYPE: Final = re.compile(r"[A-Z][A-Z_]{0,29}")
@@ -69,7 +69,7 @@ class _MissingKeyError(RejectedRecordError, MissingKeyPropertiesError):
     """As the SDK's own test suite knows it."""
 
 
-class SegmentObjectsTarget(Target):
+class TargetSegmentObjects(Target):
     """Loads any tap's records into Segment as objects, by the set API or the bulk API."""
 
     name = "target-segment-objects"
@@ -451,7 +451,7 @@ class SegmentObjectsTarget(Target):
 def main() -> None:
     """Run the command: a user's mistake is a sentence and exit 1, a bug a traceback."""
     try:
-        SegmentObjectsTarget.cli()
+        TargetSegmentObjects.cli()
     except SegmentObjectsError as error:
         if not error.is_logged:
             _log(error)
@@ -460,7 +460,7 @@ def main() -> None:
 
 
 def _log(error: SegmentObjectsError) -> None:
-    SegmentObjectsTarget.logger.error("%s", one_line(str(error)))
+    TargetSegmentObjects.logger.error("%s", one_line(str(error)))
     error.is_logged = True
 
 

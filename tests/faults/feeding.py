@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def feed(
     error: SegmentObjectsError | None = None
     asked = len(segment.requests)
     with _logged(kept), contextlib.redirect_stdout(out):
-        target = SegmentObjectsTarget(config=whole)
+        target = TargetSegmentObjects(config=whole)
         try:
             target.listen(io.BytesIO(b"\n".join(lines) + b"\n"))  # type: ignore[arg-type]
         except SegmentObjectsError as raised:

@@ -16,7 +16,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import DeliveryError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE
 from tests.running import KEY, lines, record, schema, state
 
@@ -57,7 +57,7 @@ class _Runs:
             "max_concurrency": 2,
         }
         with contextlib.redirect_stdout(io.TextIOWrapper(self._out, encoding="utf-8")) as out:
-            target = SegmentObjectsTarget(config=config)
+            target = TargetSegmentObjects(config=config)
             target.run._checkpoint._every_seconds = 0.0
             try:
                 target.listen(cast("Any", _Tap(tap(target.run.wake_up))))

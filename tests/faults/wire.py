@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from target_segment_objects.errors import SegmentObjectsError
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE
 from tests.faults.matrix import BUDGET
 from tests.faults.standstill import Timeless
@@ -200,7 +200,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     out = io.TextIOWrapper(_Printed(look), encoding="utf-8")
     try:
         with contextlib.redirect_stdout(out):
-            target = SegmentObjectsTarget(config=settings | dict(config))
+            target = TargetSegmentObjects(config=settings | dict(config))
             target.run.clock_of = (clock or Timeless()).of
             # The first state that is safe is printed, and not one a second.
             target.run._checkpoint._every_seconds = 0.0
@@ -224,7 +224,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     return outcome
 
 
-def _told(target: SegmentObjectsTarget) -> None:
+def _told(target: TargetSegmentObjects) -> None:
     """Wait until the delivery has told an outcome."""
     ready, _, _ = select.select([target.run.wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"

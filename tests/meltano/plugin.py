@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +40,14 @@ _KINDS = {
 
 def capabilities() -> list[str]:
     """What the target can do, sorted, in Meltano's words."""
-    return sorted(each.value for each in SegmentObjectsTarget.capabilities)
+    return sorted(each.value for each in TargetSegmentObjects.capabilities)
 
 
 def settings() -> list[dict[str, Any]]:
     """Every setting as Meltano declares one, in the order of the target's own declarations."""
     return [
         dict(_setting(name, schema))
-        for name, schema in SegmentObjectsTarget.config_jsonschema["properties"].items()
+        for name, schema in TargetSegmentObjects.config_jsonschema["properties"].items()
     ]
 
 

@@ -17,7 +17,7 @@ from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.run.run import Run
 from target_segment_objects.run.signals import Shutdown
 from target_segment_objects.singer.streams import Route, Routes
-from target_segment_objects.singer.target import SegmentObjectsTarget
+from target_segment_objects.singer.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -197,7 +197,7 @@ class _UnplannedError(SegmentObjectsError):
     """A message of a stream whose SCHEMA is wrong, which was told already."""
 
 
-class _Target(SegmentObjectsTarget):
+class _Target(TargetSegmentObjects):
     """The target, with a run that delivers nothing."""
 
     _routes: _Routes
