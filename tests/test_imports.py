@@ -30,7 +30,6 @@ TO_BE_TURNED = {
     ("delivery.bulk.delivery", "reporting"),
     ("delivery.bulk.session", "reporting"),
     ("delivery.set_calls", "reporting"),
-    ("plan.conversion", "fastpath"),
 }
 
 SINGER_ROOMS = {"input", "settings", "singer"}

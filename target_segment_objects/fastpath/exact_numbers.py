@@ -12,45 +12,27 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from target_segment_objects.plan import values
+from target_segment_objects.plan.number_text import PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["doubtful_lines", "may_be_doubtful", "may_be_infinite"]
+__all__ = ["doubtful_lines", "may_be_doubtful"]
 
-_SHAPES: Final = bytes(
-    {**dict.fromkeys(b"0123456789.", b"0"), **dict.fromkeys(b"eE", b"e"), 43: b"+", 45: b"-"}.get(
-        code, b" "
-    )[0]
-    for code in range(256)
-)
-"""The picture of a text: what numbers are made of, and blanks for all the rest."""
 _LONG: Final = b"0" * 16
 """So many digits and points may be more than 15 digits."""
 _SAMPLE: Final = b"0" * 4
 _MINUS: Final = re.compile(rb"-[0-9]{3}").search
 _TINY_LOWER: Final = re.compile(rb"e-[0-9]{3}").search
 _TINY_UPPER: Final = re.compile(rb"E-[0-9]{3}").search
-_LARGE_LOWER: Final = re.compile(rb"e[+0-9][0-9]{2}").search
-_LARGE_UPPER: Final = re.compile(rb"E[+0-9][0-9]{2}").search
-_HUGE: Final = b"0" * 200
-"""With an exponent of two digits at most, a number needs more than this to be infinite."""
 _TINY: Final = b"e-000"
 """With such an exponent a number may be nearer to 0 than any double but 0."""
-
-
-def may_be_infinite(text: bytes) -> bool:
-    """Whether JSON text may have a number beyond the doubles: quick, and true too often."""
-    if _LARGE_LOWER(text) or _LARGE_UPPER(text):
-        return True
-    # Of so many digits in a row, one is at every place of that distance.
-    return b"0" in text[:: len(_HUGE)].translate(_SHAPES) and _HUGE in text.translate(_SHAPES)
 
 
 def may_be_doubtful(block: bytes) -> bool:
     """Whether any line of a block may have such a number: quick, and true too often."""
     # Of sixteen in a row, four are at every fourth place: a quarter of the work.
-    if _SAMPLE in block[::4].translate(_SHAPES) and _LONG in block.translate(_SHAPES):
+    if _SAMPLE in block[::4].translate(PICTURE) and _LONG in block.translate(PICTURE):
         return True
     # A pattern that begins with one character is found as fast as that character.
     return bool(_MINUS(block) and (_TINY_LOWER(block) or _TINY_UPPER(block)))
@@ -61,7 +43,7 @@ def doubtful_lines(lines: Iterable[bytes]) -> list[int]:
     return [
         place
         for place, line in enumerate(lines)
-        if (_LONG in (shapes := line.translate(_SHAPES)) or _TINY in shapes)
+        if (_LONG in (shapes := line.translate(PICTURE)) or _TINY in shapes)
         and not all(map(_is_kept, _words(line, shapes)))
     ]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
-from target_segment_objects.fastpath.exact_numbers import may_be_infinite
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion import OMIT, Converters, Notes, Unfit
+from target_segment_objects.plan.number_text import may_be_infinite
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Raw
 
-from target_segment_objects.fastpath.exact_numbers import may_be_infinite
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import values
+from target_segment_objects.plan.number_text import may_be_infinite
 from target_segment_objects.plan.values import MISFIT, NonFinite, Scalar
 
 if TYPE_CHECKING:
