@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.commands.replay import replay
-from target_segment_objects.errors import ConfigurationError, RejectedRecordError, SchemaError
-from tests.running import lines, load, record, run, schema, state
+from target_segment_objects.emulator import Emulator
+from target_segment_objects.errors import (
+    ConfigurationError,
+    MessageError,
+    RejectedRecordError,
+    SchemaError,
+)
+from tests.running import KEY, lines, load, record, run, schema, state
 from tests.test_preview import see
 from tests.test_taps_as_they_are import both_methods, config, segment, warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from target_segment_objects.emulator import Emulator
 
 __all__ = ["segment"]
 
@@ -334,3 +338,39 @@ def test_messages_of_an_unknown_type(segment: Emulator) -> None:
     ran = load(config(segment, "set", unknown_messages="ignore"), fed)
     assert len(warnings(ran, "of the type DELETED_RECORD, which Singer does not know")) == 1
     assert "Messages ignored: type=DELETED_RECORD messages=2" in ran.told
+
+
+@both_methods
+def test_an_input_that_is_cut_off(segment: Emulator, method: str) -> None:
+    """Its last line is no log line: the tap was stopped. What came before has arrived."""
+    whole = lines(S, record("s", id=1), state(1))
+    cut = whole + b'{"type": "RECORD", "stream": "s", "rec'
+    with pytest.raises(MessageError, match="line 4: the input ends in the middle of a message"):
+        load(config(segment, method), cut)
+    assert segment.rows("s") == [{"id": "1"}]
+    with pytest.raises(MessageError, match="line 4: not JSON"):
+        load(config(segment, method), cut + b"\n")
+    with pytest.raises(MessageError, match="line 4: not JSON"):
+        load(config(segment, method), whole + b"Connected.")
+
+
+@both_methods
+def test_what_never_went_out_has_no_bytes(tmp_path: Path, method: str) -> None:
+    """Nobody listens at the address: no byte was sent, however often it was tried."""
+    with Emulator() as gone:
+        url = gone.url
+    settings = {"write_key": KEY, "method": method, "objects_url": url, "bulk_url": url}
+    ran = run(tmp_path, {**settings, "retry_seconds": 0}, lines(S, record("s", id=1)))
+    assert ran.code == 1
+    (told,) = [
+        line
+        for line in ran.told.splitlines()
+        if ("Collection when" if method == "set" else "Bulk sessions when") in line
+    ]
+    assert " bytes=0 " in told
+
+
+def test_a_key_has_no_blanks() -> None:
+    """It is told before anything is read, and not at the first request."""
+    with pytest.raises(ConfigurationError, match="write_key must have no blank in it"):
+        load({"write_key": "abcdefgh ijklmnop"}, lines(S))

@@ -169,6 +169,7 @@ class MessageReader(GenericSingerReader[Any]):
         self._unknown = unknown
         self._failed = failed
         self._work_off = work_off
+        self._is_cut = False  # whether the line has no end, since the input has ended
         self.line = 0
 
     @property
@@ -206,6 +207,7 @@ class MessageReader(GenericSingerReader[Any]):
             nonlocal gone
             gone += 1
             self.line = first + place
+            self._is_cut = place == len(lines) - 1 and not block.endswith(b"\n")
             if (line := self._whole_line(lines[place])) is not None:
                 message = self.read_message(line)
                 kind = str(message.type)
@@ -276,6 +278,12 @@ class MessageReader(GenericSingerReader[Any]):
                 )
             spans = dict(_members(text))
         except (ValueError, RecursionError) as error:
+            if self._is_cut and text.startswith("{"):
+                raise MessageError(
+                    "the input ends in the middle of a message; the tap was probably stopped, or "
+                    "has failed: look at its log",
+                    line=self.line,
+                ) from None
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             raise MessageError(
                 f"not JSON{column}; "

@@ -37,7 +37,8 @@ class Traffic:
         requests: how many went out, retries among them.
         retries: those that were another attempt of the same call.
         wait_seconds: spent waiting between attempts, of all threads together.
-        bytes: their bodies, before TLS; a body that is sent again counts again.
+        bytes: the bodies of those that were answered, before TLS; a body that is sent again counts
+            again.
         request_id: what the server called the newest request that it named.
     """
 
@@ -248,7 +249,8 @@ class Tally:
             traffic.requests += 1
             traffic.retries += exchange.attempt > 1
             traffic.wait_seconds += exchange.waited_seconds
-            traffic.bytes += exchange.bytes
+            if exchange.status is not None:  # else nobody knows how much of it went out
+                traffic.bytes += exchange.bytes
             self.calls[exchange.call] += 1
             if exchange.request_id:
                 traffic.request_id = exchange.request_id

@@ -84,12 +84,14 @@ def write_key(key: str) -> str:
     """A key that HTTP Basic can carry as a user's name.
 
     Raises:
-        WrongValueError: it has blanks at an end, or characters that no key has.
+        WrongValueError: it has blanks, or other characters that no key has.
     """
     if key != key.strip():
         raise WrongValueError("must not begin or end with a blank or a line break")
     if not all(" " <= character <= "~" for character in key):
         raise WrongValueError("must be printable ASCII, without control characters")
+    if " " in key:
+        raise WrongValueError("must have no blank in it")
     if ":" in key:
         raise WrongValueError("must be the key alone, without a `:`")
     return key
