@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from target_segment_objects.errors import SchemaError
 from target_segment_objects.fastpath.compiled_stream import compile_stream
-from target_segment_objects.fastpath.exact_numbers import doubtful_lines, may_be_doubtful
+from target_segment_objects.fastpath.exact_numbers import (
+    lines_with_inexact_numbers,
+    may_have_inexact_numbers,
+)
 from target_segment_objects.fastpath.lane import FastLane
 from target_segment_objects.objects import object_lines
 from target_segment_objects.plan.stream_plan import PlanOptions, StreamPlan, compile_plan
@@ -22,7 +25,7 @@ from tests.test_fast_lane_laws import (
     NotesOfStreams,
     lane_of,
     messages,
-    own_way,
+    process_as_message,
     segments,
     tame_streams,
     through_the_lane,
@@ -78,14 +81,16 @@ def taken(  # noqa: PLR0913
     chosen: PlanOptions | None = None,
     *,
     streams: tuple[str, ...] = ("rooms",),
-    roomy: bool = False,
+    allow_long_strings: bool = False,
 ) -> int:
     """How many of the lines the fast lane takes, all of them as the plans' own way would."""
     mine = plans(columns, key_properties, chosen, streams)
     theirs = plans(columns, key_properties, chosen, streams)
     notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
-    found, count = through_the_lane(lines, mine, roomy=roomy, notes=notes[0])
-    assert found == [own_way(each, theirs, notes[1]) for each in lines]
+    found, count = through_the_lane(
+        lines, mine, allow_long_strings=allow_long_strings, notes=notes[0]
+    )
+    assert found == [process_as_message(each, theirs, notes[1]) for each in lines]
     assert notes[0] == notes[1]
     return count
 
@@ -196,9 +201,11 @@ def test_few_numbers_are_looked_at_one_by_one(price: str, *, is_taken: bool) -> 
 def test_digits_in_strings_are_not_in_doubt() -> None:
     """A card's number in quotation marks is a string, and so is a UUID."""
     record = line({"id": 1, "name": "4929123456789012345", "more": "6f1e-0001-e-400"})
-    assert may_be_doubtful(record)
-    assert doubtful_lines([record]) == []
-    assert doubtful_lines([line({"id": 1, "name": "x"}), line('{"id":1,"p":1e-400}')]) == [1]
+    assert may_have_inexact_numbers(record)
+    assert lines_with_inexact_numbers([record]) == []
+    assert lines_with_inexact_numbers(
+        [line({"id": 1, "name": "x"}), line('{"id":1,"p":1e-400}')]
+    ) == [1]
 
 
 @pytest.mark.parametrize("nulls", ["send", "drop"])
@@ -270,7 +277,7 @@ def test_long_strings_are_taken_where_they_are_expected() -> None:
         line({**USUAL, "name": text})
         for text in ("x" * 513, "é" * 600, "y", None, "x" * 32_768, "x" * 32_767)
     ]
-    assert taken(lines, COLUMNS, ["id"], roomy=True) == 5
+    assert taken(lines, COLUMNS, ["id"], allow_long_strings=True) == 5
     assert taken(lines, COLUMNS, ["id"]) == 2
 
 
@@ -516,7 +523,7 @@ def test_the_law_is_not_empty() -> None:
             return
         lines = data.draw(st.lists(messages("rooms", record), min_size=4, max_size=4))
         count["lines"] += len(lines)
-        count["taken"] += through_the_lane(lines, {"rooms": plan}, roomy=True)[1]
+        count["taken"] += through_the_lane(lines, {"rooms": plan}, allow_long_strings=True)[1]
 
     sample()
     assert count["taken"] > count["lines"] / 4, count

@@ -48,7 +48,7 @@ class Envelope(msgspec.Struct):
     type: str
 
 
-def own_way(
+def process_as_message(
     line: bytes, plans: Mapping[str, StreamPlan], notes: NotesOfStreams | None = None
 ) -> Made:
     """What becomes of a line without the fast lane; its notes are added."""
@@ -71,11 +71,14 @@ def add(notes: NotesOfStreams, stream: str, more: NoteCounts) -> None:
         notes[stream, code, name] += count
 
 
-def lane_of(plans: Iterable[StreamPlan], *, roomy: bool = False) -> FastLane:
+def lane_of(plans: Iterable[StreamPlan], *, allow_long_strings: bool = False) -> FastLane:
     """A fast lane of those plans that have a fast path."""
     lane = FastLane(MAX_DEPTH)
     for plan in plans:
-        lane.put(plan.stream, compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy))
+        lane.put(
+            plan.stream,
+            compile_stream(plan, max_depth=MAX_DEPTH, allow_long_strings=allow_long_strings),
+        )
     return lane
 
 
@@ -95,7 +98,7 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
     lines: list[bytes],
     plans: dict[str, StreamPlan],
     *,
-    roomy: bool,
+    allow_long_strings: bool,
     changes: Mapping[int, StreamPlan] = NO_CHANGES,
     most_lines: int | None = None,
     widens: bool = False,
@@ -106,38 +109,40 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
     Args:
         lines: a block.
         plans: of all streams; changed as `changes` says.
-        roomy: see `compile_stream`.
+        allow_long_strings: see `compile_stream`.
         changes: the plan that is its stream's from behind a line on, which is a SCHEMA.
         most_lines: how many lines are encoded at once, if not as many as the streams allow.
         notes: takes what happened to values, if given.
-        widens: whether a record that shows a long string makes its stream roomy, as in a run.
+        widens: whether a record with a long string lets its stream allow more, as in a run.
     """
     lane = FastLane(MAX_DEPTH)
     noted: NotesOfStreams = Counter() if notes is None else notes
     forms: dict[tuple[int, bool], CompiledStream | None] = {}
 
-    def put(plan: StreamPlan, *, roomy: bool) -> None:
-        if (id(plan), roomy) not in forms:  # else the stream goes back to what it was
-            compiled = compile_stream(plan, max_depth=MAX_DEPTH, roomy=roomy)
+    def put(plan: StreamPlan, *, allow_long_strings: bool) -> None:
+        if (id(plan), allow_long_strings) not in forms:  # else the stream goes back to what it was
+            compiled = compile_stream(
+                plan, max_depth=MAX_DEPTH, allow_long_strings=allow_long_strings
+            )
             if compiled is not None and most_lines is not None:
                 compiled.most_lines = most_lines
-            forms[id(plan), roomy] = compiled
-        lane.put(plan.stream, forms[id(plan), roomy])
+            forms[id(plan), allow_long_strings] = compiled
+        lane.put(plan.stream, forms[id(plan), allow_long_strings])
 
     for plan in plans.values():
-        put(plan, roomy=roomy)
+        put(plan, allow_long_strings=allow_long_strings)
     found: list[Made] = []
     taken = 0
     for segment in segments(lane, lines):
         if segment.is_general:
-            found.append(own_way(lines[segment.first], plans, noted))
+            found.append(process_as_message(lines[segment.first], plans, noted))
             if segment.first in changes:
                 plan = changes[segment.first]
                 plans[plan.stream] = plan
-                put(plan, roomy=roomy)
+                put(plan, allow_long_strings=allow_long_strings)
             elif widens:
                 for name in {name for name, code, _ in noted if code == "long_string"}:
-                    put(plans[name], roomy=True)
+                    put(plans[name], allow_long_strings=True)
             continue
         assert len(segment.objects) == len(segment.streams) == segment.end - segment.first
         for compiled, more in segment.notes:
@@ -330,7 +335,7 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     shows a long string, and however many lines are encoded at once.
     """
     chosen = data.draw(options())
-    roomy = data.draw(st.booleans())
+    allow_long_strings = data.draw(st.booleans())
     most_lines = data.draw(st.sampled_from([None, 1, 2, 3]))
     forms: dict[str, list[Source]] = {}
     for stream in data.draw(
@@ -362,11 +367,17 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     present = {stream: of[0] for stream, of in forms.items()}
 
     found, _ = through_the_lane(
-        lines, plans, roomy=roomy, changes=mine, most_lines=most_lines, widens=True, notes=notes[0]
+        lines,
+        plans,
+        allow_long_strings=allow_long_strings,
+        changes=mine,
+        most_lines=most_lines,
+        widens=True,
+        notes=notes[0],
     )
     assert len(found) == len(lines)
     for index, (line, made) in enumerate(zip(lines, found, strict=True)):
-        assert made == own_way(line, alike, notes[1])
+        assert made == process_as_message(line, alike, notes[1])
         if index in changes:
             stream, source = changes[index]
             alike[stream], present[stream] = theirs[index], source

@@ -38,7 +38,7 @@ def counted(
 
     def calling(first: Any, *arguments: Any, **named: Any) -> Any:
         stream = first if isinstance(first, str) else first.stream
-        calls.append((stream, bool(named.get("roomy"))))
+        calls.append((stream, bool(named.get("allow_long_strings"))))
         return function(first, *arguments, **named)
 
     monkeypatch.setattr(module, name, calling)

@@ -45,16 +45,20 @@ class Reading:
             between=lambda: self.between(),  # noqa: PLW0108  tests replace it later
             unknown=self.unknown.append,
             failed=self.failures.append,
-            work_off=self._work_off,
+            process_block=self._process_block,
         )
 
-    def _work_off(
-        self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
+    def _process_block(
+        self,
+        first: int,
+        block: bytes,
+        lines: list[bytes],
+        process_as_message: Callable[[int], None],
     ) -> None:
         assert b"\n".join(lines) == block.removesuffix(b"\n")
         self.blocks.append((first, len(lines)))
         for place in range(len(lines)):
-            own_way(place)
+            process_as_message(place)
 
     def _take(self, message: Message) -> None:
         self.messages.append(message)

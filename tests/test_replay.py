@@ -582,11 +582,11 @@ def test_what_was_done_is_told_without_stdout(
     command = shlex.join([*SEGMENT_OBJECTS, "replay", str(path), "--config", str(settings)])
     reads, writes = os.pipe()
     os.close(reads)
-    with os.fdopen(writes, "wb") as unread:
+    with os.fdopen(writes, "wb") as unverified:
         ended = subprocess.run(
             ["/bin/sh", "-c", f"exec {command} {to}"],
             env=environment(),
-            stdout=unread,
+            stdout=unverified,
             stderr=subprocess.PIPE,
             text=True,
             check=False,

@@ -221,7 +221,7 @@ class _ReplayTarget(TargetSegmentObjects):
             between=self._between,
             unknown=self._process_unknown_message,
             failed=self.run.end_after,
-            work_off=self._work_off,
+            process_block=self._process_block,
         )
 
     @property

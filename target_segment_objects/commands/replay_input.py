@@ -41,11 +41,11 @@ class ReplayInput:
         self._messages = array("Q")
         self._numbers = array("Q")
         self._objects: dict[bytes, list[int]] = {}
-        self._unread = self._write()
+        self._unverified = self._write()
 
     def read(self, _size: int = -1) -> bytes:
         """The next message; nothing when there are no more."""
-        return next(self._unread, b"")
+        return next(self._unverified, b"")
 
     def rejects(self) -> Iterator[tuple[int, Reject]]:
         """Each reject once more, with the line of this input that it was."""

@@ -1,12 +1,11 @@
-"""The fast path of a stream: typed decoders and encoders, made at SCHEMA, for records as declared.
+"""The fast path of a stream: typed decoders and encoders, built at SCHEMA, for records as declared.
 
-The rule that it guards: what becomes of a record here is byte for byte what becomes of it on the
-plan's own way. Where that cannot be proved at SCHEMA there is no fast path; where a record leaves
-what was proved (a property that the schema does not list, a value of another type, a date without
-an offset), it is odd, and takes the plan's own way alone.
+Invariant: a record gets the same bytes here as on the general path. A stream for which that cannot
+be proved at SCHEMA has no fast path. A record outside of what was proved (an undeclared property, a
+value of another type, a date without an offset) is a fallback line: the general path takes it.
 
-A line is decoded whole, into a struct that is tagged by its stream, so that one decoder takes the
-lines of all streams as they come. What is left to Python is done a column at a time.
+A line is decoded into a struct that is tagged with its stream, so that one decoder takes the lines
+of all streams. Work that is left for Python is done column by column.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Un
 import msgspec
 from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 
-from target_segment_objects.fastpath.structs import Shape
-from target_segment_objects.fastpath.untyped_values import closer_looks
+from target_segment_objects.fastpath.structs import StreamStructs
+from target_segment_objects.fastpath.untyped_values import compile_value_checks
 from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion import Notes, Unfit
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     Get = Callable[[Struct], Any]
     Decode = Callable[[bytes], Any]
 
-__all__ = ["LONGEST_LINE", "CompiledStream", "Made", "compile_stream", "line_decoder"]
+__all__ = ["LONGEST_LINE", "CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
 
 LONGEST_LINE: Final = 40_000
 """Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
@@ -55,7 +54,7 @@ def compile_stream(
     plan: StreamPlan,
     *,
     max_depth: int,
-    roomy: bool = False,
+    allow_long_strings: bool = False,
     is_valid: Callable[[Raw], bool] | None = None,
 ) -> CompiledStream | None:
     """The fast path of a plan; `None` where it cannot be proved to be the same.
@@ -63,7 +62,7 @@ def compile_stream(
     Args:
         plan: what is to be compiled.
         max_depth: objects and arrays inside each other that a line may have.
-        roomy: whether strings beyond what most warehouses take are expected, and looked at.
+        allow_long_strings: accept strings over 512 characters, and count them.
         is_valid: says of a record whether it is one that may be taken at all.
     """
     keys = plan.key_properties
@@ -74,12 +73,12 @@ def compile_stream(
     if _widest(plan) > _MOST_NAMES:
         return None
     try:
-        shape = Shape(plan, roomy=roomy)
+        shape = StreamStructs(plan, allow_long_strings=allow_long_strings)
     except ValueError:  # a name with a quote in it, or a lone surrogate
         return None
     if shape.depth + 1 > max_depth:
         return None
-    return CompiledStream(plan, shape, roomy=roomy, is_valid=is_valid)
+    return CompiledStream(plan, shape, allow_long_strings=allow_long_strings, is_valid=is_valid)
 
 
 def _widest(plan: StreamPlan) -> int:
@@ -92,25 +91,27 @@ def _kind(plan: StreamPlan, key: str) -> str:
     return column.kind if column is not None else ""
 
 
-class Made(NamedTuple):
-    """What became of lines.
+class EncodedLines(NamedTuple):
+    """The objects of lines.
 
     Attributes:
-        objects: one a line.
-        odd: the places of those lines whose objects mean nothing: they go their own way.
-        notes: what happened to values, by the place of their line; of odd ones too, to no avail.
+        objects: one for each line.
+        fallback: indexes of the lines for the general path; their objects are meaningless.
+        notes: conversion counts by line index. Entries of fallback lines are ignored.
     """
 
     objects: list[ObjectLine]
-    odd: set[int]
+    fallback: set[int]
     notes: dict[int, dict[tuple[str, str], int]]
 
-    def at(self, objects: list[ObjectLine], places: Sequence[int], odd: set[int]) -> Made:
-        """The same with lines at other places, and more odd ones."""
-        return Made(
+    def at(
+        self, objects: list[ObjectLine], indexes: Sequence[int], fallback: set[int]
+    ) -> EncodedLines:
+        """The same with other line indexes, and with more fallback lines."""
+        return EncodedLines(
             objects,
-            odd | {places[place] for place in self.odd},
-            {places[place]: notes for place, notes in self.notes.items()},
+            fallback | {indexes[index] for index in self.fallback},
+            {indexes[index]: notes for index, notes in self.notes.items()},
         )
 
 
@@ -120,29 +121,28 @@ class CompiledStream:
     Attributes:
         plan: what it was made of.
         line_type: the struct of its lines, tagged by the stream's name.
-        has_numbers: whether a line may hold a number that a double does not keep: such a line must
-            not be decoded here.
-        has_raws: whether values are passed over by the decoder: neither how deep they are nor
-            whether they are UTF-8 is known, if another one of the same name follows.
-        most_lines: how many lines may be taken at once, so that memory stays bounded by bytes
-            however wide the objects of short lines are.
-        roomy: see `compile_stream`.
+        has_numbers: numbers are decoded as doubles, so lines with inexact numbers must be excluded.
+        has_raws: some values are kept undecoded; their depth and UTF-8 are unchecked when a later
+            duplicate key replaces them, so lines must be verified first.
+        most_lines: maximum lines per call, which bounds memory even where short lines become wide
+            objects.
+        allow_long_strings: see `compile_stream`.
     """
 
     def __init__(
         self,
         plan: StreamPlan,
-        shape: Shape,
+        shape: StreamStructs,
         *,
-        roomy: bool,
+        allow_long_strings: bool,
         is_valid: Callable[[Raw], bool] | None,
     ) -> None:
         self.plan = plan
-        # What says that a record is valid reads its numbers as doubles, too.
+        # The JSON Schema validator decodes numbers as doubles, too.
         self.has_numbers = shape.has_numbers or is_valid is not None
         self.has_raws = shape.has_raws or is_valid is not None
         self.most_lines = max(1, _MOST_AT_ONCE // _widest(plan))
-        self.roomy = roomy
+        self.allow_long_strings = allow_long_strings
         self.line_type = defstruct(
             "Line",
             [
@@ -162,7 +162,9 @@ class CompiledStream:
         self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
         self._notes = Notes()
-        self._closer_looks = closer_looks(plan, shape, self._notes, roomy=roomy)
+        self._value_checks = compile_value_checks(
+            plan, shape, self._notes, allow_long_strings=allow_long_strings
+        )
         self._left_out = shape.left_out
         self._flatten = _flattener(shape)
         self._empty = _empty(shape) if shape.left_out is not None else None
@@ -172,7 +174,7 @@ class CompiledStream:
         """The decoder of lines of this stream alone."""
         return line_decoder([self])
 
-    def objects(self, records: Sequence[Any]) -> Made:
+    def objects(self, records: Sequence[Any]) -> EncodedLines:
         """What becomes of the records of decoded lines."""
         if self._is_valid is None:
             return self._objects(records)
@@ -180,76 +182,76 @@ class CompiledStream:
         invalid = {*range(len(records))} - valid.keys()
         objects = [_NO_OBJECT] * len(records)
         if not valid:
-            return Made(objects, invalid, {})
-        places = list(valid)
+            return EncodedLines(objects, invalid, {})
+        indexes = list(valid)
         made = self._objects(list(valid.values()))
-        for place, each in zip(places, made.objects, strict=True):
-            objects[place] = each
-        return made.at(objects, places, invalid)
+        for index, each in zip(indexes, made.objects, strict=True):
+            objects[index] = each
+        return made.at(objects, indexes, invalid)
 
     def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
-        """The records that are valid, by their places."""
+        """The valid records, by their indexes."""
         found: dict[int, Struct] = {}
-        for place, raw in enumerate(raws):
+        for index, raw in enumerate(raws):
             with contextlib.suppress(MsgspecError, UnicodeDecodeError):
                 if is_valid(raw):
-                    found[place] = self._decode_record(raw)
+                    found[index] = self._decode_record(raw)
         return found
 
-    def _objects(self, records: Records) -> Made:
+    def _objects(self, records: Records) -> EncodedLines:
         for branch in self._branches:
             branch.fill(records)
-        odd: set[int] = set()
+        fallback: set[int] = set()
         for get in self._dates:
-            self._look_at_dates(get, records, odd)
-        ids = self._ids(records, odd)
-        notes = self._look_closely(records, odd) if self._closer_looks else {}
+            self._check_dates(get, records, fallback)
+        ids = self._ids(records, fallback)
+        notes = self._check_values(records, fallback) if self._value_checks else {}
         if self._left_out is not None:
             # A loop of C: this is done for each record of most streams.
             deque(map(setattr, records, repeat(self._left_out), repeat(UNSET)), maxlen=0)
         properties = records if self._flatten is None else list(self._flatten(records))
         if self._empty is not None and self._empty in properties:
-            odd.update(place for place, each in enumerate(properties) if each == self._empty)
+            fallback.update(index for index, each in enumerate(properties) if each == self._empty)
         objects = list(map(ObjectLine, ids, repeat(self.plan.collection), properties))
-        return Made(objects, odd, notes)
+        return EncodedLines(objects, fallback, notes)
 
-    def _look_at_dates(self, get: Get, records: Records, odd: set[int]) -> None:
-        """Dates that would be changed, or are none, are odd; most are seen again and again."""
-        fresh = set(map(get, records)) - _right_dates
+    def _check_dates(self, get: Get, records: Records, fallback: set[int]) -> None:
+        """Dates that are not RFC 3339 already make fallback lines. Most dates repeat: a cache."""
+        fresh = set(map(get, records)) - _known_rfc3339
         if not fresh:
             return
         right = {text for text in fresh if values.normal_date(text) == (text, True)}
-        if len(_right_dates) > _MOST_DATES:
-            _right_dates.clear()
-            _right_dates.update(_NO_DATES)
-        _right_dates.update(right)
+        if len(_known_rfc3339) > _MOST_DATES:
+            _known_rfc3339.clear()
+            _known_rfc3339.update(_NO_DATES)
+        _known_rfc3339.update(right)
         if wrong := fresh - right:
-            odd.update(place for place, record in enumerate(records) if get(record) in wrong)
+            fallback.update(index for index, record in enumerate(records) if get(record) in wrong)
 
-    def _ids(self, records: Records, odd: set[int]) -> Iterable[str]:
+    def _ids(self, records: Records, fallback: set[int]) -> Iterable[str]:
         parts = [map(text, map(get, records)) for get, text in self._keys]
         ids = list(parts[0]) if len(parts) == 1 else list(map(joined, zip(*parts, strict=True)))
         if max(map(len, ids)) > MAX_ID_LENGTH:
-            odd.update(place for place, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
+            fallback.update(index for index, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
         return ids
 
-    def _look_closely(
-        self, records: Records, odd: set[int]
+    def _check_values(
+        self, records: Records, fallback: set[int]
     ) -> dict[int, dict[tuple[str, str], int]]:
         """What no type says: raw values, and strings that may be long. Notes are a record's own."""
         found: dict[int, dict[tuple[str, str], int]] = {}
-        notes, looks = self._notes, self._closer_looks
-        for place, record in enumerate(records):
-            if place in odd:
+        notes, checks = self._notes, self._value_checks
+        for index, record in enumerate(records):
+            if index in fallback:
                 continue
             try:
-                for look in looks:
-                    look(record)
+                for check in checks:
+                    check(record)
             except (Unfit, MsgspecError, UnicodeDecodeError):
-                odd.add(place)
+                fallback.add(index)
                 notes.clear()
             if notes:
-                found[place] = dict(notes)
+                found[index] = dict(notes)
                 notes.clear()
         return found
 
@@ -264,7 +266,7 @@ def line_decoder(streams: Collection[CompiledStream]) -> Decode:
 
 
 _NO_DATES: Final = (None, UNSET)
-_right_dates: set[Any] = {*_NO_DATES}
+_known_rfc3339: set[Any] = {*_NO_DATES}
 """Dates that go as they are, of all streams: whether one does is no stream's own."""
 
 
@@ -282,14 +284,14 @@ _KEY_TEXT: Final[dict[str, Callable[[Any], str]]] = {
 """The text of a key in an id, by its column's kind."""
 
 
-def _empty(shape: Shape) -> Struct:
+def _empty(shape: StreamStructs) -> Struct:
     """The properties of a record that has nothing but its key, which is none of them."""
     if shape.flat_type is not None:
         return shape.flat_type()
     return shape.record_type(**{str(shape.left_out): UNSET})
 
 
-def _flattener(shape: Shape) -> Callable[[Records], Iterable[Struct]] | None:
+def _flattener(shape: StreamStructs) -> Callable[[Records], Iterable[Struct]] | None:
     """The function from records to structs of their properties, where those are not the same."""
     flat = shape.flat_type
     if flat is None:

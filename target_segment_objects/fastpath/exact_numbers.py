@@ -1,7 +1,7 @@
-"""Which lines have a number that a double may not keep: found in their text, before it is decoded.
+"""Finds lines with numbers that a double may not represent, in their text, before it is decoded.
 
-The rule that it guards: no digit is lost. Fifteen digits fit into any double, and so does any
-number that a double prints just so; a line with another one is doubtful, and takes the slow way.
+Invariant: no digit is lost. A double keeps any number of up to 15 digits, and any number that it
+prints unchanged. A line with another number is inexact: the general path takes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from target_segment_objects.plan.number_text import PICTURE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["doubtful_lines", "may_be_doubtful"]
+__all__ = ["lines_with_inexact_numbers", "may_have_inexact_numbers"]
 
 _LONG: Final = b"0" * 16
 """So many digits and points may be more than 15 digits."""
@@ -29,27 +29,27 @@ _TINY: Final = b"e-000"
 """With such an exponent a number may be nearer to 0 than any double but 0."""
 
 
-def may_be_doubtful(block: bytes) -> bool:
+def may_have_inexact_numbers(block: bytes) -> bool:
     """Whether any line of a block may have such a number: quick, and true too often."""
-    # Of sixteen in a row, four are at every fourth place: a quarter of the work.
+    # A run of 16 digits covers four of every fourth byte, so sampling those is enough.
     if _SAMPLE in block[::4].translate(PICTURE) and _LONG in block.translate(PICTURE):
         return True
     # A pattern that begins with one character is found as fast as that character.
     return bool(_MINUS(block) and (_TINY_LOWER(block) or _TINY_UPPER(block)))
 
 
-def doubtful_lines(lines: Iterable[bytes]) -> list[int]:
-    """The places of the lines that have such a number outside of their strings."""
+def lines_with_inexact_numbers(lines: Iterable[bytes]) -> list[int]:
+    """The indexes of the lines that have such a number outside of strings."""
     return [
-        place
-        for place, line in enumerate(lines)
+        index
+        for index, line in enumerate(lines)
         if (_LONG in (shapes := line.translate(PICTURE)) or _TINY in shapes)
-        and not all(map(_is_kept, _words(line, shapes)))
+        and not all(map(_is_exact_as_double, _words(line, shapes)))
     ]
 
 
 def _words(line: bytes, shapes: bytes) -> Iterator[bytes]:
-    """What looks like such a number. A number stands alone in its picture, whole."""
+    """What looks like such a number: the translated text has blanks around each number."""
     for sign in (_LONG, _TINY):
         at = shapes.find(sign)
         while at >= 0:
@@ -61,7 +61,7 @@ def _words(line: bytes, shapes: bytes) -> Iterator[bytes]:
             at = shapes.find(sign, end)
 
 
-def _is_kept(word: bytes) -> bool:
+def _is_exact_as_double(word: bytes) -> bool:
     """Whether a number is the same as a double; a word that is no number stands in a string."""
     try:
         return type(values.as_number(Raw(word))) is float

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import MsgspecError
 
-from target_segment_objects.fastpath.compiled_stream import LONGEST_LINE, Made, line_decoder
-from target_segment_objects.fastpath.exact_numbers import doubtful_lines, may_be_doubtful
+from target_segment_objects.fastpath.compiled_stream import LONGEST_LINE, EncodedLines, line_decoder
+from target_segment_objects.fastpath.exact_numbers import (
+    lines_with_inexact_numbers,
+    may_have_inexact_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +77,7 @@ class LineBlock:
     def __init__(self, content: bytes, lines: Sequence[bytes]) -> None:
         self.lines = lines
         self._content = content
-        self._unread: set[int] | None = None
+        self._unverified: set[int] | None = None
         self.closed: dict[tuple[bool, bool], list[int]] = {}
 
     @cached_property
@@ -93,24 +96,28 @@ class LineBlock:
         return {index for index, line in enumerate(self.lines) if _NUL in line}
 
     @cached_property
-    def doubtful(self) -> set[int]:
+    def inexact(self) -> set[int]:
         """The indexes of lines with a number that a double may not keep."""
-        return set(doubtful_lines(self.lines)) if may_be_doubtful(self._content) else set()
+        return (
+            set(lines_with_inexact_numbers(self.lines))
+            if may_have_inexact_numbers(self._content)
+            else set()
+        )
 
-    def unread(self, max_depth: int) -> set[int]:
+    def unverified(self, max_depth: int) -> set[int]:
         """The indexes of lines that may be too deep, or are not UTF-8."""
-        if self._unread is None:
-            self._unread = {
+        if self._unverified is None:
+            self._unverified = {
                 index
                 for index, line in enumerate(self.lines)
                 if line.count(b"{") + line.count(b"[") > max_depth
                 and may_be_deeper(line, max_depth)
             }
             if not _is_utf8(self._content):
-                self._unread.update(
+                self._unverified.update(
                     index for index, line in enumerate(self.lines) if not _is_utf8(line)
                 )
-        return self._unread
+        return self._unverified
 
 
 class FastLane:
@@ -197,9 +204,9 @@ class FastLane:
             return known
         closed = block.long | block.with_nul
         if self._has_numbers:
-            closed = closed | block.doubtful
+            closed = closed | block.inexact
         if self._has_raws:
-            closed = closed | block.unread(self._max_depth)
+            closed = closed | block.unverified(self._max_depth)
         return block.closed.setdefault(needs, sorted(closed))
 
     def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[Segment]:
@@ -321,7 +328,7 @@ def _added_up(
     return list(totals.items())
 
 
-def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:
+def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> EncodedLines:
     """As `CompiledStream.objects`, of records of any streams."""
     if streams.count(streams[0]) == len(streams):
         return streams[0].objects(records)
@@ -334,6 +341,6 @@ def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> Made:
     for stream, own in indexes.items():
         made = stream.objects([records[index] for index in own])
         objects.update(zip(own, made.objects, strict=True))
-        exceptional.update(own[index] for index in made.odd)
+        exceptional.update(own[index] for index in made.fallback)
         notes.update((own[index], found) for index, found in made.notes.items())
-    return Made([objects[index] for index in range(len(records))], exceptional, notes)
+    return EncodedLines([objects[index] for index in range(len(records))], exceptional, notes)

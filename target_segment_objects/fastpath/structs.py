@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from target_segment_objects.plan.schemas import Column
     from target_segment_objects.plan.stream_plan import StreamPlan
 
-__all__ = ["Branch", "Leaf", "Shape"]
+__all__ = ["Branch", "Leaf", "StreamStructs"]
 
 _SURE_INTEGER: Final = 10**18
 """The largest integer in a key: msgspec compares no larger ones."""
@@ -78,7 +78,7 @@ def _itself(record: Struct) -> Struct:
     return record
 
 
-class Shape:
+class StreamStructs:
     """What a plan's records look like.
 
     Attributes:
@@ -97,7 +97,7 @@ class Shape:
         ValueError, UnicodeEncodeError: when msgspec does not take a property's name.
     """
 
-    def __init__(self, plan: StreamPlan, *, roomy: bool) -> None:
+    def __init__(self, plan: StreamPlan, *, allow_long_strings: bool) -> None:
         drop = plan.options.nulls == "drop"
         self.nothing: Any = None if drop else UNSET
         self.leaves: list[Leaf] = []
@@ -106,7 +106,7 @@ class Shape:
         self.left_out: str | None = None
         self._planned = {each.path: each for each in plan.columns}
         self._keys = plan.key_properties
-        self._types = _ROOMY_TYPES if roomy else _TYPES
+        self._types = _ROOMY_TYPES if allow_long_strings else _TYPES
         self._omit = drop
         names = list(plan.declared)
         self.keys = [

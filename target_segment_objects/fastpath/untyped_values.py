@@ -1,4 +1,4 @@
-"""What no type proves of a decoded record is looked at: raw values, and strings that may be long.
+"""Checks and converts values that the struct types cannot validate: raw values and long strings.
 
 The rule that it guards: a value comes out as its column's converter makes it. What is usual is made
 here; the rest goes through that converter.
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
-    from target_segment_objects.fastpath.structs import Leaf, Shape
+    from target_segment_objects.fastpath.structs import Leaf, StreamStructs
     from target_segment_objects.plan.stream_plan import StreamPlan
 
-    Look = Callable[[Struct], None]
+    ValueCheck = Callable[[Struct], None]
     Make = Callable[[bytes], Any]
 
-__all__ = ["closer_looks"]
+__all__ = ["compile_value_checks"]
 
 _TYPED: Final = frozenset({"integer", "number", "boolean"})
 _DIGITS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
@@ -38,39 +38,41 @@ _parse = msgspec.json.Decoder(float_hook=Raw).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def closer_looks(plan: StreamPlan, shape: Shape, notes: Notes, *, roomy: bool) -> list[Look]:
-    """A function for each property that needs a look, which changes it in the record.
+def compile_value_checks(
+    plan: StreamPlan, shape: StreamStructs, notes: Notes, *, allow_long_strings: bool
+) -> list[ValueCheck]:
+    """A function for each property that needs a check, which converts it in the record.
 
     Args:
         plan: what is compiled.
         shape: its structs.
-        notes: where they count what happens to values.
-        roomy: see `compiled.compile_stream`.
+        notes: where they count conversions.
+        allow_long_strings: see `compile_stream`.
 
-    Each raises `Unfit`, or an error of msgspec's, for a record that must go its own way.
+    Each raises `Unfit`, or an error of msgspec's, for a record of the general path.
     """
-    looks: list[Look] = []
+    checks: list[ValueCheck] = []
     converters = Converters(plan.options, notes)
     for leaf in shape.leaves:
         kind = leaf.column.kind
         if kind in {"string", "date"}:
-            if roomy:
-                looks.append(_string_look(leaf, notes))
+            if allow_long_strings:
+                checks.append(_string_check(leaf, notes))
         elif kind not in _TYPED or (kind == "number" and not shape.has_doubles):
             make = _converter(leaf, converters, notes, shape.nothing)
             if kind == "number":
                 make = _number(make)
             elif kind in {"text", "any"} and plan.options.nested != "reject":
                 make = _container(make, leaf, notes)
-            looks.append(_raw_look(leaf, make))
-    return looks
+            checks.append(_raw_check(leaf, make))
+    return checks
 
 
-def _string_look(leaf: Leaf, notes: Notes) -> Look:
+def _string_check(leaf: Leaf, notes: Notes) -> ValueCheck:
     get = attrgetter(leaf.path)
     note = "long_string", leaf.name
 
-    def look(record: Struct) -> None:
+    def check(record: Struct) -> None:
         text = get(record)
         if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
             size = len(text) if text.isascii() else len(text.encode())
@@ -78,33 +80,33 @@ def _string_look(leaf: Leaf, notes: Notes) -> Look:
                 raise Unfit(("value_too_large", ()))
             notes[note] += 1
 
-    return look
+    return check
 
 
-def _raw_look(leaf: Leaf, make: Make) -> Look:
+def _raw_check(leaf: Leaf, make: Make) -> ValueCheck:
     get = attrgetter(leaf.path)
     parent, _, name = leaf.path.rpartition(".")
     if not parent:
 
-        def look(record: Struct) -> None:
+        def check(record: Struct) -> None:
             raw = get(record)
             if type(raw) is Raw:  # else it is not there
                 setattr(record, name, make(bytes(raw)))
 
-        return look
+        return check
     parent_of = attrgetter(parent)
 
-    def look_inside(record: Struct) -> None:
+    def check_inside(record: Struct) -> None:
         holder = parent_of(record)
         raw = getattr(holder, name)
         if type(raw) is Raw:  # else it is not there, or in an object that is not
             setattr(holder, name, make(bytes(raw)))
 
-    return look_inside
+    return check_inside
 
 
 def _converter(leaf: Leaf, converters: Converters, notes: Notes, nothing: Any) -> Make:
-    """The column's own converter, as on the plan's own way."""
+    """The column's own converter, as on the general path."""
     convert, name = converters.of(leaf.column), leaf.name
 
     def make(text: bytes) -> Any:

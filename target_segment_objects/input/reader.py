@@ -29,7 +29,7 @@ from target_segment_objects.errors import InputError, MessageError, SegmentObjec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    WorkOff = Callable[[int, bytes, list[bytes], Callable[[int], None]], None]
+    BlockHandler = Callable[[int, bytes, list[bytes], Callable[[int], None]], None]
 
 __all__ = ["Message", "MessageReader", "ReaderOptions", "WakeUp"]
 
@@ -147,9 +147,8 @@ class MessageReader(GenericSingerReader[Any]):
         unknown: called with a message of a type that has no callback.
         failed: called with the error that ends the reading, before it is raised: what was read
             before it is still to be delivered.
-        work_off: called with the number of a block's first line, the block, its lines, and the way
-            that a line goes when it is not taken at once: read as a message, and handed to its
-            callback.
+        process_block: called with the number of a block's first line, the block, its lines, and a
+            function that handles one of them, by its index, as a message.
     """
 
     def __init__(  # noqa: PLR0913
@@ -160,7 +159,7 @@ class MessageReader(GenericSingerReader[Any]):
         between: Callable[[], float | None],
         unknown: Callable[[Message], None],
         failed: Callable[[SegmentObjectsError], None],
-        work_off: WorkOff,
+        process_block: BlockHandler,
     ) -> None:
         super().__init__()
         self._options = options
@@ -168,7 +167,7 @@ class MessageReader(GenericSingerReader[Any]):
         self._between = between
         self._unknown = unknown
         self._failed = failed
-        self._work_off = work_off
+        self._process_block = process_block
         self._is_cut = False  # whether the line has no end, since the input has ended
         self.line = 0
 
@@ -191,7 +190,7 @@ class MessageReader(GenericSingerReader[Any]):
         """Hand every message to the callback of its type, until the input ends.
 
         After a stop no more is read; whether the whole lines that were read already are still
-        handed on is for `work_off` to say.
+        handed on is for `process_block` to say.
 
         Returns:
             How many messages of each type there were.
@@ -203,12 +202,12 @@ class MessageReader(GenericSingerReader[Any]):
         first = 1
         gone = 0
 
-        def own_way(place: int) -> None:
+        def process_as_message(index: int) -> None:
             nonlocal gone
             gone += 1
-            self.line = first + place
-            self._is_cut = place == len(lines) - 1 and not block.endswith(b"\n")
-            if (line := self._whole_line(lines[place])) is not None:
+            self.line = first + index
+            self._is_cut = index == len(lines) - 1 and not block.endswith(b"\n")
+            if (line := self._whole_line(lines[index])) is not None:
                 message = self.read_message(line)
                 kind = str(message.type)
                 callbacks.get(kind, self._unknown)(message)
@@ -221,10 +220,10 @@ class MessageReader(GenericSingerReader[Any]):
                 if not lines[-1]:
                     lines.pop()
                 if self._has_long_lines(block, lines):
-                    for place in range(len(lines)):
-                        own_way(place)
+                    for index in range(len(lines)):
+                        process_as_message(index)
                 else:
-                    self._work_off(first, block, lines, own_way)
+                    self._process_block(first, block, lines, process_as_message)
                 if taken := len(lines) - gone:  # only records are taken at once
                     counts["RECORD"] += taken
                 gone = 0

@@ -1,6 +1,6 @@
-"""What the text of numbers looks like: found without reading them.
+"""Finds numbers by their text, without parsing it.
 
-The rule that it guards: a number that no double can hold is never passed over.
+Invariant: a number beyond the range of a double is never missed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _HUGE: Final = b"0" * 200
 
 
 def may_be_infinite(text: bytes) -> bool:
-    """Whether JSON text may have a number beyond the doubles: quick, and true too often."""
+    """Whether JSON text may have a number beyond the range of a double; may be a false alarm."""
     if _LARGE_LOWER(text) or _LARGE_UPPER(text):
         return True
-    # Of so many digits in a row, one is at every place of that distance.
+    # A run of 200 digits always covers one of every 200th byte, so sampling those is enough.
     return b"0" in text[:: len(_HUGE)].translate(PICTURE) and _HUGE in text.translate(PICTURE)

@@ -166,14 +166,14 @@ class Routes:
         """The fast path of a stream, if it has one."""
         return self._compiled.get(stream)
 
-    def widen(self, stream: str, notes: Iterable[tuple[str, str]]) -> bool:
+    def allow_long_strings(self, stream: str, notes: Iterable[tuple[str, str]]) -> bool:
         """Give a stream that has shown a long string a fast path that takes such; whether so."""
         compiled = self._compiled.get(stream)
-        if compiled is None or compiled.roomy:
+        if compiled is None or compiled.allow_long_strings:
             return False
         if all(code != "long_string" for code, _ in notes):
             return False
-        self._compile(stream, roomy=True)
+        self._compile(stream, allow_long_strings=True)
         return True
 
     def origin(self, compiled: CompiledStream, message: bytes, line: int) -> Origin:
@@ -181,7 +181,7 @@ class Routes:
         source, _ = self._of[compiled.plan.stream]
         return Origin(source, message, line, is_message=True)
 
-    def _compile(self, stream: str, *, roomy: bool = False) -> None:
+    def _compile(self, stream: str, *, allow_long_strings: bool = False) -> None:
         """A stream that goes one way, and straight, may have a fast path."""
         self._compiled.pop(stream, None)
         _, routes = self._of[stream]
@@ -190,7 +190,7 @@ class Routes:
             compiled = compile_stream(
                 sink.plan,
                 max_depth=self._settings.reader_options.max_depth,
-                roomy=roomy,
+                allow_long_strings=allow_long_strings,
                 is_valid=sink.is_valid,
             )
             if compiled is not None:

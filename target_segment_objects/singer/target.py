@@ -122,7 +122,7 @@ class TargetSegmentObjects(Target):
             between=self._between,
             unknown=self._process_unknown_message,
             failed=self.run.end_after,
-            work_off=self._work_off,
+            process_block=self._process_block,
         )
         self._fast_lane = FastLane(self.settings.reader_options.max_depth)
 
@@ -154,8 +154,12 @@ class TargetSegmentObjects(Target):
 
     # The way of many records at once.
 
-    def _work_off(
-        self, first: int, block: bytes, lines: list[bytes], own_way: Callable[[int], None]
+    def _process_block(
+        self,
+        first: int,
+        block: bytes,
+        lines: list[bytes],
+        process_as_message: Callable[[int], None],
     ) -> None:
         """Process a block, whose first line has this number, a segment after the other."""
         self._report.tally.working()
@@ -166,7 +170,7 @@ class TargetSegmentObjects(Target):
                 if self.run.is_cut_short:
                     return
                 if segment.is_general:
-                    own_way(segment.first)
+                    process_as_message(segment.first)
                 else:
                     self._deliver(segment, lines, first)
                 index = segment.end
@@ -250,7 +254,7 @@ class TargetSegmentObjects(Target):
                 noted.update(encoded.notes)
                 self._note(route.sink.plan, encoded.notes, origin)
             self.run.put(encoded.object, origin)
-        if noted and self._routes.widen(source.stream, noted):
+        if noted and self._routes.allow_long_strings(source.stream, noted):
             self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
 
     def _objects(

@@ -134,7 +134,7 @@ class _Routes(Routes):
                 self._tally.plan(route.sink.plan)
         return resumed
 
-    def _compile(self, stream: str, *, roomy: bool = False) -> None:
+    def _compile(self, stream: str, *, allow_long_strings: bool = False) -> None:
         """Not here."""
 
 
@@ -148,7 +148,7 @@ class _Reader(MessageReader):
             between=target.run.between,
             unknown=self._going_on(target._process_unknown_message),  # noqa: SLF001
             failed=target.run.end_after,
-            work_off=_one_by_one,
+            process_block=_one_by_one,
         )
         self._tally = tally
 
@@ -186,11 +186,11 @@ class _Reader(MessageReader):
 
 
 def _one_by_one(
-    _first: int, _block: bytes, lines: list[bytes], own_way: Callable[[int], None]
+    _first: int, _block: bytes, lines: list[bytes], process_as_message: Callable[[int], None]
 ) -> None:
     """No line of a block is taken at once."""
     for place in range(len(lines)):
-        own_way(place)
+        process_as_message(place)
 
 
 class _UnplannedError(SegmentObjectsError):
