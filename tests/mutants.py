@@ -211,7 +211,7 @@ MUTANTS = (
     ),
     Mutant(
         "a redirect is followed",
-        "Way.post",
+        "PreparedEndpoint.post",
         "self._pool.urlopen",
         "(lambda *a, **k: self._pool.urlopen(*a, **{**k, 'retries': 3, 'redirect': True}))",
         "tests/client",

@@ -243,7 +243,7 @@ def test_metrics_come_once_a_minute(
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     metrics = Metrics(report.tally)
-    report.tally.way("guests", "guests")
+    report.tally.of_stream("guests", "guests")
     counts = []
     for seconds, more in ((59, 5), (60, 1), (61, 9), (121, 0)):
         now[0] = seconds

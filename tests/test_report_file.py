@@ -15,7 +15,7 @@ from target_segment_objects.client import Exchange
 from target_segment_objects.delivery.bulk.parts import Part, Spool
 from target_segment_objects.emulator import Emulator, Fault, Hold
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.report_file import ReportFile, document
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.client.raw_server import RawServer, answer, answering
@@ -60,7 +60,7 @@ def _report(folder: Path) -> dict[str, Any]:
 def test_the_schema_is_one() -> None:
     """It is a JSON Schema, and strict: a field that it does not know is refused."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    made = document(Tally(), method="set", warnings=[], stopped=False, error=None)
+    made = document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
     assert VALID.is_valid(made)
     assert not VALID.is_valid({**made, "more": 1})
     assert not VALID.is_valid({**made, "total": {**made["total"], "more": 1}})
@@ -244,7 +244,7 @@ def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path:
     """Through a link too, which stays one; the old one stands until the new one is whole."""
     real = tmp_path / "real"
     real.mkdir()
-    old = document(Tally(), method="set", warnings=["old"], stopped=False, error=None)
+    old = document(RunCounts(), method="set", warnings=["old"], stopped=False, error=None)
     ReportFile(real / "report.json").write(old)
     before = (real / "report.json").read_bytes()
     (tmp_path / "report.json").symlink_to(real / "report.json")
@@ -298,7 +298,7 @@ def test_a_report_that_fails_at_the_end_fails_no_run(segment: Emulator, tmp_path
 
 def test_a_bug_is_named_by_its_kind_alone() -> None:
     """Its text may hold a record's value."""
-    made = document(Tally(), method="set", warnings=[], stopped=False, error=KeyError("secret"))
+    made = document(RunCounts(), method="set", warnings=[], stopped=False, error=KeyError("secret"))
     VALID.validate(made)
     assert made["error"]["kind"] == "KeyError"
     assert "secret" not in json.dumps(made)
@@ -306,7 +306,7 @@ def test_a_bug_is_named_by_its_kind_alone() -> None:
 
 def test_lists_are_bounded() -> None:
     """The newest parts, sessions and failed requests are listed, the others counted."""
-    tally = Tally()
+    tally = RunCounts()
     spool = Spool()
     for number in range(1_200):
         session = tally.started(f"sync-{number}")
@@ -350,7 +350,7 @@ def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith('{"write_key"')
     path.write_bytes(b"")
     for _ in range(2):
-        tally = Tally()
+        tally = RunCounts()
         report = document(tally, method="bulk", warnings=[], stopped=False, error=None)
         ReportFile(path).write(report)
     assert b'"format": 1' in path.read_bytes()

@@ -221,7 +221,7 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-class Way:
+class PreparedEndpoint:
     """Where requests go, found once for all of them: what `requests` works out for each anew.
 
     Args:
@@ -272,7 +272,7 @@ class Way:
 class DeadlineAdapter(HTTPAdapter):
     """`requests`' adapter over these connections: it never tries again on its own."""
 
-    def find_way(self, session: requests.Session, url: str) -> Way:
+    def prepare_endpoint(self, session: requests.Session, url: str) -> PreparedEndpoint:
         """How the session's POST requests to this address travel: signed, by proxy, with TLS roots.
 
         Args:
@@ -288,7 +288,7 @@ class DeadlineAdapter(HTTPAdapter):
         self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
         headers = {n: v for n, v in prepared.headers.items() if n != "Content-Length"}
         target = self.request_url(prepared, session.proxies).removesuffix("/")
-        return Way(pool, target, headers)
+        return PreparedEndpoint(pool, target, headers)
 
     def init_poolmanager(
         self,

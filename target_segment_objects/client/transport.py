@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
     from urllib3 import BaseHTTPResponse
 
-    from target_segment_objects.client.connections import Way
+    from target_segment_objects.client.connections import PreparedEndpoint
 
 __all__ = ["FileBody", "Transport", "TransportOptions"]
 
@@ -270,8 +270,8 @@ class Transport:
     def close(self) -> None:
         """Abort, and close all connections."""
         self._deadlines.close()
-        if self._way is not None:
-            self._way.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
         self._session.close()
 
     def _open(self) -> None:
@@ -297,12 +297,12 @@ class Transport:
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
         self._session = session
-        self._way: Way | None = None
+        self._endpoint: PreparedEndpoint | None = None
 
     def _reopen_after_fork(self) -> None:
         # Its connections belong to the parent, and its locks may have been held while forking:
         # kept, so that nothing closes them here.
-        self._before_fork.append((self._session, self._way, self._deadlines))
+        self._before_fork.append((self._session, self._endpoint, self._deadlines))
         self._open()
 
     def _exchange(
@@ -310,10 +310,12 @@ class Transport:
     ) -> Answer | Failure:
         current.deadline, current.names = deadline, self._names
         try:
-            way = self._way
-            if way is None:  # any thread may be the first; the others' are the same
-                way = self._way = self._adapter.find_way(self._session, self._address.url)
-            with way.post(path, headers, body) as response:
+            endpoint = self._endpoint
+            if endpoint is None:  # any thread may be the first; the others' are the same
+                endpoint = self._endpoint = self._adapter.prepare_endpoint(
+                    self._session, self._address.url
+                )
+            with endpoint.post(path, headers, body) as response:
                 return self._answer(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: those errors carry the request, and it carries the key.

@@ -254,15 +254,15 @@ class _ReplayTarget(TargetSegmentObjects):
         made = self._messages.object_of(message)
         source = Source(made.collection, b"{}", None, is_object=True)
         self.run.position += 1
-        self._report.tally.way(made.collection, made.collection).made += 1
+        self._report.tally.of_stream(made.collection, made.collection).encoded += 1
         self.run.put(made, Origin(source, made.line_bytes(), message.line))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Take note of a record of which no object is made, and no reject."""
         _, routes = self._routes_of(message)
-        before = [self._way(route).filtered for route in routes]
+        before = [self._counts_of(route).filtered for route in routes]
         super()._process_record_message(message)
-        after = [self._way(route).filtered for route in routes]
+        after = [self._counts_of(route).filtered for route in routes]
         if all(now > then for now, then in zip(after, before, strict=True)):
             self.unsent.append(message.line)
 

@@ -23,7 +23,7 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     ThreadError,
 )
-from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ class SetDelivery:
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         stopped: Callable[[], bool] = lambda: False,
-        tally: Tally | None = None,
+        tally: RunCounts | None = None,
     ) -> None:
         self._api = api
         self._log = log
         self._meanwhile = meanwhile
         self._stopped = stopped
         self._tick_again = float("-inf")
-        self._tally = tally if tally is not None else Tally()
+        self._tally = tally if tally is not None else RunCounts()
         self._refused = refused
         self._concurrency = concurrency
         self._monotonic = monotonic

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from target_segment_objects.client import Exchange
     from target_segment_objects.delivery.bulk.parts import Part
 
-__all__ = ["SentPart", "Session", "Sums", "Tally", "Traffic", "Way"]
+__all__ = ["RunCounts", "SentPart", "Session", "StreamCounts", "Totals", "Traffic"]
 
 _MOST_PARTS: Final = 1_000
 _MOST_SESSIONS: Final = 1_000
@@ -50,13 +50,13 @@ class Traffic:
 
 
 @dataclass
-class Way:
-    """A stream's way into a collection; its records are numbers of records.
+class StreamCounts:
+    """How many of a stream's records were read for a collection, and what became of them.
 
     Attributes:
         stream: its name, after stream maps.
         collection: the collection.
-        made: became objects.
+        encoded: became objects.
         filtered: were left out by a stream map.
         rejected: could not become objects.
         coerced: values that were made to fit their type.
@@ -65,7 +65,7 @@ class Way:
 
     stream: str
     collection: str
-    made: int = 0
+    encoded: int = 0
     filtered: int = 0
     rejected: int = 0
     coerced: int = 0
@@ -73,8 +73,8 @@ class Way:
 
     @property
     def read(self) -> int:
-        """Records that came this way."""
-        return self.made + self.filtered + self.rejected
+        """All records of the stream that were read for the collection."""
+        return self.encoded + self.filtered + self.rejected
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Sums:
+class Totals:
     """What a progress line shows; numbers of the whole run.
 
     Attributes:
@@ -146,7 +146,7 @@ class Sums:
     retry_seconds: float | None = None
 
 
-class Tally:
+class RunCounts:
     """The numbers of one run.
 
     Attributes:
@@ -160,7 +160,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.ways: dict[tuple[str, str], Way] = {}
+        self.by_stream: dict[tuple[str, str], StreamCounts] = {}
         self.failed: deque[Exchange] = deque(maxlen=_MOST_FAILED)
         self.failures = 0
         self.sessions: deque[Session] = deque(maxlen=_MOST_SESSIONS)
@@ -181,17 +181,17 @@ class Tally:
 
     # What was read, on the reading thread.
 
-    def way(self, stream: str, collection: str) -> Way:
-        """A stream's way into a collection: its numbers, to be added to."""
+    def of_stream(self, stream: str, collection: str) -> StreamCounts:
+        """The counts of a stream for a collection, to be added to."""
         try:
-            return self.ways[stream, collection]
+            return self.by_stream[stream, collection]
         except KeyError:
             self.of(collection)
-            return self.ways.setdefault((stream, collection), Way(stream, collection))
+            return self.by_stream.setdefault((stream, collection), StreamCounts(stream, collection))
 
     def records_of(self, stream: str) -> int:
         """How many of a stream's records became objects."""
-        return sum(way.made for way in self.ways.values() if way.stream == stream)
+        return sum(counts.encoded for counts in self.by_stream.values() if counts.stream == stream)
 
     def of(self, collection: str) -> _Delivered:
         """What became of a collection's objects, to be added to."""
@@ -311,13 +311,13 @@ class Tally:
         """The parts that stand in `sessions`."""
         return self._listed
 
-    def sums(self) -> Sums:
+    def sums(self) -> Totals:
         """What there is so far."""
-        ways, delivered = list(self.ways.values()), list(self._delivered.values())
+        by_stream, delivered = list(self.by_stream.values()), list(self._delivered.values())
         retry_at = self._retry_at
-        return Sums(
-            records=sum(way.read for way in ways),
-            objects=sum(way.made for way in ways),
+        return Totals(
+            records=sum(counts.read for counts in by_stream),
+            objects=sum(counts.encoded for counts in by_stream),
             parts=self.parts,
             calls=self._answered,
             bytes=sum(each.bytes + each.traffic.bytes for each in delivered),

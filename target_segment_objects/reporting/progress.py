@@ -28,7 +28,7 @@ from target_segment_objects.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.reporting.counts import Sums, Tally
+    from target_segment_objects.reporting.counts import RunCounts, Totals
 
 __all__ = ["Progress"]
 
@@ -127,7 +127,7 @@ class Progress:
         ThreadError: there is no thread to draw it on; the terminal is as it was.
     """
 
-    def __init__(self, tally: Tally, *, parts: bool) -> None:
+    def __init__(self, tally: RunCounts, *, parts: bool) -> None:
         self._tally = tally
         self._parts = parts
         self._seen: deque[tuple[float, int]] = deque()
@@ -180,7 +180,7 @@ class Progress:
             except (OSError, ValueError):  # the terminal has gone; the run goes on
                 return
 
-    def _shown(self, sums: Sums) -> dict[str, str]:
+    def _shown(self, sums: Totals) -> dict[str, str]:
         done = f"{sums.parts:,} parts" if self._parts else f"{sums.calls:,} calls"
         return {
             "retry": _retry(sums.retry_seconds),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.client import Exchange
-    from target_segment_objects.reporting.counts import Session, Tally
+    from target_segment_objects.reporting.counts import RunCounts, Session
 
 __all__ = ["ReportFile", "document"]
 
@@ -113,7 +113,7 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 def document(
-    tally: Tally,
+    tally: RunCounts,
     *,
     method: str,
     warnings: Iterable[str],
@@ -158,7 +158,7 @@ def document(
     }
 
 
-def _row(row: Row, tally: Tally | None) -> dict[str, Any]:
+def _row(row: Row, tally: RunCounts | None) -> dict[str, Any]:
     """A row; a collection's own, when there is a tally to take its request id from."""
     fields = asdict(row)
     name, streams = fields.pop("collection"), fields.pop("streams")
@@ -170,7 +170,7 @@ def _row(row: Row, tally: Tally | None) -> dict[str, Any]:
     return {"collection": name, "streams": streams, **fields, "last_request_id": request_id or None}
 
 
-def _bulk(tally: Tally) -> dict[str, Any] | None:
+def _bulk(tally: RunCounts) -> dict[str, Any] | None:
     if not tally.bulk.requests:
         return None
     return {

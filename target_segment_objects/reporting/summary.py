@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_segment_objects.reporting.counts import Tally, Way
+    from target_segment_objects.reporting.counts import RunCounts, StreamCounts
 
 __all__ = ["Row", "log_fields", "rows", "session_fields", "size", "table", "total"]
 
@@ -52,31 +52,31 @@ class Row:
     wait_seconds: float | None = None
 
 
-def rows(tally: Tally) -> list[Row]:
+def rows(tally: RunCounts) -> list[Row]:
     """A row for each collection, in the order in which they came."""
-    ways: dict[str, list[Way]] = {collection: [] for collection in tally.collections}
-    for way in list(tally.ways.values()):
-        ways.setdefault(way.collection, []).append(way)
-    return [_row(tally, collection, of) for collection, of in ways.items()]
+    by_stream: dict[str, list[StreamCounts]] = {collection: [] for collection in tally.collections}
+    for counts in list(tally.by_stream.values()):
+        by_stream.setdefault(counts.collection, []).append(counts)
+    return [_row(tally, collection, of) for collection, of in by_stream.items()]
 
 
-def _row(tally: Tally, collection: str, ways: list[Way]) -> Row:
+def _row(tally: RunCounts, collection: str, by_stream: list[StreamCounts]) -> Row:
     became = tally.of(collection)
-    read = sum(way.read for way in ways)
-    filtered = sum(way.filtered for way in ways)
-    rejected = sum(way.rejected for way in ways) + became.refused
+    read = sum(counts.read for counts in by_stream)
+    filtered = sum(counts.filtered for counts in by_stream)
+    rejected = sum(counts.rejected for counts in by_stream) + became.refused
     by_calls = not tally.bulk.requests
     return Row(
         collection=collection,
-        streams=tuple(way.stream for way in ways),
+        streams=tuple(counts.stream for counts in by_stream),
         read=read,
         sent=became.sent,
         merged=became.merged,
         rejected=rejected,
         filtered=filtered,
         undelivered=max(0, read - became.sent - became.merged - rejected - filtered),
-        coerced=sum(way.coerced for way in ways),
-        over_512=sum(way.long_strings for way in ways),
+        coerced=sum(counts.coerced for counts in by_stream),
+        over_512=sum(counts.long_strings for counts in by_stream),
         bytes=became.bytes + became.traffic.bytes,
         requests=became.traffic.requests if by_calls else None,
         retries=became.traffic.retries if by_calls else None,
@@ -100,7 +100,7 @@ def log_fields(row: Row) -> dict[str, object]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def session_fields(tally: Tally) -> dict[str, object]:
+def session_fields(tally: RunCounts) -> dict[str, object]:
     """What a log line says of the bulk sessions; nothing when there was none."""
     bulk = tally.bulk
     if not bulk.requests:
@@ -138,7 +138,7 @@ _MOST_ROWS: Final = 40
 _GAP: Final = "  "
 
 
-def table(tally: Tally, width: int) -> str:
+def table(tally: RunCounts, width: int) -> str:
     """The rows as a table, its lines ended by breaks; empty when there are no rows.
 
     Args:
@@ -176,7 +176,7 @@ def table(tally: Tally, width: int) -> str:
     return "".join(_line(line, names, lines) + "\n" for line in lines)
 
 
-def _session_cells(tally: Tally) -> dict[str, str]:
+def _session_cells(tally: RunCounts) -> dict[str, str]:
     found = session_fields(tally)
     cells = {
         name: _cell(name, found[name]) for name in ("bytes", "requests", "retries", "wait_seconds")

@@ -17,7 +17,7 @@ from target_segment_objects.reporting.summary import table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.reporting.counts import Tally
+    from target_segment_objects.reporting.counts import RunCounts
     from target_segment_objects.reporting.progress import Progress
 
 __all__ = ["Terminal"]
@@ -36,7 +36,7 @@ class Terminal:
         wants_lines: whether what the table says is wanted in log lines (too).
     """
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: RunCounts) -> None:
         self._tally = tally
         self._progress: Progress | None = None
         self._watched = False

@@ -14,7 +14,7 @@ from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan.naming import property_name
 from target_segment_objects.plan.nulls import NullShare
 from target_segment_objects.plan.stream_plan import Notes
-from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.remarks import EXPRESSION_ADVICE, REJECT_ADVICE, REMARKS
 from target_segment_objects.reporting.summary import log_fields, rows, session_fields
 
@@ -49,7 +49,7 @@ class Report:
     """
 
     def __init__(self, logger: logging.Logger) -> None:
-        self.tally = Tally()
+        self.tally = RunCounts()
         self.warnings: dict[str, None] = {}
         self.has_dead_letter = False
         self.tolerates_rejects = True
@@ -89,7 +89,7 @@ class Report:
             plan: its plan.
             expressions: the properties that expressions of stream maps make.
         """
-        self.tally.way(plan.stream, plan.collection)
+        self.tally.of_stream(plan.stream, plan.collection)
         for kind, sentence in plan.warnings:
             self.warn(sentence, kind)
         self.columns(plan.collection, plan.column_names)
@@ -112,9 +112,9 @@ class Report:
 
     def count(self, stream: str, collection: str, records: int = 1) -> bool:
         """Records of a stream became objects; whether it is time to `measure` one of them."""
-        way = self.tally.way(stream, collection)
-        before, way.made = way.made, way.made + records
-        return not before or before // _MEASURED_EACH != way.made // _MEASURED_EACH
+        counts = self.tally.of_stream(stream, collection)
+        before, counts.encoded = counts.encoded, counts.encoded + records
+        return not before or before // _MEASURED_EACH != counts.encoded // _MEASURED_EACH
 
     def remove(self, stream: str) -> None:
         """A record is of a stream that stream maps remove."""
@@ -143,14 +143,14 @@ class Report:
 
     def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
         """Add what happened to a stream's values."""
-        way = self.tally.way(stream, collection)
+        counts = self.tally.of_stream(stream, collection)
         totals = self._notes.setdefault(stream, Notes())
         for note, count in notes.items():
             totals[note] += count
             if note[0] == "coerced":
-                way.coerced += count
+                counts.coerced += count
             elif note[0] == "long_string":
-                way.long_strings += count
+                counts.long_strings += count
 
     # At the end.
 

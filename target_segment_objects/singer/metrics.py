@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from singer_sdk import metrics
 
 if TYPE_CHECKING:
-    from target_segment_objects.reporting.counts import Tally
+    from target_segment_objects.reporting.counts import RunCounts
 
 __all__ = ["Metrics"]
 
@@ -24,7 +24,7 @@ _SECONDS: Final = metrics.DEFAULT_LOG_INTERVAL
 class Metrics:
     """Logs the points of one run."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: RunCounts) -> None:
         self._tally = tally
         self._logged: Counter[str] = Counter()
         self._due = time.monotonic() + _SECONDS
@@ -47,8 +47,8 @@ class Metrics:
 
     def _log_records(self, *, least: int) -> None:
         read: Counter[str] = Counter()
-        for way in self._tally.ways.values():
-            read[way.stream] += way.read
+        for counts in self._tally.by_stream.values():
+            read[counts.stream] += counts.read
         for stream, count in read.items():
             more = count - self._logged[stream]
             if more >= least:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.fastpath.lane import Segment
     from target_segment_objects.plan.stream_plan import Encoded, NoteCounts, StreamPlan
-    from target_segment_objects.reporting.counts import Way
+    from target_segment_objects.reporting.counts import StreamCounts
 
 __all__ = ["TargetSegmentObjects", "main"]
 
@@ -244,7 +244,7 @@ class TargetSegmentObjects(Target):
         objects, faults = self._objects(routes, origin, message)
         if faults:  # nothing of a faulty record is sent
             for route, _ in objects:
-                self._way(route).rejected += 1
+                self._counts_of(route).rejected += 1
             self.run.reject(_rejected(faults, origin), origin)
             return
         noted: set[tuple[str, str]] = set()
@@ -268,10 +268,10 @@ class TargetSegmentObjects(Target):
                 encoded = route.encode(origin, message)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
-                self._way(route).rejected += 1
+                self._counts_of(route).rejected += 1
                 continue
             if encoded is None:
-                self._way(route).filtered += 1
+                self._counts_of(route).filtered += 1
             else:
                 objects.append((route, encoded))
         return objects, faults
@@ -287,8 +287,8 @@ class TargetSegmentObjects(Target):
         """Something happened to the values of a record that became an object."""
         self._report.remember(plan.stream, plan.collection, notes)
 
-    def _way(self, route: Route) -> Way:
-        return self._report.tally.way(route.sink.stream_name, route.sink.plan.collection)
+    def _counts_of(self, route: Route) -> StreamCounts:
+        return self._report.tally.of_stream(route.sink.stream_name, route.sink.plan.collection)
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from target_segment_objects.commands.preview.counts import Tally
+from target_segment_objects.commands.preview.counts import PreviewCounts
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
 from target_segment_objects.input.reader import Message, MessageReader
 from target_segment_objects.reporting.warnings import Report
@@ -61,7 +61,7 @@ def preview(
         ConfigurationError: a setting is wrong.
         InputError: stdin is closed.
     """
-    tally = Tally(values=values)
+    tally = PreviewCounts(values=values)
     target = _Target({**config, "write_key": _NO_KEY}, tally)
     shutdown = None
     if threading.current_thread() is threading.main_thread():
@@ -82,7 +82,9 @@ def preview(
 class _Run(Run):
     """A run that counts what it is given, and connects to nothing."""
 
-    def __init__(self, tally: Tally, settings: Settings, report: Report, logger: Logger) -> None:
+    def __init__(
+        self, tally: PreviewCounts, settings: Settings, report: Report, logger: Logger
+    ) -> None:
         super().__init__(settings, report, logger)
         self._tally = tally
 
@@ -99,7 +101,7 @@ class _Run(Run):
 class _Report(Report):
     """Warnings are told with all the rest."""
 
-    def __init__(self, tally: Tally, logger: Logger) -> None:
+    def __init__(self, tally: PreviewCounts, logger: Logger) -> None:
         super().__init__(logger)
         self._tally = tally
 
@@ -113,7 +115,7 @@ class _Routes(Routes):
     On the general path, a record's line and its values are at hand for the example of a note.
     """
 
-    def __init__(self, tally: Tally, target: _Target, report: Report) -> None:
+    def __init__(self, tally: PreviewCounts, target: _Target, report: Report) -> None:
         super().__init__(target, target.settings, target.stream_maps, report)
         self._tally = tally
 
@@ -141,7 +143,7 @@ class _Routes(Routes):
 class _Reader(MessageReader):
     """A reader that goes on behind a line that a run would end at."""
 
-    def __init__(self, tally: Tally, target: _Target) -> None:
+    def __init__(self, tally: PreviewCounts, target: _Target) -> None:
         super().__init__(
             target.settings.reader_options,
             target.run.wake_up,
@@ -202,7 +204,7 @@ class _Target(TargetSegmentObjects):
 
     _routes: _Routes
 
-    def __init__(self, config: dict[str, Any], tally: Tally) -> None:
+    def __init__(self, config: dict[str, Any], tally: PreviewCounts) -> None:
         super().__init__(config=config)
         self._tally = tally
         tally.max_rejects = self.settings.max_rejects

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Path = tuple[str, ...]
 
-__all__ = ["Tally"]
+__all__ = ["PreviewCounts"]
 
 _MOST_COLUMNS: Final = 2_000
 """Undeclared columns of a collection that are told apart: a map may have keys without end."""
@@ -131,7 +131,7 @@ class _Row:
     value: str | None = None
 
 
-class Tally:
+class PreviewCounts:
     """Counts what a run would send, and why it would not.
 
     Args:

@@ -21,7 +21,7 @@ from target_segment_objects.delivery.bulk.session import BulkCalls, BulkSession
 from target_segment_objects.delivery.contract import MEANWHILE_SECONDS, do_nothing
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.source import Origin, Source
 from target_segment_objects.threads import start_thread
 
@@ -82,12 +82,12 @@ class BulkDelivery:
         refused: Refused,
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
-        tally: Tally | None = None,
+        tally: RunCounts | None = None,
     ) -> None:
         self._api = api
         self._log = log
         self._meanwhile = meanwhile
-        self._tally = tally if tally is not None else Tally()
+        self._tally = tally if tally is not None else RunCounts()
         self._limits = limits
         self._sessions = sessions
         self._monotonic = monotonic

@@ -25,7 +25,7 @@ from target_segment_objects.delivery.bulk.parts import (
     Spool,
 )
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
-from target_segment_objects.reporting.counts import Tally
+from target_segment_objects.reporting.counts import RunCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,10 +81,10 @@ class BulkSession:
         *,
         receipt: Receipt,
         monotonic: Callable[[], float],
-        tally: Tally | None = None,
+        tally: RunCounts | None = None,
     ) -> None:
         self._api = api
-        self._tally = tally if tally is not None else Tally()
+        self._tally = tally if tally is not None else RunCounts()
         self._counted: Session | None = None
         self.objects: Counter[str] = Counter()
         self.parts = 0
