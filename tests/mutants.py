@@ -588,7 +588,7 @@ MUTANTS = (
         "tests/test_taps_as_they_are.py -k too_many_columns",
     ),
     Mutant(
-        "an expression that no record can mend is a reject of every record",
+        "an expression that no record can correct is a reject of every record",
         "stream_maps:_failure",
         'kind == "FunctionNotDefined"',
         "False",

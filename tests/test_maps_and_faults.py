@@ -188,8 +188,8 @@ def test_nothing_of_a_faulty_record_is_sent(
         "s": ["1"],
         "t": ["1"],
     }
-    mended = {**maps["t"], "x": "str(a)"}
-    done = replay(dead, config(segment, method, stream_maps={"t": mended}))
+    corrected = {**maps["t"], "x": "str(a)"}
+    done = replay(dead, config(segment, method, stream_maps={"t": corrected}))
     assert (done.sent, done.refused) == (1, 0)
     assert [row["id"] for row in segment.rows("t")] == ["1", "2"]
 
@@ -252,7 +252,7 @@ def test_a_copy_has_a_name_of_its_own(segment: Emulator) -> None:
 
 @both_methods
 def test_what_is_passed_on_keeps_its_column(segment: Emulator, method: str) -> None:
-    """Onto a new name or one that is there, declared or not; its values are the tap's to mend."""
+    """Onto a new name or one that is there, declared or not; the tap answers for its values."""
     fed = lines(S, record("s", id=1, a="42", n=1.5, m=1.0))
     maps = {"s": {"total": "a", "a": "n", "z": "m"}}
     ran = load(config(segment, method, stream_maps=maps), fed)

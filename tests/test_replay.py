@@ -1,4 +1,4 @@
-"""`segment-objects replay`: what was mended is sent, what is still refused stays."""
+"""`segment-objects replay`: what was corrected is sent, what is still refused stays."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def rewrite(path: Path, *rejects: dict[str, Any]) -> None:
 def test_what_was_mended_is_sent_and_the_rest_stays(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A mended record arrives; one that is still wrong stays, with its faults."""
+    """A corrected record arrives; one that is still wrong stays, with its faults."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":1}', b'{"id":2,"n":"x"}', b'{"id":null,"n":3}')
     first, second = entries(path)
@@ -317,8 +317,8 @@ def test_the_rest_is_whole_again(segment: Emulator, config: dict[str, Any], tmp_
     TargetSegmentObjects(config=whole).listen(BytesIO(guests))  # type: ignore[arg-type]
     heads, records = lines_of(path, "schema"), lines_of(path, "record")
     first, second, third = records[:4], records[4:8], records[8:12]
-    mended = [line.replace(b'"n":"x"', b'"n":1') for line in [*first, second[0], *third[:3]]]
-    mixed = [*mended, second[3], third[3], second[1], records[12], second[2]]
+    corrected = [line.replace(b'"n":"x"', b'"n":1') for line in [*first, second[0], *third[:3]]]
+    mixed = [*corrected, second[3], third[3], second[1], records[12], second[2]]
     path.write_bytes(b"\n".join([*heads, *mixed]))
     assert replay(path, config) == Replayed(sent=8, refused=5)
     assert len(lines_of(path, "schema")) == 3
@@ -703,7 +703,7 @@ def test_what_the_reader_refuses_names_the_line_of_the_file(
 def test_a_broken_line_sends_nothing(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A line that is no reject is named, and nothing is sent before it is mended."""
+    """A line that is no reject is named, and nothing is sent before it is corrected."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     before = len(segment.requests)

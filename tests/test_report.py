@@ -82,7 +82,7 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     report.summarize()
     report.summarize()
     coerced, dated, done = caplog.messages
-    assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; mend " in coerced
+    assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; correct " in coerced
     assert dated.startswith("Dates written as RFC 3339: ")
     assert done.startswith("Collection done: collection=rooms streams=rooms read=2 sent=0 ")
     assert "undelivered=2 coerced=48 " in done
@@ -103,7 +103,7 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_a_remark_says_what_to_do(code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Every kind of note is told, and with it a setting or a place where it can be mended."""
+    """Every kind of note is told, and with it a setting or a place where it can be corrected."""
     report = Report(LOGGER)
     report.remember("rooms", "rooms", Notes({(code, "name"): 3}))
     report.summarize(in_lines=False)

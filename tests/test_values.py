@@ -89,7 +89,7 @@ def test_integers_of_thousands_of_digits(digits: int) -> None:
     ],
 )
 def test_dates(value: str, text: str, real: bool) -> None:  # noqa: FBT001
-    """RFC 3339 goes byte for byte, a blank and a missing offset are mended, the rest stays."""
+    """RFC 3339 goes byte for byte, a blank and a missing offset are corrected, the rest stays."""
     assert values.normal_date(value) == (text, real)
 
 

@@ -1,7 +1,7 @@
 """What to say of a call that failed: its causes, each once with its count, and what helps.
 
-The rule that it guards: the advice fits the cause. A name that cannot be resolved is seldom mended
-by waiting, and a server that is busy seldom by another address.
+The rule that it guards: the advice fits the cause. Waiting seldom helps where a name cannot be
+resolved, and another address seldom where a server is busy.
 """
 
 from __future__ import annotations

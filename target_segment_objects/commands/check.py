@@ -129,7 +129,7 @@ def _look_at_segment(settings: Settings, seconds: float) -> Iterator[Finding]:
     way = [_look_at_proxy(address, settings.proxy), _look_at_roots(address, settings.ca_bundle)]
     yield from way
     if any(each.verdict is Verdict.FAILED for each in way):
-        yield Finding("host", Verdict.UNKNOWN, "not tried: mend the way to it first")
+        yield Finding("host", Verdict.UNKNOWN, "not tried: correct what failed above first")
         return
     options = replace(
         settings.transport_options, timeout_seconds=min(seconds, settings.request_timeout_seconds)
@@ -154,9 +154,7 @@ def _look_at_segment(settings: Settings, seconds: float) -> Iterator[Finding]:
                 yield _KEY_NOT_SEEN
 
 
-_KEY_NOT_SEEN: Final = Finding(
-    "write key", Verdict.UNKNOWN, "nobody has looked at it: the host does not answer"
-)
+_KEY_NOT_SEEN: Final = Finding("write key", Verdict.UNKNOWN, "not checked: the host did not answer")
 
 
 class _Watched(Transport):
@@ -223,12 +221,12 @@ def _judge_set(settings: Settings, answer: Answer, setting: str) -> Iterator[Fin
     """What the answer to a call without objects tells."""
     if answer.status in _MALFORMED or _is_success(answer):
         told = (
-            f"a call without objects was answered {answer.status} and not 401: a good sign, but "
-            "whether Segment looks at the key before it looks at objects is not documented; the "
-            "first object tells"
+            f"a call without objects was answered {answer.status} and not 401: promising, but "
+            "inconclusive, since Segment may check the key only when objects are sent; the first "
+            "sync will show"
         )
         yield Finding("write key", Verdict.UNKNOWN, told)
-        yield Finding("region", Verdict.UNKNOWN, "as with the key: the first object tells")
+        yield Finding("region", Verdict.UNKNOWN, "as with the key: the first sync will show")
     else:
         yield from _judge_refusal(settings, answer, "set", setting)
 
@@ -290,7 +288,7 @@ def _look_at_proxy(address: Address, proxy: str | None) -> Finding:
     except ConfigurationError as error:
         return Finding("proxy", Verdict.FAILED, str(error))
     if found is None:
-        why = ", as always to this machine itself" if address.loopback else ""
+        why = ": the address is this machine" if address.loopback else ""
         return Finding("proxy", Verdict.OK, f"none{why}")
     parts = urlsplit(found)
     source = "`proxy`" if proxy else "the environment"
@@ -302,7 +300,7 @@ def _look_at_roots(address: Address, ca_bundle: Path | None) -> Finding:
     if not address.url.startswith("https:"):
         told = "none needed: plain http, on which the key can be read on its way"
         if address.loopback:
-            told = "none needed: plain http, and no way to go"
+            told = "not needed: plain http to this machine"
         return Finding("TLS roots", Verdict.OK, told)
     try:
         found = find_ca_bundle(None if ca_bundle is None else str(ca_bundle))
@@ -357,8 +355,8 @@ def _look_at_dead_letter(path: Path) -> Finding:
         return Finding("dead letter", Verdict.FAILED, told)
     except OSError as error:
         told = (
-            f"{path} cannot be written: {error.strerror or error}; mend that, or name another file "
-            "with `dead_letter_path`"
+            f"{path} cannot be written: {error.strerror or error}; correct that, or name another "
+            "file with `dead_letter_path`"
         )
         return Finding("dead letter", Verdict.FAILED, told)
     return Finding("dead letter", Verdict.OK, told)

@@ -201,7 +201,7 @@ def _add_replay(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "replay",
         help="send the rejects of a dead letter again",
         description="Send the records of a dead letter again, after they or the settings were "
-        "mended. What is still refused stays in the file.",
+        "corrected. What is still refused stays in the file.",
     )
     parser.add_argument("dead_letter", type=Path, metavar="DEAD_LETTER")
     _add_config(parser)

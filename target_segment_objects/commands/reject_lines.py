@@ -211,8 +211,8 @@ def _read(text: bytes, number: int) -> tuple[Line, SegmentObject | None]:
             f"line {number} of the dead letter is not one that a run has written: a record has "
             "`time`, `run_id`, `schema_id`, `stream` and `record` (or `raw`), a schema the first "
             "four and `schema`, an object `time` and an `object` with `id`, `collection` and "
-            "`properties` that Segment takes; mend it, or delete it if a full disk or a kill has "
-            "cut it off, since no state covers what was cut off"
+            "`properties` that Segment takes; correct it, or delete it if a full disk or a kill "
+            "has cut it off, since no state covers what was cut off"
         )
     if line.time.tzinfo is None:
         line.time = line.time.replace(tzinfo=timezone.utc)

@@ -1,8 +1,8 @@
 """`segment-objects replay`: send the rejects of a dead letter again, keep what is still refused.
 
 The rule that it guards: a reject leaves the dead letter only when it was delivered. What has been
-mended in the file, or is allowed by changed settings, goes; the rest stays, with its new faults and
-with the schemas that it refers to. A record is sent as a tap's records are; an object, which
+corrected in the file, or is allowed by changed settings, goes; the rest stays, with its new faults
+and with the schemas that it refers to. A record is sent as a tap's records are; an object, which
 Segment refused by bulk, has been through stream maps, metadata and names already: it goes as it
 stands.
 """

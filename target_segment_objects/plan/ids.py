@@ -102,7 +102,7 @@ def _message(code: str, key: str, names: Iterable[str]) -> str:
             if name != key and name.casefold() == key.casefold():
                 return message.partition(";")[0] + (
                     f"; there is a property {name!r}, and upper and lower case make a difference: "
-                    "mend `key_properties` in the tap, or name it in `__key_properties__` of "
+                    "correct `key_properties` in the tap, or name it in `__key_properties__` of "
                     "`stream_maps`"
                 )
     return message

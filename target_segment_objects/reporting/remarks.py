@@ -12,11 +12,11 @@ __all__ = ["EXPRESSION_ADVICE", "REJECT_ADVICE", "REMARKS"]
 REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     "coerced": (
         "Values of another type than the schema says, converted without loss",
-        "mend the schema in the tap, or see `type_mismatches`",
+        "correct the schema in the tap, or see `type_mismatches`",
     ),
     "mismatched": (
         "Values of another type than the schema says, sent as they came",
-        "mend the schema in the tap, or see `type_mismatches`",
+        "correct the schema in the tap, or see `type_mismatches`",
     ),
     "dated": (
         "Dates written as RFC 3339: `T` for a blank, `Z` for no offset, an offset in full",
@@ -24,7 +24,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "undated": (
         "Values of date columns that are no RFC 3339 dates, left as text",
-        "for a column of dates, mend them in the tap or with `stream_maps`",
+        "for a column of dates, correct them in the tap or with `stream_maps`",
     ),
     "long_string": (
         "Values of more than 512 characters, where most warehouses cut a string",
@@ -48,7 +48,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "nulled": (
         "Numbers that are not finite, replaced by null",
-        "mend them in the tap, or see `non_finite_numbers`",
+        "correct them in the tap, or see `non_finite_numbers`",
     ),
 }
 """Of each kind of note (`columns.Notes`): what happened to values, and what to do about it."""
@@ -56,7 +56,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
 REJECT_ADVICE: Final[Mapping[str, str]] = {
     "expression": "correct the expression in `stream_maps`",
     "refused": "do what Segment's own words ask for",
-    "": "mend them in the tap, or see the settings that the reasons name",
+    "": "correct them in the tap, or see the settings that the reasons name",
 }
 """What to do about rejects, by the code of most of them."""
 

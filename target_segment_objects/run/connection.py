@@ -175,7 +175,7 @@ def _local_warehouse(
     report: Report,
     on_failure: Callable[[], None],
 ) -> Emulator:
-    """Start the emulator over a DuckDB file; no retry mends what calls `on_failure`."""
+    """Start the emulator over a DuckDB file; no retry corrects what calls `on_failure`."""
     # Imported where it is used: a run that sends to Segment has no need of it.
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
 

@@ -137,5 +137,5 @@ def _validator(schema: dict[str, Any], stream: str) -> jsonschema_rs.Validator:
         raise SchemaError(
             f"the SCHEMA of stream {stream!r} is no valid JSON Schema at {where or 'its top'}, so "
             "that `validate_records` cannot check records by it; turn `validate_records` off, or "
-            "mend the tap's schema"
+            "correct the tap's schema"
         ) from None
