@@ -41,7 +41,7 @@ ROOMS = schema("rooms", id="integer", name="string")
 GOOD = [record("rooms", id=number, name="Beach") for number in (1, 2)]
 BAD = record("rooms", id=None, name="Nowhere")
 # On the disk from the first byte on, as a large one is.
-SMALL_SPOOL = "from target_segment_objects import parts\nparts._MEMORY = 0\n"
+SMALL_SPOOL = "from target_segment_objects.delivery.bulk import parts\nparts._MEMORY = 0\n"
 
 
 @pytest.fixture
