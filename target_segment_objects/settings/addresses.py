@@ -91,7 +91,7 @@ def write_key(key: str) -> str:
     if not all(" " <= character <= "~" for character in key):
         raise WrongValueError("must be printable ASCII, without control characters")
     if " " in key:
-        raise WrongValueError("must have no blank in it")
+        raise WrongValueError("must have no blank in it: copy it again from the source's settings")
     if ":" in key:
         raise WrongValueError("must be the key alone, without a `:`")
     return key

@@ -302,7 +302,10 @@ def _failure(
     name_of = getattr(cause, "name", None) if kind == "NameNotDefined" else None
     wrong = ""
     if kind == "FunctionNotDefined":
-        wrong = f"there is no function {getattr(cause, 'func_name', '')!r}"
+        wrong = (
+            f"there is no function {getattr(cause, 'func_name', '')!r}; there are `md5`, `sha256`, "
+            "`float`, `int`, `str` and `bool`, and the methods of values, like `name.upper()`"
+        )
     elif kind == "FeatureNotAvailable":
         wrong = "it uses what stream maps do not have"
     elif name_of == "fake":
