@@ -59,7 +59,7 @@ docs: .venv/.made
 	@mv build/settings.md docs/settings.md
 	$(BIN)/python -m tests.meltano.plugin
 	$(BIN)/python -m tests.meltano.hub
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_meltano.py tests/test_hub.py
+	$(BIN)/python -m pytest tests/project/test_docs.py tests/project/test_meltano.py tests/project/test_hub.py
 
 # Both files are checked as strangers would meet them: the wheel in an environment of its own.
 dist: .venv/.made

@@ -178,7 +178,7 @@ def law() -> None:
     from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415
     from hypothesis import strategies as st  # noqa: PLC0415
 
-    from tests import test_plan_laws  # noqa: PLC0415
+    from tests.plan import test_plan_laws  # noqa: PLC0415
 
     test = test_plan_laws.test_the_plan_is_the_reference.hypothesis.inner_test
     tried = 0

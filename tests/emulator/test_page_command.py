@@ -6,7 +6,7 @@ import http.client
 
 import pytest
 
-from tests.test_cli import emulator
+from tests.commands.test_cli import emulator
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_a_resolver_that_does_not_answer_holds_no_stop(tmp_path: Path, method: s
         "bulk_url": address,
         "shutdown_seconds": 0.5,
     }
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).resolve().parents[1])])
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).resolve().parents[2])])
     with start(tmp_path, settings, environment(PYTHONPATH=path)) as command:
         command.read_until(told="target-segment-objects v")
         command.write(state(1))

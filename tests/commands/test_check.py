@@ -328,7 +328,7 @@ def test_the_command_takes_the_environment(
 
 def test_the_page_shows_such_lines(segment: Emulator, tmp_path: Path) -> None:
     """The output in `docs/preview.md` is what comes, but for this machine's port and room."""
-    page = (Path(__file__).resolve().parents[1] / "docs" / "preview.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "preview.md").read_text("utf-8")
     (shown,) = [text for text in re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
                 if "write key" in text]  # fmt: skip
     config = config_file(tmp_path, at(segment.url, write_key="another"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = "target_segment_objects"
-ROOT = Path(__file__).resolve().parents[1] / PACKAGE
+ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 # From the ground up: a folder imports from the floors below its own, never from beside or above.
 FLOORS = (

@@ -18,7 +18,7 @@ from target_segment_objects.emulator import Emulator
 from target_segment_objects.settings.declared import DECLARED
 from tests.running import COMMAND, KEY, environment, lines, record, run, schema
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = Path(sys.executable).parent
 STRICTLY = shlex.join(COMMAND[1:-2])

@@ -256,7 +256,7 @@ def fill_up(folder: str) -> None:
 
 def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     """A real refusal by the system; what was taken before can still be read."""
-    code = "import sys; from tests.test_parts import fill_up; fill_up(sys.argv[1])"
+    code = "import sys; from tests.delivery.test_parts import fill_up; fill_up(sys.argv[1])"
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         capture_output=True,

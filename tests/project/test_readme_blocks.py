@@ -26,13 +26,13 @@ from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.objects import SegmentObject
 from target_segment_objects.settings.declared import DECLARED, Settings
+from tests.project.test_docs import PAGES
 from tests.running import KEY
-from tests.test_docs import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
@@ -40,8 +40,8 @@ _FENCE = re.compile(
 _INDENTED = re.compile(r"(?<=\n\n)(?:    \S.*\n)+")
 # Blocks that a test of their own holds to what the program does.
 _OWN_TESTS = {
-    "docs/preview.md": "tests/test_preview.py",
-    "docs/report.md": "tests/test_report_file.py",
+    "docs/preview.md": "tests/commands/test_preview.py",
+    "docs/report.md": "tests/reporting/test_report_file.py",
 }
 
 

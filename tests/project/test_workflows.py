@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-FOLDER = Path(__file__).resolve().parents[1] / ".github" / "workflows"
+FOLDER = Path(__file__).resolve().parents[2] / ".github" / "workflows"
 WORKFLOWS = [pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.y*ml"))]
 
 pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="the workflows are not part of this copy")

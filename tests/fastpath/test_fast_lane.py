@@ -20,8 +20,7 @@ from target_segment_objects.fastpath.exact_numbers import (
 from target_segment_objects.fastpath.lane import FastLane
 from target_segment_objects.objects import object_lines
 from target_segment_objects.plan.stream_plan import PlanOptions, StreamPlan, compile_plan
-from tests.strategies import options
-from tests.test_fast_lane_laws import (
+from tests.fastpath.test_fast_lane_laws import (
     NotesOfStreams,
     lane_of,
     messages,
@@ -30,6 +29,7 @@ from tests.test_fast_lane_laws import (
     tame_streams,
     through_the_lane,
 )
+from tests.strategies import options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from tests.running import KEY, lines, load, record, run, schema, start, state
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "report.schema.json").read_bytes())
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_bytes())
 VALID = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 ROOMS = schema("rooms", id="integer", name="string")
 HUNDRED = [record("rooms", id=number, name="x") for number in range(100)]
@@ -68,7 +68,7 @@ def test_the_schema_is_one() -> None:
 
 def test_every_field_is_described() -> None:
     """The page for people names each field of the schema for programs."""
-    page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     names: set[str] = set()
     waiting: list[Any] = [SCHEMA]
     while waiting:

@@ -23,7 +23,7 @@ from tests.running import STRICTLY, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROW = "2561341 | Charming Beach Room Facing Ocean | Lihue, HI | 48"
 SELECT = "select id, name, location, review_count from rooms"
 

@@ -20,9 +20,9 @@ import trustme
 from target_segment_objects.emulator import Emulator, Fault
 from target_segment_objects.errors import ConfigurationError, DeliveryError
 from target_segment_objects.settings.declared import DECLARED
-from tests import test_settings_on_objects
 from tests.client.raw_server import RawServer, answer, answering, read_request
 from tests.running import KEY, lines, load, record, schema, start, state
+from tests.settings import test_settings_on_objects
 
 if TYPE_CHECKING:
     import socket

@@ -26,7 +26,7 @@ from tests.running import STRICTLY, environment, lines, load, record, schema, st
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "preview-key-7Hq2nVb9"
 DATE = {"type": "string", "format": "date-time"}
 HOST = {"type": ["object", "null"], "properties": {"name": {"type": "string"}, "since": DATE}}

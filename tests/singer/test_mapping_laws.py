@@ -20,6 +20,7 @@ from target_segment_objects.errors import (
 from target_segment_objects.input.reader import Message
 from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
+from tests.plan.test_plan_laws import law
 from tests.reference import (
     METADATA,
     Rejected,
@@ -34,7 +35,6 @@ from tests.reference import (
     with_metadata,
 )
 from tests.strategies import keys, options, property_names, records, schemas
-from tests.test_plan_laws import law
 
 if TYPE_CHECKING:
     from target_segment_objects.plan.stream_plan import PlanOptions

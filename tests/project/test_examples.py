@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = Path(sys.executable).parent
 
 # Reads its configuration and the catalog as the real one does; the state has a line's number.

@@ -14,9 +14,9 @@ from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.names import column_name
 from tests.running import KEY, Ran, run
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 OWN = sorted(path.stem for path in DATA.glob("*.singer"))
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "captures"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "captures"
 TOO_LARGE = "sdk-tap-fundamentals.singer.gz"
 CAPTURES = sorted(path.name for path in SHARED.glob("*.singer*") if path.name != TOO_LARGE)
 COLLECTIONS = {

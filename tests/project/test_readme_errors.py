@@ -16,7 +16,7 @@ from target_segment_objects.reporting.remarks import REMARKS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "target_segment_objects"
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 

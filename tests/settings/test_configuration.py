@@ -327,5 +327,5 @@ def test_what_is_read_is_what_settings_take(write: Path) -> None:
 
 def test_the_page_of_settings_is_current() -> None:
     """`docs/settings.md` is what the declarations say."""
-    page = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
     assert page.read_text(encoding="utf-8") == document()

@@ -18,9 +18,9 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     SchemaError,
 )
+from tests.commands.test_preview import see
 from tests.running import KEY, lines, load, record, run, schema, state
-from tests.test_preview import see
-from tests.test_taps_as_they_are import both_methods, config, segment, warnings
+from tests.singer.test_taps_as_they_are import both_methods, config, segment, warnings
 
 if TYPE_CHECKING:
     from pathlib import Path

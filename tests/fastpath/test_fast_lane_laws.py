@@ -19,9 +19,9 @@ from target_segment_objects.errors import RejectedRecordError, SchemaError
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
 from target_segment_objects.fastpath.lane import FastLane, LineBlock, Segment, may_be_deeper
 from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
+from tests.plan.test_plan_laws import law, planned
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
-from tests.test_plan_laws import law, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

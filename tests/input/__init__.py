@@ -1,0 +1,1 @@
+"""Tests of `target_segment_objects/input`."""
