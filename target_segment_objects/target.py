@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from target_segment_objects.singer.target import TargetSegmentObjects, main
+from target_segment_objects.singer import TargetSegmentObjects, main
 
 __all__ = ["TargetSegmentObjects", "main"]
 

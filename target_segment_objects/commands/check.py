@@ -20,20 +20,23 @@ from urllib.parse import urlsplit
 
 from target_segment_objects.client import (
     BULK_URLS,
+    Action,
+    Address,
     Answer,
     BulkApi,
     Clock,
     Failure,
     FailureKind,
+    Origin,
     RetryPolicy,
     Transport,
+    advise,
+    decide,
+    find_ca_bundle,
+    find_proxy,
 )
-from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
-from target_segment_objects.client.advice import Origin, advise
-from target_segment_objects.client.retry import Action, decide
 from target_segment_objects.errors import ConfigurationError, DeliveryError, one_line
-from target_segment_objects.settings.declared import Settings
-from target_segment_objects.settings.sources import read_configuration
+from target_segment_objects.settings import Settings, read_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -366,8 +369,7 @@ def _look_at_warehouse(path: Path) -> Finding:
     if importlib.util.find_spec("duckdb") is None:
         told = "it needs DuckDB: pip install 'target-segment-objects[emulator]'"
         return Finding("local warehouse", Verdict.FAILED, told)
-    from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
-    from target_segment_objects.emulator.querying import query_file  # noqa: PLC0415
+    from target_segment_objects.emulator import EmulatorError, query_file  # noqa: PLC0415
 
     try:
         if path.exists():

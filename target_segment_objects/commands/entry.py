@@ -25,7 +25,7 @@ _SIGNALLED = 128
 def target() -> None:
     """Run `target-segment-objects`."""
     _end_at_a_signal()
-    from target_segment_objects.singer.target import main  # noqa: PLC0415  it takes half a second
+    from target_segment_objects.singer import main  # noqa: PLC0415  it takes half a second
 
     main()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from target_segment_objects.emulator.querying import Result
+    from target_segment_objects.emulator import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,8 +126,11 @@ def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _run_emulator(options: argparse.Namespace) -> int:
-    from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
-    from target_segment_objects.emulator.host_names import is_loopback  # noqa: PLC0415
+    from target_segment_objects.emulator import (  # noqa: PLC0415
+        Emulator,
+        EmulatorError,
+        is_loopback,
+    )
 
     asked = threading.Event()
 
@@ -184,8 +187,7 @@ def _add_query(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _run_query(options: argparse.Namespace) -> int:
-    from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
-    from target_segment_objects.emulator.querying import query_file  # noqa: PLC0415
+    from target_segment_objects.emulator import EmulatorError, query_file  # noqa: PLC0415
 
     try:
         result = query_file(options.file, options.sql)
@@ -214,7 +216,7 @@ def _add_replay(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def _run_replay(options: argparse.Namespace) -> int:
     from target_segment_objects.commands.replay import replay  # noqa: PLC0415
     from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
-    from target_segment_objects.settings.sources import read_configuration  # noqa: PLC0415
+    from target_segment_objects.settings import read_configuration  # noqa: PLC0415
 
     try:
         config = read_configuration(options.config, os.environ)
@@ -249,7 +251,7 @@ def _run_preview(options: argparse.Namespace) -> int:
     from target_segment_objects.commands.preview.command import preview  # noqa: PLC0415
     from target_segment_objects.commands.preview.table import lines  # noqa: PLC0415
     from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
-    from target_segment_objects.settings.sources import PREFIX, read_configuration  # noqa: PLC0415
+    from target_segment_objects.settings import PREFIX, read_configuration  # noqa: PLC0415
 
     # No key is used, so none is asked for, nor is what stands in its place looked at.
     environment = {**os.environ, f"{PREFIX}WRITE_KEY": "no-key-is-used"}

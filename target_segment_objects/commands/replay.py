@@ -31,12 +31,11 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.input.reader import MessageReader
+from target_segment_objects.input import MessageReader
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting.summary import rows
-from target_segment_objects.run.run import Run
-from target_segment_objects.run.signals import Shutdown
-from target_segment_objects.singer.target import TargetSegmentObjects
+from target_segment_objects.reporting import rows
+from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.singer import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import BinaryIO
 
-    from target_segment_objects.input.reader import Message
+    from target_segment_objects.input import Message
     from target_segment_objects.objects import ObjectLine
-    from target_segment_objects.reporting.warnings import Report
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.reporting import Report
+    from target_segment_objects.settings import Settings
 
 __all__ = ["Replayed", "replay"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from target_segment_objects.commands.reject_lines import Reject, RejectLines, SchemaLine
-    from target_segment_objects.input.reader import Message
+    from target_segment_objects.input import Message
     from target_segment_objects.objects import SegmentObject
 
 __all__ = ["ReplayInput"]

@@ -23,7 +23,7 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     ThreadError,
 )
-from target_segment_objects.reporting.counts import RunCounts
+from target_segment_objects.reporting import RunCounts
 from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from target_segment_objects.emulator.errors import (
     WarehouseLockedError,
 )
 from target_segment_objects.emulator.faults import Fault, Hold
+from target_segment_objects.emulator.host_names import is_loopback
+from target_segment_objects.emulator.querying import Result, query_file
 from target_segment_objects.emulator.segment import Emulator
 from target_segment_objects.emulator.sessions import Session
 from target_segment_objects.emulator.traffic import Request
@@ -24,7 +26,10 @@ __all__ = [
     "Hold",
     "MissingExtraError",
     "Request",
+    "Result",
     "Session",
     "WarehouseError",
     "WarehouseLockedError",
+    "is_loopback",
+    "query_file",
 ]

@@ -23,14 +23,12 @@ from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 from target_segment_objects.fastpath.structs import StreamStructs
 from target_segment_objects.fastpath.untyped_values import compile_value_checks
 from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
-from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import Notes, Unfit
-from target_segment_objects.plan.ids import joined
+from target_segment_objects.plan import Notes, Unfit, canonical_number, joined, normal_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from target_segment_objects.plan.stream_plan import StreamPlan
+    from target_segment_objects.plan import StreamPlan
 
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
@@ -220,7 +218,7 @@ class CompiledStream:
         fresh = set(map(get, records)) - _known_rfc3339
         if not fresh:
             return
-        right = {text for text in fresh if values.normal_date(text) == (text, True)}
+        right = {text for text in fresh if normal_date(text) == (text, True)}
         if len(_known_rfc3339) > _MOST_DATES:
             _known_rfc3339.clear()
             _known_rfc3339.update(_NO_DATES)
@@ -278,7 +276,7 @@ _KEY_TEXT: Final[dict[str, Callable[[Any], str]]] = {
     "string": _text,
     "date": _text,
     "integer": str,
-    "number": values.canonical_number,
+    "number": canonical_number,
     "boolean": {True: "true", False: "false"}.__getitem__,
 }
 """The text of a key in an id, by its column's kind."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from target_segment_objects.plan import values
-from target_segment_objects.plan.number_text import PICTURE
+from target_segment_objects.plan import PICTURE, as_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,6 +63,6 @@ def _words(line: bytes, shapes: bytes) -> Iterator[bytes]:
 def _is_exact_as_double(word: bytes) -> bool:
     """Whether a number is the same as a double; a word that is no number stands in a string."""
     try:
-        return type(values.as_number(Raw(word))) is float
+        return type(as_number(Raw(word))) is float
     except ValueError:
         return True

@@ -16,8 +16,7 @@ from target_segment_objects.objects import MAX_ID_LENGTH, WAREHOUSE_STRING_LENGT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from target_segment_objects.plan.schemas import Column
-    from target_segment_objects.plan.stream_plan import StreamPlan
+    from target_segment_objects.plan import Column, StreamPlan
 
 __all__ = ["Branch", "Leaf", "StreamStructs"]
 

@@ -13,9 +13,14 @@ import msgspec
 from msgspec import Raw
 
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
-from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import OMIT, Converters, Notes, Unfit
-from target_segment_objects.plan.number_text import may_be_infinite
+from target_segment_objects.plan import (
+    OMIT,
+    Converters,
+    Notes,
+    Unfit,
+    may_be_infinite,
+    short_double,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
     from target_segment_objects.fastpath.structs import Leaf, StreamStructs
-    from target_segment_objects.plan.stream_plan import StreamPlan
+    from target_segment_objects.plan import StreamPlan
 
     ValueCheck = Callable[[Struct], None]
     Make = Callable[[bytes], Any]
@@ -122,7 +127,7 @@ def _number(otherwise: Make) -> Make:
 
     def make(text: bytes) -> Any:
         if text[:1] in _DIGITS and text != b"-0":
-            double = values.short_double(text)
+            double = short_double(text)
             if double is not None:
                 return double
         return otherwise(text)

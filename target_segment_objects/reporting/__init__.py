@@ -1,1 +1,20 @@
 """What a run has done: counts, warnings, the summary, the report file, the terminal."""
+
+from __future__ import annotations
+
+from target_segment_objects.reporting.counts import RunCounts, Session, StreamCounts
+from target_segment_objects.reporting.report_file import ReportFile, document
+from target_segment_objects.reporting.summary import rows
+from target_segment_objects.reporting.terminal import Terminal
+from target_segment_objects.reporting.warnings import Report
+
+__all__ = [
+    "Report",
+    "ReportFile",
+    "RunCounts",
+    "Session",
+    "StreamCounts",
+    "Terminal",
+    "document",
+    "rows",
+]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from target_segment_objects.client import Exchange
-    from target_segment_objects.delivery.bulk.parts import Part
+    from target_segment_objects.delivery import Part
 
 __all__ = ["RunCounts", "SentPart", "Session", "StreamCounts", "Totals", "Traffic"]
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import one_line
 from target_segment_objects.objects import MAX_PROPERTIES
-from target_segment_objects.plan.naming import property_name
-from target_segment_objects.plan.nulls import NullShare
-from target_segment_objects.plan.stream_plan import Notes
+from target_segment_objects.plan import Notes, NullShare, property_name
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.remarks import EXPRESSION_ADVICE, REJECT_ADVICE, REMARKS
 from target_segment_objects.reporting.summary import log_fields, rows, session_fields
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.plan.stream_plan import NoteCounts, StreamPlan
+    from target_segment_objects.plan import NoteCounts, StreamPlan
 
 __all__ = ["Report"]
 

@@ -1,1 +1,11 @@
 """One run put together, its signals and its connection."""
+
+from __future__ import annotations
+
+from target_segment_objects.run.run import Run
+from target_segment_objects.run.signals import Shutdown
+
+__all__ = [
+    "Run",
+    "Shutdown",
+]

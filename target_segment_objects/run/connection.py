@@ -8,9 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
-from target_segment_objects.delivery.batching import BatchLimits
-from target_segment_objects.delivery.bulk.delivery import BulkDelivery
-from target_segment_objects.delivery.set_calls import SetDelivery
+from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.run.retries import RetryWarnings
 from target_segment_objects.run.signals import Hurry
@@ -21,11 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.client import Retry
-    from target_segment_objects.delivery.contract import Delivery, Refused
-    from target_segment_objects.delivery.durability import DurabilityLog
+    from target_segment_objects.delivery import Delivery, DurabilityLog, Refused
     from target_segment_objects.emulator import Emulator
-    from target_segment_objects.reporting.warnings import Report
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.reporting import Report
+    from target_segment_objects.settings import Settings
 
 __all__ = ["Connection", "connect"]
 

@@ -13,10 +13,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.client import Clock
-from target_segment_objects.delivery.checkpoint import Checkpoint
-from target_segment_objects.delivery.contract import do_nothing
-from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
-from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.delivery import (
+    Checkpoint,
+    DeadLetter,
+    DurabilityLog,
+    Rejects,
+    do_nothing,
+)
 from target_segment_objects.errors import (
     DeliveryError,
     LocalWarehouseError,
@@ -25,7 +28,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.input.reader import WakeUp
+from target_segment_objects.input import WakeUp
 from target_segment_objects.objects import ObjectLine
 from target_segment_objects.run.connection import Connection, connect
 
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.reporting.warnings import Report
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.reporting import Report
+    from target_segment_objects.settings import Settings
     from target_segment_objects.source import Origin
 
 __all__ = ["Run"]

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from target_segment_objects.client.address import Address, find_ca_bundle
+from target_segment_objects.client import Address, find_ca_bundle
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.settings.kinds import WrongValueError
 

@@ -22,13 +22,11 @@ from target_segment_objects.client import (
     RetryPolicy,
     TransportOptions,
 )
-from target_segment_objects.delivery.bulk.delivery import SessionLimits
-from target_segment_objects.delivery.bulk.parts import PartLimits
+from target_segment_objects.delivery import PartLimits, SessionLimits
 from target_segment_objects.errors import ConfigurationError
-from target_segment_objects.input.reader import ReaderOptions
+from target_segment_objects.input import ReaderOptions
 from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
-from target_segment_objects.plan.naming import Flattening
-from target_segment_objects.plan.stream_plan import PlanOptions
+from target_segment_objects.plan import Flattening, PlanOptions
 from target_segment_objects.settings import addresses
 from target_segment_objects.settings.kinds import (
     Choice,
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from target_segment_objects.delivery.bulk.gzip_member import Level
+    from target_segment_objects.delivery import Level
 
 __all__ = ["DECLARED", "Declaration", "Settings", "check", "config_jsonschema"]
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from target_segment_objects.fastpath.compiled_stream import CompiledStream
+    from target_segment_objects.fastpath import CompiledStream
     from target_segment_objects.singer.streams import Route
     from target_segment_objects.source import Source
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.plan.values import LONGEST_INT, NonFinite, exact
+from target_segment_objects.plan import LONGEST_INT, NonFinite, exact
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from singer_sdk import metrics
 
 if TYPE_CHECKING:
-    from target_segment_objects.reporting.counts import RunCounts
+    from target_segment_objects.reporting import RunCounts
 
 __all__ = ["Metrics"]
 

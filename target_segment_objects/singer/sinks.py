@@ -10,17 +10,21 @@ import msgspec
 from singer_sdk.sinks import Sink
 
 from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
-from target_segment_objects.plan.conversion import FAULTS
-from target_segment_objects.plan.parsing import parse_record
-from target_segment_objects.plan.schemas import read_columns, spelled_out
-from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
+from target_segment_objects.plan import (
+    FAULTS,
+    StreamPlan,
+    compile_plan,
+    parse_record,
+    read_columns,
+    spelled_out,
+)
 from target_segment_objects.singer.mapped import from_python, to_python, without_tokens
 
 if TYPE_CHECKING:
     from singer_sdk import Target
 
-    from target_segment_objects.plan.stream_plan import Encoded
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.plan import Encoded
+    from target_segment_objects.settings import Settings
 
 __all__ = ["SegmentObjectsSink"]
 

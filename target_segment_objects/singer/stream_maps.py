@@ -21,7 +21,7 @@ from singer_sdk.mapper import (
 )
 
 from target_segment_objects.errors import ConfigurationError, Fault, RejectedRecordError
-from target_segment_objects.plan.schemas import read_columns, spelled_out
+from target_segment_objects.plan import read_columns, spelled_out
 from target_segment_objects.singer.mapped import is_value
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from singer_sdk.mapper import StreamMap
 
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.settings import Settings
     from target_segment_objects.source import Source
 
     Record = dict[str, Any]

@@ -10,8 +10,8 @@ import difflib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
-from target_segment_objects.plan.parsing import parse_record
+from target_segment_objects.fastpath import CompiledStream, compile_stream
+from target_segment_objects.plan import parse_record
 from target_segment_objects.singer.forms import Form, Forms
 from target_segment_objects.singer.mapped import to_python
 from target_segment_objects.source import Origin
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from singer_sdk import Target
 
-    from target_segment_objects.input.reader import Message
-    from target_segment_objects.plan.stream_plan import Encoded
-    from target_segment_objects.reporting.warnings import Report
-    from target_segment_objects.settings.declared import Settings
+    from target_segment_objects.input import Message
+    from target_segment_objects.plan import Encoded
+    from target_segment_objects.reporting import Report
+    from target_segment_objects.settings import Settings
     from target_segment_objects.singer.sinks import SegmentObjectsSink
     from target_segment_objects.singer.stream_maps import MappedStream, StreamMaps, Transform
     from target_segment_objects.source import Source

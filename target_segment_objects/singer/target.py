@@ -31,15 +31,11 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.fastpath.lane import FastLane, LineBlock
-from target_segment_objects.input.reader import Message, MessageReader
-from target_segment_objects.reporting.report_file import ReportFile, document
-from target_segment_objects.reporting.terminal import Terminal
-from target_segment_objects.reporting.warnings import Report
-from target_segment_objects.run.run import Run
-from target_segment_objects.run.signals import Shutdown
-from target_segment_objects.settings.declared import Settings, config_jsonschema
-from target_segment_objects.settings.sources import read_configuration
+from target_segment_objects.fastpath import FastLane, LineBlock
+from target_segment_objects.input import Message, MessageReader
+from target_segment_objects.reporting import Report, ReportFile, Terminal, document
+from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.settings import Settings, config_jsonschema, read_configuration
 from target_segment_objects.singer.metrics import Metrics
 from target_segment_objects.singer.sinks import SegmentObjectsSink
 from target_segment_objects.singer.stream_maps import StreamMaps
@@ -49,9 +45,9 @@ from target_segment_objects.source import Origin, Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.fastpath.lane import Segment
-    from target_segment_objects.plan.stream_plan import Encoded, NoteCounts, StreamPlan
-    from target_segment_objects.reporting.counts import StreamCounts
+    from target_segment_objects.fastpath import Segment
+    from target_segment_objects.plan import Encoded, NoteCounts, StreamPlan
+    from target_segment_objects.reporting import StreamCounts
 
 __all__ = ["TargetSegmentObjects", "main"]
 

@@ -14,6 +14,8 @@ def test_the_public_face_is_pinned() -> None:
     assert client.__all__ == [
         "BULK_URLS",
         "OBJECTS_URLS",
+        "Action",
+        "Address",
         "Answer",
         "BulkApi",
         "Clock",
@@ -22,12 +24,17 @@ def test_the_public_face_is_pinned() -> None:
         "FailureKind",
         "FileBody",
         "Gate",
+        "Origin",
         "Receipt",
         "Retry",
         "RetryPolicy",
         "SetApi",
         "Transport",
         "TransportOptions",
+        "advise",
+        "decide",
+        "find_ca_bundle",
+        "find_proxy",
     ]
     assert all(getattr(client, name).__doc__ for name in client.__all__)
 

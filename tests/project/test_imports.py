@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -33,6 +34,7 @@ TO_BE_TURNED = {
 }
 
 SINGER_ROOMS = {"input", "settings", "singer"}
+FACES_FOR_USERS = {"client", "emulator", "plan"}
 EMULATOR_GUESTS = {"commands", "run"}
 
 
@@ -68,6 +70,17 @@ def _imports(module: str, *, for_types_too: bool = True) -> set[str]:
     return found
 
 
+def _names_from(module: str, source: str) -> set[str]:
+    """The names that `module` imports from `source`."""
+    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+    return {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == source
+        for alias in node.names
+    }
+
+
 def _own_imports(module: str, *, for_types_too: bool = True) -> set[str]:
     found = _imports(module, for_types_too=for_types_too)
     return {name for name in found if name.split(".")[0] == PACKAGE}
@@ -90,6 +103,7 @@ def _rooms_imported(module: str) -> set[str]:
     return {_room(name) for name in _own_imports(module)} - {_room(module), ""}
 
 
+ROOMS = {_room(module) for module in SOURCES} - {"ground", ""}
 MODULES = [pytest.param(module, id=module) for module in SOURCES]
 
 
@@ -110,6 +124,31 @@ def test_imports_point_downward(module: str) -> None:
     }
     name = module.partition(".")[2]
     assert beside_or_above == {other for of, other in TO_BE_TURNED if of == name}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_is_entered_by_its_face(module: str) -> None:
+    """What a room offers stands in its `__all__`; nobody imports from a module behind it."""
+    deeper = {
+        name
+        for name in _own_imports(module)
+        if _room(name) not in {_room(module), "ground", ""} and name.count(".") > 1
+    }
+    assert module == f"{PACKAGE}.target" or deeper == set()
+
+
+def test_a_face_offers_what_others_use() -> None:
+    """A room offers what other rooms import, and nothing else, unless users import it too."""
+    for room in ROOMS - FACES_FOR_USERS - {"commands"}:
+        face = importlib.import_module(f"{PACKAGE}.{room}")
+        used = set().union(
+            *(
+                _names_from(module, f"{PACKAGE}.{room}")
+                for module in SOURCES
+                if _room(module) != room
+            )
+        )
+        assert set(face.__all__) == used, room
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -12,12 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from target_segment_objects.commands.preview.counts import PreviewCounts
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
-from target_segment_objects.input.reader import Message, MessageReader
-from target_segment_objects.reporting.warnings import Report
-from target_segment_objects.run.run import Run
-from target_segment_objects.run.signals import Shutdown
-from target_segment_objects.singer.streams import Route, Routes
-from target_segment_objects.singer.target import TargetSegmentObjects
+from target_segment_objects.input import Message, MessageReader
+from target_segment_objects.reporting import Report
+from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.singer import Route, Routes, TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.plan.stream_plan import NoteCounts, StreamPlan
-    from target_segment_objects.settings.declared import Settings
-    from target_segment_objects.singer.sinks import SegmentObjectsSink
-    from target_segment_objects.singer.stream_maps import MappedStream
+    from target_segment_objects.plan import NoteCounts, StreamPlan
+    from target_segment_objects.settings import Settings
+    from target_segment_objects.singer import MappedStream, SegmentObjectsSink
     from target_segment_objects.source import Origin, Source
 
 __all__ = ["preview"]

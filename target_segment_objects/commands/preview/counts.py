@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw
 
 from target_segment_objects.errors import RejectedRecordError, one_line
-from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import UNDECLARED, Notes
-from target_segment_objects.plan.parsing import parse_record
+from target_segment_objects.plan import (
+    UNDECLARED,
+    NonFinite,
+    Notes,
+    json_text,
+    normal_date,
+    parse_record,
+    without_non_finite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.plan.stream_plan import NoteCounts, PlannedColumn, StreamPlan
+    from target_segment_objects.plan import NoteCounts, PlannedColumn, StreamPlan
     from target_segment_objects.source import Origin
 
     Path = tuple[str, ...]
@@ -320,7 +326,7 @@ class PreviewCounts:
         """The first value gives a column its type; a later one may not fit it."""
         kind = _TYPE_OF[type(value)]
         if column.type is None:
-            if kind == "string" and values.normal_date(value) == (value, True):
+            if kind == "string" and normal_date(value) == (value, True):
                 kind = "timestamp"
             column.type = kind
             if self._shows_values:
@@ -357,7 +363,7 @@ def _declared(planned: PlannedColumn, known: _Column | None) -> _Column:
 def _fits(column: str, kind: str, value: Any) -> bool:
     """Whether a column takes a value of another kind whole."""
     if column == "timestamp":
-        return kind == "string" and values.normal_date(value) == (value, True)
+        return kind == "string" and normal_date(value) == (value, True)
     return column == "string" or (column == "number" and kind == "integer")
 
 
@@ -401,11 +407,11 @@ def _collection_document(name: str, each: _Collection) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     """A value as JSON that stays on its line, and is cut."""
-    if isinstance(value, values.NonFinite):
+    if isinstance(value, NonFinite):
         return str(value.token)
-    finite = values.without_non_finite(value, (), [])
+    finite = without_non_finite(value, (), [])
     try:
-        told = values.json_text(finite)
+        told = json_text(finite)
     except UnicodeEncodeError:
         told = ascii(finite)
     return told if len(told) <= _VALUE_SHOWN else f"{told[: _VALUE_SHOWN - 1]}…"

@@ -21,7 +21,7 @@ from target_segment_objects.delivery.bulk.session import BulkCalls, BulkSession
 from target_segment_objects.delivery.contract import MEANWHILE_SECONDS, do_nothing
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting.counts import RunCounts
+from target_segment_objects.reporting import RunCounts
 from target_segment_objects.source import Origin, Source
 from target_segment_objects.threads import start_thread
 

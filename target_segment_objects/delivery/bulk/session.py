@@ -25,13 +25,13 @@ from target_segment_objects.delivery.bulk.parts import (
     Spool,
 )
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
-from target_segment_objects.reporting.counts import RunCounts
+from target_segment_objects.reporting import RunCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from target_segment_objects.delivery.durability import Receipt
-    from target_segment_objects.reporting.counts import Session
+    from target_segment_objects.reporting import Session
 
 __all__ = ["BulkCalls", "BulkSession"]
 

@@ -1,0 +1,25 @@
+"""What `target_segment_objects.delivery` offers, pinned."""
+
+from __future__ import annotations
+
+from target_segment_objects import delivery
+
+
+def test_the_face_is_pinned() -> None:
+    """A name that comes or goes is a decision."""
+    assert delivery.__all__ == [
+        "BatchLimits",
+        "BulkDelivery",
+        "Checkpoint",
+        "DeadLetter",
+        "Delivery",
+        "DurabilityLog",
+        "Level",
+        "Part",
+        "PartLimits",
+        "Refused",
+        "Rejects",
+        "SessionLimits",
+        "SetDelivery",
+        "do_nothing",
+    ]

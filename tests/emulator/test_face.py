@@ -1,0 +1,23 @@
+"""What `target_segment_objects.emulator` offers, pinned."""
+
+from __future__ import annotations
+
+from target_segment_objects import emulator
+
+
+def test_the_face_is_pinned() -> None:
+    """A name that comes or goes is a decision."""
+    assert emulator.__all__ == [
+        "Emulator",
+        "EmulatorError",
+        "Fault",
+        "Hold",
+        "MissingExtraError",
+        "Request",
+        "Result",
+        "Session",
+        "WarehouseError",
+        "WarehouseLockedError",
+        "is_loopback",
+        "query_file",
+    ]
