@@ -75,9 +75,9 @@ def test_every_command_of_make_is_told() -> None:
     assert told == set(phony.split()) - {"help"}
 
 
-def test_every_file_of_the_package_is_on_the_datas_way() -> None:
-    """docs/data-way.md says of each file what it is; of the client and the emulator, as a whole."""
-    page = (ROOT / "docs" / "data-way.md").read_text(encoding="utf-8")
+def test_every_file_of_the_package_is_on_the_architecture_page() -> None:
+    """docs/architecture.md names every file; the client and the emulator as a whole."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     package = ROOT / "target_segment_objects"
     files = [path.relative_to(package) for path in package.rglob("[a-z]*.py")]
     own = [str(path) for path in files if path.parts[0] not in {"client", "emulator"}]
