@@ -6,18 +6,18 @@ wrong limit cannot be wrong on both sides (docs/decisions/0007-the-emulators-ind
 
 from __future__ import annotations
 
+from target_segment_objects.emulator.api.request_log import Request
+from target_segment_objects.emulator.api.sessions import Session
+from target_segment_objects.emulator.emulator import Emulator
 from target_segment_objects.emulator.errors import (
     EmulatorError,
     MissingExtraError,
     WarehouseError,
     WarehouseLockedError,
 )
-from target_segment_objects.emulator.faults import Fault, Hold
-from target_segment_objects.emulator.host_names import is_loopback
-from target_segment_objects.emulator.querying import Result, query_file
-from target_segment_objects.emulator.segment import Emulator
-from target_segment_objects.emulator.sessions import Session
-from target_segment_objects.emulator.traffic import Request
+from target_segment_objects.emulator.rules.host_names import is_loopback
+from target_segment_objects.emulator.store.querying import Result, query_file
+from target_segment_objects.emulator.wire.faults import Fault, Hold
 
 __all__ = [
     "Emulator",

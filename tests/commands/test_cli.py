@@ -16,7 +16,7 @@ import pytest
 
 from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.emulator.querying import Result
+from target_segment_objects.emulator.store.querying import Result
 from tests.emulator.wire import Client
 from tests.running import STRICTLY, environment
 

@@ -18,7 +18,7 @@ from target_segment_objects.commands.main import main
 from target_segment_objects.commands.preview.command import preview
 from target_segment_objects.commands.preview.table import lines as table_lines
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.emulator.querying import query_file
+from target_segment_objects.emulator.store.querying import query_file
 from target_segment_objects.errors import ConfigurationError
 from tests.builders import rejects_in
 from tests.running import STRICTLY, environment, lines, load, record, schema, state

@@ -244,7 +244,7 @@ def test_an_upload_needs_its_headers(client: Client, headers: dict[str, str | No
 def test_a_part_over_its_size_is_413(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than the bytes allowed, uncompressed, is 413 and exactly as many are taken."""
     content = lines(*(room(str(n), a="x" * 100) for n in range(1000)))
-    monkeypatch.setattr("target_segment_objects.emulator.parts.MAX_PART_BYTES", len(content))
+    monkeypatch.setattr("target_segment_objects.emulator.rules.parts.MAX_PART_BYTES", len(content))
     sync_id = client.start()
     assert client.upload(sync_id, content).status == 201
     assert client.upload(sync_id, content + GOOD).status == 413

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator.store import MemoryStore, Update
-from target_segment_objects.emulator.warehouse import Warehouse
+from target_segment_objects.emulator.store.memory import MemoryStore, Update
+from target_segment_objects.emulator.store.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path

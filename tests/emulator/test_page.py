@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, Fault, WarehouseError
+from target_segment_objects.emulator.api.request_log import Headers
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.host_names import is_loopback
-from target_segment_objects.emulator.http import Head
-from target_segment_objects.emulator.page import Page
-from target_segment_objects.emulator.traffic import Headers
+from target_segment_objects.emulator.rules.host_names import is_loopback
+from target_segment_objects.emulator.wire.http import Head
+from target_segment_objects.emulator.wire.page import Page
 from tests.emulator.wire import KEY, Client, basic, lines, room
 from tests.running import lines as singer_lines
 from tests.running import load, record, schema
@@ -338,7 +338,7 @@ def test_the_answer_is_bounded(segment: Emulator) -> None:
 
 def test_many_collections_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more tables than are listed the count is told, and one by its name is still shown."""
-    monkeypatch.setattr("target_segment_objects.emulator.view.TABLES", 2)
+    monkeypatch.setattr("target_segment_objects.emulator.api.page_state.TABLES", 2)
     with Emulator(page=True) as segment, Client(segment) as client:
         for name in ("rooms", "guests", "reviews"):
             client.set({"id": "1", "properties": {"a": 1}}, collection=name)

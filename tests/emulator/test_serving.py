@@ -242,7 +242,7 @@ def test_a_request_cut_short_is_no_request() -> None:
 
 def test_the_log_keeps_bodies_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its bytes the log drops the oldest bodies, and keeps the requests."""
-    monkeypatch.setattr("target_segment_objects.emulator.traffic._LOG_BODY_BYTES", 1000)
+    monkeypatch.setattr("target_segment_objects.emulator.api.request_log._LOG_BODY_BYTES", 1000)
     with Emulator() as segment, Client(segment) as client:
         for number in range(3):
             client.one(str(number), a="x" * 400)

@@ -18,10 +18,10 @@ from target_segment_objects.emulator import (
     WarehouseError,
     WarehouseLockedError,
 )
-from target_segment_objects.emulator.columns import fit, type_of
-from target_segment_objects.emulator.names import column_name, snake_case
-from target_segment_objects.emulator.store import MemoryStore, Update
-from target_segment_objects.emulator.warehouse import Warehouse
+from target_segment_objects.emulator.rules.columns import fit, type_of
+from target_segment_objects.emulator.rules.names import column_name, snake_case
+from target_segment_objects.emulator.store.memory import MemoryStore, Update
+from target_segment_objects.emulator.store.warehouse import Warehouse
 from tests.emulator.wire import Client, lines, room
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=timezone.utc)
@@ -240,7 +240,7 @@ def test_values_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
 
 def test_a_large_part_is_merged_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part beyond a slice, of two collections, with ids in several slices, is merged in order."""
-    monkeypatch.setattr("target_segment_objects.emulator.warehouse._SLICE_BYTES", 2000)
+    monkeypatch.setattr("target_segment_objects.emulator.store.warehouse._SLICE_BYTES", 2000)
     items = [
         room(str(n % 70), ("rooms", "guests")[n % 2], value=n, **{f"p{n % 3}": n})
         for n in range(500)

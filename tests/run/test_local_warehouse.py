@@ -142,7 +142,7 @@ def test_a_file_of_data_is_no_warehouse(tmp_path: Path, name: str) -> None:
 
 
 FULL = """
-import target_segment_objects.emulator.warehouse as warehouse
+import target_segment_objects.emulator.store.warehouse as warehouse
 from target_segment_objects.emulator.errors import WarehouseError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.emulator.names import column_name
+from target_segment_objects.emulator.rules.names import column_name
 from tests.running import KEY, Ran, run
 
 DATA = Path(__file__).parents[1] / "data"

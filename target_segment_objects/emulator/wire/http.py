@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from target_segment_objects.emulator.api.request_log import Headers
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.traffic import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
-    from target_segment_objects.emulator.app import Answer
+    from target_segment_objects.emulator.api.app import Answer
 
 _MAX_LINE_BYTES = 65536
 _MAX_HEADERS = 100

@@ -12,24 +12,29 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
-from target_segment_objects.emulator.app import Answer, refusal, route
+from target_segment_objects.emulator.api.app import Answer, refusal, route
+from target_segment_objects.emulator.api.request_log import Request
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.faults import CutError
-from target_segment_objects.emulator.http import body_length, read_body, read_head, write_answer
-from target_segment_objects.emulator.rules import write_key_of
-from target_segment_objects.emulator.traffic import Request
+from target_segment_objects.emulator.rules.requests import write_key_of
+from target_segment_objects.emulator.wire.faults import CutError
+from target_segment_objects.emulator.wire.http import (
+    body_length,
+    read_body,
+    read_head,
+    write_answer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
     from pathlib import Path
 
-    from target_segment_objects.emulator.app import App
-    from target_segment_objects.emulator.faults import Fault, Faults, Trouble
-    from target_segment_objects.emulator.http import Head
-    from target_segment_objects.emulator.page import Page
-    from target_segment_objects.emulator.sessions import Sessions
-    from target_segment_objects.emulator.traffic import Traffic
+    from target_segment_objects.emulator.api.app import App
+    from target_segment_objects.emulator.api.request_log import Traffic
+    from target_segment_objects.emulator.api.sessions import Sessions
+    from target_segment_objects.emulator.wire.faults import Fault, Faults, Trouble
+    from target_segment_objects.emulator.wire.http import Head
+    from target_segment_objects.emulator.wire.page import Page
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LOGGED_CALLS = frozenset({"set", "finish"})

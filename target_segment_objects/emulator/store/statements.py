@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_segment_objects.emulator.columns import TIMESTAMP, ColumnType
-from target_segment_objects.emulator.rules import MAX_OBJECT_BYTES
+from target_segment_objects.emulator.rules.columns import TIMESTAMP, ColumnType
+from target_segment_objects.emulator.rules.requests import MAX_OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from target_segment_objects.emulator.columns import (
+from target_segment_objects.emulator.rules.columns import (
     ColumnType,
     Scalar,
     Typed,
@@ -20,14 +20,14 @@ from target_segment_objects.emulator.columns import (
     shown,
     type_of,
 )
-from target_segment_objects.emulator.names import column_name, table_name
-from target_segment_objects.emulator.parts import part_lines
-from target_segment_objects.emulator.rules import Rules
+from target_segment_objects.emulator.rules.names import column_name, table_name
+from target_segment_objects.emulator.rules.parts import part_lines
+from target_segment_objects.emulator.rules.requests import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_segment_objects.emulator.parts import Part
+    from target_segment_objects.emulator.rules.parts import Part
 
 Row = dict[str, Typed | Scalar]
 

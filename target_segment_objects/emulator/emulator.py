@@ -13,19 +13,19 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_segment_objects.emulator.app import App
+from target_segment_objects.emulator.api.app import App
+from target_segment_objects.emulator.api.page_state import View
+from target_segment_objects.emulator.api.request_log import Traffic
+from target_segment_objects.emulator.api.sessions import Sessions
 from target_segment_objects.emulator.errors import EmulatorError
-from target_segment_objects.emulator.exchange import Exchange
-from target_segment_objects.emulator.faults import Fault, Faults, Hold
-from target_segment_objects.emulator.names import table_name
-from target_segment_objects.emulator.ordering import Ordering
-from target_segment_objects.emulator.page import Page
-from target_segment_objects.emulator.rules import MAX_AT_ONCE, Rules
-from target_segment_objects.emulator.server import Server
-from target_segment_objects.emulator.sessions import Sessions
-from target_segment_objects.emulator.store import MemoryStore
-from target_segment_objects.emulator.traffic import Traffic
-from target_segment_objects.emulator.view import View
+from target_segment_objects.emulator.rules.names import table_name
+from target_segment_objects.emulator.rules.requests import MAX_AT_ONCE, Rules
+from target_segment_objects.emulator.store.memory import MemoryStore
+from target_segment_objects.emulator.store.ordering import Ordering
+from target_segment_objects.emulator.wire.connection import Exchange
+from target_segment_objects.emulator.wire.faults import Fault, Faults, Hold
+from target_segment_objects.emulator.wire.page import Page
+from target_segment_objects.emulator.wire.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.emulator.columns import Scalar
-    from target_segment_objects.emulator.sessions import Session
-    from target_segment_objects.emulator.store import Row, Store, Update
-    from target_segment_objects.emulator.traffic import Request
+    from target_segment_objects.emulator.api.request_log import Request
+    from target_segment_objects.emulator.api.sessions import Session
+    from target_segment_objects.emulator.rules.columns import Scalar
+    from target_segment_objects.emulator.store.memory import Row, Store, Update
 
 _TICK_SECONDS = 0.2
 _REORDER_SECONDS = 0.4
@@ -129,7 +129,7 @@ class Emulator:
             ) from None
         try:
             if self._warehouse is not None:
-                from target_segment_objects.emulator.warehouse import Warehouse  # noqa: PLC0415
+                from target_segment_objects.emulator.store.warehouse import Warehouse  # noqa: PLC0415
 
                 self._store = Warehouse(self._warehouse, self._folder, self._memory_limit)
             self._app = App(

@@ -16,7 +16,7 @@ from target_segment_objects.emulator.errors import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.emulator.parts import Part
+    from target_segment_objects.emulator.rules.parts import Part
 
 _REMEMBERED = 10_000
 

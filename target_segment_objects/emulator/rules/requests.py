@@ -24,7 +24,7 @@ from target_segment_objects.emulator.errors import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from target_segment_objects.emulator.columns import Scalar
+    from target_segment_objects.emulator.rules.columns import Scalar
 
 MAX_OBJECTS = 10
 """Objects in one set call [doc]."""

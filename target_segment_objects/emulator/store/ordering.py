@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_segment_objects.emulator.store import Update
+    from target_segment_objects.emulator.store.memory import Update
 
 _Key = tuple[str, str]
 

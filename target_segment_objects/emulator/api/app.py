@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.host_names import HostNames
-from target_segment_objects.emulator.parts import MAX_UPLOAD_BYTES, check_part
-from target_segment_objects.emulator.rules import (
+from target_segment_objects.emulator.rules.host_names import HostNames
+from target_segment_objects.emulator.rules.parts import MAX_UPLOAD_BYTES, check_part
+from target_segment_objects.emulator.rules.requests import (
     MAX_FINISH_BODY_BYTES,
     MAX_SET_BODY_BYTES,
     Rules,
@@ -22,16 +22,16 @@ from target_segment_objects.emulator.rules import (
     check_key,
     read_finish,
 )
-from target_segment_objects.emulator.store import Update
+from target_segment_objects.emulator.store.memory import Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from target_segment_objects.emulator.ordering import Ordering
-    from target_segment_objects.emulator.sessions import Session, Sessions
-    from target_segment_objects.emulator.store import Store
-    from target_segment_objects.emulator.traffic import Request, Traffic
+    from target_segment_objects.emulator.api.request_log import Request, Traffic
+    from target_segment_objects.emulator.api.sessions import Session, Sessions
+    from target_segment_objects.emulator.store.memory import Store
+    from target_segment_objects.emulator.store.ordering import Ordering
 
 _MAX_BODY_BYTES = {
     "set": MAX_SET_BODY_BYTES,

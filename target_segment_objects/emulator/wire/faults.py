@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.emulator.traffic import Request
+    from target_segment_objects.emulator.api.request_log import Request
 
 Point = Literal["arrival", "body", "applied", "answered"]
 

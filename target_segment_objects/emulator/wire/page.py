@@ -10,13 +10,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from target_segment_objects.emulator.app import Answer
+from target_segment_objects.emulator.api.app import Answer
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.host_names import HostNames
+from target_segment_objects.emulator.rules.host_names import HostNames
 
 if TYPE_CHECKING:
-    from target_segment_objects.emulator.http import Head
-    from target_segment_objects.emulator.view import View
+    from target_segment_objects.emulator.api.page_state import View
+    from target_segment_objects.emulator.wire.http import Head
 
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),

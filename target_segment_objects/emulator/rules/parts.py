@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from target_segment_objects.emulator.errors import RefusalError
-from target_segment_objects.emulator.rules import MAX_OBJECT_BYTES, Rules
+from target_segment_objects.emulator.rules.requests import MAX_OBJECT_BYTES, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from target_segment_objects.emulator.errors import WarehouseError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.emulator.sessions import Session, Sessions
-    from target_segment_objects.emulator.store import Store
-    from target_segment_objects.emulator.traffic import Request, Traffic
+    from target_segment_objects.emulator.api.request_log import Request, Traffic
+    from target_segment_objects.emulator.api.sessions import Session, Sessions
+    from target_segment_objects.emulator.store.memory import Store
 
 REQUESTS = 50
 """Requests, and refusals, shown."""

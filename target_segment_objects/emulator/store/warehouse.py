@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from target_segment_objects.emulator import loading
-from target_segment_objects.emulator.columns import ColumnType, moment, shown, type_of
 from target_segment_objects.emulator.errors import WarehouseError
-from target_segment_objects.emulator.loading import STAGED, TYPED, Column, literal, quoted
-from target_segment_objects.emulator.names import column_name, table_name
-from target_segment_objects.emulator.parts import Part
-from target_segment_objects.emulator.querying import connect, run_query
-from target_segment_objects.emulator.store import Newest
+from target_segment_objects.emulator.rules.columns import ColumnType, moment, shown, type_of
+from target_segment_objects.emulator.rules.names import column_name, table_name
+from target_segment_objects.emulator.rules.parts import Part
+from target_segment_objects.emulator.store import statements
+from target_segment_objects.emulator.store.memory import Newest
+from target_segment_objects.emulator.store.querying import connect, run_query
+from target_segment_objects.emulator.store.statements import STAGED, TYPED, Column, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from target_segment_objects.emulator.store import Row, Update
+    from target_segment_objects.emulator.store.memory import Row, Update
 
 _GATHERED_BYTES = 32 * 1024 * 1024
 _SLICE_BYTES = 128 * 1024 * 1024
@@ -130,7 +130,7 @@ class Warehouse:
         finally:
             # A database that has failed drops nothing; the failure itself is what is told.
             with suppress(WarehouseError):
-                self._execute(f"DROP TABLE IF EXISTS {loading.LINES}")
+                self._execute(f"DROP TABLE IF EXISTS {statements.LINES}")
 
     def names(self) -> list[str]:
         """Return the tables' names, in order of first arrival."""
@@ -222,17 +222,17 @@ class Warehouse:
         A small part of one table is read as it is. Others are laid down once and then taken in
         slices, so that memory does not grow with the part.
         """
-        lines = loading.read_lines(part.path, gzipped=part.gzipped)
+        lines = statements.read_lines(part.path, gzipped=part.gzipped)
         slices = -(-part.uncompressed_bytes // _SLICE_BYTES)
         widest = max(map(len, part.properties.values()), default=0)
         if widest > _WIDE_COLUMNS:
             slices = max(slices, -(-part.objects * widest // _WIDE_SLICE_VALUES))
         if slices == 1 and len(tables) == 1:
             return [(table, lines) for table in tables]
-        self._execute(loading.lay_down(lines))
+        self._execute(statements.lay_down(lines))
         step = -(-part.objects // slices)
         return [
-            (table, loading.slice_of_lines(collections, start, start + step))
+            (table, statements.slice_of_lines(collections, start, start + step))
             for start in range(0, part.objects, step)
             for table, collections in tables.items()
         ]
@@ -275,7 +275,7 @@ class Warehouse:
             Column(name, tuple(sent), None if name in homeless else known.get(name))
             for name, sent in sent_as.items()
         ]
-        self._execute(loading.stage(source, columns))
+        self._execute(statements.stage(source, columns))
         return self._with_types(columns, homeless)
 
     def _merge(self, table: str, columns: list[Column]) -> None:
@@ -283,18 +283,18 @@ class Warehouse:
             f"SELECT count(*) > count(DISTINCT id) FROM {STAGED}"  # noqa: S608
         )
         merged = (
-            loading.merge_staged(len(columns))
+            statements.merge_staged(len(columns))
             if repeated
             else f"SELECT *, rowid AS n FROM {STAGED}"  # noqa: S608
         )
-        self._execute(loading.type_staged(merged, columns))
-        lost = self._values(loading.count_lost, list(enumerate(columns)))
+        self._execute(statements.type_staged(merged, columns))
+        lost = self._values(statements.count_lost, list(enumerate(columns)))
         for merged_column, count in zip(columns, lost, strict=True):
             if count:
                 place = (table, merged_column.name)
                 self._lost[place] = self._lost.get(place, 0) + count
-        self._execute(loading.update_known(self._named(table), columns))
-        self._execute(loading.insert_new(self._named(table), columns))
+        self._execute(statements.update_known(self._named(table), columns))
+        self._execute(statements.insert_new(self._named(table), columns))
         self._execute(f"DROP TABLE {TYPED}")
         self._execute(f"DROP TABLE {STAGED}")
 
@@ -305,7 +305,7 @@ class Warehouse:
             for place, column in enumerate(columns)
             if column.kind is None and column.name not in homeless
         ]
-        texts = self._values(loading.first_values, places)
+        texts = self._values(statements.first_values, places)
         typed = list(columns)
         for place, text in zip(places, texts, strict=True):
             if text is not None:

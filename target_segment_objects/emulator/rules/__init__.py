@@ -1,0 +1,1 @@
+"""The rules of both APIs: what a request may hold, and how names and values become columns."""

@@ -1,0 +1,1 @@
+"""HTTP over sockets, the injected faults, and the page."""
