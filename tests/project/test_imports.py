@@ -33,6 +33,9 @@ TO_BE_TURNED = {
     ("delivery.set_calls", "reporting"),
 }
 
+# Within the emulator, each folder imports from those before it alone; `errors` is the ground.
+EMULATOR_FLOORS = ("errors", "rules", "store", "api", "wire", "emulator", "")
+
 SINGER_ROOMS = {"input", "settings", "singer"}
 FACES_FOR_USERS = {"client", "emulator", "plan"}
 EMULATOR_GUESTS = {"commands", "run"}
@@ -96,6 +99,11 @@ def _room(module: str) -> str:
         return ""
     is_folder = len(parts) > 1 or SOURCES[module].name == "__init__.py"
     return parts[0] if is_folder else "ground"
+
+
+def _emulator_folder(module: str) -> str:
+    """The folder or file of the emulator that a module belongs to; empty for its face."""
+    return [*module.split("."), "", ""][2]
 
 
 def _rooms_imported(module: str) -> set[str]:
@@ -171,6 +179,18 @@ def test_the_emulator_shares_nothing_with_what_it_judges(module: str) -> None:
     """The emulator imports nothing of the package: a wrong limit cannot be on both sides."""
     if _room(module) == "emulator":
         assert {name for name in _own_imports(module) if _room(name) != "emulator"} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) == "emulator"])
+def test_the_emulators_folders_import_downward(module: str) -> None:
+    """`rules` ← `store` ← `api` ← `wire`: a folder of the emulator imports none after it."""
+    floor = EMULATOR_FLOORS.index(_emulator_folder(module))
+    imported = {
+        EMULATOR_FLOORS.index(_emulator_folder(name))
+        for name in _own_imports(module)
+        if _emulator_folder(name) != _emulator_folder(module)
+    }
+    assert {above for above in imported if above > floor} == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
