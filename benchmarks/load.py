@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def _place(case: Case, number: int) -> tuple[int, int, int]:
 def _load(name: str, case: Case) -> dict[str, Any]:
     segment = Emulator(seed=_SEED)
     with segment, tempfile.TemporaryDirectory() as folder:
-        segment.fault(Fault(count=None, chance=_CHANCE, status=503))
+        segment.fault(InjectedFault(count=None, chance=_CHANCE, status=503))
         config = Path(folder, "config.json")
         settings = {"write_key": "benchmark", "method": case.method, **case.more}
         urls = {"objects_url": segment.url, "bulk_url": segment.url}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from target_segment_objects.emulator import Result
+    from target_segment_objects.emulator import QueryResult
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,7 +305,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def table(result: Result, *, align: bool) -> list[str]:
+def table(result: QueryResult, *, align: bool) -> list[str]:
     """Return a header and the rows as lines, values joined by ` | `; none for no columns."""
     if not result.columns:
         return []
@@ -320,7 +320,7 @@ def table(result: Result, *, align: bool) -> list[str]:
     return [lines[0], "-+-".join("-" * width for width in widths), *lines[1:]]
 
 
-def _json_lines(result: Result) -> list[str]:
+def _json_lines(result: QueryResult) -> list[str]:
     return [
         json.dumps(dict(zip(result.columns, row, strict=True)), ensure_ascii=False, default=_cell)
         for row in result.rows

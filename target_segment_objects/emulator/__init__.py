@@ -6,8 +6,8 @@ wrong limit cannot be wrong on both sides (docs/decisions/0007-the-emulators-ind
 
 from __future__ import annotations
 
-from target_segment_objects.emulator.api.request_log import Request
-from target_segment_objects.emulator.api.sessions import Session
+from target_segment_objects.emulator.api.request_log import RecordedRequest
+from target_segment_objects.emulator.api.sessions import EmulatorSession
 from target_segment_objects.emulator.emulator import Emulator
 from target_segment_objects.emulator.errors import (
     EmulatorError,
@@ -16,18 +16,18 @@ from target_segment_objects.emulator.errors import (
     WarehouseLockedError,
 )
 from target_segment_objects.emulator.rules.host_names import is_loopback
-from target_segment_objects.emulator.store.querying import Result, query_file
-from target_segment_objects.emulator.wire.faults import Fault, Hold
+from target_segment_objects.emulator.store.querying import QueryResult, query_file
+from target_segment_objects.emulator.wire.faults import Hold, InjectedFault
 
 __all__ = [
     "Emulator",
     "EmulatorError",
-    "Fault",
+    "EmulatorSession",
     "Hold",
+    "InjectedFault",
     "MissingExtraError",
-    "Request",
-    "Result",
-    "Session",
+    "QueryResult",
+    "RecordedRequest",
     "WarehouseError",
     "WarehouseLockedError",
     "is_loopback",

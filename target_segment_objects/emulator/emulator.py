@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from target_segment_objects.emulator.api.app import App
-from target_segment_objects.emulator.api.page_state import View
-from target_segment_objects.emulator.api.request_log import Traffic
+from target_segment_objects.emulator.api.page_state import PageState
+from target_segment_objects.emulator.api.request_log import RequestLog
 from target_segment_objects.emulator.api.sessions import Sessions
 from target_segment_objects.emulator.errors import EmulatorError
 from target_segment_objects.emulator.rules.names import table_name
 from target_segment_objects.emulator.rules.requests import MAX_AT_ONCE, Rules
 from target_segment_objects.emulator.store.memory import MemoryStore
 from target_segment_objects.emulator.store.ordering import Ordering
-from target_segment_objects.emulator.wire.connection import Exchange
-from target_segment_objects.emulator.wire.faults import Fault, Faults, Hold
+from target_segment_objects.emulator.wire.connection import ConnectionHandler
+from target_segment_objects.emulator.wire.faults import FaultScript, Hold, InjectedFault
 from target_segment_objects.emulator.wire.page import Page
 from target_segment_objects.emulator.wire.server import Server
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.emulator.api.request_log import Request
-    from target_segment_objects.emulator.api.sessions import Session
+    from target_segment_objects.emulator.api.request_log import RecordedRequest
+    from target_segment_objects.emulator.api.sessions import EmulatorSession
     from target_segment_objects.emulator.rules.columns import Scalar
     from target_segment_objects.emulator.store.memory import Row, Store, Update
 
@@ -77,7 +77,7 @@ class Emulator:
         nulls: a null property clears the value, or is refused [unknown].
         collection_digits: take digits in collections, which the documentation excludes.
         session_seconds: silence after which a bulk session is expired.
-        seed: of the order of asynchronous updates and of `Fault.chance`.
+        seed: of the order of asynchronous updates and of `InjectedFault.chance`.
         clock: monotonic seconds, for sessions and the log; `time.monotonic` by default.
         max_at_once: requests in flight per write key and per IP address.
         memory_limit: DuckDB's, as DuckDB writes it.
@@ -97,9 +97,9 @@ class Emulator:
         self._on_failure = on_failure
         clock = clock or time.monotonic
         self._clock = clock
-        self._traffic = Traffic(clock, max_at_once)
+        self._traffic = RequestLog(clock, max_at_once)
         self._sessions = Sessions(clock, session_seconds)
-        self._faults = Faults(seed)
+        self._faults = FaultScript(seed)
         self._store: Store = MemoryStore()
         self._store_lock = threading.RLock()
         self._ordering = Ordering(self._apply, seed, _REORDER_SECONDS)
@@ -145,7 +145,7 @@ class Emulator:
                 new_path=self._folder.joinpath,
                 finish_wait_seconds=self._finish_wait,
             )
-            exchange = Exchange(
+            exchange = ConnectionHandler(
                 self._app,
                 self._traffic,
                 self._faults,
@@ -222,12 +222,12 @@ class Emulator:
         return f"http://{host}:{self._port}"
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[RecordedRequest]:
         """The last 20,000 requests, in order of arrival."""
         return self._traffic.requests()
 
     @property
-    def refusals(self) -> list[Request]:
+    def refusals(self) -> list[RecordedRequest]:
         """The last 20,000 requests that were answered 4xx; `reason` says why."""
         return self._traffic.refusals()
 
@@ -237,7 +237,7 @@ class Emulator:
         return self._traffic.peak
 
     @property
-    def sessions(self) -> dict[str, Session]:
+    def sessions(self) -> dict[str, EmulatorSession]:
         """The bulk sessions by sync_id, oldest first."""
         return self._sessions.all()
 
@@ -295,7 +295,7 @@ class Emulator:
         with self._store_lock:
             self._store.flush()
 
-    def fault(self, fault: Fault) -> Fault:
+    def fault(self, fault: InjectedFault) -> InjectedFault:
         """Add a fault to the script, and return it."""
         self._faults.add(fault)
         return fault
@@ -308,7 +308,9 @@ class Emulator:
         They were applied by then, unless `before`, which holds them with their body read.
         """
         hold = Hold()
-        self._faults.add(Fault(call=call, first=first, count=count, before=before, hold=hold))
+        self._faults.add(
+            InjectedFault(call=call, first=first, count=count, before=before, hold=hold)
+        )
         return hold
 
     def clear_faults(self) -> None:
@@ -319,8 +321,8 @@ class Emulator:
         """Expire one bulk session, or all that are open, now."""
         self._sessions.expire(sync_id)
 
-    def _view(self) -> View:
-        return View(
+    def _view(self) -> PageState:
+        return PageState(
             self._traffic,
             self._sessions,
             self._store,

@@ -22,7 +22,7 @@ from target_segment_objects.client import (
     TransportOptions,
 )
 from target_segment_objects.client.advice import Origin, advise, causes_of
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import Attempt, DeliveryError, RefusedError, SessionRefusedError
 from tests.client.builders import KEY, ROOM, Client
 from tests.client.raw_server import RawServer, answer, answering
@@ -157,7 +157,7 @@ def test_tls_is_about_roots_and_clock() -> None:
 def test_a_status_has_its_advice(status: int, words: str, unwanted: str) -> None:
     """A busy server is waited for; an answer that is not the API's is about the address."""
     with Emulator() as segment:
-        segment.fault(Fault(call="set", count=None, status=status))
+        segment.fault(InjectedFault(call="set", count=None, status=status))
         told = _error(segment.url)
     assert words in told
     assert unwanted not in told
@@ -167,7 +167,7 @@ def test_a_status_has_its_advice(status: int, words: str, unwanted: str) -> None
 def test_an_answer_without_an_id_is_not_the_api() -> None:
     """A welcome page says 200 to everything."""
     with Emulator() as segment:
-        segment.fault(Fault(call="start", count=None, status=200, body=b"<html>Welcome"))
+        segment.fault(InjectedFault(call="start", count=None, status=200, body=b"<html>Welcome"))
         told = _error(segment.url, "bulk")
     assert "200, without a readable `sync_id` (3 attempts in " in told
     assert "This may not be Segment's API: check `bulk_url`" in told
@@ -186,7 +186,7 @@ def test_a_session_that_is_gone_is_no_wrong_address() -> None:
     with Emulator() as segment, Client(segment.url, policy=AT_ONCE) as client:
         with pytest.raises(SessionRefusedError, match="The session may have expired"):
             client.bulk.finish("no-such-session")
-        segment.fault(Fault(call="start", status=404))
+        segment.fault(InjectedFault(call="start", status=404))
         with pytest.raises(RefusedError, match="check `bulk_url`"):
             client.bulk.start()
 
@@ -194,9 +194,9 @@ def test_a_session_that_is_gone_is_no_wrong_address() -> None:
 def test_causes_that_differ_stand_once_each() -> None:
     """The newest one last, each with its count, and the whole with its time."""
     with Emulator() as segment:
-        segment.fault(Fault(call="set", count=1, status=500))
-        segment.fault(Fault(call="set", first=2, count=1, cut="before"))
-        segment.fault(Fault(call="set", first=3, count=None, status=500))
+        segment.fault(InjectedFault(call="set", count=1, status=500))
+        segment.fault(InjectedFault(call="set", first=2, count=1, cut="before"))
+        segment.fault(InjectedFault(call="set", first=3, count=None, status=500))
         told = _error(segment.url)
     assert (
         "failed: the connection was closed without an answer, once; then "
@@ -249,7 +249,7 @@ def test_an_address_of_segment_comes_from_the_region(region: str) -> None:
 def test_a_summary_is_the_message_without_its_advice() -> None:
     """For a caller who goes on: what happened, with the server's own words."""
     with Emulator() as segment, Client(segment.url, policy=AT_ONCE) as client:
-        segment.fault(Fault(call="set", status=400, body=b"no rooms"))
+        segment.fault(InjectedFault(call="set", status=400, body=b"no rooms"))
         with pytest.raises(DeliveryError) as caught:
             client.set.send("rooms", [ROOM])
     told = "failed: 400 Bad Request (request id set-1); it said: no rooms"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.client import BulkApi, Receipt, RetryPolicy, Transport
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
     PartTooLargeError,
@@ -84,7 +84,7 @@ def test_a_session_that_may_be_gone_is_its_own_error(call: str, status: int) -> 
     """400, 404 and 410 on a call of a session are one attempt, and an error to recover from."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call=call, count=None, status=status))
+        segment.fault(InjectedFault(call=call, count=None, status=status))
         with pytest.raises(SessionRefusedError) as caught:
             SESSION_CALLS[call](client, sync_id)
         assert len(segment.requests) == 2
@@ -97,7 +97,7 @@ def test_an_expired_session_is_refused(call: str) -> None:
     """What the emulator answers for a session that timed out is that error."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call=call, expire=True))
+        segment.fault(InjectedFault(call=call, expire=True))
         with pytest.raises(SessionRefusedError):
             SESSION_CALLS[call](client, sync_id)
 
@@ -106,7 +106,7 @@ def test_an_expired_session_is_refused(call: str) -> None:
 def test_a_start_that_is_refused_is_no_session(status: int) -> None:
     """There is no session yet that could be gone."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="start", status=status))
+        segment.fault(InjectedFault(call="start", status=status))
         with pytest.raises(RefusedError) as caught:
             client.bulk.start()
     assert type(caught.value) is RefusedError
@@ -115,7 +115,7 @@ def test_a_start_that_is_refused_is_no_session(status: int) -> None:
 def test_a_410_on_start_is_retried() -> None:
     """410 means a session that is gone on the calls of a session alone."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="start", status=410))
+        segment.fault(InjectedFault(call="start", status=410))
         assert client.bulk.start()
         assert len(segment.requests) == 2
 
@@ -124,8 +124,8 @@ def test_a_part_too_large_is_its_own_error() -> None:
     """413 on upload is one attempt; the same status elsewhere is a plain refusal."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call="upload", status=413))
-        segment.fault(Fault(call="finish", status=413))
+        segment.fault(InjectedFault(call="upload", status=413))
+        segment.fault(InjectedFault(call="finish", status=413))
         with pytest.raises(PartTooLargeError):
             SESSION_CALLS["upload"](client, sync_id)
         with pytest.raises(RefusedError) as caught:
@@ -139,7 +139,7 @@ def test_a_refused_key_ends_every_call(call: str) -> None:
     """401 is one attempt."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call=call, first=1 + (call == "start"), count=None, status=401))
+        segment.fault(InjectedFault(call=call, first=1 + (call == "start"), count=None, status=401))
         with pytest.raises(AuthenticationError):
             CALLS[call](client, sync_id)
         assert len(segment.requests) == 2
@@ -163,7 +163,7 @@ def test_every_call_is_retried(call: str, fault: dict[str, object]) -> None:
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         first = 1 + (call == "start")
-        segment.fault(Fault(call=call, first=first, count=2, **fault))  # type: ignore[arg-type]
+        segment.fault(InjectedFault(call=call, first=first, count=2, **fault))  # type: ignore[arg-type]
         if call == "finish" and ("truncate" in fault or fault.get("cut") == "after"):
             # The session is finished although its answer was lost: it is refused now.
             with pytest.raises(SessionRefusedError):
@@ -179,7 +179,7 @@ def test_an_upload_starts_anew_at_each_attempt() -> None:
     """The file is rewound for each attempt, wherever it stood, and is left open."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call="upload", count=2, status=503))
+        segment.fault(InjectedFault(call="upload", count=2, status=503))
         file = io.BytesIO(PART)
         file.seek(17)
         client.bulk.upload(sync_id, file, len(PART))
@@ -209,14 +209,14 @@ def test_an_upload_starts_anew_at_each_attempt() -> None:
 def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
     """2xx without an id that can be used is tried again, and in the end told as such."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="start", count=2, status=201, body=body))
+        segment.fault(InjectedFault(call="start", count=2, status=201, body=body))
         assert client.bulk.start()
         assert len(segment.requests) == 3
     with (
         Emulator() as segment,
         Client(segment.url, policy=RetryPolicy(budget_seconds=0)) as client,
     ):
-        segment.fault(Fault(call="start", count=None, status=201, body=body))
+        segment.fault(InjectedFault(call="start", count=None, status=201, body=body))
         with pytest.raises(UnavailableError, match="without a readable `sync_id`") as caught:
             client.bulk.start()
         assert len(caught.value.attempts) == 3
@@ -226,7 +226,7 @@ def test_an_upload_without_a_readable_id_is_an_answer_lost() -> None:
     """The part goes up again: merging makes that safe."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
-        segment.fault(Fault(call="upload", status=201, body=b"created"))
+        segment.fault(InjectedFault(call="upload", status=201, body=b"created"))
         assert client.bulk.upload(sync_id, io.BytesIO(PART), len(PART))
         assert [request.call for request in segment.requests] == ["start", "upload", "upload"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from target_segment_objects.client import Clock, Gate
 from target_segment_objects.client.clock import StoppedError
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import UnavailableError
 from tests.client.builders import ROOM, Client, StillTime
 
@@ -106,9 +106,9 @@ def test_retry_after_holds_back_every_other_call() -> None:
     """A 429 for one call holds the gate: the next call starts after it, and not before."""
     time = StillTime()
     with Emulator() as segment, Client(segment.url, time) as client:
-        segment.fault(Fault(call="set", status=429, headers={"Retry-After": "20"}))
+        segment.fault(InjectedFault(call="set", status=429, headers={"Retry-After": "20"}))
         started: list[float] = []
-        segment.fault(Fault(call="start", callback=lambda _: started.append(time.passed)))
+        segment.fault(InjectedFault(call="start", callback=lambda _: started.append(time.passed)))
         time.stops_at = 1
         with pytest.raises(UnavailableError, match="stopped"):
             client.set.send("rooms", [ROOM])
@@ -121,7 +121,7 @@ def test_other_trouble_holds_back_its_own_call_alone(status: int) -> None:
     """A failure that says nothing about load does not stop the others."""
     time = StillTime(stops_at=1)
     with Emulator() as segment, Client(segment.url, time) as client:
-        segment.fault(Fault(call="set", status=status, headers={"Retry-After": "20"}))
+        segment.fault(InjectedFault(call="set", status=status, headers={"Retry-After": "20"}))
         with pytest.raises(UnavailableError, match="stopped"):
             client.set.send("rooms", [ROOM])
         client.bulk.start()
@@ -144,7 +144,9 @@ def test_a_pause_between_attempts_counts_towards_the_budget() -> None:
     time = StillTime()
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(
-            Fault(call="set", count=None, status=500, callback=lambda _: client.gate.hold(250))
+            InjectedFault(
+                call="set", count=None, status=500, callback=lambda _: client.gate.hold(250)
+            )
         )
         with pytest.raises(UnavailableError):
             client.set.send("rooms", [ROOM])

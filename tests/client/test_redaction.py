@@ -9,7 +9,7 @@ import string
 import pytest
 
 from target_segment_objects.client import FileBody, RetryPolicy, TransportOptions
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeliveryError, SpoolError
 from tests.client.builders import KEY, ROOM, Client
 
@@ -28,7 +28,7 @@ def test_our_own_sentences_stay_whole(status: int | None) -> None:
     told = []
     for key in (KEY, *SHORT):
         with Emulator() as segment, Client(segment.url, policy=AT_ONCE, key=key) as client:
-            segment.fault(Fault(call="set", count=None, **fault))
+            segment.fault(InjectedFault(call="set", count=None, **fault))
             with pytest.raises(DeliveryError) as caught:
                 client.set.send("rooms", [ROOM])
             told.append(_without_port(caught.value, segment.url).replace("set-3", "set-1"))
@@ -49,7 +49,7 @@ def test_what_a_server_says_is_blotted_out(key: str) -> None:
     """A key of any length, and what is sent of it, in the body and in the request's id."""
     basic = base64.b64encode(f"{key}:".encode()).decode()
     echo = f"got {key} and Basic {basic}"
-    fault = Fault(
+    fault = InjectedFault(
         call="set",
         count=None,
         status=422,
@@ -68,9 +68,9 @@ def test_what_a_server_says_is_blotted_out(key: str) -> None:
 def test_a_short_key_does_not_hide_the_ids_of_a_session(key: str) -> None:
     """A `sync_id` that has the letters of a short key in it is an id like any other."""
     with Emulator() as segment, Client(segment.url, key=key) as client:
-        segment.fault(Fault(call="start", status=201, body=b'{"sync_id":"0f1e-sessions"}'))
+        segment.fault(InjectedFault(call="start", status=201, body=b'{"sync_id":"0f1e-sessions"}'))
         assert client.bulk.start() == "0f1e-sessions"
-        segment.fault(Fault(call="start", count=None, status=201, body=_echo(key)))
+        segment.fault(InjectedFault(call="start", count=None, status=201, body=_echo(key)))
         with pytest.raises(DeliveryError, match="without a readable `sync_id`"):
             client.bulk.start()
 

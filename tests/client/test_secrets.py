@@ -13,7 +13,7 @@ import pytest
 
 from target_segment_objects.client import RetryPolicy, TransportOptions
 from target_segment_objects.client.secret import WriteKey, proxy_secrets
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import SegmentObjectsError
 from tests.client.builders import KEY, ROOM, Client
 from tests.client.raw_server import RawServer, answer, answering, read_request
@@ -61,7 +61,7 @@ def test_no_error_tells_the_key(status: int, caplog: pytest.LogCaptureFixture) -
     """Whatever a server answers, and although it echoes the key in all of its forms."""
     caplog.set_level(logging.DEBUG)
     echoes = f"{KEY} {KEY}: {BASIC} Basic {BARE}"
-    fault = Fault(
+    fault = InjectedFault(
         call="any",
         count=None,
         status=status,

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from target_segment_objects.client import RetryPolicy, SetApi, Transport, TransportOptions
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -79,7 +79,7 @@ def test_an_object_of_another_collection_is_a_mistake() -> None:
 def test_passing_trouble_ends_in_a_receipt(status: int) -> None:
     """Two failures and a success are three attempts of the same bytes, and two doubling waits."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="set", count=2, status=status))
+        segment.fault(InjectedFault(call="set", count=2, status=status))
         receipt = client.set.send("rooms", [ROOM])
         assert receipt.attempts == 3
         assert receipt.waited_seconds == 1.5
@@ -94,7 +94,7 @@ def test_lasting_trouble_is_one_attempt(status: int) -> None:
     """A redirect is never followed; 501, 505 and 511 are never tried again. The cause is named."""
     with Emulator() as segment, Client(segment.url) as client:
         headers = {"Location": f"{segment.url}/v1/set?token=s3cret"}
-        segment.fault(Fault(call="set", count=None, status=status, headers=headers))
+        segment.fault(InjectedFault(call="set", count=None, status=status, headers=headers))
         with pytest.raises(RefusedError) as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 1
@@ -110,7 +110,7 @@ def test_lasting_trouble_is_one_attempt(status: int) -> None:
 def test_a_refused_key_is_told_at_once(status: int) -> None:
     """One attempt, and the two settings that can be wrong."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="set", count=None, status=status))
+        segment.fault(InjectedFault(call="set", count=None, status=status))
         with pytest.raises(AuthenticationError, match=r"`write_key` and `objects_url`") as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 1
@@ -130,7 +130,7 @@ def test_a_refusal_is_one_attempt(status: int) -> None:
     """The error has the status, an excerpt of what was answered, and its attempt."""
     with Emulator() as segment, Client(segment.url) as client:
         body = b'{"error": {"message": "no\nsuch\x00 \x1b[31mthing"}}' + b"x" * 300
-        segment.fault(Fault(call="set", status=status, body=body))
+        segment.fault(InjectedFault(call="set", status=status, body=body))
         with pytest.raises(RefusedError) as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 1
@@ -149,20 +149,20 @@ def test_a_refusal_is_one_attempt(status: int) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(call="set", count=2, cut="before"),
-        Fault(call="set", count=2, cut="in"),
-        Fault(call="set", count=2, cut="after"),
-        Fault(call="set", count=2, cut="after", reset=True),
-        Fault(call="set", count=2, truncate=1),
-        Fault(call="set", count=2, truncate=-1),
-        Fault(call="set", count=2, truncate=-10),
-        Fault(call="set", count=2, truncate=-17),
-        Fault(call="set", count=2, truncate=-30),
-        Fault(call="set", count=2, garbage=b"\x00\x01 not HTTP\r\n\r\n"),
+        InjectedFault(call="set", count=2, cut="before"),
+        InjectedFault(call="set", count=2, cut="in"),
+        InjectedFault(call="set", count=2, cut="after"),
+        InjectedFault(call="set", count=2, cut="after", reset=True),
+        InjectedFault(call="set", count=2, truncate=1),
+        InjectedFault(call="set", count=2, truncate=-1),
+        InjectedFault(call="set", count=2, truncate=-10),
+        InjectedFault(call="set", count=2, truncate=-17),
+        InjectedFault(call="set", count=2, truncate=-30),
+        InjectedFault(call="set", count=2, garbage=b"\x00\x01 not HTTP\r\n\r\n"),
     ],
     ids=str,
 )
-def test_a_lost_answer_is_sent_again(fault: Fault) -> None:
+def test_a_lost_answer_is_sent_again(fault: InjectedFault) -> None:
     """However the connection breaks, the same bytes go again until a whole answer counts."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(fault)
@@ -182,7 +182,7 @@ def test_retry_after_is_honoured(
     time = StillTime(dice=0.5)
     value = str(asked) if form == "seconds" else formatdate(time.wall + asked, usegmt=True)
     with Emulator() as segment, Client(segment.url, time) as client:
-        segment.fault(Fault(call="set", status=status, headers={"Retry-After": value}))
+        segment.fault(InjectedFault(call="set", status=status, headers={"Retry-After": value}))
         receipt = client.set.send("rooms", [ROOM])
         assert receipt.attempts == 2
         assert receipt.waited_seconds == waited
@@ -192,7 +192,7 @@ def test_retry_after_is_honoured(
 def test_the_budget_ends_the_retries() -> None:
     """600 s of waiting: 0.5 + 1 + … + 32, then 60 each; the 16th wait would pass it."""
     with Emulator() as segment, Client(segment.url) as client:
-        segment.fault(Fault(call="set", count=None, status=503, body=b"busy"))
+        segment.fault(InjectedFault(call="set", count=None, status=503, body=b"busy"))
         with pytest.raises(UnavailableError) as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 16
@@ -212,7 +212,7 @@ def test_a_spent_budget_still_has_its_attempts(attempts: int, expected: int) -> 
     policy = RetryPolicy(budget_seconds=0, min_attempts=attempts)
     with Emulator() as segment, Client(segment.url, policy=policy) as client:
         headers = {"Retry-After": "30"}
-        segment.fault(Fault(call="set", count=None, status=503, headers=headers))
+        segment.fault(InjectedFault(call="set", count=None, status=503, headers=headers))
         with pytest.raises(UnavailableError):
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == expected
@@ -223,7 +223,7 @@ def test_a_stop_ends_the_waiting() -> None:
     """The caller stops in the second wait: no third attempt, and the error says so."""
     time = StillTime(stops_at=2)
     with Emulator() as segment, Client(segment.url, time) as client:
-        segment.fault(Fault(call="set", count=None, status=500))
+        segment.fault(InjectedFault(call="set", count=None, status=500))
         with pytest.raises(UnavailableError, match="stopped") as caught:
             client.set.send("rooms", [ROOM])
         assert len(segment.requests) == 2
@@ -238,7 +238,7 @@ def test_the_wall_clock_may_jump() -> None:
         time.wall -= 1e9
 
     with Emulator() as segment, Client(segment.url, time) as client:
-        segment.fault(Fault(call="set", count=2, status=500, callback=jump))
+        segment.fault(InjectedFault(call="set", count=2, status=500, callback=jump))
         receipt = client.set.send("rooms", [ROOM])
     assert receipt.attempts == 3
     assert receipt.seconds == 1.5
@@ -271,7 +271,7 @@ def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
     options = TransportOptions(max_concurrency=3)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
         api = SetApi(transport, clock=StillTime().clock())
-        segment.fault(Fault(call="set", first=5, count=4, status=429))
+        segment.fault(InjectedFault(call="set", first=5, count=4, status=429))
         hold = segment.hold(call="set", first=1)
         receipts = []
 

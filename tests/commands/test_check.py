@@ -19,7 +19,7 @@ import trustme
 
 from target_segment_objects.commands.check import Verdict, check
 from target_segment_objects.commands.main import main
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import config_file
 
@@ -131,7 +131,7 @@ def test_an_answer_that_tells_nothing_of_the_key(
     segment: Emulator, tmp_path: Path, method: str, fault: dict[str, Any], words: str
 ) -> None:
     """The API has failed and the key is unknown; it is tried once, whatever it asks for."""
-    segment.fault(Fault(count=None, **fault))
+    segment.fault(InjectedFault(count=None, **fault))
     checked = Checked(tmp_path, at(segment.url, method))
     assert checked.failed == ["API"]
     assert words in checked.told["API"]
@@ -141,7 +141,7 @@ def test_an_answer_that_tells_nothing_of_the_key(
 
 def test_a_page_of_somebody_else_is_no_session(segment: Emulator, tmp_path: Path) -> None:
     """200 without a session's id is not the API."""
-    segment.fault(Fault(call="start", status=200, body=b"<html>Welcome</html>"))
+    segment.fault(InjectedFault(call="start", status=200, body=b"<html>Welcome</html>"))
     checked = Checked(tmp_path, at(segment.url))
     assert checked.failed == ["API"]
     assert "without a session's id" in checked.told["API"]
@@ -152,7 +152,7 @@ def test_a_session_that_cannot_be_finished(
     segment: Emulator, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
     """The key was taken all the same, and the session is said to end by itself."""
-    segment.fault(Fault(call="finish", count=None, **fault))
+    segment.fault(InjectedFault(call="finish", count=None, **fault))
     checked = Checked(tmp_path, at(segment.url))
     assert checked.failed == ["session"]
     assert checked.verdicts["write key"] == "OK"

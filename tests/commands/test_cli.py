@@ -16,7 +16,7 @@ import pytest
 
 from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.emulator.store.querying import Result
+from target_segment_objects.emulator.store.querying import QueryResult
 from tests.emulator.wire import Client
 from tests.running import STRICTLY, environment
 
@@ -255,9 +255,9 @@ def test_without_duckdb_the_extra_is_named(
 
 def test_a_terminal_gets_aligned_columns() -> None:
     """Aligned, every column is as wide as its widest cell."""
-    result = Result(["id", "name"], [("1", "a"), ("100", None)])
+    result = QueryResult(["id", "name"], [("1", "a"), ("100", None)])
     assert cli.table(result, align=True) == ["id  | name", "----+-----", "1   | a", "100 |"]
-    assert cli.table(Result([], []), align=True) == []
+    assert cli.table(QueryResult([], []), align=True) == []
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.running import KEY, environment, lines, record, run, schema, start, state
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
 def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:
     """A delivery that fails for good ends the run though stdin stays open and silent."""
     with Emulator() as segment, start(tmp_path, _config(segment, "bulk")) as command:
-        segment.fault(Fault(call="start", count=None, status=501))
+        segment.fault(InjectedFault(call="start", count=None, status=501))
         command.write(*FED)
         ran = command.ended()
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)

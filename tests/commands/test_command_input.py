@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.running import KEY, Ran, lines, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_activate_version_is_one_warning(tmp_path: Path, segment: Emulator) -> N
 
 def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None:
     """By `set`, what was answered before the failure has its state printed; then exit 1."""
-    segment.fault(Fault(call="set", first=2, count=None, status=501))
+    segment.fault(InjectedFault(call="set", first=2, count=None, status=501))
     # Ten objects fill a call: the first is answered, the second refused.
     fed = lines(
         BEFORE[0],
@@ -155,7 +155,7 @@ def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None
 
 def test_a_delivery_that_fails_by_bulk(tmp_path: Path, segment: Emulator) -> None:
     """By bulk, the session is finished with our error's text, and no state is printed; exit 1."""
-    segment.fault(Fault(call="upload", first=1, count=None, status=501))
+    segment.fault(InjectedFault(call="upload", first=1, count=None, status=501))
     ran = _run(tmp_path, segment, "bulk", lines(*BEFORE, state(2)))
     (session,) = segment.sessions.values()
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
@@ -171,7 +171,7 @@ def test_an_input_error_and_then_a_failing_delivery(
     tmp_path: Path, segment: Emulator, method: str
 ) -> None:
     """Both are told, and no state is ahead of the records."""
-    segment.fault(Fault(call="any", first=1, count=None, status=501))
+    segment.fault(InjectedFault(call="any", first=1, count=None, status=501))
     ran = _run(tmp_path, segment, method, lines(*BEFORE, "no JSON"))
     assert (ran.code, ran.states) == (1, [])
     assert len(ran.sentences) == 2

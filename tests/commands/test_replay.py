@@ -22,7 +22,7 @@ import pytest
 
 from target_segment_objects.commands.main import main
 from target_segment_objects.commands.replay import Replayed, replay
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError, InputError, RefusedError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
@@ -124,8 +124,8 @@ def test_a_delivery_that_fails_leaves_the_file(
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
-    segment.fault(Fault(call="set", count=None, status=501))
-    segment.fault(Fault(call="start", count=None, status=501))
+    segment.fault(InjectedFault(call="set", count=None, status=501))
+    segment.fault(InjectedFault(call="start", count=None, status=501))
     told = "501.* Segment confirmed no object, and the dead letter is as it was$"
     with pytest.raises(RefusedError, match=told):
         replay(path, {**config, "type_mismatches": "send"})
@@ -140,8 +140,8 @@ def test_a_delivery_that_fails_half_way_tells_what_has_gone(
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(30)])
     whole = path.read_bytes()
-    segment.fault(Fault(call="set", first=3, count=None, status=501))
-    segment.fault(Fault(call="finish", count=None, status=501))
+    segment.fault(InjectedFault(call="set", first=3, count=None, status=501))
+    segment.fault(InjectedFault(call="finish", count=None, status=501))
     config |= {"type_mismatches": "send", "max_concurrency": 1}
     confirmed = "20 objects" if config["method"] == "set" else "no object"
     with pytest.raises(RefusedError, match=f" Segment confirmed {confirmed}, and the dead letter"):
@@ -162,7 +162,9 @@ def test_a_replay_that_is_stopped_tells_what_has_gone(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         for call in ("set", "finish"):
-            segment.fault(Fault(call=call, callback=lambda _: process.send_signal(signal.SIGTERM)))
+            segment.fault(
+                InjectedFault(call=call, callback=lambda _: process.send_signal(signal.SIGTERM))
+            )
         out, told = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert told.splitlines()[-1] == (
@@ -195,7 +197,7 @@ def test_an_object_that_was_too_large_goes_to_its_collection(
         pytest.skip("by `set` the tap's own record is kept")
     path = tmp_path / "rejects.jsonl"
     config["collections"] = {"rooms": "zimmer"}
-    segment.fault(Fault(call="upload", count=1, status=413))
+    segment.fault(InjectedFault(call="upload", count=1, status=413))
     rejected(config, path, b'{"id":7,"n":1}')
     (entry,) = entries(path)
     assert entry["stage"] == "object"
@@ -440,7 +442,7 @@ def test_a_replay_that_is_killed_leaves_the_file(
         goes_on.wait(20)
 
     for call in ("set", "start"):
-        segment.fault(Fault(call=call, callback=hold))
+        segment.fault(InjectedFault(call=call, callback=hold))
     command = [*SEGMENT_OBJECTS, "replay", str(path), "--config", str(settings)]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
         assert asked.wait(20)
@@ -629,8 +631,8 @@ def test_the_first_error_is_the_one_that_is_told(
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
-    segment.fault(Fault(call="set", count=None, status=501))
-    segment.fault(Fault(call="start", count=None, status=501))
+    segment.fault(InjectedFault(call="set", count=None, status=501))
+    segment.fault(InjectedFault(call="start", count=None, status=501))
 
     def failing(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -649,7 +651,7 @@ def test_the_same_object_twice_counts_twice(
     if config["method"] == "set":
         pytest.skip("by `set` the tap's own record is kept")
     path = tmp_path / "rejects.jsonl"
-    segment.fault(Fault(call="upload", count=None, status=413))
+    segment.fault(InjectedFault(call="upload", count=None, status=413))
     rejected(config, path, b'{"id":7,"n":1}', b'{"id":7,"n":1}', b'{"id":8,"n":1}')
     assert len(entries(path)) == 3
     assert replay(path, config) == Replayed(sent=0, refused=3)
@@ -669,7 +671,7 @@ def test_a_record_that_segment_refuses_stays_a_record(
     config |= {"type_mismatches": "send", "stream_maps": maps, "part_size_bytes": 1}
     calls = {"set": 400, "upload": 413}
     for call, status in calls.items():
-        segment.fault(Fault(call=call, first=1, count=4, status=status))
+        segment.fault(InjectedFault(call=call, first=1, count=4, status=status))
     first = replay(path, config)
     left = entries(path)
     assert first.sent + first.refused == 3

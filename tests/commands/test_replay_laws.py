@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.commands.replay import replay
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
 
@@ -134,11 +134,11 @@ def test_a_replay_makes_good_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
 
         load(config(perfect), count)
         status, call = (413, "upload") if method == "bulk" else (400, "set")
-        segment.fault(Fault(call=call, first=first, count=refused, status=status))
+        segment.fault(InjectedFault(call=call, first=first, count=refused, status=status))
         load(config(segment), count)
         if path.exists():
             before = rejects_in(path)
-            segment.fault(Fault(call=call, count=None, status=status))
+            segment.fault(InjectedFault(call=call, count=None, status=status))
             done = replay(path, config(segment))
             assert (done.sent, done.refused + done.filtered) == (0, len(before))
             assert list(map(_without_faults, rejects_in(path))) == list(

@@ -16,7 +16,7 @@ from target_segment_objects.delivery.bulk import delivery as bulk_delivery
 from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
 from target_segment_objects.delivery.bulk.parts import PartLimits
 from target_segment_objects.delivery.durability import DurabilityLog
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
     RefusedError,
@@ -397,7 +397,7 @@ def test_a_session_is_kept_alive_during_an_upload(segment: Emulator, loading: Lo
 
 def test_a_keep_alive_that_fails_does_not_end_the_sync(segment: Emulator, loading: Loaders) -> None:
     """It is tried again; the next call tells whether the session is lost."""
-    segment.fault(Fault(call="keep-alive", first=1, count=2, status=500))
+    segment.fault(InjectedFault(call="keep-alive", first=1, count=2, status=500))
     third = segment.hold("keep-alive", first=3)
     loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
     loader.put_numbers(1)
@@ -411,8 +411,8 @@ def test_what_a_run_goes_on_after_is_warned_of_without_advice(
     segment: Emulator, loading: Loaders, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A session that is replaced and a keep-alive that fails say what happened, and no more."""
-    segment.fault(Fault(call="upload", first=2, status=404))
-    segment.fault(Fault(call="keep-alive", first=1, count=1, status=500))
+    segment.fault(InjectedFault(call="upload", first=2, status=404))
+    segment.fault(InjectedFault(call="keep-alive", first=1, count=1, status=500))
     second = segment.hold("keep-alive", first=2)
     loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
     loader.put_numbers(1)
@@ -430,17 +430,17 @@ def test_what_a_run_goes_on_after_is_warned_of_without_advice(
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(call="upload", first=1, expire=True),
-        Fault(call="upload", first=3, expire=True),
-        Fault(call="finish", first=1, expire=True),
-        Fault(call="upload", first=2, status=404),
-        Fault(call="upload", first=2, status=410),
-        Fault(call="finish", first=1, status=400),
+        InjectedFault(call="upload", first=1, expire=True),
+        InjectedFault(call="upload", first=3, expire=True),
+        InjectedFault(call="finish", first=1, expire=True),
+        InjectedFault(call="upload", first=2, status=404),
+        InjectedFault(call="upload", first=2, status=410),
+        InjectedFault(call="finish", first=1, status=400),
     ],
     ids=lambda fault: f"{fault.call} {fault.first} {fault.status or 'expired'}",
 )
 def test_a_session_that_is_refused_is_replaced_once(
-    segment: Emulator, loading: Loaders, fault: Fault
+    segment: Emulator, loading: Loaders, fault: InjectedFault
 ) -> None:
     """With all of its parts again, in order; nothing is lost and nothing is doubled."""
     segment.fault(fault)
@@ -459,8 +459,8 @@ def test_a_session_is_replaced_each_time_that_it_is_lost(
 ) -> None:
     """A laptop may sleep more than once: as long as something was taken in between, all goes on."""
     for first in (2, 5, 9):
-        segment.fault(Fault(call="upload", first=first, expire=True))
-    segment.fault(Fault(call="finish", first=1, expire=True))
+        segment.fault(InjectedFault(call="upload", first=first, expire=True))
+    segment.fault(InjectedFault(call="finish", first=1, expire=True))
     loader = loading()
     loader.put_numbers(1, 2, 3, 4, 5)
     loader.delivery.finish()
@@ -474,8 +474,8 @@ def test_a_session_lost_while_its_parts_go_up_again_is_replaced(
     segment: Emulator, loading: Loaders
 ) -> None:
     """The new session had taken a part, and was lost at another one than the first."""
-    segment.fault(Fault(call="upload", first=4, expire=True))
-    segment.fault(Fault(call="upload", first=6, expire=True))
+    segment.fault(InjectedFault(call="upload", first=4, expire=True))
+    segment.fault(InjectedFault(call="upload", first=6, expire=True))
     loader = loading()
     loader.put_numbers(1, 2, 3, 4)
     loader.delivery.finish()
@@ -488,7 +488,7 @@ def test_sessions_that_take_nothing_are_not_replaced_for_ever(
     segment: Emulator, loading: Loaders
 ) -> None:
     """However a server refuses, there is an end."""
-    segment.fault(Fault(call="upload", first=3, count=None, status=410))
+    segment.fault(InjectedFault(call="upload", first=3, count=None, status=410))
     loader = loading()
     loader.put_numbers(1, 2, 3)
     with pytest.raises(SessionRefusedError):
@@ -563,8 +563,8 @@ def test_a_session_is_kept_alive_with_one_request_at_once(
 @pytest.mark.parametrize("call", ["upload", "finish"])
 def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, call: str) -> None:
     """A fresh session that refuses too was not expired; it is finished with the error's text."""
-    hit = {"upload": Fault(call="upload", first=2, count=None, status=400)}
-    segment.fault(hit.get(call, Fault(call="finish", count=2, status=400)))
+    hit = {"upload": InjectedFault(call="upload", first=2, count=None, status=400)}
+    segment.fault(hit.get(call, InjectedFault(call="finish", count=2, status=400)))
     loader = loading()
     loader.put_numbers(1, 2, 3)
     with pytest.raises(SessionRefusedError, match="try `nulls: drop`"):
@@ -582,7 +582,7 @@ def test_a_session_that_fails_is_finished_with_the_error(
     segment: Emulator, loading: Loaders, status: int, error: type[Exception]
 ) -> None:
     """Segment is told why; none of it is durable, and nothing more goes up."""
-    segment.fault(Fault(call="upload", first=2, count=None, status=status))
+    segment.fault(InjectedFault(call="upload", first=2, count=None, status=status))
     loader = loading()
     loader.put_numbers(1, 2, 3, 4)
     with pytest.raises(error) as caught:
@@ -598,7 +598,7 @@ def test_a_session_that_fails_is_finished_with_the_error(
 
 def test_a_failure_is_told_before_segment_hears_of_it(segment: Emulator, loading: Loaders) -> None:
     """The finish of a failed session may be tried for long; the run knows at once."""
-    segment.fault(Fault(call="upload", status=501))
+    segment.fault(InjectedFault(call="upload", status=501))
     hold = segment.hold("finish", before=True)
     loader = loading()
     loader.put_numbers(1)
@@ -617,7 +617,7 @@ def test_an_earlier_session_stays_durable(segment: Emulator, loading: Loaders) -
     loader.clock.now = 10.0
     loader.delivery.tick()
     loader.bell.wait()
-    segment.fault(Fault(call="upload", first=3, status=501))
+    segment.fault(InjectedFault(call="upload", first=3, status=501))
     loader.put_numbers(3)
     with pytest.raises(RefusedError):
         loader.delivery.finish()
@@ -675,7 +675,7 @@ def test_the_spool_is_given_back(
     assert open_spools() == before + 1
     assert hold.wait_for(1)
     if fails:
-        segment.fault(Fault(call="finish", status=501))
+        segment.fault(InjectedFault(call="finish", status=501))
     hold.release()
     if fails:
         with pytest.raises(RefusedError):
@@ -724,7 +724,7 @@ def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
     """The reading thread waits for the session before; that one's failure wakes it."""
     loader = loading(spool_max_bytes=1)
     hold = segment.hold("upload", before=True)
-    segment.fault(Fault(call="upload", status=501))
+    segment.fault(InjectedFault(call="upload", status=501))
 
     def feed() -> None:
         for number in range(12):
@@ -816,7 +816,7 @@ def test_a_part_that_is_too_large_is_split_at_a_line(
 ) -> None:
     """In order, in the same session, with no upload more than that takes."""
     for number in refused:
-        segment.fault(Fault(call="upload", first=number, status=413))
+        segment.fault(InjectedFault(call="upload", first=number, status=413))
     loader = loading(limits=one_part())
     loader.put_numbers(1, 2, 3, 4, 5)
     loader.delivery.finish()
@@ -839,8 +839,8 @@ def test_the_halves_of_a_part_take_no_more_disk_than_the_part(
         spooled.append(sessions[0].spooled)
 
     for number in (1, 2, 3, 4, 5, 6):
-        segment.fault(Fault(call="upload", first=number, status=413))
-    segment.fault(Fault(call="upload", count=None, callback=look))
+        segment.fault(InjectedFault(call="upload", first=number, status=413))
+    segment.fault(InjectedFault(call="upload", count=None, callback=look))
     for number in range(100):
         loader.put(room(f"r{number}", text="x" * 1000))
     sessions += loader.delivery._unfinished
@@ -856,7 +856,7 @@ def test_refused_objects_take_no_memory_but_their_place_in_the_spool(
     segment: Emulator, loading: Loaders
 ) -> None:
     """A proxy may refuse every part: what it refuses is kept compressed, beyond 8 MiB on disk."""
-    segment.fault(Fault(call="upload", count=None, status=413))
+    segment.fault(InjectedFault(call="upload", count=None, status=413))
     loader = loading()
     for number in range(40):
         loader.put(room(f"r{number}", text="x" * 30_000))
@@ -869,7 +869,7 @@ def test_refused_objects_take_no_memory_but_their_place_in_the_spool(
 
 def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading: Loaders) -> None:
     """What is before and after it is delivered."""
-    segment.fault(Fault(call="upload", first=2, status=413))
+    segment.fault(InjectedFault(call="upload", first=2, status=413))
     loader = loading()
     loader.put_numbers(1, 2, 3)
     loader.delivery.finish()
@@ -881,7 +881,7 @@ def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading
 
 def test_a_refusal_too_many_is_not_durable(segment: Emulator, loading: Loaders) -> None:
     """Its session counts as lost for the state, though the rest of it was delivered."""
-    segment.fault(Fault(call="upload", first=2, status=413))
+    segment.fault(InjectedFault(call="upload", first=2, status=413))
     loader = loading(tolerated=0)
     loader.put_numbers(1, 2, 3)
     with pytest.raises(RejectedRecordError):
@@ -894,8 +894,8 @@ def test_a_refusal_too_many_is_not_durable(segment: Emulator, loading: Loaders) 
 
 def test_a_split_part_goes_up_again_in_a_new_session(segment: Emulator, loading: Loaders) -> None:
     """A replacement sends the halves, not the whole, and all of it in order."""
-    segment.fault(Fault(call="upload", first=1, status=413))
-    segment.fault(Fault(call="finish", first=1, expire=True))
+    segment.fault(InjectedFault(call="upload", first=1, status=413))
+    segment.fault(InjectedFault(call="finish", first=1, expire=True))
     loader = loading(limits=one_part())
     loader.put_numbers(1, 2, 3, 4)
     loader.delivery.finish()
@@ -908,8 +908,8 @@ def test_a_session_lost_in_the_middle_of_a_split_doubles_nothing(
     segment: Emulator, loading: Loaders
 ) -> None:
     """The half that was up already goes up once more with the rest, each once, in order."""
-    segment.fault(Fault(call="upload", first=1, status=413))
-    segment.fault(Fault(call="upload", first=3, expire=True))
+    segment.fault(InjectedFault(call="upload", first=1, status=413))
+    segment.fault(InjectedFault(call="upload", first=3, expire=True))
     loader = loading(limits=one_part())
     loader.put_numbers(1, 2, 3, 4)
     loader.delivery.finish()
@@ -921,10 +921,10 @@ def test_an_object_refused_in_a_session_that_is_lost_is_refused_once(
     segment: Emulator, loading: Loaders
 ) -> None:
     """One record, one reject, however often its part was sent."""
-    segment.fault(Fault(call="upload", first=1, status=413))
-    segment.fault(Fault(call="upload", first=2, status=413))
-    segment.fault(Fault(call="upload", first=3, expire=True))
-    segment.fault(Fault(call="upload", first=4, status=413))
+    segment.fault(InjectedFault(call="upload", first=1, status=413))
+    segment.fault(InjectedFault(call="upload", first=2, status=413))
+    segment.fault(InjectedFault(call="upload", first=3, expire=True))
+    segment.fault(InjectedFault(call="upload", first=4, status=413))
     loader = loading(limits=one_part())
     loader.put_numbers(1, 2)
     loader.delivery.finish()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.singer.target import TargetSegmentObjects
@@ -420,7 +420,7 @@ def test_the_bound_is_exact() -> None:
 
 def test_each_record_of_a_refused_object_has_its_line(segment: Emulator, path: Path) -> None:
     """Records that were merged in one object are told apart again."""
-    segment.fault(Fault(call="set", count=None, status=400))
+    segment.fault(InjectedFault(call="set", count=None, status=400))
     fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, more=2), state(2))
     assert load(config(segment, path), fed).states == ["2"]
     first, second = entries(path)
@@ -433,7 +433,7 @@ def test_a_refused_object_is_not_covered_by_a_state(
     segment: Emulator, path: Path, tmp_path: Path
 ) -> None:
     """When it is one too many: nothing of it is taken for delivered."""
-    segment.fault(Fault(call="set", count=None, status=400))
+    segment.fault(InjectedFault(call="set", count=None, status=400))
     whole = config(segment, path, max_rejects=0)
     ran = run(tmp_path, whole, lines(ROOMS, record("rooms", id=1), state(1)))
     assert (ran.code, ran.states) == (1, [])
@@ -442,7 +442,7 @@ def test_a_refused_object_is_not_covered_by_a_state(
 
 def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_path: Path) -> None:
     """One tolerated reject is one record, not one object."""
-    segment.fault(Fault(call="set", count=None, status=400))
+    segment.fault(InjectedFault(call="set", count=None, status=400))
     fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, name="b"), state(2))
     ran = run(tmp_path, config(segment, path, max_rejects=1), fed)
     assert (ran.code, ran.states) == (1, [])
@@ -451,7 +451,7 @@ def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_p
 
 def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
     """An object with a null that is refused says which setting to try."""
-    segment.fault(Fault(call="set", count=None, status=400))
+    segment.fault(InjectedFault(call="set", count=None, status=400))
     load(config(segment, path), lines(ROOMS, record("rooms", id=1, name=None)))
     ((fault,),) = (entry["faults"] for entry in entries(path))
     assert "`nulls` to `drop`" in fault["message"]
@@ -459,7 +459,7 @@ def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
 
 def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
     """Its line is the object that was sent: by bulk the record is not kept."""
-    segment.fault(Fault(call="upload", first=2, status=413))
+    segment.fault(InjectedFault(call="upload", first=2, status=413))
     whole = config(segment, path, "bulk", part_size_bytes=1)
     fed = lines(ROOMS, *(record("rooms", id=each, name="a") for each in (1, 2, 3)), state(3))
     assert load(whole, fed).states == ["3"]

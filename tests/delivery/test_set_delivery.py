@@ -12,7 +12,7 @@ from target_segment_objects.client import RetryPolicy, SetApi, Transport
 from target_segment_objects.delivery.batching import BatchLimits
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.set_calls import SetDelivery
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
 from target_segment_objects.objects import SegmentObject
 from tests.builders import Aside, Bell, ManualClock, Refusals, block, large_room, room
@@ -281,7 +281,7 @@ def test_a_call_that_fails(
     segment: Emulator, sending: Senders, status: int, error: type[Exception]
 ) -> None:
     """It is raised, what was answered before it is durable, and nothing after it is."""
-    segment.fault(Fault(call="set", first=2, status=status))
+    segment.fault(InjectedFault(call="set", first=2, status=status))
     sender = sending(concurrency=1, objects=1)
     sender.put(room("a", n=1))
     sender.bell.wait()
@@ -300,7 +300,7 @@ def test_a_call_that_fails(
 
 def test_finish_raises_what_fails_while_it_waits(segment: Emulator, sending: Senders) -> None:
     """And does not wait for what cannot come."""
-    segment.fault(Fault(call="set", status=404))
+    segment.fault(InjectedFault(call="set", status=404))
     sender = sending()
     sender.put(room("a", n=1))
     with pytest.raises(RefusedError):
@@ -344,7 +344,7 @@ def test_back_pressure(segment: Emulator, sending: Senders) -> None:
 def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
     """At once, although it is one outcome and the wait is for several."""
     sender = sending(concurrency=4, objects=1)
-    segment.fault(Fault(call="set", first=4, status=404))
+    segment.fault(InjectedFault(call="set", first=4, status=404))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
     feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
     with pytest.raises(RefusedError):
@@ -356,7 +356,7 @@ def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -
 def test_a_refused_object_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
     """As a failure does: it may be one too many."""
     sender = sending(concurrency=4, objects=1, tolerated=0)
-    segment.fault(Fault(call="set", first=4, status=400))
+    segment.fault(InjectedFault(call="set", first=4, status=400))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
     feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
     with pytest.raises(RejectedRecordError):
@@ -448,7 +448,7 @@ def test_a_refusal_that_does_not_return_loses_nothing(
     segment: Emulator, sending: Senders, status: int
 ) -> None:
     """A call refused once, whose halves are taken, was nobody's fault: no reject."""
-    segment.fault(Fault(call="set", status=status))
+    segment.fault(InjectedFault(call="set", status=status))
     sender = sending(concurrency=1)
     sender.put(*letters("abc"))
     sender.delivery.finish()
@@ -460,7 +460,7 @@ def test_a_refusal_that_does_not_return_loses_nothing(
 @pytest.mark.parametrize("status", [401, 403, 404, 501])
 def test_other_refusals_are_not_halved(segment: Emulator, sending: Senders, status: int) -> None:
     """A wrong key or address is no object's fault: one call, and the end."""
-    segment.fault(Fault(call="set", count=None, status=status))
+    segment.fault(InjectedFault(call="set", count=None, status=status))
     sender = sending(concurrency=1)
     sender.put(*letters("abcd"))
     with pytest.raises(RefusedError):
@@ -474,7 +474,7 @@ def test_a_failure_while_halving_keeps_all_of_the_batch(
     segment: Emulator, sending: Senders
 ) -> None:
     """Half delivered is not durable, and a bad object in it is no reject yet."""
-    segment.fault(Fault(call="set", first=3, count=None, status=503))
+    segment.fault(InjectedFault(call="set", first=3, count=None, status=503))
     sender = sending(concurrency=1)
     sender.put(*letters("Ab"))
     with pytest.raises(UnavailableError):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, EmulatorError, Fault, Hold
+from target_segment_objects.emulator import Emulator, EmulatorError, Hold, InjectedFault
 from tests.emulator.wire import Client, basic, lines, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.emulator import Request
+    from target_segment_objects.emulator import RecordedRequest
 
 TIMEOUT = 10.0
 
@@ -57,7 +57,7 @@ BODY = b'{"collection":"rooms","objects":[{"id":"1","properties":{"a":1}}]}'
 def test_a_status_hits_its_numbers_only(segment: Emulator, client: Client) -> None:
     """The third and fourth call get the scripted answer and are not applied; the others pass."""
     segment.fault(
-        Fault(
+        InjectedFault(
             call="set", first=3, count=2, status=503, headers={"Retry-After": "1"}, body=b"<html>"
         )
     )
@@ -70,7 +70,7 @@ def test_a_status_hits_its_numbers_only(segment: Emulator, client: Client) -> No
 
 def test_a_fault_without_end_hits_one_kind_of_call(segment: Emulator, client: Client) -> None:
     """`count=None` hits every start, and no set call."""
-    segment.fault(Fault(call="start", count=None, status=500))
+    segment.fault(InjectedFault(call="start", count=None, status=500))
     assert [client.send("/v0/start").status for _ in range(3)] == [500, 500, 500]
     assert client.one("1", a=1).status == 200
     segment.clear_faults()
@@ -79,7 +79,7 @@ def test_a_fault_without_end_hits_one_kind_of_call(segment: Emulator, client: Cl
 
 def test_an_applied_fault_answers_wrongly_after_the_work(segment: Emulator, client: Client) -> None:
     """With `applied` the object is stored although the answer says 500."""
-    segment.fault(Fault(call="set", status=500, applied=True))
+    segment.fault(InjectedFault(call="set", status=500, applied=True))
     assert client.one("1", a=1).status == 500
     assert segment.rows("rooms") == [{"id": "1", "a": 1}]
 
@@ -88,7 +88,7 @@ def test_an_applied_fault_answers_wrongly_after_the_work(segment: Emulator, clie
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_cut_leaves_no_answer(segment: Emulator, cut: str, stored: int, reset: bool) -> None:  # noqa: FBT001
     """A connection cut before, in or after the body answers nothing; after it, it was applied."""
-    segment.fault(Fault(call="set", cut=cut, reset=reset))  # type: ignore[arg-type]
+    segment.fault(InjectedFault(call="set", cut=cut, reset=reset))  # type: ignore[arg-type]
     with Client(segment) as client:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             client.one("1", a=1)
@@ -99,15 +99,15 @@ def test_a_cut_leaves_no_answer(segment: Emulator, cut: str, stored: int, reset:
 
 def test_a_reset_is_a_reset(segment: Emulator) -> None:
     """With `reset` the client sees the connection reset, not its end."""
-    segment.fault(Fault(call="set", cut="after", reset=True))
+    segment.fault(InjectedFault(call="set", cut="after", reset=True))
     with pytest.raises(ConnectionResetError):
         raw_exchange(segment, BODY)
 
 
 def test_an_upload_cut_after_its_body_is_in_the_session(segment: Emulator, client: Client) -> None:
     """A part whose answer was lost was taken; one cut in the middle leaves nothing."""
-    segment.fault(Fault(call="upload", first=1, cut="after"))
-    segment.fault(Fault(call="upload", first=2, cut="in"))
+    segment.fault(InjectedFault(call="upload", first=1, cut="after"))
+    segment.fault(InjectedFault(call="upload", first=2, cut="in"))
     sync_id = client.start()
     for _ in range(2):
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -117,21 +117,21 @@ def test_an_upload_cut_after_its_body_is_in_the_session(segment: Emulator, clien
 
 def test_a_truncated_answer_stops_short(segment: Emulator) -> None:
     """`truncate` sends that much of the body, or all of the head but so many bytes."""
-    segment.fault(Fault(call="set", first=1, truncate=5))
-    segment.fault(Fault(call="set", first=2, truncate=-4))
+    segment.fault(InjectedFault(call="set", first=1, truncate=5))
+    segment.fault(InjectedFault(call="set", first=2, truncate=-4))
     assert raw_exchange(segment, BODY).endswith(b'\r\n\r\n{"suc')
     assert raw_exchange(segment, BODY).endswith(b"close")
 
 
 def test_garbage_is_sent_as_it_is(segment: Emulator) -> None:
     """`garbage` takes the place of the whole answer."""
-    segment.fault(Fault(call="set", garbage=b"\x00\xffSSH-2.0\r\n"))
+    segment.fault(InjectedFault(call="set", garbage=b"\x00\xffSSH-2.0\r\n"))
     assert raw_exchange(segment, BODY) == b"\x00\xffSSH-2.0\r\n"
 
 
 def test_a_dripping_answer_is_whole_in_the_end(segment: Emulator) -> None:
     """`drip` sends every byte of the answer, one at a time."""
-    segment.fault(Fault(call="set", drip=0.0))
+    segment.fault(InjectedFault(call="set", drip=0.0))
     answer = raw_exchange(segment, BODY)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.endswith(b'{"success":true}')
@@ -141,13 +141,13 @@ def test_stopping_ends_a_drip_a_delay_and_a_hold() -> None:
     """What waits is cut at once when the emulator stops, and what was held before is not stored."""
     waiting = threading.Semaphore(0)
 
-    def arrived(_: Request) -> None:
+    def arrived(_: RecordedRequest) -> None:
         waiting.release()
 
     segment = Emulator().start()
-    segment.fault(Fault(call="set", count=None, callback=arrived, at="body"))
-    segment.fault(Fault(call="set", first=1, drip=3600.0))
-    segment.fault(Fault(call="set", first=2, delay=3600.0))
+    segment.fault(InjectedFault(call="set", count=None, callback=arrived, at="body"))
+    segment.fault(InjectedFault(call="set", first=1, drip=3600.0))
+    segment.fault(InjectedFault(call="set", first=2, delay=3600.0))
     segment.hold(call="set", first=3, before=True)
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(raw_exchange, segment, BODY) for _ in range(3)]
@@ -191,7 +191,7 @@ def test_a_request_can_be_held_before_it_is_applied(segment: Emulator, client: C
 def test_a_hold_can_end_in_another_fault(segment: Emulator, client: Client) -> None:
     """The parts of a fault act together: withheld first, then answered 500."""
     hold = Hold()
-    segment.fault(Fault(call="set", hold=hold, status=500))
+    segment.fault(InjectedFault(call="set", hold=hold, status=500))
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.one, "1", a=1)
         assert hold.arrived.wait(TIMEOUT)
@@ -201,7 +201,7 @@ def test_a_hold_can_end_in_another_fault(segment: Emulator, client: Client) -> N
 
 def test_an_expired_session_is_refused(segment: Emulator, client: Client) -> None:
     """`expire` ends the session just before the second upload is looked at."""
-    segment.fault(Fault(call="upload", first=2, expire=True))
+    segment.fault(InjectedFault(call="upload", first=2, expire=True))
     sync_id = client.start()
     assert client.upload(sync_id, lines(room("1", a=1))).status == 201
     assert client.upload(sync_id, lines(room("2", a=1))).reason == "the session is expired"
@@ -217,11 +217,11 @@ def test_a_callback_comes_at_its_point(segment: Emulator, at: str, rows: int, bo
     seen: list[tuple[int, bool]] = []
     called = threading.Event()
 
-    def look(request: Request) -> None:
+    def look(request: RecordedRequest) -> None:
         seen.append((len(segment.rows("rooms")), request.body_bytes > 0))
         called.set()
 
-    segment.fault(Fault(call="set", callback=look, at=at))  # type: ignore[arg-type]
+    segment.fault(InjectedFault(call="set", callback=look, at=at))  # type: ignore[arg-type]
     with Client(segment) as client:
         assert client.one("1", a=1).status == 200
     assert called.wait(TIMEOUT)
@@ -233,7 +233,7 @@ def test_chance_is_the_seed_and_the_number() -> None:
 
     def hits(seed: int) -> list[int]:
         with Emulator(seed=seed) as segment, Client(segment) as client:
-            segment.fault(Fault(call="set", count=None, chance=0.5, status=500))
+            segment.fault(InjectedFault(call="set", count=None, chance=0.5, status=500))
             return [client.one("1", a=1).status for _ in range(30)]
 
     assert hits(1) == hits(1) != hits(2)
@@ -243,11 +243,11 @@ def test_chance_is_the_seed_and_the_number() -> None:
 def test_an_error_of_the_emulator_is_not_hidden() -> None:
     """A callback that fails cuts the connection, and `stop` raises what it raised."""
 
-    def fail(_: Request) -> None:
+    def fail(_: RecordedRequest) -> None:
         raise ValueError("of the callback")
 
     segment = Emulator().start()
-    segment.fault(Fault(call="set", callback=fail))
+    segment.fault(InjectedFault(call="set", callback=fail))
     assert raw_exchange(segment, BODY) == b""
     with pytest.raises(EmulatorError, match="of the callback"):
         segment.stop()

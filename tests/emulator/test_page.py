@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault, WarehouseError
+from target_segment_objects.emulator import Emulator, InjectedFault, WarehouseError
 from target_segment_objects.emulator.api.request_log import Headers
 from target_segment_objects.emulator.errors import RefusalError
 from target_segment_objects.emulator.rules.host_names import is_loopback
@@ -214,7 +214,7 @@ def test_requests_and_refusals(segment: Emulator) -> None:
         assert client.one("1", a=1).headers["X-Request-Id"] == "set-1"
         reason = client.one("", a=1).reason
         client.send("/elsewhere?key=1")
-        segment.fault(Fault(call="set", first=3, cut="after"))
+        segment.fault(InjectedFault(call="set", first=3, cut="after"))
         with pytest.raises(ConnectionError):
             client.one("2", a=1)
         found = state(segment)
@@ -391,7 +391,7 @@ def test_the_configured_key_is_hidden_before_it_is_used() -> None:
 
 def test_the_page_goes_on_while_calls_wait(segment: Emulator) -> None:
     """A look is no call: faults and the gate pass it by, and what is in flight is shown."""
-    segment.fault(Fault(call="any", count=None, status=503, first=2))
+    segment.fault(InjectedFault(call="any", count=None, status=503, first=2))
     hold = segment.hold(call="set")
     with Client(segment) as client:
         waiting = threading.Thread(target=client.one, args=("1",), kwargs={"a": 1})

@@ -16,7 +16,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.builders import rejects_in
 from tests.running import KEY, lines, record, schema, state
 
@@ -110,14 +110,14 @@ class Point:
         answered_last = self.at == "answered" and self.call in {"set", "finish"}
         return self.closed and (not self.call or answered_last)
 
-    def fault(self, kill: Kill, child: Child) -> Fault:
+    def fault(self, kill: Kill, child: Child) -> InjectedFault:
         """Strike in the exchange; what an unclean stop cuts off before it is handled never is."""
         lost: dict[str, Any] = {}
         if not kill.clean and self.at == "arrival":
             lost = {"cut": "before"}
         elif not kill.clean and self.at == "body":
             lost = {"status": 500}
-        return Fault(
+        return InjectedFault(
             call=self.call,
             first=self.number,
             at=self.at,
@@ -301,7 +301,9 @@ def tell(  # noqa: PLR0913  the last three are one choice each
         if kill is not None and point.call:
             segment.fault(point.fault(kill, child))
             if then:
-                segment.fault(Fault(call=point.call, first=point.number, count=None, **then))
+                segment.fault(
+                    InjectedFault(call=point.call, first=point.number, count=None, **then)
+                )
         child.write(SOURCE.fed(after, _RECORDS if kill is None else point.fed))
         if kill is None or point.closed:
             child.close_stdin()

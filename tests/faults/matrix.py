@@ -67,7 +67,7 @@ class WireFault:
 
     Attributes:
         name: as it stands in a case's id.
-        script: what the emulator does, as `emulator.Fault` takes it.
+        script: what the emulator does, as `emulator.InjectedFault` takes it.
         lost: no whole answer comes.
         expires: the session is gone.
         applied: the emulator has done what the request asked for.

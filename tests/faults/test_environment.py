@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.commands.replay import replay
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError
 from tests.builders import rejects_in
 from tests.running import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from target_segment_objects.emulator import Request
+    from target_segment_objects.emulator import RecordedRequest
 
 both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 ROOMS = schema("rooms", id="integer", name="string")
@@ -179,7 +179,7 @@ def test_a_spool_directory_that_vanishes(tmp_path: Path, segment: Emulator) -> N
     _is_one_sentence(ran, "spool_dir")
     assert ran.states == ["0"]
     folder.mkdir()
-    segment.fault(Fault(call="upload", callback=lambda _: folder.rmdir()))
+    segment.fault(InjectedFault(call="upload", callback=lambda _: folder.rmdir()))
     ran = run(
         tmp_path, config, lines(ROOMS, GOOD[0], state(1)), env=_patched(tmp_path, SMALL_SPOOL)
     )
@@ -235,7 +235,7 @@ time.time = lambda: max(0.0, _time() + next(_jumps))
 def test_a_wall_clock_that_jumps(tmp_path: Path, segment: Emulator, method: str) -> None:
     """Years ahead and back at every look at it, and through retries: nothing changes."""
     # A `Retry-After` is of the wire and not of the clock; here it is nought.
-    segment.fault(Fault(status=429, count=2, headers={"Retry-After": "0"}))
+    segment.fault(InjectedFault(status=429, count=2, headers={"Retry-After": "0"}))
     with start(tmp_path, _config(segment, method), _patched(tmp_path, JUMPING)) as command:
         command.write(ROOMS, *GOOD, state(2))
         command.write(record("rooms", id=1, name="Lake"), state(3))
@@ -249,10 +249,10 @@ def _together(segment: Emulator, call: str) -> None:
     """The first two calls wait for each other, so that two runs are surely under way at once."""
     both = threading.Barrier(2)
 
-    def wait(_request: Request) -> None:
+    def wait(_request: RecordedRequest) -> None:
         both.wait(20)
 
-    segment.fault(Fault(call=call, count=2, callback=wait))
+    segment.fault(InjectedFault(call=call, count=2, callback=wait))
 
 
 @both_methods

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault, Hold
+from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import DeliveryError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE
@@ -96,9 +96,9 @@ def _ten(stream: str, first: int) -> bytes:
     return lines(*(record(stream, id=f"{stream}{number}") for number in range(first, first + 10)))
 
 
-def _releasing(number: int, hold: Hold) -> Fault:
+def _releasing(number: int, hold: Hold) -> InjectedFault:
     """When this call was answered, the withheld one is."""
-    return Fault(call="set", first=number, at="answered", callback=lambda _: hold.release())
+    return InjectedFault(call="set", first=number, at="answered", callback=lambda _: hold.release())
 
 
 _FAILS = [
@@ -122,7 +122,9 @@ def test_a_state_waits_for_every_call_before_it(
             # A run that has failed waits for what is in flight, and reads no more.
             runs.segment.fault(_releasing(number, holds[late]))
         status = 501 if number in fails else None
-        runs.segment.fault(Fault(call="set", first=number, hold=hold, before=True, status=status))
+        runs.segment.fault(
+            InjectedFault(call="set", first=number, hold=hold, before=True, status=status)
+        )
     seen: list[list[Any]] = []
 
     def tap(wake_up: WakeUp) -> Iterator[bytes]:
@@ -202,7 +204,7 @@ def test_interleaved_streams(runs: _Runs, slow: str) -> None:
     """A state waits for the records before it of every stream, whichever is the slow one."""
     hold = Hold()
     first = 1 if slow == "beds" else 2
-    runs.segment.fault(Fault(call="set", first=first, hold=hold))
+    runs.segment.fault(InjectedFault(call="set", first=first, hold=hold))
 
     def tap(wake_up: WakeUp) -> Iterator[bytes]:
         yield lines(schema("beds", id="string"), schema("rooms", id="string"))
@@ -236,8 +238,8 @@ def test_interleaved_streams_one_of_which_fails(runs: _Runs, fails: str) -> None
     """What the other stream delivered is no reason for a state that covers both."""
     hold = Hold()
     numbers = {"beds": 1, "rooms": 2}
-    runs.segment.fault(Fault(call="set", first=1, hold=hold))
-    runs.segment.fault(Fault(call="set", first=numbers[fails], status=501))
+    runs.segment.fault(InjectedFault(call="set", first=1, hold=hold))
+    runs.segment.fault(InjectedFault(call="set", first=numbers[fails], status=501))
 
     def tap(wake_up: WakeUp) -> Iterator[bytes]:
         yield lines(schema("beds", id="string"), schema("rooms", id="string"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.delivery.bulk import parts
-from target_segment_objects.emulator import Emulator, Fault, Hold
+from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
     RefusedError,
@@ -117,7 +117,9 @@ class _World:
         if fault.refuses and place.name in {"set-first", "start"}:
             Door.close(self.segment)
         else:
-            self.segment.fault(Fault(call=place.call, first=place.first, count=hits, **script))
+            self.segment.fault(
+                InjectedFault(call=place.call, first=place.first, count=hits, **script)
+            )
         if place.call == "keep-alive":
             self._keep_silent()
         elif fault.refuses and self.case.heals:
@@ -133,7 +135,9 @@ class _World:
         upload = self.upload = self.segment.hold("upload")
         hits = self.case.hits or _KEPT_ALIVE - 1
         if not self.case.fault.refuses:
-            after = Fault(call="keep-alive", first=hits + 1, callback=lambda _: upload.release())
+            after = InjectedFault(
+                call="keep-alive", first=hits + 1, callback=lambda _: upload.release()
+            )
             self.segment.fault(after)
             return
 
@@ -218,7 +222,7 @@ def test_a_session_is_lost_more_than_once(
     monkeypatch.setattr(parts, "_MEMORY", 64)
     with Emulator(write_key=KEY) as segment:
         for call, first in (*(("upload", number) for number in uploads), ("finish", 1)):
-            lost = Fault(call=call, first=first, expire=not status, status=status or None)
+            lost = InjectedFault(call=call, first=first, expire=not status, status=status or None)
             segment.fault(lost)
         source = Source()
         bulk = {"method": "bulk", "part_size_bytes": 320, "checkpoint_seconds": 0}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.meltano.database import serve
 from tests.meltano.installation import Installation, NotInstalledError, install
 from tests.meltano.project import Project, Tally
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from target_segment_objects.emulator import Request
+    from target_segment_objects.emulator import RecordedRequest
     from tests.meltano.database import Database
     from tests.meltano.project import Running
     from tests.meltano.tables import Table
@@ -126,10 +126,10 @@ class Midway:
         self._reached = threading.Event()
         self._passed = threading.Event()
         for call in ("set", "upload"):
-            fault = Fault(call=call, count=None, at="applied", callback=self._hold)
+            fault = InjectedFault(call=call, count=None, at="applied", callback=self._hold)
             segment.fault(fault)
 
-    def _hold(self, _: Request) -> None:
+    def _hold(self, _: RecordedRequest) -> None:
         if not self._passed.is_set() and taken(self._segment) >= self._objects:
             self._reached.set()
             self._passed.wait()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.emulator import Fault
+from target_segment_objects.emulator import InjectedFault
 from tests.meltano.conftest import midway, taken
 from tests.meltano.tables import BOOKINGS
 
@@ -53,7 +53,7 @@ def test_the_next_run_completes_the_rows(  # noqa: PLR0913, PLR0917 fixtures
         point.wait(running)
         running.wait_for(SAVED)
         if broken_by == "refusal":
-            segment.fault(Fault(count=None, status=401))
+            segment.fault(InjectedFault(count=None, status=401))
         else:
             running.interrupt()
         point.go_on()

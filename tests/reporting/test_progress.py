@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault, Hold
+from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from tests.running import KEY, lines, record, run, schema, state
 from tests.screens import watch
 
@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, metho
 def test_a_second_ctrl_c_leaves_a_clean_terminal_too(segment: Emulator, tmp_path: Path) -> None:
     """The process is ended at once, while Segment has not answered; the line is taken away."""
     with Hold() as hold:
-        segment.fault(Fault(call="finish", hold=hold))
+        segment.fault(InjectedFault(call="finish", hold=hold))
         with watch(tmp_path, _config(segment)) as command:
             command.write(ROOMS, *HUNDRED)
             command.read_until(lambda shown: any("100 records" in line for line in shown))
@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_leaves_a_clean_terminal_too(segment: Emulator, tmp_path
 @BOTH
 def test_an_error_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, method: str) -> None:
     """One sentence, whole, after the table, which says what was not delivered."""
-    segment.fault(Fault(call="any", count=None, status=501))
+    segment.fault(InjectedFault(call="any", count=None, status=501))
     with watch(tmp_path, _config(segment, method), columns=400) as command:
         command.write(ROOMS, *HUNDRED)
         assert command.ended() == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.plan.stream_plan import Notes
@@ -147,7 +147,7 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
 
 def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
     """What was read, sent, merged and rejected, and its calls with their retries and waits."""
-    segment.fault(Fault(call="set", status=503, headers={"Retry-After": "0"}))
+    segment.fault(InjectedFault(call="set", status=503, headers={"Retry-After": "0"}))
     config = _config(
         segment, "set", max_rejects=1, dead_letter_path=str(tmp_path / "dead"), max_concurrency=1
     )
@@ -227,7 +227,7 @@ def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
 
 def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
     """What is not known to be delivered is counted as such, and the job has failed."""
-    segment.fault(Fault(call="upload", count=None, status=501))
+    segment.fault(InjectedFault(call="upload", count=None, status=501))
     ran = run(tmp_path, _config(segment, "bulk"), lines(ROOMS, record("rooms", id=1, name="a")))
     assert ran.code == 1
     assert " read=1 sent=0 merged=0 rejected=0 filtered=0 undelivered=1 " in ran.told

@@ -13,7 +13,7 @@ import pytest
 
 from target_segment_objects.client import Exchange
 from target_segment_objects.delivery.bulk.parts import Part, Spool
-from target_segment_objects.emulator import Emulator, Fault, Hold
+from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.report_file import ReportFile, document
@@ -108,7 +108,7 @@ def test_a_run_by_bulk(segment: Emulator, tmp_path: Path) -> None:
 
 def test_a_run_by_set(segment: Emulator, tmp_path: Path) -> None:
     """Requests, retries and waits are the collection's; what did not count is listed."""
-    segment.fault(Fault(call="set", first=2, status=503, headers={"Retry-After": "1"}))
+    segment.fault(InjectedFault(call="set", first=2, status=503, headers={"Retry-After": "1"}))
     run(tmp_path, _config(segment, tmp_path, method="set", max_concurrency=1), FED)
     report = _report(tmp_path)
     (rooms,) = report["collections"]
@@ -147,8 +147,8 @@ def test_merged_rejected_and_filtered(segment: Emulator, tmp_path: Path) -> None
 @BOTH
 def test_what_segment_refuses_is_rejected(segment: Emulator, tmp_path: Path, method: str) -> None:
     """By `set` an object that is answered 400 alone, by bulk a line that is too large alone."""
-    fault = {"set": Fault(call="set", count=None, status=400)}.get(
-        method, Fault(call="upload", count=None, status=413)
+    fault = {"set": InjectedFault(call="set", count=None, status=400)}.get(
+        method, InjectedFault(call="upload", count=None, status=413)
     )
     segment.fault(fault)
     config = _config(
@@ -167,7 +167,7 @@ def test_what_segment_refuses_is_rejected(segment: Emulator, tmp_path: Path, met
 @BOTH
 def test_a_failed_run(segment: Emulator, tmp_path: Path, method: str) -> None:
     """The error is there, with call, status and attempts, and what was not delivered."""
-    segment.fault(Fault(call="any", count=None, status=500))
+    segment.fault(InjectedFault(call="any", count=None, status=500))
     config = _config(segment, tmp_path, method=method, retry_seconds=0)
     ran = run(tmp_path, config, FED)
     assert ran.code == 1
@@ -184,11 +184,11 @@ def test_a_session_that_failed(segment: Emulator, tmp_path: Path) -> None:
     """An upload that is refused ends it; a finish whose answer is lost leaves it unknown."""
     for call, state_of_it in (("upload", "failed"), ("finish", "unknown")):
         with Emulator() as emulator:
-            emulator.fault(Fault(call=call, count=None, status=501))
+            emulator.fault(InjectedFault(call=call, count=None, status=501))
             assert run(tmp_path, _config(emulator, tmp_path), FED).code == 1
         (session,) = _report(tmp_path)["bulk"]["sessions"]
         assert session["state"] == state_of_it
-    segment.fault(Fault(call="upload", status=404))
+    segment.fault(InjectedFault(call="upload", status=404))
     assert run(tmp_path, _config(segment, tmp_path), FED).code == 0
     sessions = _report(tmp_path)["bulk"]["sessions"]
     assert [session["state"] for session in sessions] == ["replaced", "finished"]
@@ -213,7 +213,7 @@ def test_a_wrong_key(tmp_path: Path) -> None:
 def test_a_stopped_run(segment: Emulator, tmp_path: Path) -> None:
     """It is called stopped, and has the time that it waited for its tap."""
     with Hold() as hold, start(tmp_path, _config(segment, tmp_path)) as command:
-        segment.fault(Fault(call="start", hold=hold))
+        segment.fault(InjectedFault(call="start", hold=hold))
         command.write(ROOMS, *HUNDRED)
         assert hold.wait_for(1)
         hold.release()

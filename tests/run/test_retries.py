@@ -23,7 +23,7 @@ from target_segment_objects.client import (
     Transport,
     TransportOptions,
 )
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeliveryError, UnavailableError
 from target_segment_objects.run.retries import RetryWarnings
 from tests.builders import ManualClock
@@ -153,7 +153,7 @@ def test_a_crowd_of_requests_is_one_line(kept: _Kept) -> None:
     warnings = RetryWarnings(_logger(kept), ManualClock(), 600.0)
     options = TransportOptions(max_concurrency=20)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
-        segment.fault(Fault(call="set", count=20, status=503))
+        segment.fault(InjectedFault(call="set", count=20, status=503))
         api = SetApi(transport, clock=StillTime().clock(), on_retry=warnings)
         threads = [threading.Thread(target=api.send, args=("rooms", [ROOM])) for _ in range(20)]
         for thread in threads:
@@ -189,7 +189,7 @@ def test_every_call_tells_of_each_retry_before_it_waits(call: str) -> None:
     policy = RetryPolicy(budget_seconds=4.0)
     kind = SetApi if call == "set" else BulkApi
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
-        segment.fault(Fault(call=call, count=None, status=503))
+        segment.fault(InjectedFault(call=call, count=None, status=503))
         api = kind(transport, policy=policy, clock=time.clock(), on_retry=on_retry)
         with pytest.raises(UnavailableError):
             _calls(api, call)
@@ -205,7 +205,7 @@ def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
     told: list[Retry] = []
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         headers = {"Retry-After": "120"}
-        segment.fault(Fault(call="set", count=1, status=429, headers=headers))
+        segment.fault(InjectedFault(call="set", count=1, status=429, headers=headers))
         api = SetApi(transport, clock=StillTime().clock(), on_retry=told.append)
         api.send("rooms", [ROOM])
     assert [(retry.wait_seconds, retry.left_seconds) for retry in told] == [(120.0, 600.0)]
@@ -223,7 +223,7 @@ def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
     try:
         with Emulator() as segment:
             call = "set" if method == "set" else "start"
-            segment.fault(Fault(call=call, count=None, status=503))
+            segment.fault(InjectedFault(call=call, count=None, status=503))
             target = TargetSegmentObjects(config=_config(segment.url, method))
             target.run.clock_of = lambda _: _still(time)
             with pytest.raises(DeliveryError):
@@ -244,7 +244,7 @@ def test_the_progress_line_shows_the_wait(tmp_path: Path, method: str) -> None:
     """Before the numbers, as long as nothing is answered."""
     with Emulator(write_key=KEY) as segment:
         headers = {"Retry-After": "200"}
-        segment.fault(Fault(count=1, status=503, headers=headers))
+        segment.fault(InjectedFault(count=1, status=503, headers=headers))
         with watch(tmp_path, _config(segment.url, method, shutdown_seconds=0)) as command:
             command.write(schema("rooms", id="integer"), record("rooms", id=1))
             command.read_until(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, SessionRefusedError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import Aside
@@ -87,8 +87,8 @@ def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
     """A session is replaced when it is lost; the second refusal of one call is no loss."""
     out = io.TextIOWrapper(io.BytesIO())
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
-        segment.fault(Fault(call="upload", status=400))
-        segment.fault(Fault(call="finish", count=2, status=400))
+        segment.fault(InjectedFault(call="upload", status=400))
+        segment.fault(InjectedFault(call="finish", count=2, status=400))
         target = TargetSegmentObjects(config={"write_key": KEY, "bulk_url": segment.url})
         _fed(target, lines(ROOMS, *CALL, state(10)))
         with pytest.raises(SessionRefusedError):
@@ -100,7 +100,7 @@ def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
 def test_what_is_due_does_not_wait_for_the_end_of_the_input() -> None:
     """Behind a slow Segment, what waits goes out, and states are printed, in mid-block."""
     with Emulator() as segment:
-        segment.fault(Fault(call="set", count=None, delay=0.1))
+        segment.fault(InjectedFault(call="set", count=None, delay=0.1))
         config = {
             "write_key": "k",
             "method": "set",
@@ -122,7 +122,7 @@ def test_a_refused_object_that_cannot_be_written_down_is_not_covered(method: str
     """When the dead letter takes no reject, no state that covers it is printed."""
     call = "set" if method == "set" else "upload"
     with Emulator() as segment:
-        segment.fault(Fault(call=call, count=None, status=413))
+        segment.fault(InjectedFault(call=call, count=None, status=413))
         config = {
             "write_key": KEY,
             "method": method,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.input.reader import WakeUp
 from target_segment_objects.run.signals import Shutdown
 from target_segment_objects.singer.target import TargetSegmentObjects
@@ -155,7 +155,7 @@ def test_a_stop_ends_a_wait_for_retry_after(segment: Emulator, tmp_path: Path, m
     seen = threading.Event()
     call = "set" if method == "set" else "start"
     segment.fault(
-        Fault(
+        InjectedFault(
             call=call,
             count=None,
             status=429,
@@ -185,7 +185,9 @@ def test_a_signal_in_the_stream_loses_nothing(
         assert started.wait(PATIENCE)
         child[0].terminate()
 
-    segment.fault(Fault(call="set" if method == "set" else "upload", first=3, callback=stop))
+    segment.fault(
+        InjectedFault(call="set" if method == "set" else "upload", first=3, callback=stop)
+    )
     fed: list[dict[str, Any]] = [ROOMS]
     for number in range(1, 301):
         fed += [record("rooms", id=number), state(number)]

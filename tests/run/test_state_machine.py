@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from target_segment_objects.client import Clock
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeliveryError, InputError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE, rejects_in
@@ -242,7 +242,7 @@ class TapAndTarget(RuleBasedStateMachine):
         calls = CALLS[self.method]
         call = calls[place % len(calls)]
         asked = sum(request.call == call for request in self.segment.requests)
-        self.segment.fault(Fault(call=call, first=asked + 1, **fault))
+        self.segment.fault(InjectedFault(call=call, first=asked + 1, **fault))
 
     def _bulk(self) -> BulkDelivery | None:
         """The delivery of the run that is under way, if any; by bulk."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError, DeliveryError
 from target_segment_objects.settings.declared import DECLARED
 from tests.client.raw_server import RawServer, answer, answering, read_request
@@ -204,7 +204,9 @@ def test_max_concurrency(segment: Emulator) -> None:
     assert segment.in_flight_peak == 1
     barrier = threading.Barrier(4, timeout=20)
     segment.fault(
-        Fault(call="set", first=11, count=4, at="body", callback=lambda _request: _meet(barrier))
+        InjectedFault(
+            call="set", first=11, count=4, at="body", callback=lambda _request: _meet(barrier)
+        )
     )
     load(_by_set(segment, max_concurrency=4), HUNDRED)
     assert segment.in_flight_peak == 4
@@ -236,7 +238,9 @@ def test_compression_level(segment: Emulator) -> None:
 def test_keep_alive_seconds(segment: Emulator, tmp_path: Path) -> None:
     """A silent session is kept alive after so many seconds."""
     kept = threading.Event()
-    segment.fault(Fault(call="keep-alive", at="applied", callback=lambda _request: kept.set()))
+    segment.fault(
+        InjectedFault(call="keep-alive", at="applied", callback=lambda _request: kept.set())
+    )
     with start(tmp_path, _by_bulk(segment, keep_alive_seconds=0.05)) as command:
         command.write(ROOMS, record("rooms", id=1))
         assert kept.wait(20)
@@ -268,7 +272,7 @@ def test_spool_dir(segment: Emulator, tmp_path: Path) -> None:
             with suppress(OSError):
                 seen.append(str(each.readlink()))
 
-    segment.fault(Fault(call="finish", at="body", callback=look))
+    segment.fault(InjectedFault(call="finish", at="body", callback=look))
     # More than is kept in memory.
     many = lines(ROOMS, *(record("rooms", id=n, name="x" * 32_000) for n in range(300)))
     load(_by_bulk(segment, spool_dir=str(parts), compression_level=0), many)
@@ -318,10 +322,10 @@ def test_upload_timeout_seconds(segment: Emulator) -> None:
 
 def test_retry_seconds(segment: Emulator) -> None:
     """With no time to wait, three attempts are made and no fourth; with time, a fourth is."""
-    segment.fault(Fault(call="set", count=3, status=503))
+    segment.fault(InjectedFault(call="set", count=3, status=503))
     with suppress(DeliveryError):
         load(_by_set(segment, retry_seconds=0), FED)
     assert [each.status for each in segment.requests] == [503] * 3
-    segment.fault(Fault(call="set", first=4, count=3, status=503))
+    segment.fault(InjectedFault(call="set", first=4, count=3, status=503))
     load(_by_set(segment, retry_seconds=60), FED)
     assert [each.status for each in segment.requests[3:]] == [503] * 3 + [200]

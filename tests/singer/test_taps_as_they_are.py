@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator import Emulator, Fault
+from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError, RejectedRecordError, SchemaError
 from tests.running import (
     COMMAND,
@@ -638,7 +638,7 @@ def test_a_key_of_another_case(segment: Emulator, method: str, more: dict[str, A
 def test_refused_records_are_told_once(tmp_path: Path, refusing: Emulator, method: str) -> None:
     """80 refused records are one warning, one line at the end, and the right number."""
     status, call = (413, "upload") if method == "bulk" else (400, "set")
-    refusing.fault(Fault(call=call, count=10_000, status=status))
+    refusing.fault(InjectedFault(call=call, count=10_000, status=status))
     dead = tmp_path / "dead.jsonl"
     more = {"max_rejects": -1, "dead_letter_path": str(dead), "max_concurrency": 2}
     fed = [schema("t", [], n="integer"), *(record("t", n=n) for n in range(80)), state(1)]
@@ -658,7 +658,7 @@ def test_merged_records_that_are_refused_are_all_told(
 ) -> None:
     """With too many rejects, each record of the refused object is written down and counted."""
     status, call = (413, "upload") if method == "bulk" else (400, "set")
-    refusing.fault(Fault(call=call, count=10_000, status=status))
+    refusing.fault(InjectedFault(call=call, count=10_000, status=status))
     dead = tmp_path / "dead.jsonl"
     fed = lines(schema("t", id="integer", n="integer"), *(record("t", id=1, n=n) for n in range(6)))
     ran = run(tmp_path, config(refusing, method, max_rejects=3, dead_letter_path=str(dead)), fed)
@@ -701,7 +701,7 @@ def test_the_first_error_is_told(tmp_path: Path, segment: Emulator, method: str)
 @both_methods
 def test_the_end_of_a_failed_run(tmp_path: Path, refusing: Emulator, method: str) -> None:
     """Nothing is said to be done or sent, and no dead letter is named that is not there."""
-    refusing.fault(Fault(count=10_000, status=403))
+    refusing.fault(InjectedFault(count=10_000, status=403))
     fed = lines(schema("t", id="integer", n="string"), record("t", id=1, n=7), record("t", x=1))
     ran = run(tmp_path, config(refusing, method), fed)
     assert ran.code == 1

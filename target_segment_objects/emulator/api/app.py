@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from target_segment_objects.emulator.api.request_log import Request, Traffic
-    from target_segment_objects.emulator.api.sessions import Session, Sessions
+    from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
+    from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
     from target_segment_objects.emulator.store.memory import Store
     from target_segment_objects.emulator.store.ordering import Ordering
 
@@ -42,7 +42,7 @@ _MAX_OTHER_BODY_BYTES = 65536
 _BULK_CALLS = frozenset({"upload", "finish", "keep-alive"})
 
 
-class Route(NamedTuple):
+class ApiPath(NamedTuple):
     """Which call a path is, and the session that it names."""
 
     call: str
@@ -55,7 +55,7 @@ class Route(NamedTuple):
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     """An HTTP answer; `reason` says why it is a refusal and stays out of a success's body."""
 
     status: int
@@ -64,23 +64,23 @@ class Answer:
     reason: str = ""
 
 
-def route(path: str) -> Route:
+def parse_path(path: str) -> ApiPath:
     """Return the call of a path; the call is `other` for a path of neither API."""
     path = path.partition("?")[0]
     if path == "/v1/set":
-        return Route("set")
+        return ApiPath("set")
     if path == "/v0/start":
-        return Route("start")
+        return ApiPath("start")
     pieces = path.split("/")
     if len(pieces) == 4 and pieces[:2] == ["", "v0"] and pieces[2] in _BULK_CALLS and pieces[3]:  # noqa: PLR2004
-        return Route(pieces[2], pieces[3])
-    return Route("other")
+        return ApiPath(pieces[2], pieces[3])
+    return ApiPath("other")
 
 
-def refusal(error: RefusalError) -> Answer:
+def refusal(error: RefusalError) -> HttpResponse:
     """Return the answer to a refused request: `{"error": {"message": …}}` [client]."""
     body = msgspec.json.encode({"error": {"message": error.reason}})
-    return Answer(error.status, body, dict(error.headers), error.reason)
+    return HttpResponse(error.status, body, dict(error.headers), error.reason)
 
 
 class App:
@@ -93,7 +93,7 @@ class App:
         host: str,
         write_key: str | None,
         sessions: Sessions,
-        traffic: Traffic,
+        traffic: RequestLog,
         ordering: Ordering,
         store: Store,
         store_lock: threading.RLock,
@@ -115,7 +115,7 @@ class App:
         self._finish_wait = finish_wait_seconds
         self._loads: list[_Load] = []
 
-    def check_head(self, request: Request) -> None:
+    def check_head(self, request: RecordedRequest) -> None:
         """Refuse what needs no body to be refused: 421, 404, 405, 429, 401."""
         self._check_host(request)
         if request.call == "other":
@@ -125,7 +125,7 @@ class App:
         self._traffic.check_gate(request)
         check_key(request.write_key, self._write_key)
 
-    def _check_host(self, request: Request) -> None:
+    def _check_host(self, request: RecordedRequest) -> None:
         """Refuse a web site's requests that reach this machine under the site's own name.
 
         A browser always names a host, and an origin with each POST. Beyond loopback, a client that
@@ -141,7 +141,7 @@ class App:
         """Return a path for an upload's body."""
         return self._new_path(self._new_id())
 
-    def answer(self, request: Request, upload: Path | None) -> Answer:
+    def answer(self, request: RecordedRequest, upload: Path | None) -> HttpResponse:
         """Handle a request whose head was checked; `upload` is where the body of an upload lies."""
         key = request.write_key or ""
         if request.call == "set":
@@ -149,14 +149,14 @@ class App:
         if request.call == "start":
             session = self._sessions.start(self._new_id(), key)
             request.sync_id = session.sync_id
-            return Answer(201, msgspec.json.encode({"sync_id": session.sync_id}))
+            return HttpResponse(201, msgspec.json.encode({"sync_id": session.sync_id}))
         session = self._sessions.enter(request.sync_id or "", key)
         try:
             if request.call == "upload" and upload is not None:
                 return self._upload(request, session, upload)
             if request.call == "finish":
                 return self._finish(request, session)
-            return Answer(200)
+            return HttpResponse(200)
         finally:
             self._sessions.leave(session)
 
@@ -167,7 +167,7 @@ class App:
             self._forget(load)
         self._ordering.settle(everything=True)
 
-    def _set(self, request: Request) -> Answer:
+    def _set(self, request: RecordedRequest) -> HttpResponse:
         check_content(request.headers, "application/json", None)
         call = self._rules.read_set(request.body)
         request.objects = len(call.objects)
@@ -175,16 +175,18 @@ class App:
         collection = call.collection
         updates = [Update(collection, item.id, item.properties) for item in call.objects]
         self._ordering.take(updates, synchronous=synchronous)
-        return Answer(200, b'{"success":true}')
+        return HttpResponse(200, b'{"success":true}')
 
-    def _upload(self, request: Request, session: Session, upload: Path) -> Answer:
+    def _upload(
+        self, request: RecordedRequest, session: EmulatorSession, upload: Path
+    ) -> HttpResponse:
         check_content(request.headers, "binary/octet-stream", "gzip")
         part = check_part(self._new_id(), upload, self._rules)
         request.objects = part.objects
         self._sessions.add(session, part)
-        return Answer(201, msgspec.json.encode({"part_id": part.part_id}))
+        return HttpResponse(201, msgspec.json.encode({"part_id": part.part_id}))
 
-    def _finish(self, request: Request, session: Session) -> Answer:
+    def _finish(self, request: RecordedRequest, session: EmulatorSession) -> HttpResponse:
         check_content(request.headers, "application/json", None)
         self._sessions.close(session, read_finish(request.body))
         if session.state == "finished" and session.parts:
@@ -201,7 +203,7 @@ class App:
                 if load.error is not None:
                     self._sessions.reopen(session)
                 self._forget(load)
-        return Answer(202)
+        return HttpResponse(202)
 
     def _forget(self, load: _Load) -> None:
         """Forget a load that has ended; whoever comes first raises its error."""
@@ -212,7 +214,7 @@ class App:
         if load.error is not None:
             raise load.error
 
-    def load_session(self, session: Session) -> None:
+    def load_session(self, session: EmulatorSession) -> None:
         """Merge the parts of a finished session, in order, after the `set` calls before it."""
         self._ordering.settle(everything=True)
         with self._store_lock:
@@ -226,7 +228,7 @@ class App:
 class _Load(threading.Thread):
     """The loading of one finished session."""
 
-    def __init__(self, app: App, session: Session) -> None:
+    def __init__(self, app: App, session: EmulatorSession) -> None:
         super().__init__(name="segment-emulator-load", daemon=True)
         self._app = app
         self._session = session

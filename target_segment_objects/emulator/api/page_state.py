@@ -17,8 +17,8 @@ from target_segment_objects.emulator.errors import WarehouseError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.emulator.api.request_log import Request, Traffic
-    from target_segment_objects.emulator.api.sessions import Session, Sessions
+    from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
+    from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
     from target_segment_objects.emulator.store.memory import Store
 
 REQUESTS = 50
@@ -36,12 +36,12 @@ _SHORTEST_KEY = 8
 _REMEMBERED = 8
 
 
-class View:
+class PageState:
     """The state of one emulator as its page shows it."""
 
     def __init__(  # noqa: PLR0913 what it looks at
         self,
-        traffic: Traffic,
+        traffic: RequestLog,
         sessions: Sessions,
         store: Store,
         *,
@@ -150,7 +150,7 @@ class _Hiding:
         return text if len(text) <= chars else f"{text[:chars]}…"
 
 
-def _request(request: Request, hide: _Hiding) -> dict[str, Any]:
+def _request(request: RecordedRequest, hide: _Hiding) -> dict[str, Any]:
     ended = request.answered_at
     other = request.call == "other"
     return {
@@ -169,7 +169,7 @@ def _request(request: Request, hide: _Hiding) -> dict[str, Any]:
     }
 
 
-def _session(session: Session, hide: _Hiding) -> dict[str, Any]:
+def _session(session: EmulatorSession, hide: _Hiding) -> dict[str, Any]:
     return {
         "sync_id": session.sync_id,
         "state": session.state,

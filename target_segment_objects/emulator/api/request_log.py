@@ -42,7 +42,7 @@ class Headers(dict[str, str]):
 
 
 @dataclass
-class Request:
+class RecordedRequest:
     """One request as the emulator saw it, filled in while it is served."""
 
     call: str
@@ -71,11 +71,11 @@ class Request:
     write_key: str | None = field(default=None, repr=False)
 
 
-class Latest(NamedTuple):
+class LogSummary(NamedTuple):
     """The end of the log, newest first, and the sums of all that came since the start."""
 
-    requests: list[Request]
-    refusals: list[Request]
+    requests: list[RecordedRequest]
+    refusals: list[RecordedRequest]
     calls: dict[str, int]
     """Requests by call."""
     objects: int
@@ -87,7 +87,7 @@ class Latest(NamedTuple):
     """The write keys seen, the last hundred: what must not be shown."""
 
 
-class Traffic:
+class RequestLog:
     """The log and the gate of one emulator."""
 
     def __init__(self, clock: Callable[[], float], at_once: int) -> None:
@@ -95,9 +95,9 @@ class Traffic:
         self._clock = clock
         self._at_once = at_once
         self._lock = threading.Lock()
-        self._log: deque[Request] = deque(maxlen=_LOG_REQUESTS)
-        self._refused: deque[Request] = deque(maxlen=_LOG_REQUESTS)
-        self._bodies: deque[Request] = deque()
+        self._log: deque[RecordedRequest] = deque(maxlen=_LOG_REQUESTS)
+        self._refused: deque[RecordedRequest] = deque(maxlen=_LOG_REQUESTS)
+        self._bodies: deque[RecordedRequest] = deque()
         self._body_bytes = 0
         self._counts: Counter[str] = Counter()
         self._running: Counter[tuple[str, str | None]] = Counter()
@@ -107,7 +107,7 @@ class Traffic:
         self._keys: dict[str, None] = {}
         self.peak = 0
 
-    def arrive(self, request: Request) -> None:
+    def arrive(self, request: RecordedRequest) -> None:
         """Number and log a request, and count it as in flight."""
         with self._lock:
             self._counts[request.call] += 1
@@ -123,7 +123,7 @@ class Traffic:
                 if len(self._keys) > _REMEMBERED_KEYS:
                     del self._keys[next(iter(self._keys))]
 
-    def check_gate(self, request: Request) -> None:
+    def check_gate(self, request: RecordedRequest) -> None:
         """Refuse with 429 a request that is one too many [doc: 20 per key and per IP address]."""
         with self._lock:
             running = max(
@@ -133,7 +133,7 @@ class Traffic:
             reason = f"more than {self._at_once} requests at once"
             raise RefusalError(429, reason, {"Retry-After": "1"})
 
-    def depart(self, request: Request, status: int | None, reason: str) -> None:
+    def depart(self, request: RecordedRequest, status: int | None, reason: str) -> None:
         """Log the answer, None for a cut; only the first call for a request counts."""
         with self._lock:
             if request.answered_at is not None:
@@ -155,7 +155,7 @@ class Traffic:
             if request.body:
                 self._keep(request)
 
-    def _keep(self, request: Request) -> None:
+    def _keep(self, request: RecordedRequest) -> None:
         self._bodies.append(request)
         self._body_bytes += len(request.body)
         while self._body_bytes > _LOG_BODY_BYTES:
@@ -163,20 +163,20 @@ class Traffic:
             self._body_bytes -= len(oldest.body)
             oldest.body = b""
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[RecordedRequest]:
         """Return the last 20,000 requests, in order of arrival."""
         with self._lock:
             return list(self._log)
 
-    def refusals(self) -> list[Request]:
+    def refusals(self) -> list[RecordedRequest]:
         """Return the last 20,000 requests that were answered 4xx, in order of their answers."""
         with self._lock:
             return list(self._refused)
 
-    def latest(self, count: int) -> Latest:
+    def latest(self, count: int) -> LogSummary:
         """Return the last `count` requests and refusals, newest first, and the sums."""
         with self._lock:
-            return Latest(
+            return LogSummary(
                 list(islice(reversed(self._log), count)),
                 list(islice(reversed(self._refused), count)),
                 dict(self._counts),
@@ -191,6 +191,6 @@ class Traffic:
         with self._lock:
             return dict(self._counts)
 
-    def running(self) -> Iterator[Request]:
+    def running(self) -> Iterator[RecordedRequest]:
         """Yield the logged requests that have no answer yet."""
         return (request for request in self.requests() if request.answered_at is None)

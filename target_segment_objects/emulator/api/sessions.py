@@ -16,13 +16,13 @@ from target_segment_objects.emulator.errors import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.emulator.rules.parts import Part
+    from target_segment_objects.emulator.rules.parts import PartFile
 
 _REMEMBERED = 10_000
 
 
 @dataclass
-class Session:
+class EmulatorSession:
     """One bulk session. Times are the emulator's monotonic clock, in seconds."""
 
     sync_id: str
@@ -32,7 +32,7 @@ class Session:
     state: Literal["open", "finished", "failed", "expired"] = "open"
     error: str = ""
     """The text that the client finished it with."""
-    parts: list[Part] = field(default_factory=list)
+    parts: list[PartFile] = field(default_factory=list)
     """In the order in which their uploads were accepted."""
     calls_running: int = field(default=0, repr=False)
     objects: int = 0
@@ -49,19 +49,19 @@ class Sessions:
         self._clock = clock
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, EmulatorSession] = {}
 
-    def start(self, sync_id: str, write_key: str) -> Session:
+    def start(self, sync_id: str, write_key: str) -> EmulatorSession:
         """Open a session."""
         now = self._clock()
-        session = Session(sync_id, write_key, now, now)
+        session = EmulatorSession(sync_id, write_key, now, now)
         with self._lock:
             if len(self._sessions) >= _REMEMBERED:
                 self._drop(self._sessions.pop(next(iter(self._sessions))))
             self._sessions[sync_id] = session
         return session
 
-    def enter(self, sync_id: str, write_key: str) -> Session:
+    def enter(self, sync_id: str, write_key: str) -> EmulatorSession:
         """Begin a call on an open session; a `RefusalError` 400 when it is not open.
 
         A session does not expire while a call of it is running.
@@ -76,13 +76,13 @@ class Sessions:
             session.calls_running += 1
             return session
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: EmulatorSession) -> None:
         """End a call: the silence begins anew."""
         with self._lock:
             session.calls_running -= 1
             session.last_call_at = self._clock()
 
-    def add(self, session: Session, part: Part) -> None:
+    def add(self, session: EmulatorSession, part: PartFile) -> None:
         """Accept a part; a `RefusalError` 400 when the session was closed meanwhile."""
         with self._lock:
             if session.state != "open":
@@ -91,7 +91,7 @@ class Sessions:
             session.objects += part.objects
             session.part_bytes += part.compressed_bytes
 
-    def close(self, session: Session, error: str) -> None:
+    def close(self, session: EmulatorSession, error: str) -> None:
         """Finish a session, or fail it when `error` is not empty, which drops its parts."""
         with self._lock:
             if session.state != "open":
@@ -100,7 +100,7 @@ class Sessions:
             if error:
                 self._drop(session)
 
-    def reopen(self, session: Session) -> None:
+    def reopen(self, session: EmulatorSession) -> None:
         """Take back a finish whose objects could not be stored."""
         with self._lock:
             session.state = "open"
@@ -112,14 +112,14 @@ class Sessions:
                 if session.state == "open" and sync_id in {None, session.sync_id}:
                     self._expire(session)
 
-    def all(self) -> dict[str, Session]:
+    def all(self) -> dict[str, EmulatorSession]:
         """Return the sessions by id, oldest first, the silent ones expired."""
         with self._lock:
             for session in self._sessions.values():
                 self._expire_if_silent(session)
             return dict(self._sessions)
 
-    def latest(self, count: int) -> list[Session]:
+    def latest(self, count: int) -> list[EmulatorSession]:
         """Return the last `count` sessions, newest first, the silent ones expired."""
         with self._lock:
             sessions = list(islice(reversed(self._sessions.values()), count))
@@ -127,16 +127,16 @@ class Sessions:
                 self._expire_if_silent(session)
             return sessions
 
-    def _expire_if_silent(self, session: Session) -> None:
+    def _expire_if_silent(self, session: EmulatorSession) -> None:
         silent = self._clock() - session.last_call_at
         if session.state == "open" and not session.calls_running and silent >= self._seconds:
             self._expire(session)
 
-    def _expire(self, session: Session) -> None:
+    def _expire(self, session: EmulatorSession) -> None:
         session.state = "expired"
         self._drop(session)
 
     @staticmethod
-    def _drop(session: Session) -> None:
+    def _drop(session: EmulatorSession) -> None:
         for part in session.parts:
             part.path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ _GZIP_WBITS = 31
 
 
 @dataclass(frozen=True)
-class Part:
+class PartFile:
     """A part as it lies on disk, and what was found in it."""
 
     part_id: str
@@ -40,7 +40,7 @@ class Part:
     """Property names as sent, in order of appearance, by collection as sent."""
 
 
-def check_part(part_id: str, path: Path, rules: Rules) -> Part:
+def check_part(part_id: str, path: Path, rules: Rules) -> PartFile:
     """Read the gzip file at `path` through and return what it holds.
 
     A `RefusalError` 400 names the first line that breaks a rule; 413 when it is over 512 MB.
@@ -64,7 +64,7 @@ def check_part(part_id: str, path: Path, rules: Rules) -> Part:
         raise RefusalError(400, "the part holds no object")
     properties = {collection: list(names) for collection, names in seen.items()}
     stored = path.stat().st_size
-    return Part(part_id, path, True, number, size, stored, properties)
+    return PartFile(part_id, path, True, number, size, stored, properties)
 
 
 def part_lines(file: BinaryIO, *, gzipped: bool) -> Iterator[bytes]:

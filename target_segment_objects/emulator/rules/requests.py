@@ -56,7 +56,7 @@ class SetObject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     properties: dict[str, _Value]
 
 
-class SetCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class SetBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of a set call."""
 
     collection: str
@@ -91,7 +91,7 @@ class _Finish(msgspec.Struct, forbid_unknown_fields=True):
     error: str
 
 
-_SET = msgspec.json.Decoder(SetCall)
+_SET = msgspec.json.Decoder(SetBody)
 _LINE = msgspec.json.Decoder(PartLine)
 _RAW_OBJECT = msgspec.json.Decoder(_RawObject)
 _RAW_LINE = msgspec.json.Decoder(_RawLine)
@@ -106,7 +106,7 @@ class Rules:
     nulls: Literal["clear", "refuse"] = "clear"
     collection_digits: bool = False
 
-    def read_set(self, body: bytes) -> SetCall:
+    def read_set(self, body: bytes) -> SetBody:
         """Return the call that `body` holds; a `RefusalError` 400 when it breaks a rule."""
         call = _decode_set(body)
         self._check_collection(call.collection)
@@ -226,7 +226,7 @@ def _bytes_of(value: Scalar) -> int:
     return len(value.as_tuple().digits) if isinstance(value, Decimal) else 0
 
 
-def _decode_set(body: bytes) -> SetCall:
+def _decode_set(body: bytes) -> SetBody:
     try:
         return _SET.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -236,7 +236,7 @@ def _decode_set(body: bytes) -> SetCall:
             objects = [SetObject(item.id, _any_digits(item.properties)) for item in items]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RefusalError):
             raise RefusalError(400, f"malformed body: {error}") from None
-    return SetCall(raw.collection, objects)
+    return SetBody(raw.collection, objects)
 
 
 def _line_of_any_digits(line: bytes, error: Exception) -> PartLine:

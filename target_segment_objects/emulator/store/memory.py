@@ -27,7 +27,7 @@ from target_segment_objects.emulator.rules.requests import Rules
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_segment_objects.emulator.rules.parts import Part
+    from target_segment_objects.emulator.rules.parts import PartFile
 
 Row = dict[str, Typed | Scalar]
 
@@ -42,7 +42,7 @@ class Update(NamedTuple):
     properties: Mapping[str, Scalar]
 
 
-class Newest(NamedTuple):
+class TablePreview(NamedTuple):
     """The objects of a table that were touched last, the newest first, as text."""
 
     columns: list[tuple[str, str]]
@@ -63,13 +63,13 @@ class Store(Protocol):
     def sizes(self) -> dict[str, int]:
         """Return the number of objects of each table."""
 
-    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
         """Return at most so many rows and columns, each text cut; None for an unknown table."""
 
     def apply(self, updates: Sequence[Update]) -> None:
         """Take updates, in order; they may wait in memory until `flush`."""
 
-    def load(self, part: Part) -> None:
+    def load(self, part: PartFile) -> None:
         """Merge a checked part's objects, in order."""
 
     def flush(self) -> None:
@@ -124,7 +124,7 @@ class MemoryStore:
             history = self._history.setdefault(table, {})
             history.setdefault(identifier, []).append(properties)
 
-    def load(self, part: Part) -> None:
+    def load(self, part: PartFile) -> None:
         """Merge a checked part's objects, in order."""
         rules = Rules(collection_digits=True)
         with part.path.open("rb") as file:
@@ -157,7 +157,7 @@ class MemoryStore:
         with self._lock:
             return {table: len(rows) for table, rows in self._rows.items()}
 
-    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
         """Return at most so many rows and columns, each text cut; None for an unknown table."""
         with self._lock:
             objects = self._rows.get(table)
@@ -178,7 +178,7 @@ class MemoryStore:
                 for identifier in islice(touched, rows)
             ]
         named = [("id", ColumnType.VARCHAR), *kinds.items()]
-        return Newest([(name, kind.value) for name, kind in named], found, {})
+        return TablePreview([(name, kind.value) for name, kind in named], found, {})
 
     def history(self, table: str, identifier: str) -> list[dict[str, Scalar]]:
         """Return the properties applied to one object, as sent, in order of application."""

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
 
 
-class Result(NamedTuple):
+class QueryResult(NamedTuple):
     """What a query returned: column names and rows, both empty for a statement without a result."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
 
 
-def query_file(path: Path, sql: str) -> Result:
+def query_file(path: Path, sql: str) -> QueryResult:
     """Run a query on a warehouse file, which is opened read-only and never made.
 
     The query reads that file and nothing else: no other file or address is read or written, no
@@ -69,14 +69,14 @@ def connect(path: Path, config: dict[str, str | int]) -> DuckDBPyConnection:
     return connection
 
 
-def run_query(connection: DuckDBPyConnection, sql: str) -> Result:
+def run_query(connection: DuckDBPyConnection, sql: str) -> QueryResult:
     """Return what a query returns, instants as aware datetimes in UTC."""
     duckdb = _duckdb()
     sql = sql.strip().rstrip(";")
     try:
         relation: DuckDBPyRelation | None = connection.sql(sql)
         if relation is None:
-            return Result([], [])
+            return QueryResult([], [])
         columns = list(relation.columns)
         zoned = [str(kind) == _WITH_ZONE for kind in relation.types]
         if any(zoned):
@@ -97,7 +97,7 @@ def run_query(connection: DuckDBPyConnection, sql: str) -> Result:
             tuple(_in_utc(value) if z else value for value, z in zip(row, zoned, strict=True))
             for row in rows
         ]
-    return Result(columns, rows)
+    return QueryResult(columns, rows)
 
 
 def _in_utc(value: object) -> object:

@@ -50,7 +50,7 @@ TYPED = 'temp.main."typed"'
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table, with the names that its property goes by in one part."""
 
     name: str
@@ -97,7 +97,7 @@ def slice_of_lines(collections: Sequence[str], start: int, end: int) -> str:
     )
 
 
-def stage(source: str, columns: Sequence[Column]) -> str:
+def stage(source: str, columns: Sequence[TableColumn]) -> str:
     """Return the statement that makes `STAGED`."""
     pointers = ["/id"]
     fields = ["json_extract_string(found[1], '$') AS id"]
@@ -126,7 +126,7 @@ def first_values(places: Sequence[int]) -> str:
     return f"SELECT {', '.join(fields)} FROM {STAGED}"  # noqa: S608
 
 
-def type_staged(merged: str, columns: Sequence[Column]) -> str:
+def type_staged(merged: str, columns: Sequence[TableColumn]) -> str:
     """Return the statement that makes `TYPED`.
 
     `s0`, `s1`, … are 0 for a missing property, 1 for a null one and 2 for a value.
@@ -143,7 +143,7 @@ def type_staged(merged: str, columns: Sequence[Column]) -> str:
     return f"CREATE TEMP TABLE {TYPED} AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
 
 
-def count_lost(columns: Sequence[tuple[int, Column]]) -> str:
+def count_lost(columns: Sequence[tuple[int, TableColumn]]) -> str:
     """Return the query that counts, a column, the values that it could not hold."""
     fields = [
         f"count(*) FILTER (WHERE s{place} = 2"
@@ -153,7 +153,7 @@ def count_lost(columns: Sequence[tuple[int, Column]]) -> str:
     return f"SELECT {', '.join(fields)} FROM {TYPED}"  # noqa: S608
 
 
-def update_known(table: str, columns: Sequence[Column]) -> str:
+def update_known(table: str, columns: Sequence[TableColumn]) -> str:
     """Return the statement that merges `TYPED` into the rows that `table`, named in full, has."""
     changes = ["received_at = now()"]
     for place, column in enumerate(columns):
@@ -168,7 +168,7 @@ def update_known(table: str, columns: Sequence[Column]) -> str:
     )
 
 
-def insert_new(table: str, columns: Sequence[Column]) -> str:
+def insert_new(table: str, columns: Sequence[TableColumn]) -> str:
     """Return the statement that adds the rows of `TYPED` whose ids are new, in order."""
     kept = [(place, column) for place, column in enumerate(columns) if column.kind is not None]
     names = ["id", "received_at", *(quoted(column.name) for _, column in kept)]

@@ -17,11 +17,17 @@ import msgspec
 from target_segment_objects.emulator.errors import WarehouseError
 from target_segment_objects.emulator.rules.columns import ColumnType, moment, shown, type_of
 from target_segment_objects.emulator.rules.names import column_name, table_name
-from target_segment_objects.emulator.rules.parts import Part
+from target_segment_objects.emulator.rules.parts import PartFile
 from target_segment_objects.emulator.store import statements
-from target_segment_objects.emulator.store.memory import Newest
+from target_segment_objects.emulator.store.memory import TablePreview
 from target_segment_objects.emulator.store.querying import connect, run_query
-from target_segment_objects.emulator.store.statements import STAGED, TYPED, Column, literal, quoted
+from target_segment_objects.emulator.store.statements import (
+    STAGED,
+    TYPED,
+    TableColumn,
+    literal,
+    quoted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -106,14 +112,14 @@ class Warehouse:
             raise WarehouseError(f"The temporary file {path} cannot be written: {reason}") from None
         names = {collection: list(found) for collection, found in self._gathered_names.items()}
         size = self._gathered_bytes
-        part = Part("", path, False, len(self._gathered), size, size, names)
+        part = PartFile("", path, False, len(self._gathered), size, size, names)
         self.load(part)
         self._gathered.clear()
         self._gathered_bytes = 0
         self._gathered_names.clear()
         path.unlink()
 
-    def load(self, part: Part) -> None:
+    def load(self, part: PartFile) -> None:
         """Merge a checked part's objects, in order, a slice a transaction.
 
         What is left when it fails is whole slices from the part's beginning; loading the part again
@@ -169,7 +175,7 @@ class Warehouse:
         )
         return dict(found)
 
-    def newest(self, table: str, rows: int, columns: int, chars: int) -> Newest | None:
+    def newest(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
         """Return at most so many rows and columns, each text cut; None for an unknown table.
 
         DuckDB passes over the blocks whose `received_at` is older than the newest rows.
@@ -202,7 +208,7 @@ class Warehouse:
         # A copy: the other thread may be counting.
         counted = self._lost.copy()
         lost = {name: count for (place, name), count in counted.items() if place == table}
-        return Newest(kinds, texts, lost)
+        return TablePreview(kinds, texts, lost)
 
     def lost(self) -> dict[tuple[str, str], int]:
         """Count the values that no column could hold, after merging those that came together."""
@@ -216,7 +222,7 @@ class Warehouse:
             self._view.close()
             self._connection.close()
 
-    def _sources(self, part: Part, tables: dict[str, list[str]]) -> list[tuple[str, str]]:
+    def _sources(self, part: PartFile, tables: dict[str, list[str]]) -> list[tuple[str, str]]:
         """Return pairs of a table and an expression of its lines, slices in their order.
 
         A small part of one table is read as it is. Others are laid down once and then taken in
@@ -261,7 +267,7 @@ class Warehouse:
                     self._execute(sql)
             raise
 
-    def _staged(self, table: str, source: str, names: Iterable[str]) -> list[Column]:
+    def _staged(self, table: str, source: str, names: Iterable[str]) -> list[TableColumn]:
         """Lay a slice's values down in `STAGED`, and return their columns, typed."""
         sent_as: dict[str, list[str]] = {}
         homeless: set[str] = set()
@@ -272,13 +278,13 @@ class Warehouse:
             sent_as.setdefault(column or name, []).append(name)
         known = self._columns.get(table, {})
         columns = [
-            Column(name, tuple(sent), None if name in homeless else known.get(name))
+            TableColumn(name, tuple(sent), None if name in homeless else known.get(name))
             for name, sent in sent_as.items()
         ]
         self._execute(statements.stage(source, columns))
         return self._with_types(columns, homeless)
 
-    def _merge(self, table: str, columns: list[Column]) -> None:
+    def _merge(self, table: str, columns: list[TableColumn]) -> None:
         ((repeated,),) = self._execute(
             f"SELECT count(*) > count(DISTINCT id) FROM {STAGED}"  # noqa: S608
         )
@@ -298,7 +304,7 @@ class Warehouse:
         self._execute(f"DROP TABLE {TYPED}")
         self._execute(f"DROP TABLE {STAGED}")
 
-    def _with_types(self, columns: list[Column], homeless: set[str]) -> list[Column]:
+    def _with_types(self, columns: list[TableColumn], homeless: set[str]) -> list[TableColumn]:
         """Return the columns, those without a type typed by their first value."""
         places = [
             place
@@ -325,7 +331,7 @@ class Warehouse:
             values += row
         return values
 
-    def _create(self, table: str, columns: list[Column]) -> None:
+    def _create(self, table: str, columns: list[TableColumn]) -> None:
         kinds = {column.name: column.kind for column in columns if column.kind is not None}
         fields = "".join(f", {quoted(name)} {kind.value}" for name, kind in kinds.items())
         self._execute(
@@ -334,7 +340,7 @@ class Warehouse:
         )
         self._columns[table] = kinds
 
-    def _add_columns(self, table: str, columns: list[Column]) -> None:
+    def _add_columns(self, table: str, columns: list[TableColumn]) -> None:
         """Add the columns that a table lacks, some in a transaction.
 
         DuckDB keeps a version of the whole table for every added column until the commit.

@@ -12,8 +12,8 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
-from target_segment_objects.emulator.api.app import Answer, refusal, route
-from target_segment_objects.emulator.api.request_log import Request
+from target_segment_objects.emulator.api.app import HttpResponse, parse_path, refusal
+from target_segment_objects.emulator.api.request_log import RecordedRequest
 from target_segment_objects.emulator.errors import RefusalError
 from target_segment_objects.emulator.rules.requests import write_key_of
 from target_segment_objects.emulator.wire.faults import CutError
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.emulator.api.app import App
-    from target_segment_objects.emulator.api.request_log import Traffic
+    from target_segment_objects.emulator.api.request_log import RequestLog
     from target_segment_objects.emulator.api.sessions import Sessions
-    from target_segment_objects.emulator.wire.faults import Fault, Faults, Trouble
+    from target_segment_objects.emulator.wire.faults import ActiveFaults, FaultScript, InjectedFault
     from target_segment_objects.emulator.wire.http import Head
     from target_segment_objects.emulator.wire.page import Page
 
@@ -43,14 +43,14 @@ _LINGER_SECONDS = 2.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Exchange:
+class ConnectionHandler:
     """Serves requests, one after the other; shared by all connections."""
 
     def __init__(  # noqa: PLR0913 what one exchange goes by
         self,
         app: App,
-        traffic: Traffic,
-        faults: Faults,
+        traffic: RequestLog,
+        faults: FaultScript,
         sessions: Sessions,
         *,
         report: Callable[[Exception], None],
@@ -106,8 +106,8 @@ class Exchange:
         connection: socket.socket,
         reader: BufferedReader,
         head: Head,
-        request: Request,
-        trouble: Trouble,
+        request: RecordedRequest,
+        trouble: ActiveFaults,
     ) -> bool:
         answer, intact = self._handled(connection, reader, head, request, trouble)
         keep_alive = head.keep_alive and intact
@@ -133,15 +133,15 @@ class Exchange:
         connection: socket.socket,
         reader: BufferedReader,
         head: Head,
-        request: Request,
-        trouble: Trouble,
-    ) -> tuple[Answer, bool]:
+        request: RecordedRequest,
+        trouble: ActiveFaults,
+    ) -> tuple[HttpResponse, bool]:
         """Return the answer, and whether the request was read to its end."""
         trouble.call_back("arrival", request)
         if trouble.cut == "before":
             raise CutError
         try:
-            limit = route(head.path).max_body_bytes
+            limit = parse_path(head.path).max_body_bytes
             length = body_length(head, limit)
             if head.expects_continue:
                 connection.sendall(_CONTINUE)
@@ -166,7 +166,7 @@ class Exchange:
             answer = _scripted(trouble.answer)
         return answer, True
 
-    def _read(self, request: Request, pieces: Iterator[bytes]) -> Path | None:
+    def _read(self, request: RecordedRequest, pieces: Iterator[bytes]) -> Path | None:
         """Read the body into the request, or that of an upload into the file that is returned."""
         if request.call != "upload":
             body = b"".join(pieces)
@@ -185,7 +185,9 @@ class Exchange:
             raise
         return path
 
-    def _applied(self, request: Request, upload: Path | None, trouble: Trouble) -> Answer:
+    def _applied(
+        self, request: RecordedRequest, upload: Path | None, trouble: ActiveFaults
+    ) -> HttpResponse:
         trouble.call_back("body", request)
         trouble.wait(before=True)
         if trouble.expire:
@@ -202,15 +204,15 @@ class Exchange:
             return refusal(RefusalError(500, "internal error of the emulator"))
 
 
-def _request(head: Head, client: str) -> Request:
-    call, sync_id = route(head.path)
-    request = Request(call, 0, head.method, head.path, head.headers, 0.0)
+def _request(head: Head, client: str) -> RecordedRequest:
+    call, sync_id = parse_path(head.path)
+    request = RecordedRequest(call, 0, head.method, head.path, head.headers, 0.0)
     request.sync_id, request.client = sync_id, client
     request.write_key = write_key_of(head.authorization)
     return request
 
 
-def _scripted(fault: Fault) -> Answer:
+def _scripted(fault: InjectedFault) -> HttpResponse:
     status = fault.status or 500
     answer = refusal(RefusalError(status, "a fault on request", dict(fault.headers)))
     if fault.body is not None:
@@ -219,7 +221,7 @@ def _scripted(fault: Fault) -> Answer:
 
 
 def _send_troubled(
-    connection: socket.socket, wire: bytes, trouble: Trouble, depart: Callable[[], None]
+    connection: socket.socket, wire: bytes, trouble: ActiveFaults, depart: Callable[[], None]
 ) -> bool:
     """Send an answer as the faults want it and end the connection."""
     if trouble.garbage is not None:
@@ -253,7 +255,7 @@ def _show(connection: socket.socket, page: Page, head: Head) -> bool:
     return True
 
 
-def _send_last(connection: socket.socket, answer: Answer, request_id: str) -> bool:
+def _send_last(connection: socket.socket, answer: HttpResponse, request_id: str) -> bool:
     """Send an answer and end the connection without destroying what is on its way."""
     connection.sendall(b"".join(write_answer(answer, request_id, keep_alive=False)))
     # Closing with unread bytes would reset the connection, and the answer with it.

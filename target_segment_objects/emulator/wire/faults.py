@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.emulator.api.request_log import Request
+    from target_segment_objects.emulator.api.request_log import RecordedRequest
 
 Point = Literal["arrival", "body", "applied", "answered"]
 
@@ -92,7 +92,7 @@ class Hold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class InjectedFault:
     """One fault, and the requests that it hits. All parts of it may be combined."""
 
     call: str = "any"
@@ -131,10 +131,10 @@ class Fault:
     """Expire the session before the request is handled."""
     at: Point = "arrival"
     """Where `callback` is called."""
-    callback: Callable[[Request], None] | None = None
+    callback: Callable[[RecordedRequest], None] | None = None
     """Called with the request on the connection's thread; the exchange waits for it."""
 
-    def hits(self, request: Request, seed: int) -> bool:
+    def hits(self, request: RecordedRequest, seed: int) -> bool:
         """Tell whether this fault hits the request."""
         past = request.number - self.first
         if self.call not in {"any", request.call} or past < 0:
@@ -145,10 +145,10 @@ class Fault:
         return self.chance >= 1 or dice.random() < self.chance
 
 
-class Trouble:
+class ActiveFaults:
     """The faults that hit one request, as the exchange meets them; several act together."""
 
-    def __init__(self, faults: list[Fault], stopping: threading.Event) -> None:
+    def __init__(self, faults: list[InjectedFault], stopping: threading.Event) -> None:
         """Let waits end when `stopping` is set."""
         self._faults = faults
         self._stopping = stopping
@@ -165,7 +165,7 @@ class Trouble:
         self.truncate = next((f.truncate for f in faults if f.truncate is not None), None)
         self.drip = next((f.drip for f in faults if f.drip is not None), None)
 
-    def call_back(self, point: Point, request: Request) -> None:
+    def call_back(self, point: Point, request: RecordedRequest) -> None:
         """Call what is to be called at this point."""
         for fault in self._faults:
             if fault.callback is not None and fault.at == point:
@@ -186,18 +186,18 @@ class Trouble:
             raise CutError
 
 
-class Faults:
+class FaultScript:
     """The script of faults of one emulator."""
 
     def __init__(self, seed: int) -> None:
         """Take the seed of the dice for `chance`."""
         self._seed = seed
-        self._script: list[Fault] = []
+        self._script: list[InjectedFault] = []
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._peace = Trouble([], self._stopping)
+        self._peace = ActiveFaults([], self._stopping)
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: InjectedFault) -> None:
         """Add a fault to the script."""
         with self._lock:
             self._script.append(fault)
@@ -210,11 +210,11 @@ class Faults:
             if fault.hold is not None:
                 fault.hold.release()
 
-    def meeting(self, request: Request) -> Trouble:
+    def meeting(self, request: RecordedRequest) -> ActiveFaults:
         """Return what hits this request."""
         with self._lock:
             hits = [fault for fault in self._script if fault.hits(request, self._seed)]
-        return Trouble(hits, self._stopping) if hits else self._peace
+        return ActiveFaults(hits, self._stopping) if hits else self._peace
 
     def stop(self) -> None:
         """End all waiting; held requests are cut."""

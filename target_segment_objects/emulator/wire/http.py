@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
-    from target_segment_objects.emulator.api.app import Answer
+    from target_segment_objects.emulator.api.app import HttpResponse
 
 _MAX_LINE_BYTES = 65536
 _MAX_HEADERS = 100
@@ -126,7 +126,7 @@ def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterato
     raise RefusalError(431, "too many trailers")
 
 
-def write_answer(answer: Answer, request_id: str, *, keep_alive: bool) -> tuple[bytes, bytes]:
+def write_answer(answer: HttpResponse, request_id: str, *, keep_alive: bool) -> tuple[bytes, bytes]:
     """Return the head and the body of an answer as bytes."""
     headers = {
         "Content-Type": "application/json",

@@ -10,12 +10,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from target_segment_objects.emulator.api.app import Answer
+from target_segment_objects.emulator.api.app import HttpResponse
 from target_segment_objects.emulator.errors import RefusalError
 from target_segment_objects.emulator.rules.host_names import HostNames
 
 if TYPE_CHECKING:
-    from target_segment_objects.emulator.api.page_state import View
+    from target_segment_objects.emulator.api.page_state import PageState
     from target_segment_objects.emulator.wire.http import Head
 
 _FILES = {
@@ -43,13 +43,13 @@ _HEADERS = {
 class Page:
     """The page of one emulator."""
 
-    def __init__(self, host: str, view: View) -> None:
+    def __init__(self, host: str, view: PageState) -> None:
         """Show `view`; `host` is where the emulator listens."""
         self._names = HostNames(host)
         self._view = view
         folder = files(__package__) / "static"
         self._files = {
-            path: Answer(
+            path: HttpResponse(
                 200, folder.joinpath(name).read_bytes(), {"Content-Type": kind, **_HEADERS}
             )
             for path, (name, kind) in _FILES.items()
@@ -59,7 +59,7 @@ class Page:
         """Tell whether a path is the page's."""
         return path == "/" or path.startswith(("/page/", "/?"))
 
-    def answer(self, head: Head) -> Answer:
+    def answer(self, head: Head) -> HttpResponse:
         """Answer a request; a `RefusalError` 400, 403, 404 or 405 for what is not shown."""
         if head.method != "GET":
             raise RefusalError(405, "only GET is taken here", {"Allow": "GET"})
@@ -74,7 +74,7 @@ class Page:
             except ValueError:
                 raise RefusalError(400, f"a query has at most {_MAX_FIELDS} fields") from None
             body = self._view.state(wanted)
-            return Answer(200, body, {"Content-Type": "application/json", **_HEADERS})
+            return HttpResponse(200, body, {"Content-Type": "application/json", **_HEADERS})
         found = self._files.get(path)
         if found is None:
             raise RefusalError(404, "no such path")
