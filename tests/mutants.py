@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "an input error drops what was read before",
-        "Run.end_after",
+        "Run.commit_after",
         "self._commit()",
         "",
         "tests/commands/test_command_input.py",
@@ -323,17 +323,17 @@ MUTANTS = (
     ),
     Mutant(
         "signals stay ignored after a replay",
-        "Shutdown.restore",
+        "SignalWatcher.restore",
         "signal.signal(number, handler)",
         "",
         "tests/commands/test_replay.py tests/commands/test_preview.py",
     ),
     Mutant(
         "a number that no map touches is written anew",
-        "to_python",
+        "to_sdk_values",
         "Token(bytes(value).decode())",
         "Decimal(bytes(value).decode())",
-        "tests/singer/test_mapped.py",
+        "tests/singer/test_sdk_values.py",
     ),
     Mutant(
         "stdout may be a report",
@@ -372,7 +372,7 @@ MUTANTS = (
     ),
     Mutant(
         "a shutdown is closed twice",
-        "Shutdown.close",
+        "SignalWatcher.close",
         "writes < 0",
         "False",
         "tests/run/test_shutdown.py",
@@ -442,7 +442,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that does not end by itself says nothing",
-        "Shutdown._exit",
+        "SignalWatcher._exit",
         "words.start()\nwords.join(_LAST_WORDS_SECONDS)",
         "",
         "tests/run/test_shutdown.py",
@@ -540,7 +540,7 @@ MUTANTS = (
     ),
     Mutant(
         "one of two streams is enough to have meant a clash",
-        "Routes._claim",
+        "Routes._refuse_shared_collection",
         "is_meant and other_is_meant",
         "is_meant or other_is_meant",
         "tests/singer/test_taps_as_they_are.py -k one_collection",
@@ -568,7 +568,7 @@ MUTANTS = (
     ),
     Mutant(
         "the error of a run's end hides its first",
-        "Run.end_after",
+        "Run.commit_after",
         "isinstance(failure, LocalWarehouseError) and isinstance(error, DeliveryError)",
         "True",
         "tests/singer/test_taps_as_they_are.py -k first_error",

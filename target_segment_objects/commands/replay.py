@@ -34,7 +34,7 @@ from target_segment_objects.errors import (
 from target_segment_objects.input import MessageReader
 from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting import rows
-from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.singer import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 
@@ -141,7 +141,7 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
     shutdown = None
     if threading.current_thread() is threading.main_thread():
         seconds = target.settings.shutdown_seconds
-        shutdown = Shutdown(run.stop, run.expire, seconds, before_exit=target.give_up)
+        shutdown = SignalWatcher(run.stop, run.abort, seconds, before_exit=target.give_up)
         shutdown.install()
     try:
         try:
@@ -189,10 +189,10 @@ class _ReplayRun(Run):
                 self._messages.remember(object_lines([made])[:-1], source_at(index).line)
         return super()._put(objects, first, source_at)
 
-    def tell_another(self, failure: SegmentObjectsError, error: BaseException) -> None:
+    def log_secondary_error(self, failure: SegmentObjectsError, error: BaseException) -> None:
         """The file of the replay's own rejects is nobody's concern: they are in the dead letter."""
         if not isinstance(failure, DeadLetterError):
-            super().tell_another(failure, error)
+            super().log_secondary_error(failure, error)
 
 
 class _ReplayTarget(TargetSegmentObjects):
@@ -219,7 +219,7 @@ class _ReplayTarget(TargetSegmentObjects):
             self.run.wake_up,
             between=self._between,
             unknown=self._process_unknown_message,
-            failed=self.run.end_after,
+            failed=self.run.commit_after,
             process_block=self._process_block,
         )
 
@@ -258,7 +258,7 @@ class _ReplayTarget(TargetSegmentObjects):
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Take note of a record of which no object is made, and no reject."""
-        _, routes = self._routes_of(message)
+        _, routes = self._source_and_routes(message)
         before = [self._counts_of(route).filtered for route in routes]
         super()._process_record_message(message)
         after = [self._counts_of(route).filtered for route in routes]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from target_segment_objects.run.run import Run
-from target_segment_objects.run.signals import Shutdown
+from target_segment_objects.run.signals import SignalWatcher
 
 __all__ = [
     "Run",
-    "Shutdown",
+    "SignalWatcher",
 ]

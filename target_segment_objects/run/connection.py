@@ -11,7 +11,7 @@ from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transpor
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.run.retries import RetryWarnings
-from target_segment_objects.run.signals import Hurry
+from target_segment_objects.run.signals import StopEvent
 
 if TYPE_CHECKING:
     import threading
@@ -36,7 +36,7 @@ class Connection:
 
     Attributes:
         delivery: takes objects.
-        settle: makes what was answered durable, where that is this process's to do.
+        flush: makes what was answered durable, where that is this process's to do.
     """
 
     def __init__(
@@ -44,27 +44,27 @@ class Connection:
         delivery: Delivery,
         transport: Transport,
         stack: ExitStack,
-        hurry: Hurry,
-        settle: Callable[[], None],
+        stop_event: StopEvent,
+        flush: Callable[[], None],
     ) -> None:
         self.delivery = delivery
-        self.settle = settle
+        self.flush = flush
         self._transport = transport
         self._stack = stack
-        self._hurry = hurry
+        self._stop_event = stop_event
 
     def stop_until(self, deadline: float) -> None:
         """A stop leaves time until then: no wait goes on that would outlast it. From any thread."""
-        self._hurry.until(deadline)
+        self._stop_event.set_deadline(deadline)
 
     def abort(self) -> None:
         """Let every request fail that waits or is in flight. From any thread."""
-        self._hurry.set()
+        self._stop_event.set()
         self._transport.abort()
 
     def close(self) -> None:
         """End the threads, without waiting for a retry, and close connections."""
-        self._hurry.set()
+        self._stop_event.set()
         try:
             self.delivery.close()
         finally:
@@ -79,7 +79,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     meanwhile: Callable[[], None],
     stopped: Callable[[], bool],
     report: Report,
-    clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by,
+    make_clock: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
     """Build the delivery that the settings ask for. Nothing is sent yet.
 
@@ -91,30 +91,30 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
         meanwhile: called on the reading thread, each second while it waits for Segment.
         stopped: tells whether a stop has come.
         report: takes warnings, and counts.
-        clock_of: makes the client's clock, all of whose waits end when the event is set.
+        make_clock: makes the client's clock, all of whose waits end when the event is set.
 
     Raises:
         ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
     """
-    hurry = Hurry()
-    clock = clock_of(hurry)
+    stop_event = StopEvent()
+    clock = make_clock(stop_event)
     warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
 
     def on_retry(retry: Retry) -> None:
         report.tally.retry(retry.wait_seconds)
         warn_of(retry)
 
-    settle: Callable[[], None]
+    flush: Callable[[], None]
     with ExitStack() as stack:
         if settings.local_warehouse is not None:
             file = settings.local_warehouse
-            segment = _local_warehouse(file, settings, stack, report, hurry.set)
-            address, key, settle = segment.url, _LOCAL_KEY, _settling(segment)
+            segment = _local_warehouse(file, settings, stack, report, stop_event.set)
+            address, key, flush = segment.url, _LOCAL_KEY, _flushing(segment)
         else:
             address = (
                 settings.bulk_address if settings.method == "bulk" else settings.objects_address
             )
-            key, settle = settings.write_key or "", _nothing_to_settle
+            key, flush = settings.write_key or "", _nothing_to_flush
         transport = stack.enter_context(Transport(address, key, settings.transport_options))
         gate = Gate(settings.max_concurrency, clock=clock)
         delivery: Delivery
@@ -158,10 +158,10 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 stopped=stopped,
                 tally=report.tally,
             )
-        return Connection(delivery, transport, stack.pop_all(), hurry, settle)
+        return Connection(delivery, transport, stack.pop_all(), stop_event, flush)
 
 
-def _nothing_to_settle() -> None:
+def _nothing_to_flush() -> None:
     """Segment's answer is all that can be had."""
 
 
@@ -202,14 +202,14 @@ def _local_warehouse(
     return segment
 
 
-def _settling(segment: Emulator) -> Callable[[], None]:
+def _flushing(segment: Emulator) -> Callable[[], None]:
     """Return what writes into the file all that was answered; a failure ends the delivery."""
     from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
 
-    def settle() -> None:
+    def flush() -> None:
         try:
             segment.flush()
         except (EmulatorError, OSError) as error:
             raise LocalWarehouseError(f"local_warehouse: {error}") from None
 
-    return settle
+    return flush

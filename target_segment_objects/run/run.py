@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-_LOOK_SECONDS: Final = 0.1
+_DUE_CHECK_SECONDS: Final = 0.1
 """How often it is looked at what is due while input is worked off."""
 
 
@@ -53,22 +53,23 @@ class Run:
     """What the target hands its objects and states to.
 
     Attributes:
-        aside: makes room for a state, where stdout is a terminal that shows something else too.
+        output_above_progress: held while a state is written, so that it does not run into the
+            progress line when stdout is the same terminal.
         wake_up: the stop flag, and the pipe that ends a wait for input.
         position: how many records were read.
         on_wait: called about each second while the delivery waits for Segment.
         on_error: called with the error that ends the run, before what was read is committed.
-        clock_of: makes the clock of the client's waits from the event that ends them all. Read at
+        make_clock: makes the clock of the client's waits from the event that ends them all. Read at
             the first object; no setting, but for tests, in which waiting takes no time.
     """
 
     def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
         self.wake_up = WakeUp()
-        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.output_above_progress: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
         self.on_wait: Callable[[], None] = do_nothing
         self.on_error: Callable[[SegmentObjectsError], None] = lambda _: None
-        self.clock_of: Callable[[threading.Event], Clock] = Clock.stopped_by
+        self.make_clock: Callable[[threading.Event], Clock] = Clock.stopped_by
         self._settings = settings
         self._report = report
         self._logger = logger
@@ -79,7 +80,7 @@ class Run:
         self._connection: Connection | None = None
         self._printing = True
         self._stop_deadline: float | None = None
-        self._look_again = self._print_again = 0.0
+        self._next_due_check = self._next_print = 0.0
         self._closed = False
 
     @property
@@ -90,7 +91,7 @@ class Run:
         """
         return self.wake_up.stopped and self._settings.method == "set"
 
-    def put(self, made: SegmentObject, origin: Origin) -> None:
+    def put(self, obj: SegmentObject, origin: Origin) -> None:
         """Deliver an object of the record at the present position.
 
         Raises:
@@ -98,7 +99,7 @@ class Run:
             DeliveryError: when anything before it could not be delivered.
             RejectedRecordError: when Segment refused an object before it, one too many.
         """
-        self._put([ObjectLine.of(made)], self.position, lambda _: origin)
+        self._put([ObjectLine.of(obj)], self.position, lambda _: origin)
 
     def put_block(self, objects: Sequence[ObjectLine], source_at: Callable[[int], Origin]) -> int:
         """Deliver the objects of the next records, one each, and count the records.
@@ -125,8 +126,8 @@ class Run:
         connection = self._connection or self._connect()
         taken = connection.delivery.put_block(objects, first, source_at)
         # What is due must not wait for the end of a block of input that is delivered slowly.
-        if time.monotonic() >= self._look_again:
-            self.between()
+        if time.monotonic() >= self._next_due_check:
+            self.do_due_work()
         return taken
 
     def _connect(self) -> Connection:
@@ -138,7 +139,7 @@ class Run:
             self._meanwhile,
             lambda: self.wake_up.stopped,
             self._report,
-            self.clock_of,
+            self.make_clock,
         )
         if self._stop_deadline is not None:
             self._connection.stop_until(self._stop_deadline)
@@ -176,7 +177,7 @@ class Run:
         """Keep a state until all records before it are durable."""
         self._checkpoint.add(self.position, state)
 
-    def between(self) -> float | None:
+    def do_due_work(self) -> float | None:
         """Do what is due now.
 
         Returns:
@@ -185,22 +186,22 @@ class Run:
         Raises:
             SegmentObjectsError: as `put`, and `OutputError`.
         """
-        self._look_again = time.monotonic() + _LOOK_SECONDS
+        self._next_due_check = time.monotonic() + _DUE_CHECK_SECONDS
         due: list[float | None] = []
         if self._connection is not None:
             due.append(self._connection.delivery.tick())
-        due.append(self._print_earned())
+        due.append(self._print_durable())
         times = [at for at in due if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _meanwhile(self) -> None:
         """The delivery waits for Segment, for minutes maybe: do what is due all the same."""
-        if time.monotonic() >= self._print_again:
-            self._print_again = time.monotonic() + _LOOK_SECONDS
-            self._print_earned()
+        if time.monotonic() >= self._next_print:
+            self._next_print = time.monotonic() + _DUE_CHECK_SECONDS
+            self._print_durable()
             self.on_wait()
 
-    def _print_earned(self) -> float | None:
+    def _print_durable(self) -> float | None:
         """Print the newest state that was earned; when it may be printed, if that is not yet."""
         if not self._checkpoint.waits:
             return None
@@ -217,11 +218,11 @@ class Run:
             if self._connection is not None:
                 self._connection.delivery.finish()
         except SegmentObjectsError as error:
-            self.end_after(error)
+            self.commit_after(error)
             raise
         self.close()
 
-    def end_after(self, error: SegmentObjectsError) -> None:
+    def commit_after(self, error: SegmentObjectsError) -> None:
         """The run has failed: commit what was read, unless the delivery is what fails.
 
         Whatever fails on the way is told, and the run's error stays the first.
@@ -234,16 +235,16 @@ class Run:
                 self.on_error(error)  # the rest may take as long as all retries do
                 self._commit()
         except SegmentObjectsError as failure:
-            self.tell_another(failure, error)
+            self.log_secondary_error(failure, error)
         finally:
             try:
                 self.close()
             except SegmentObjectsError as failure:
                 if isinstance(failure, LocalWarehouseError) and isinstance(error, DeliveryError):
                     raise failure from None
-                self.tell_another(failure, error)
+                self.log_secondary_error(failure, error)
 
-    def tell_another(self, failure: SegmentObjectsError, error: BaseException) -> None:
+    def log_secondary_error(self, failure: SegmentObjectsError, error: BaseException) -> None:
         """Log an error that came while the run ended after another one, unless it is the same."""
         if str(failure) != str(error):
             self._logger.error("While the run ended: %s", one_line(str(failure)))
@@ -264,7 +265,7 @@ class Run:
             self._connection.stop_until(self._stop_deadline)
         self.wake_up.stop()
 
-    def expire(self) -> None:
+    def abort(self) -> None:
         """A stop has lasted too long: whatever waits or is in flight fails now. From any thread."""
         connection = self._connection
         if connection is not None:
@@ -295,10 +296,10 @@ class Run:
             return
         self._rejects.sync()
         if self._connection is not None:
-            self._connection.settle()
+            self._connection.flush()
         try:
             rest = memoryview(state + b"\n")
-            with self.aside():
+            with self.output_above_progress():
                 while rest:  # unbuffered, a write may take a part alone, when a signal comes
                     rest = rest[sys.stdout.buffer.write(rest) or 0 :]
                 sys.stdout.buffer.flush()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["Hurry", "Shutdown"]
+__all__ = ["SignalWatcher", "StopEvent"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BLOCK: Final = 512
@@ -36,37 +36,37 @@ _SIGNALLED: Final = 128
 """A shell's exit status of a process that a signal ended is this and the signal's number."""
 
 
-class Hurry(threading.Event):
+class StopEvent(threading.Event):
     """Ends waits: all of them when it is set, and after a stop those that would outlast it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._deadline = float("inf")
-        self._told = threading.Event()
+        self._changed = threading.Event()
 
-    def until(self, deadline: float) -> None:
+    def set_deadline(self, deadline: float) -> None:
         """A stop leaves time until then, on the monotonic clock: longer waits end at once."""
         self._deadline = deadline
-        self._told.set()
+        self._changed.set()
 
     def set(self) -> None:
         """End every wait."""
         super().set()
-        self._told.set()
+        self._changed.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait so many seconds; true, and at once, when there is no use in it any more."""
         if timeout is None:
             return super().wait()
         end = time.monotonic() + timeout
-        if not self._told.wait(timeout):
+        if not self._changed.wait(timeout):
             return False
         if end > self._deadline:
             return True
         return super().wait(max(0.0, end - time.monotonic()))
 
 
-class Shutdown:
+class SignalWatcher:
     """Turns signals into a stop, and a stop that takes too long into its end.
 
     Args:
@@ -80,19 +80,19 @@ class Shutdown:
     def __init__(
         self,
         stop: Callable[[], None],
-        expire: Callable[[], None],
+        abort: Callable[[], None],
         seconds: float,
         *,
         before_exit: Callable[[int], None] | None = None,
     ) -> None:
         self._before_exit = before_exit
         self._stop = stop
-        self._expire = expire
+        self._abort = abort
         self._seconds = seconds
         self._received: list[int] = []
         self._before: dict[int, Any] = {}
         self._reads, self._writes = os.pipe()
-        self._watch: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def exit_status(self) -> int | None:
@@ -108,7 +108,7 @@ class Shutdown:
         """
         os.set_blocking(self._writes, False)
         try:
-            self._watch = start_thread(self._heed, "shutdown")
+            self._thread = start_thread(self._watch, "shutdown")
         except ThreadError:
             self.close()
             raise
@@ -124,14 +124,14 @@ class Shutdown:
         reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
         if writes < 0:
             return
-        watch = self._watch
-        if watch is not None and watch.is_alive():
+        thread = self._thread
+        if thread is not None and thread.is_alive():
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             signal.set_wakeup_fd(-1)
         os.close(writes)
-        if watch is not None:
-            watch.join()
+        if thread is not None:
+            thread.join()
         os.close(reads)
 
     def restore(self) -> None:
@@ -150,7 +150,7 @@ class Shutdown:
                 words.join(_LAST_WORDS_SECONDS)
         os._exit(status)
 
-    def _heed(self) -> None:
+    def _watch(self) -> None:
         """Read the signals' numbers, until the pipe is closed."""
         reads = self._reads
         deadline: float | None = None
@@ -163,7 +163,7 @@ class Shutdown:
                     self._exit(_FAILED)
                 expired = True
                 deadline = time.monotonic() + _GRACE_SECONDS
-                self._expire()
+                self._abort()
                 continue
             numbers = os.read(reads, _BLOCK)
             if not numbers:

@@ -29,19 +29,23 @@ from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE,
 from target_segment_objects.plan import Flattening, PlanOptions
 from target_segment_objects.settings import addresses
 from target_segment_objects.settings.kinds import (
+    Boolean,
     Choice,
     FilePath,
-    Flag,
     Integer,
     IntegerOrWord,
+    JsonObject,
     Kind,
     Number,
-    Shape,
     Text,
     WrongValueError,
 )
 from target_segment_objects.settings.nested_names import joined_collections, joined_stream_maps
-from target_segment_objects.settings.rules import faults_between, remark_on_unknown, remarks_on
+from target_segment_objects.settings.rules import (
+    no_effect_warnings,
+    unknown_setting_warning,
+    violations,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,19 +64,19 @@ _YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
 _MANY = 2**63 - 1
 
 
-def _mended(schema: object) -> Any:
+def _without_bare_null(schema: object) -> Any:
     """The SDK's schema without the bare `"null"` among its alternatives, which is no schema."""
     if isinstance(schema, dict):
         return {
-            name: [_mended(one) for one in part if one != "null"]
+            name: [_without_bare_null(one) for one in part if one != "null"]
             if name in {"anyOf", "oneOf"}
-            else _mended(part)
+            else _without_bare_null(part)
             for name, part in schema.items()
         }
     return schema
 
 
-_MAPS: Mapping[str, Mapping[str, object]] = _mended(STREAM_MAPS_CONFIG["properties"])
+_MAPS: Mapping[str, Mapping[str, object]] = _without_bare_null(STREAM_MAPS_CONFIG["properties"])
 _OF_THE_SDK = (
     "stream_maps",
     "stream_map_config",
@@ -102,7 +106,7 @@ class Declaration:
 def _declare(kind: Kind[T], default: D, description: str) -> T | D:
     """A field of `Settings` that carries its declaration."""
     about = {"kind": kind, "default": default, "description": description}
-    shown = kind.shown and not kind.secret
+    shown = kind.in_repr and not kind.secret
     if isinstance(default, dict):
         made: object = field(default_factory=default.copy, repr=shown, metadata=about)
     else:
@@ -145,7 +149,7 @@ class Settings:
         "default `https://objects-bulk-api.segmentapis.com`, in `dublin` there is none.",
     )
     allow_http: bool = _declare(
-        Flag(),
+        Boolean(),
         False,
         "Allow plain http beyond loopback, for an emulator in another container. The write key "
         "then travels unencrypted.",
@@ -174,7 +178,7 @@ class Settings:
     )
 
     collections: Mapping[str, str] = _declare(
-        Shape["Mapping[str, str]"](
+        JsonObject["Mapping[str, str]"](
             "an object of stream names, each with its collection's name",
             {"type": "object", "additionalProperties": {"type": "string"}},
             joined=joined_collections,
@@ -185,12 +189,12 @@ class Settings:
         "underscore first or last. Streams that are not listed get a name by rule.",
     )
     pluralize: bool = _declare(
-        Flag(),
+        Boolean(),
         True,
         "Make the last word of a collection's name plural, as Segment advises.",
     )
     allow_collection_digits: bool = _declare(
-        Flag(),
+        Boolean(),
         False,
         "Keep digits in collection names instead of spelling them (`s3_files` → `s_three_files`). "
         "Segment's documentation excludes digits; its own SQL source sends them.",
@@ -261,7 +265,7 @@ class Settings:
         "report before.",
     )
     synchronous: bool = _declare(
-        Flag(),
+        Boolean(),
         True,
         "Send the header `Synchronous: true` with `set` calls, so that updates of one object are "
         "applied in order. Off is faster, and may reorder them.",
@@ -354,7 +358,7 @@ class Settings:
     )
 
     stream_maps: Mapping[str, object] | None = _declare(
-        Shape["Mapping[str, object]"](
+        JsonObject["Mapping[str, object]"](
             "an object of the SDK's stream maps", _MAPS["stream_maps"], joined=joined_stream_maps
         ),
         None,
@@ -363,18 +367,20 @@ class Settings:
     )
     stream_map_config: Mapping[str, object] | None = _declare(
         # Often holds the seed of a hash, so no repr shows it.
-        Shape["Mapping[str, object]"]("an object", _MAPS["stream_map_config"], shown=False),
+        JsonObject["Mapping[str, object]"]("an object", _MAPS["stream_map_config"], in_repr=False),
         None,
         "Values of your own, for use in the expressions of `stream_maps`.",
     )
     faker_config: Mapping[str, object] | None = _declare(
-        Shape["Mapping[str, object]"]("an object with `seed` and `locale`", _MAPS["faker_config"]),
+        JsonObject["Mapping[str, object]"](
+            "an object with `seed` and `locale`", _MAPS["faker_config"]
+        ),
         None,
         "Seed and locale of `fake` in the expressions of `stream_maps`. Needs the package `faker` "
         "beside the target.",
     )
     flattening_enabled: bool = _declare(
-        Flag(),
+        Boolean(),
         False,
         "Name nested properties as the SDK's flattening does (`flattening_separator`, "
         "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
@@ -402,13 +408,13 @@ class Settings:
         "default `__`, which becomes `_`.",
     )
     add_record_metadata: bool = _declare(
-        Flag(),
+        Boolean(),
         False,
         "Add the SDK's `_sdc_` properties to every record: when it was extracted, received and "
         "batched, its sequence and its version.",
     )
     validate_records: bool = _declare(
-        Flag(),
+        Boolean(),
         False,
         "Check every record, as the tap wrote it, against its whole JSON schema; one that breaks "
         "it is rejected. Off here, since taps break their own schemas in ways that do not matter "
@@ -430,12 +436,12 @@ class Settings:
         """
         for name in config:
             if name not in DECLARED:
-                warn(remark_on_unknown(name, DECLARED))
+                warn(unknown_setting_warning(name, DECLARED))
         values, faults = check(config)
         if faults:
             raise ConfigurationError("; ".join(faults.values()))
         settings = cls(**values)
-        for remark in remarks_on(settings):
+        for remark in no_effect_warnings(settings):
             warn(remark)
         return settings
 
@@ -553,11 +559,11 @@ def check(config: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]
         if given is None:
             continue
         try:
-            values[name] = declaration.kind.take(given)
+            values[name] = declaration.kind.validate(given)
         except WrongValueError as error:
             faults[name] = f"{name} {error}"
     alone = set(faults)
-    for names, sentence in faults_between(Settings(**values)):
+    for names, sentence in violations(Settings(**values)):
         if alone.isdisjoint(names):
             faults.setdefault(names[0], sentence)
     return values, faults

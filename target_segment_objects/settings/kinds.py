@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
+    "Boolean",
     "Choice",
     "FilePath",
-    "Flag",
     "Integer",
     "IntegerOrWord",
+    "JsonObject",
     "Kind",
     "Number",
-    "Shape",
     "Text",
     "WrongValueError",
     "not_a_number",
@@ -65,7 +65,7 @@ class Kind(ABC, Generic[T]):
     """What a setting may be. `T` is the type that the program gets."""
 
     secret = False
-    shown = True  # in a repr
+    in_repr = True  # in a repr
 
     @property
     @abstractmethod
@@ -73,7 +73,7 @@ class Kind(ABC, Generic[T]):
         """What is allowed, to go on after `must be`."""
 
     @abstractmethod
-    def take(self, value: object) -> T:
+    def validate(self, value: object) -> T:
         """The value as the program uses it.
 
         Raises:
@@ -84,7 +84,7 @@ class Kind(ABC, Generic[T]):
     def schema(self) -> dict[str, object]:
         """The JSON schema of the values that a configuration file may have."""
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """The value that a variable's text stands for, to be given to `take`. JSON, if not text.
 
         Raises:
@@ -96,7 +96,7 @@ class Kind(ABC, Generic[T]):
             pass
         raise WrongValueError(f"must be {self.allowed}")
 
-    def wrong(self, value: object, *types: type) -> WrongValueError:
+    def error(self, value: object, *types: type) -> WrongValueError:
         """The sentence for a value: with the type that came, when that is what is wrong."""
         if type(value) in types:
             return WrongValueError(f"must be {self.allowed}")
@@ -104,7 +104,7 @@ class Kind(ABC, Generic[T]):
         return WrongValueError(f"must be {self.allowed}, not {came}")
 
 
-class Flag(Kind[bool]):
+class Boolean(Kind[bool]):
     """True or false, strictly."""
 
     @property
@@ -112,17 +112,17 @@ class Flag(Kind[bool]):
         """What is allowed."""
         return "`true` or `false`"
 
-    def take(self, value: object) -> bool:
+    def validate(self, value: object) -> bool:
         """The boolean."""
         if isinstance(value, bool):
             return value
-        raise self.wrong(value)
+        raise self.error(value)
 
     def schema(self) -> dict[str, object]:
         """A boolean."""
         return {"type": ["boolean", "null"]}
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """`true`, `false`, `1` or `0`, in any case."""
         value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
         if value is None:
@@ -142,14 +142,14 @@ class Integer(Kind[int]):
         """What is allowed."""
         return f"an integer from {self.least} to {self.most}"
 
-    def take(self, value: object) -> int:
+    def validate(self, value: object) -> int:
         """The integer."""
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
         if isinstance(whole, int) and not isinstance(whole, bool):
             if self.least <= whole <= self.most:
                 return whole
             raise WrongValueError(f"must be {self.allowed}")
-        raise self.wrong(value)
+        raise self.error(value)
 
     def schema(self) -> dict[str, object]:
         """An integer within the bounds."""
@@ -172,20 +172,20 @@ class IntegerOrWord(Kind["int | S"]):
         """What is allowed."""
         return f"`{self.word}` or an integer from {self.least} to {self.most}"
 
-    def take(self, value: object) -> int | S:
+    def validate(self, value: object) -> int | S:
         """The word or the integer."""
         if value == self.word:
             return self.word
         if isinstance(value, str):
             if not _WHOLE.fullmatch(value.strip()):
-                raise self.wrong(value, str)
+                raise self.error(value, str)
             value = int(value)
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
         if isinstance(whole, int) and not isinstance(whole, bool):
             if self.least <= whole <= self.most:
                 return whole
             raise WrongValueError(f"must be {self.allowed}")
-        raise self.wrong(value)
+        raise self.error(value)
 
     def schema(self) -> dict[str, object]:
         """The word, an integer within the bounds, or that in a string."""
@@ -197,7 +197,7 @@ class IntegerOrWord(Kind["int | S"]):
             "maximum": self.most,
         }
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """The text itself."""
         return text
 
@@ -222,13 +222,13 @@ class Number(Kind[float]):
         high = f"at most {self.most}" if self.most is not None else f"less than {self.below}"
         return f"a number {low} and {high}" if self.above is not None else f"a number {low}, {high}"
 
-    def take(self, value: object) -> float:
+    def validate(self, value: object) -> float:
         """The number, as a float."""
         given = value
         if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
             value = float(value)
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise self.wrong(given)
+            raise self.error(given)
         inside = (
             (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
@@ -264,18 +264,18 @@ class Choice(Kind[S]):
         *others, last = (f"`{word}`" for word in self.words)
         return f"{', '.join(others)} or {last}"
 
-    def take(self, value: object) -> S:
+    def validate(self, value: object) -> S:
         """The word."""
         for word in self.words:
             if value == word:
                 return word
-        raise self.wrong(value, str)
+        raise self.error(value, str)
 
     def schema(self) -> dict[str, object]:
         """A string out of the words; null is let in by the type alone, as the SDK does."""
         return {"type": ["string", "null"], "enum": list(self.words)}
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """The text itself."""
         return text
 
@@ -299,10 +299,10 @@ class Text(Kind[str]):
         """What is allowed."""
         return self.what
 
-    def take(self, value: object) -> str:
+    def validate(self, value: object) -> str:
         """The string."""
         if not isinstance(value, str):
-            raise self.wrong(value)
+            raise self.error(value)
         if not value.strip():
             raise WrongValueError(f"must be {self.what}, not an empty string")
         return self.check(value)
@@ -312,7 +312,7 @@ class Text(Kind[str]):
         marks: dict[str, object] = {"secret": True, "writeOnly": True} if self.secret else {}
         return {"type": ["string", "null"], **marks}
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """The text itself."""
         return text
 
@@ -327,19 +327,19 @@ class FilePath(Kind[Path]):
     """
 
     what: str
-    holds: Callable[[Path], bool]
+    predicate: Callable[[Path], bool]
 
     @property
     def allowed(self) -> str:
         """What is allowed."""
         return self.what
 
-    def take(self, value: object) -> Path:
+    def validate(self, value: object) -> Path:
         """The path."""
         if not isinstance(value, str):
-            raise self.wrong(value)
+            raise self.error(value)
         try:
-            right = bool(value.strip()) and self.holds(Path(value))
+            right = bool(value.strip()) and self.predicate(Path(value))
         except (OSError, ValueError):  # no permission, a name too long, a NUL, a lone surrogate
             right = False
         if not right:
@@ -350,13 +350,13 @@ class FilePath(Kind[Path]):
         """A string."""
         return {"type": ["string", "null"]}
 
-    def parse(self, text: str) -> object:
+    def from_variable(self, text: str) -> object:
         """The text itself."""
         return text
 
 
 @dataclass(frozen=True)
-class Shape(Kind[T]):
+class JsonObject(Kind[T]):
     """An object of the shape that a JSON schema gives. `T` is a mapping that the schema fits.
 
     Attributes:
@@ -368,7 +368,7 @@ class Shape(Kind[T]):
 
     what: str
     body: Mapping[str, object]
-    shown: bool = True
+    in_repr: bool = True
     joined: Callable[[Mapping[str, object]], dict[str, object]] = dict
 
     @property
@@ -376,10 +376,10 @@ class Shape(Kind[T]):
         """What is allowed."""
         return self.what
 
-    def take(self, value: object) -> T:
+    def validate(self, value: object) -> T:
         """The object."""
         if not isinstance(value, dict):
-            raise self.wrong(value)
+            raise self.error(value)
         try:
             value = self.joined(value)
         except AmbiguousNamesError as ambiguous:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.settings.declared import Settings
 
-__all__ = ["NOT_OFFERED", "faults_between", "remark_on_unknown", "remarks_on"]
+__all__ = ["UNSUPPORTED", "no_effect_warnings", "unknown_setting_warning", "violations"]
 
-NOT_OFFERED = {
+UNSUPPORTED = {
     "load_method": "Segment merges objects of one id, whatever it says",
     "batch_size_rows": "batches are as large as Segment takes them",
     "batch_wait_limit_seconds": "an object never waits long for its batch to fill",
@@ -43,7 +43,7 @@ _LEAST_KEY_LENGTH = 8
 _STREAMS_SHOWN = 5
 
 
-def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """The names of the settings in question, the one to change first, and a sentence on it."""
     local = settings.local_warehouse is not None
     if settings.write_key is None and not local:
@@ -56,8 +56,8 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("dead_letter_path", "max_rejects"),
             "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
         )
-    yield from _faults_of_files(settings)
-    yield from _faults_of_streams(settings)
+    yield from _shared_file_violations(settings)
+    yield from _standard_stream_violations(settings)
     dublin_bulk = settings.region == "dublin" and settings.method == "bulk"
     if dublin_bulk and settings.bulk_url is None and not local:
         yield (
@@ -98,7 +98,7 @@ def faults_between(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         )
 
 
-def _faults_of_files(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+def _shared_file_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """A file that two settings name: one would replace what the other has written."""
     for name, other in (
         ("dead_letter_path", settings.dead_letter_path),
@@ -127,7 +127,7 @@ def _is_warehouse(path: Path | None, warehouse: Path | None) -> bool:
     return path.resolve() in {file, file.with_name(f"{file.name}.wal")}
 
 
-def _faults_of_streams(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+def _standard_stream_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """A file that stdin or stdout is already: states would be mixed with other lines, or lost."""
     for name in ("report_path", "dead_letter_path", "local_warehouse"):
         path = getattr(settings, name)
@@ -146,7 +146,7 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
     return os.path.samestat(found, held) and not is_device
 
 
-def remarks_on(settings: Settings) -> Iterator[str]:
+def no_effect_warnings(settings: Settings) -> Iterator[str]:
     """A sentence for each setting that is right and yet looks wrong, or does nothing."""
     key = settings.write_key
     if settings.local_warehouse is None and key is not None and len(key) < _LEAST_KEY_LENGTH:
@@ -162,10 +162,10 @@ def remarks_on(settings: Settings) -> Iterator[str]:
                 yield f"{name} has no effect with local_warehouse: nothing leaves the machine"
 
 
-def remark_on_unknown(name: str, known: Iterable[str]) -> str:
+def unknown_setting_warning(name: str, known: Iterable[str]) -> str:
     """A sentence on a setting that is not declared: why it does nothing, or what may be meant."""
-    if name in NOT_OFFERED:
-        return f"the setting {name} has no effect here: {NOT_OFFERED[name]}"
+    if name in UNSUPPORTED:
+        return f"the setting {name} has no effect here: {UNSUPPORTED[name]}"
     meant = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     hint = f"; did you mean {meant[0]}?" if meant else ""
     return f"unknown setting {name[:_NAME_SHOWN]!r} is ignored{hint}"

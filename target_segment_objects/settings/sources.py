@@ -18,9 +18,9 @@ from dotenv import dotenv_values
 
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.settings.declared import DECLARED, check
-from target_segment_objects.settings.kinds import Shape, WrongValueError, not_a_number
+from target_segment_objects.settings.kinds import JsonObject, WrongValueError, not_a_number
 from target_segment_objects.settings.nested_names import flattened_names
-from target_segment_objects.settings.rules import NOT_OFFERED
+from target_segment_objects.settings.rules import UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,28 +61,28 @@ def read_configuration(
         if path != _ENVIRONMENT:
             config.update(_read_file(path, warn))
     of_files = dict(config)
-    asked_for = _ENVIRONMENT in paths
-    variables = {**(_read_dotenv() if asked_for else {}), **environ}
+    env_requested = _ENVIRONMENT in paths
+    variables = {**(_read_dotenv() if env_requested else {}), **environ}
     faults: dict[str, str] = {}
     for name, declaration in DECLARED.items():
         variable = PREFIX + name.upper()
         # Meltano exports what it wrote into the file, nested objects in a form of its own: a
         # variable beside a file's value does not count, unless it was asked for.
-        if variable not in variables or (not asked_for and of_files.get(name) is not None):
+        if variable not in variables or (not env_requested and of_files.get(name) is not None):
             continue
         text = variables[variable]
         if not text.strip():
             faults[name] = f"{variable} is empty: unset it, or make it {declaration.kind.allowed}"
             continue
         try:
-            value = declaration.kind.parse(text)
-            declaration.kind.take(value)
+            value = declaration.kind.from_variable(text)
+            declaration.kind.validate(value)
         except WrongValueError as error:
             faults[name] = f"{variable} {error}"
         else:
             config[name] = value
-    differences = () if asked_for else _differences(variables, of_files)
-    for remark in (*_remarks_on_variables(variables), *differences):
+    differences = () if env_requested else _difference_warnings(variables, of_files)
+    for remark in (*_variable_warnings(variables), *differences):
         warn(remark)
     if faults:
         told = {**check(config)[1], **faults}
@@ -90,7 +90,9 @@ def read_configuration(
     return config
 
 
-def _differences(variables: Mapping[str, str], of_files: Mapping[str, object]) -> Iterator[str]:
+def _difference_warnings(
+    variables: Mapping[str, str], of_files: Mapping[str, object]
+) -> Iterator[str]:
     """A sentence for each variable that is not what its file says: Meltano loses some names."""
     for name in _WITH_NAMES:
         variable = PREFIX + name.upper()
@@ -125,11 +127,11 @@ def _difference(text: str, of_file: object) -> str:
 
 def _read_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:
     repeated: list[str] = []
-    content, trouble = _load(path, repeated)
+    content, problem = _load(path, repeated)
     # Raised out here, so that no error with the file's content hangs in the chain.
     if not isinstance(content, dict):
-        trouble = trouble or "must hold one JSON object of settings"
-        raise ConfigurationError(f"the configuration file {path!r} {trouble}")
+        problem = problem or "must hold one JSON object of settings"
+        raise ConfigurationError(f"the configuration file {path!r} {problem}")
     for name in dict.fromkeys(repeated):
         warn(f"the configuration file {path!r} names {name[:60]!r} more than once; the last counts")
     return content
@@ -164,34 +166,36 @@ def _load(path: str, repeated: list[str]) -> tuple[object, str]:
 def _read_dotenv() -> dict[str, str]:
     """The variables of `.env` in the working directory, which the SDK documents for `ENV`."""
     path = Path(".env")
-    trouble = ""
+    problem = ""
     found: dict[str, str | None] = {}
     try:
         if path.is_file():
             found = dotenv_values(path, encoding="utf-8-sig")
     except OSError as error:
-        trouble = f"cannot be read: {error.strerror or type(error).__name__}"
+        problem = f"cannot be read: {error.strerror or type(error).__name__}"
     except UnicodeDecodeError:
-        trouble = "is not UTF-8"
-    if trouble:
-        raise ConfigurationError(f"the file '.env' {trouble}")
+        problem = "is not UTF-8"
+    if problem:
+        raise ConfigurationError(f"the file '.env' {problem}")
     return {name: text or "" for name, text in found.items()}
 
 
-def _remarks_on_variables(variables: Mapping[str, str]) -> Iterator[str]:
+def _variable_warnings(variables: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each variable that is nearly a setting's, and for those of other targets.
 
     Meltano exports more variables with the same beginning (`…__LOAD_SCHEMA`, `…_COLLECTIONS_USERS`
     for a part of `collections`), and the SDK reads `…_LOGLEVEL`: those are nobody's mistake.
     """
-    objects = tuple(f"{name}_" for name, each in DECLARED.items() if isinstance(each.kind, Shape))
+    objects = tuple(
+        f"{name}_" for name, each in DECLARED.items() if isinstance(each.kind, JsonObject)
+    )
     for variable in variables:
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or name in DECLARED or name.startswith(objects):
             continue
         meant = difflib.get_close_matches(name, DECLARED, n=1, cutoff=_NEARLY)
-        if name in NOT_OFFERED:
-            yield f"the variable {variable} has no effect here: {NOT_OFFERED[name]}"
+        if name in UNSUPPORTED:
+            yield f"the variable {variable} has no effect here: {UNSUPPORTED[name]}"
         elif meant:
             right = PREFIX + meant[0].upper()
             yield f"the unknown variable {variable} is ignored; did you mean {right}?"

@@ -18,7 +18,7 @@ from target_segment_objects.plan import (
     read_columns,
     spelled_out,
 )
-from target_segment_objects.singer.mapped import from_python, to_python, without_tokens
+from target_segment_objects.singer.sdk_values import from_sdk_values, to_sdk_values, without_tokens
 
 if TYPE_CHECKING:
     from singer_sdk import Target
@@ -53,7 +53,7 @@ class SegmentObjectsSink(Sink):
         options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
         self._schema_validator: jsonschema_rs.Validator | None = None
-        self.is_valid: Callable[[msgspec.Raw], bool] | None = None
+        self.is_surely_valid: Callable[[msgspec.Raw], bool] | None = None
 
     def validate_by(self, schema: dict[str, Any], stream: str) -> None:
         """Check every record, as the tap wrote it, against the whole schema of the tap's stream.
@@ -62,7 +62,7 @@ class SegmentObjectsSink(Sink):
             SchemaError: when that is no valid JSON Schema.
         """
         self._schema_validator = _validator(schema, stream)
-        self.is_valid = _quick_check(self._schema_validator, schema)
+        self.is_surely_valid = _fast_validator(self._schema_validator, schema)
 
     def get_validator(self) -> None:
         """None of the SDK's: `validate_records` is looked after here, by a compiled validator."""
@@ -70,7 +70,7 @@ class SegmentObjectsSink(Sink):
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Not here: what the tap wrote is sent; to leave it out is for `stream_maps` to say."""
 
-    def encode(self, raw: bytes) -> Encoded:
+    def validate_and_encode(self, raw: bytes) -> Encoded:
         """The object of a record as the tap wrote it.
 
         Raises:
@@ -95,10 +95,10 @@ class SegmentObjectsSink(Sink):
             self._add_sdc_metadata_to_record(record, message, {})
         if self._schema_validator is not None:
             self._validate(self._schema_validator, raw)
-        return self.plan.encode_mapped(from_python(record), raw)
+        return self.plan.encode_mapped(from_sdk_values(record), raw)
 
     def _validate(self, validator: jsonschema_rs.Validator, raw: bytes) -> None:
-        value = without_tokens(to_python(parse_record(raw)))
+        value = without_tokens(to_sdk_values(parse_record(raw)))
         faults = [
             Fault(tuple(map(str, error.instance_path)), "schema", FAULTS["schema"])
             for error in validator.iter_errors(value)
@@ -115,7 +115,7 @@ class SegmentObjectsSink(Sink):
         raise NotImplementedError
 
 
-def _quick_check(
+def _fast_validator(
     validator: jsonschema_rs.Validator, schema: Mapping[str, Any]
 ) -> Callable[[msgspec.Raw], bool]:
     """Says of a record whether it is valid for sure.

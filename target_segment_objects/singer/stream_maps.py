@@ -22,7 +22,7 @@ from singer_sdk.mapper import (
 
 from target_segment_objects.errors import ConfigurationError, Fault, RejectedRecordError
 from target_segment_objects.plan import read_columns, spelled_out
-from target_segment_objects.singer.mapped import is_value
+from target_segment_objects.singer.sdk_values import is_value
 
 if TYPE_CHECKING:
     import logging

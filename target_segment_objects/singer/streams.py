@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from target_segment_objects.errors import SchemaError
 from target_segment_objects.fastpath import CompiledStream, compile_stream
 from target_segment_objects.plan import parse_record
-from target_segment_objects.singer.forms import Form, Forms
-from target_segment_objects.singer.mapped import to_python
+from target_segment_objects.singer.sdk_values import to_sdk_values
+from target_segment_objects.singer.stream_cache import PlannedStream, StreamCache
 from target_segment_objects.source import Origin
 
 if TYPE_CHECKING:
@@ -46,20 +46,20 @@ class Route(NamedTuple):
     sink: SegmentObjectsSink
 
     @property
-    def is_straight(self) -> bool:
+    def bypasses_sdk(self) -> bool:
         """Whether nothing of the SDK's touches the records."""
         return self.transform is None and not self.sink.include_sdc_metadata_properties
 
-    def encode(self, origin: Origin, message: Message) -> Encoded | None:
+    def map_and_encode(self, origin: Origin, message: Message) -> Encoded | None:
         """The record's object; `None` when a stream map filters it out.
 
         Raises:
             RejectedRecordError: with every fault of the record.
             ConfigurationError: when an expression of a stream map is wrong for any record.
         """
-        if self.is_straight:
-            return self.sink.encode(origin.raw)
-        record = to_python(parse_record(origin.raw))
+        if self.bypasses_sdk:
+            return self.sink.validate_and_encode(origin.raw)
+        record = to_sdk_values(parse_record(origin.raw))
         if self.transform is not None:
             mapped = self.transform(record)
             if mapped is None:
@@ -89,9 +89,9 @@ class Routes:
         self._maps = maps
         self._claims: dict[str, dict[tuple[str, str], bool]] = {}
         self._compiled: dict[str, CompiledStream] = {}
-        self._forms = Forms()
+        self._cache = StreamCache()
 
-    def of(self, stream: str) -> tuple[Source, list[Route]] | None:
+    def for_stream(self, stream: str) -> tuple[Source, list[Route]] | None:
         """What a stream's last SCHEMA said, and its routes; `None` before the first SCHEMA.
 
         There are no routes when stream maps remove the stream.
@@ -105,7 +105,7 @@ class Routes:
             SchemaError: when the schema cannot be planned.
             ConfigurationError: when stream maps do not fit the stream.
         """
-        self._set_aside(source.stream)
+        self._move_to_cache(source.stream)
         for name, other in self._maps.overridden(source.stream):
             self._report.warn(
                 f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
@@ -123,21 +123,21 @@ class Routes:
 
     def resume(self, source: Source) -> bool:
         """Let a stream go back to what it was planned as before; whether that is known still."""
-        form = self._forms.take(source)
-        if form is None:
+        planned = self._cache.take(source)
+        if planned is None:
             return False
-        self._set_aside(source.stream)
-        self._of[source.stream] = form.source, form.routes
-        if form.compiled is not None:
-            self._compiled[source.stream] = form.compiled
+        self._move_to_cache(source.stream)
+        self._of[source.stream] = planned.source, planned.routes
+        if planned.compiled is not None:
+            self._compiled[source.stream] = planned.compiled
         return True
 
-    def _set_aside(self, stream: str) -> None:
+    def _move_to_cache(self, stream: str) -> None:
         known, compiled = self._of.pop(stream, None), self._compiled.pop(stream, None)
         if known is not None:
-            self._forms.put(Form(*known, compiled))
+            self._cache.put(PlannedStream(*known, compiled))
 
-    def tell_unused_names(self) -> None:
+    def warn_of_unused_names(self) -> None:
         """Warn of streams that the settings name and the tap has not sent.
 
         A slip there is worth a word: values that were to be hashed have gone out as they are.
@@ -185,13 +185,13 @@ class Routes:
         """A stream that goes one way, and straight, may have a fast path."""
         self._compiled.pop(stream, None)
         _, routes = self._of[stream]
-        if len(routes) == 1 and routes[0].is_straight:
+        if len(routes) == 1 and routes[0].bypasses_sdk:
             sink = routes[0].sink
             compiled = compile_stream(
                 sink.plan,
                 max_depth=self._settings.reader_options.max_depth,
                 allow_long_strings=allow_long_strings,
-                is_valid=sink.is_valid,
+                is_valid=sink.is_surely_valid,
             )
             if compiled is not None:
                 self._compiled[stream] = compiled
@@ -200,11 +200,13 @@ class Routes:
         keys = list(mapped.key_properties or ())
         added = self._target.add_sink(mapped.name, mapped.schema, keys)
         sink = cast("SegmentObjectsSink", added)
-        self._claim(source, mapped, sink.plan.collection)
+        self._refuse_shared_collection(source, mapped, sink.plan.collection)
         self._report.plan(sink.plan, mapped.expressions)
         return sink
 
-    def _claim(self, source: Source, mapped: MappedStream, collection: str) -> None:
+    def _refuse_shared_collection(
+        self, source: Source, mapped: MappedStream, collection: str
+    ) -> None:
         """Two streams of one collection overwrite each other, unless the user has mapped both.
 
         Raises:

@@ -34,7 +34,7 @@ from target_segment_objects.errors import (
 from target_segment_objects.fastpath import FastLane, LineBlock
 from target_segment_objects.input import Message, MessageReader
 from target_segment_objects.reporting import Report, ReportFile, Terminal, document
-from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.settings import Settings, config_jsonschema, read_configuration
 from target_segment_objects.singer.metrics import Metrics
 from target_segment_objects.singer.sinks import SegmentObjectsSink
@@ -117,7 +117,7 @@ class TargetSegmentObjects(Target):
             self.run.wake_up,
             between=self._between,
             unknown=self._process_unknown_message,
-            failed=self.run.end_after,
+            failed=self.run.commit_after,
             process_block=self._process_block,
         )
         self._fast_lane = FastLane(self.settings.reader_options.max_depth)
@@ -202,7 +202,7 @@ class TargetSegmentObjects(Target):
             )
         keys = message.key_properties
         source = Source(stream, bytes(message.schema), keys)
-        known = self._routes.of(stream)
+        known = self._routes.for_stream(stream)
         if known is not None and known[0] == source:
             return
         if not _is_unicode(stream):
@@ -224,7 +224,7 @@ class TargetSegmentObjects(Target):
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Make the record's objects, and hand them to the delivery."""
-        source, routes = self._routes_of(message)
+        source, routes = self._source_and_routes(message)
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
         self.run.position += 1
@@ -261,7 +261,7 @@ class TargetSegmentObjects(Target):
         faults: list[Fault] = []
         for route in routes:
             try:
-                encoded = route.encode(origin, message)
+                encoded = route.map_and_encode(origin, message)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
                 self._counts_of(route).rejected += 1
@@ -302,7 +302,7 @@ class TargetSegmentObjects(Target):
 
     def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
         """Not supported yet."""
-        self._routes_of(message)
+        self._source_and_routes(message)
         raise MessageError(
             "BATCH messages are not supported; turn batches off in the tap (`batch_config`), "
             "so that it sends RECORD messages",
@@ -324,9 +324,9 @@ class TargetSegmentObjects(Target):
             "ignored, as `unknown_messages` says: look at the tap if it means something by them",
         )
 
-    def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
+    def _source_and_routes(self, message: Message) -> tuple[Source, list[Route]]:
         stream = _stream_of(message)
-        known = self._routes.of(stream)
+        known = self._routes.for_stream(stream)
         if known is None:
             raise _MissingSchemaError(
                 f"a {message.type} of stream {stream!r} before its SCHEMA; check the tap",
@@ -338,7 +338,7 @@ class TargetSegmentObjects(Target):
 
     def _between(self) -> float | None:
         """What is due between two blocks of input; see `Run.between`."""
-        timeout = self.run.between()
+        timeout = self.run.do_due_work()
         self._metrics.tick()
         self._report.tally.reading()
         return timeout
@@ -354,7 +354,7 @@ class TargetSegmentObjects(Target):
         try:
             self.run.close()
         except SegmentObjectsError as failure:
-            self.run.tell_another(failure, error)
+            self.run.log_secondary_error(failure, error)
         finally:
             self._end(error)
 
@@ -380,7 +380,7 @@ class TargetSegmentObjects(Target):
         if error is None and self.run.wake_up.stopped:
             ending = "stopped"
         if ending == "done":
-            self._routes.tell_unused_names()
+            self._routes.warn_of_unused_names()
         if isinstance(error, DeadLetterError):
             self._report.has_dead_letter = False  # not all of them are in it
         self._report.summarize(in_lines=self._terminal.wants_lines, ending=ending)
@@ -429,13 +429,13 @@ class TargetSegmentObjects(Target):
         gc.freeze()  # what was imported stays, and need not be looked at again and again
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
         run, terminal = target.run, target._terminal
-        shutdown = Shutdown(
-            run.stop, run.expire, target.settings.shutdown_seconds, before_exit=target._give_up
+        shutdown = SignalWatcher(
+            run.stop, run.abort, target.settings.shutdown_seconds, before_exit=target._give_up
         )
         shutdown.install()
         try:
             terminal.open(parts=target.settings.method == "bulk")
-            run.aside = terminal.aside
+            run.output_above_progress = terminal.aside
             run.on_error = _log
             target.listen(file_input)
         except BaseException as error:

@@ -201,7 +201,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     try:
         with contextlib.redirect_stdout(out):
             target = TargetSegmentObjects(config=settings | dict(config))
-            target.run.clock_of = (clock or Timeless()).of
+            target.run.make_clock = (clock or Timeless()).of
             # The first state that is safe is printed, and not one a second.
             target.run._checkpoint._every_seconds = 0.0
             tap = _Tap(source.written(after), partial(_told, target) if in_turn else None)

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from target_segment_objects.settings.declared import DECLARED, config_jsonschema
-from target_segment_objects.settings.kinds import Choice, Flag, Integer, Number
+from target_segment_objects.settings.kinds import Boolean, Choice, Integer, Number
 from tests.meltano import plugin
 
 TEXT = plugin.PROJECT.read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = yaml.safe_load(TEXT)
 (LOADER,) = PROJECT["plugins"]["loaders"]
 SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in LOADER["settings"]}
-KINDS = {Choice: "options", Flag: "boolean", Integer: "integer", Number: "string"}
+KINDS = {Choice: "options", Boolean: "boolean", Integer: "integer", Number: "string"}
 
 
 def test_the_project_is_current() -> None:
@@ -47,7 +47,7 @@ def test_meltano_knows_a_setting_by_its_kind(name: str) -> None:
     if declared.default is None:
         assert "value" not in offered
     else:
-        assert declared.kind.take(offered["value"]) == declared.default
+        assert declared.kind.validate(offered["value"]) == declared.default
 
 
 def test_nothing_goes_to_segment_unasked() -> None:

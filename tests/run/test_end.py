@@ -64,7 +64,7 @@ ENDS = [
     ("target_segment_objects.run.run", "Run", "close"),
     ("target_segment_objects.target", "TargetSegmentObjects", "_end"),
     ("target_segment_objects.target", "TargetSegmentObjects", "_write_report"),
-    ("target_segment_objects.run.signals", "Shutdown", "close"),
+    ("target_segment_objects.run.signals", "SignalWatcher", "close"),
     ("target_segment_objects.reporting.terminal", "Terminal", "close"),
 ]
 

@@ -9,5 +9,5 @@ def test_the_face_is_pinned() -> None:
     """A name that comes or goes is a decision."""
     assert run.__all__ == [
         "Run",
-        "Shutdown",
+        "SignalWatcher",
     ]

@@ -225,7 +225,7 @@ def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
             call = "set" if method == "set" else "start"
             segment.fault(InjectedFault(call=call, count=None, status=503))
             target = TargetSegmentObjects(config=_config(segment.url, method))
-            target.run.clock_of = lambda _: _still(time)
+            target.run.make_clock = lambda _: _still(time)
             with pytest.raises(DeliveryError):
                 target.listen(io.StringIO(FED.decode()))
     finally:

@@ -36,7 +36,7 @@ def test_a_state_waits_for_its_records() -> None:
         target = TargetSegmentObjects(config=config)
         _fed(target, lines(ROOMS, CALL[0], state(1), *CALL[1:], state(10)))
         assert held.wait_for(1)
-        target.run.between()
+        target.run.do_due_work()
         assert out.buffer.getvalue() == b""
         held.release()
         target.process_endofpipe()
@@ -77,7 +77,7 @@ def test_rejects_are_on_the_disk_before_the_state(
             config={"write_key": KEY, "dead_letter_path": dead, "max_rejects": -1}
         )
         _fed(target, lines(ROOMS, record("rooms", name="no key"), state(1)))
-        target.run.between()
+        target.run.do_due_work()
         assert out.buffer.getvalue() == b"1\n"
         assert printed_before == [b""]
         target.process_endofpipe()

@@ -16,7 +16,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.input.reader import WakeUp
-from target_segment_objects.run.signals import Shutdown
+from target_segment_objects.run.signals import SignalWatcher
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE, Aside
 from tests.running import KEY, environment, record, schema, start, state
@@ -57,7 +57,7 @@ def config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
 def test_two_different_signals_are_one_stop(numbers: tuple[signal.Signals, ...]) -> None:
     """The first one gives the exit status, and the stop is asked for once."""
     stops: list[None] = []
-    shutdown = Shutdown(lambda: stops.append(None), lambda: None, LONG)
+    shutdown = SignalWatcher(lambda: stops.append(None), lambda: None, LONG)
     shutdown.install()
     assert shutdown.exit_status is None
     for number in numbers:
@@ -71,14 +71,14 @@ def test_two_different_signals_are_one_stop(numbers: tuple[signal.Signals, ...])
 def test_a_stop_that_lasts_too_long_expires() -> None:
     """And one that ends in time does not; nor does a run without a stop."""
     expired = threading.Event()
-    shutdown = Shutdown(lambda: None, expired.set, 0.01)
+    shutdown = SignalWatcher(lambda: None, expired.set, 0.01)
     shutdown.install()
     signal.raise_signal(signal.SIGTERM)
     assert expired.wait(PATIENCE)
     shutdown.close()
     for stopped in (True, False):
         expired.clear()
-        shutdown = Shutdown(lambda: None, expired.set, LONG)
+        shutdown = SignalWatcher(lambda: None, expired.set, LONG)
         shutdown.install()
         if stopped:
             signal.raise_signal(signal.SIGTERM)
@@ -89,7 +89,7 @@ def test_a_stop_that_lasts_too_long_expires() -> None:
 @pytest.mark.usefixtures("_handlers")
 def test_after_the_end_signals_do_nothing() -> None:
     """What was printed and counted cannot be spoilt by a late Ctrl-C."""
-    shutdown = Shutdown(lambda: None, lambda: None, LONG)
+    shutdown = SignalWatcher(lambda: None, lambda: None, LONG)
     shutdown.install()
     shutdown.close()
     for number in SIGNALS:
@@ -209,9 +209,9 @@ def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
     """A stop, an expiry, a wake-up or a close after the end does nothing, on any thread."""
     target = TargetSegmentObjects(config=config(segment, "set"))
     run = target.run
-    shutdown = Shutdown(run.stop, run.expire, LONG)
+    shutdown = SignalWatcher(run.stop, run.abort, LONG)
     run.wake_up.open()
-    steps = [run.stop, run.expire, run.close, run.wake_up.set, run.wake_up.close, run.finish]
+    steps = [run.stop, run.abort, run.close, run.wake_up.set, run.wake_up.close, run.finish]
     shutdown.install()
     for first in steps:
         for second in steps:

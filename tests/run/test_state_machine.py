@@ -148,7 +148,7 @@ class TapAndTarget(RuleBasedStateMachine):
     @rule()
     def wait(self) -> None:
         """The tap is silent: what is due is done."""
-        self._in_run(lambda target: target.run.between())
+        self._in_run(lambda target: target.run.do_due_work())
 
     # What goes wrong.
 
@@ -185,7 +185,7 @@ class TapAndTarget(RuleBasedStateMachine):
             _release_before_waiting(delivery, hold)
             for _ in range(sessions):
                 delivery._monotonic = lambda: time.monotonic() + 10_000.0
-                self._in_run(lambda target: target.run.between())
+                self._in_run(lambda target: target.run.do_due_work())
                 if self._bulk() is not delivery:
                     return
                 delivery._monotonic = time.monotonic
@@ -269,7 +269,7 @@ class TapAndTarget(RuleBasedStateMachine):
         if self.target is not None:
             return
         self.target = TargetSegmentObjects(config=self.config)
-        self.target.run.clock_of = _timeless
+        self.target.run.make_clock = _timeless
         self.out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         self.printed = []
         self.starts = {

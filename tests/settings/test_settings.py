@@ -104,7 +104,7 @@ def test_every_setting_is_described(name: str) -> None:
     assert declaration.description[0].isupper()
     assert len(declaration.description) > 30
     if declaration.default is not None:
-        assert declaration.kind.take(declaration.default) == declaration.default
+        assert declaration.kind.validate(declaration.default) == declaration.default
 
 
 @pytest.mark.parametrize("name", DECLARED)

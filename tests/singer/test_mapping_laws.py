@@ -131,14 +131,14 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
         assert expected(definition, schema, own_keys, chosen, b"{}", metadata=metadata) == "schema"
         event("schema")
         return
-    known = target._routes.of("rooms")
+    known = target._routes.for_stream("rooms")
     assert known is not None
     ((_, (route,)),) = (known,)
     for line, raw in enumerate(raws, 2):
         note(f"record {raw[:2000]!r}")
         message = Message(type="RECORD", line=line)
         try:
-            made = route.encode(Origin(source, raw, line), message)
+            made = route.map_and_encode(Origin(source, raw, line), message)
         except RejectedRecordError as error:
             became: Any = {(fault.path, fault.code) for fault in error.faults}
         else:

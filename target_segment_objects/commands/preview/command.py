@@ -14,7 +14,7 @@ from target_segment_objects.commands.preview.counts import PreviewCounts
 from target_segment_objects.errors import MessageError, RejectedRecordError, SegmentObjectsError
 from target_segment_objects.input import Message, MessageReader
 from target_segment_objects.reporting import Report
-from target_segment_objects.run import Run, Shutdown
+from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.singer import Route, Routes, TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def preview(
     target = _Target({**config, "write_key": _NO_KEY}, tally)
     shutdown = None
     if threading.current_thread() is threading.main_thread():
-        shutdown = Shutdown(target.run.wake_up.stop, lambda: None, target.settings.shutdown_seconds)
+        shutdown = SignalWatcher(
+            target.run.wake_up.stop, lambda: None, target.settings.shutdown_seconds
+        )
         shutdown.install()
     try:
         target.read(file_input)
@@ -144,9 +146,9 @@ class _Reader(MessageReader):
         super().__init__(
             target.settings.reader_options,
             target.run.wake_up,
-            between=target.run.between,
+            between=target.run.do_due_work,
             unknown=self._going_on(target._process_unknown_message),  # noqa: SLF001
-            failed=target.run.end_after,
+            failed=target.run.commit_after,
             process_block=_one_by_one,
         )
         self._tally = tally
@@ -223,7 +225,7 @@ class _Target(TargetSegmentObjects):
             self._tally.fail(error, error.line)
             self._tally.cut = True
         if not (self._tally.cut or self.run.wake_up.stopped):
-            self._routes.tell_unused_names()
+            self._routes.warn_of_unused_names()
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         stream = message.stream
@@ -244,9 +246,9 @@ class _Target(TargetSegmentObjects):
     def _note(self, plan: StreamPlan, notes: NoteCounts, origin: Origin) -> None:
         self._tally.note(plan, notes, origin)
 
-    def _routes_of(self, message: Message) -> tuple[Source, list[Route]]:
+    def _source_and_routes(self, message: Message) -> tuple[Source, list[Route]]:
         if isinstance(message.stream, str) and message.stream in self._unplanned:
             if message.type == "RECORD":
                 self._tally.pass_over(message.stream)
             raise _UnplannedError
-        return super()._routes_of(message)
+        return super()._source_and_routes(message)

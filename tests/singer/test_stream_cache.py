@@ -14,7 +14,12 @@ import pytest
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.singer import sinks as sink
 from target_segment_objects.singer import streams as routes
-from target_segment_objects.singer.forms import FORM_EXTRA, MOST_BYTES, Form, Forms
+from target_segment_objects.singer.stream_cache import (
+    MAX_BYTES,
+    STREAM_OVERHEAD_BYTES,
+    PlannedStream,
+    StreamCache,
+)
 from target_segment_objects.source import Source
 from tests.running import COMMAND, KEY, MEASURE, config_file, environment, lines, load, record
 from tests.running import schema as schema_of
@@ -105,28 +110,28 @@ def test_a_stream_that_goes_back_has_its_fast_path(monkeypatch: pytest.MonkeyPat
 
 def test_forms_that_are_kept_are_bounded() -> None:
     """Of any number of forms, those that were set aside last are kept, in so many bytes."""
-    forms = Forms()
+    cache = StreamCache()
     size = 2_000
     sources = [Source("rooms", b"%02000d" % number, ["id"]) for number in range(2_000)]
     for source in sources:
-        forms.put(Form(source, [], None))
-    kept = [source for source in sources if forms.take(source) is not None]
-    assert kept == sources[-(MOST_BYTES // (size + FORM_EXTRA)) :]
-    assert not any(map(forms.take, sources))
+        cache.put(PlannedStream(source, [], None))
+    kept = [source for source in sources if cache.take(source) is not None]
+    assert kept == sources[-(MAX_BYTES // (size + STREAM_OVERHEAD_BYTES)) :]
+    assert not any(map(cache.take, sources))
     for _ in range(2_000):  # what was taken counts no more
-        forms.put(Form(sources[0], [], None))
-        assert forms.take(Source("rooms", sources[0].schema, None)) is None
-        assert forms.take(Source("guests", sources[0].schema, ["id"])) is None
-    forms.put(Form(sources[1], [], None))
-    assert forms.take(sources[0]) is not None
+        cache.put(PlannedStream(sources[0], [], None))
+        assert cache.take(Source("rooms", sources[0].schema, None)) is None
+        assert cache.take(Source("guests", sources[0].schema, ["id"])) is None
+    cache.put(PlannedStream(sources[1], [], None))
+    assert cache.take(sources[0]) is not None
 
 
 def test_a_schema_beyond_the_bound_is_not_kept() -> None:
     """It is planned anew each time."""
-    forms = Forms()
-    source = Source("rooms", b"x" * MOST_BYTES, ["id"])
-    forms.put(Form(source, [], None))
-    assert forms.take(source) is None
+    cache = StreamCache()
+    source = Source("rooms", b"x" * MAX_BYTES, ["id"])
+    cache.put(PlannedStream(source, [], None))
+    assert cache.take(source) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     _Key = tuple[str, bytes, tuple[str, ...] | None]
 
-__all__ = ["Form", "Forms"]
+__all__ = ["PlannedStream", "StreamCache"]
 
-MOST_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 1 << 20
 """Bytes of SCHEMAs whose forms are kept; a plan takes some twenty times as much memory."""
-FORM_EXTRA: Final = 1_000
+STREAM_OVERHEAD_BYTES: Final = 1_000
 """Bytes that a form counts for beside its SCHEMA: the least plan takes memory, too."""
 
 
-class Form(NamedTuple):
+class PlannedStream(NamedTuple):
     """All that was made of a SCHEMA.
 
     Attributes:
         source: the SCHEMA.
-        routes: as `Routes.of` has them.
+        routes: as `Routes.for_stream` has them.
         compiled: the fast path, if there is one; it knows whether long strings have come.
     """
 
@@ -38,28 +38,28 @@ class Form(NamedTuple):
     compiled: CompiledStream | None
 
 
-class Forms:
+class StreamCache:
     """The forms that were set aside last, of all streams."""
 
     def __init__(self) -> None:
-        self._forms: OrderedDict[_Key, Form] = OrderedDict()
+        self._cache: OrderedDict[_Key, PlannedStream] = OrderedDict()
         self._bytes = 0
 
-    def put(self, form: Form) -> None:
+    def put(self, planned: PlannedStream) -> None:
         """Set a form aside; those that were for the longest time are forgotten."""
-        self.take(form.source)
-        self._forms[_key(form.source)] = form
-        self._bytes += _size(form.source)
-        while self._bytes > MOST_BYTES:
-            _, oldest = self._forms.popitem(last=False)
+        self.take(planned.source)
+        self._cache[_key(planned.source)] = planned
+        self._bytes += _size(planned.source)
+        while self._bytes > MAX_BYTES:
+            _, oldest = self._cache.popitem(last=False)
             self._bytes -= _size(oldest.source)
 
-    def take(self, source: Source) -> Form | None:
+    def take(self, source: Source) -> PlannedStream | None:
         """Take a form out, if it is here."""
-        form = self._forms.pop(_key(source), None)
-        if form is not None:
+        planned = self._cache.pop(_key(source), None)
+        if planned is not None:
             self._bytes -= _size(source)
-        return form
+        return planned
 
 
 def _key(source: Source) -> _Key:
@@ -68,4 +68,4 @@ def _key(source: Source) -> _Key:
 
 
 def _size(source: Source) -> int:
-    return len(source.schema) + FORM_EXTRA
+    return len(source.schema) + STREAM_OVERHEAD_BYTES

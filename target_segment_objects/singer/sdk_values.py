@@ -17,7 +17,7 @@ from target_segment_objects.plan import LONGEST_INT, NonFinite, exact
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Token", "from_python", "is_value", "to_python", "without_tokens"]
+__all__ = ["Token", "from_sdk_values", "is_value", "to_sdk_values", "without_tokens"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -40,7 +40,7 @@ class Token(Decimal):
         return self.token
 
 
-def to_python(value: Any) -> Any:
+def to_sdk_values(value: Any) -> Any:
     """A parsed value as the SDK's reader would give it: tokens as `Decimal`, containers copied."""
     kind = type(value)
     if kind is Raw:
@@ -50,30 +50,31 @@ def to_python(value: Any) -> Any:
             return value
     if kind is dict:
         return {
-            name: part if type(part) in _PLAIN else to_python(part) for name, part in value.items()
+            name: part if type(part) in _PLAIN else to_sdk_values(part)
+            for name, part in value.items()
         }
     if kind is list:
-        return [to_python(part) for part in value]
+        return [to_sdk_values(part) for part in value]
     if kind is NonFinite:
         return float(value.token)
     return value
 
 
-def from_python(value: Any) -> Any:
+def from_sdk_values(value: Any) -> Any:
     """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
     if type(value) in _PLAIN or type(value) is Raw:
         return value
     if isinstance(value, Decimal):
-        return Raw(str(value)) if value.is_finite() else NonFinite(_name(float(value)))
+        return Raw(str(value)) if value.is_finite() else _non_finite(float(value))
     if isinstance(value, float):
-        return Raw(repr(float(value))) if math.isfinite(value) else NonFinite(_name(value))
+        return Raw(repr(float(value))) if math.isfinite(value) else _non_finite(value)
     if isinstance(value, dict):
         return {
-            str(name): part if type(part) in _PLAIN else from_python(part)
+            str(name): part if type(part) in _PLAIN else from_sdk_values(part)
             for name, part in value.items()
         }
     if isinstance(value, list | tuple):
-        return [from_python(part) for part in value]
+        return [from_sdk_values(part) for part in value]
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     return str(value)
@@ -109,7 +110,7 @@ def without_tokens(value: Any) -> Any:
     return value
 
 
-def _name(value: float) -> str:
+def _non_finite(value: float) -> NonFinite:
     if math.isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
+        return NonFinite("NaN")
+    return NonFinite("Infinity" if value > 0 else "-Infinity")
