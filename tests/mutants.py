@@ -246,7 +246,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stop does not wake an idle wait",
-        "WakeUp.stop",
+        "WakeupPipe.stop",
         "self.set()",
         "",
         "tests/input/test_reader.py -k stop",
@@ -316,7 +316,7 @@ MUTANTS = (
     ),
     Mutant(
         "a wake-up writes to a pipe that is closed",
-        "WakeUp.set",
+        "WakeupPipe.set",
         "self._writes >= 0",
         "True",
         "tests/run/test_shutdown.py",

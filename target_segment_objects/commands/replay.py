@@ -214,12 +214,12 @@ class _ReplayTarget(TargetSegmentObjects):
         self.unsent: list[int] = []
         self.run = _ReplayRun(messages, self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
-        self.message_reader = MessageReader(
+        self.message_reader = MessageReader(  # type: ignore[assignment]
             self.settings.reader_options,
             self.run.wake_up,
-            between=self._between,
-            unknown=self._process_unknown_message,
-            failed=self.run.commit_after,
+            before_wait=self._between,
+            on_unknown=self._process_unknown_message,
+            on_error=self.run.commit_after,
             process_block=self._process_block,
         )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from target_segment_objects.input.reader import Message, MessageReader, ReaderOptions, WakeUp
+from target_segment_objects.input.messages import Message
+from target_segment_objects.input.reader import MessageReader, ReaderOptions
 
 __all__ = [
     "Message",
     "MessageReader",
     "ReaderOptions",
-    "WakeUp",
 ]

@@ -28,9 +28,9 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.input import WakeUp
 from target_segment_objects.objects import ObjectLine
 from target_segment_objects.run.connection import Connection, connect
+from target_segment_objects.stopping import WakeupPipe
 
 if TYPE_CHECKING:
     import threading
@@ -64,7 +64,7 @@ class Run:
     """
 
     def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
-        self.wake_up = WakeUp()
+        self.wake_up = WakeupPipe()
         self.output_above_progress: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
         self.on_wait: Callable[[], None] = do_nothing

@@ -112,12 +112,12 @@ class TargetSegmentObjects(Target):
         self._routes = Routes(self, self.settings, self.stream_maps, self._report)
         self.run = Run(self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
-        self.message_reader = MessageReader(
+        self.message_reader = MessageReader(  # type: ignore[assignment]
             self.settings.reader_options,
             self.run.wake_up,
-            between=self._between,
-            unknown=self._process_unknown_message,
-            failed=self.run.commit_after,
+            before_wait=self._between,
+            on_unknown=self._process_unknown_message,
+            on_error=self.run.commit_after,
             process_block=self._process_block,
         )
         self._fast_lane = FastLane(self.settings.reader_options.max_depth)

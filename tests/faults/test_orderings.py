@@ -23,7 +23,7 @@ from tests.running import KEY, lines, record, schema, state
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_segment_objects.input.reader import WakeUp
+    from target_segment_objects.stopping import WakeupPipe
 
 _TICK = b"\n"
 """A blank line: nothing was read, and the target looks at what has been answered."""
@@ -48,7 +48,7 @@ class _Runs:
         self.error: DeliveryError | None = None
         self._out = io.BytesIO()
 
-    def __call__(self, tap: Callable[[WakeUp], Iterator[bytes]]) -> None:
+    def __call__(self, tap: Callable[[WakeupPipe], Iterator[bytes]]) -> None:
         """From the first line to the end; an error of the delivery is kept."""
         config = {
             "write_key": KEY,
@@ -84,7 +84,7 @@ def runs() -> Iterator[_Runs]:
         yield _Runs(segment)
 
 
-def _told(wake_up: WakeUp) -> None:
+def _told(wake_up: WakeupPipe) -> None:
     """Wait until the delivery has told an outcome."""
     ready, _, _ = select.select([wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"
@@ -127,7 +127,7 @@ def test_a_state_waits_for_every_call_before_it(
         )
     seen: list[list[Any]] = []
 
-    def tap(wake_up: WakeUp) -> Iterator[bytes]:
+    def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("rooms", id="string"))
         yield _ten("rooms", 0) + lines(state("first"))
         assert holds[1].wait_for(1)
@@ -159,7 +159,7 @@ def test_a_state_waits_for_every_call_before_it(
 def test_state_only(runs: _Runs) -> None:
     """Without a record there is nothing to wait for, and no request."""
 
-    def tap(_: WakeUp) -> Iterator[bytes]:
+    def tap(_: WakeupPipe) -> Iterator[bytes]:
         yield lines(state(1), state(2))
         yield lines(state(3))
 
@@ -172,7 +172,7 @@ def test_trailing_state(runs: _Runs) -> None:
     """A state behind the last record is printed when that one is answered, and not before."""
     with runs.segment.hold("set") as hold:
 
-        def tap(wake_up: WakeUp) -> Iterator[bytes]:
+        def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
             yield lines(schema("rooms", id="string"))
             yield _ten("rooms", 0)
             yield lines(state("trailing"))
@@ -189,7 +189,7 @@ def test_trailing_state(runs: _Runs) -> None:
 def test_records_behind_the_last_state(runs: _Runs) -> None:
     """They are delivered all the same, and the state stays what the tap sent."""
 
-    def tap(_: WakeUp) -> Iterator[bytes]:
+    def tap(_: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("rooms", id="string"))
         yield _ten("rooms", 0) + lines(state("before"))
         yield lines(record("rooms", id="behind"))
@@ -206,7 +206,7 @@ def test_interleaved_streams(runs: _Runs, slow: str) -> None:
     first = 1 if slow == "beds" else 2
     runs.segment.fault(InjectedFault(call="set", first=first, hold=hold))
 
-    def tap(wake_up: WakeUp) -> Iterator[bytes]:
+    def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("beds", id="string"), schema("rooms", id="string"))
         pairs = [[record("beds", id=f"b{n}"), record("rooms", id=f"r{n}")] for n in range(10)]
         yield lines(*(each for pair in pairs[:9] for each in pair), state("nine"))
@@ -241,7 +241,7 @@ def test_interleaved_streams_one_of_which_fails(runs: _Runs, fails: str) -> None
     runs.segment.fault(InjectedFault(call="set", first=1, hold=hold))
     runs.segment.fault(InjectedFault(call="set", first=numbers[fails], status=501))
 
-    def tap(wake_up: WakeUp) -> Iterator[bytes]:
+    def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("beds", id="string"), schema("rooms", id="string"))
         yield _ten("beds", 0)
         assert hold.wait_for(1)

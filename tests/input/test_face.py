@@ -11,5 +11,4 @@ def test_the_face_is_pinned() -> None:
         "Message",
         "MessageReader",
         "ReaderOptions",
-        "WakeUp",
     ]

@@ -36,7 +36,7 @@ TO_BE_TURNED = {
 # Within the emulator, each folder imports from those before it alone; `errors` is the ground.
 EMULATOR_FLOORS = ("errors", "rules", "store", "api", "wire", "emulator", "")
 
-SINGER_ROOMS = {"input", "settings", "singer"}
+SINGER_ROOMS = {"settings", "singer"}
 FACES_FOR_USERS = {"client", "emulator", "plan"}
 EMULATOR_GUESTS = {"commands", "run"}
 

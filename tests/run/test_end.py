@@ -60,7 +60,7 @@ ENDS = [
     ("target_segment_objects.run.connection", "Connection", "close"),
     ("target_segment_objects.delivery.checkpoint", "Checkpoint", "print_last"),
     ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
-    ("target_segment_objects.input.reader", "WakeUp", "close"),
+    ("target_segment_objects.stopping", "WakeupPipe", "close"),
     ("target_segment_objects.run.run", "Run", "close"),
     ("target_segment_objects.target", "TargetSegmentObjects", "_end"),
     ("target_segment_objects.target", "TargetSegmentObjects", "_write_report"),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, InjectedFault
-from target_segment_objects.input.reader import WakeUp
 from target_segment_objects.run.signals import SignalWatcher
 from target_segment_objects.singer.target import TargetSegmentObjects
+from target_segment_objects.stopping import WakeupPipe
 from tests.builders import PATIENCE, Aside
 from tests.running import KEY, environment, record, schema, start, state
 
@@ -236,7 +236,7 @@ def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
         wake_up.close()
         closed.set()
 
-    wake_up = WakeUp()
+    wake_up = WakeupPipe()
     wake_up.open()
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", slow)
@@ -250,7 +250,7 @@ def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
 def test_a_closed_wake_up_does_nothing() -> None:
     """Whatever is asked of it, in any order and twice, before it is open too."""
     for opened in (False, True):
-        wake_up = WakeUp()
+        wake_up = WakeupPipe()
         if opened:
             wake_up.open()
         for step in (wake_up.clear, wake_up.close, wake_up.close, wake_up.clear, wake_up.set):

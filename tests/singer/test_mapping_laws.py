@@ -17,7 +17,7 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     SchemaError,
 )
-from target_segment_objects.input.reader import Message
+from target_segment_objects.input import Message
 from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import Origin, Source
 from tests.plan.test_plan_laws import law

@@ -33,8 +33,6 @@ __all__ = ["preview"]
 _NO_KEY: Final = "no-key-is-used"
 """Stands in for the write key, which a preview has no use for: none is needed, none can be shown.
 """
-_UNREADABLE: Final = "\0"
-"""The type of what stands in for a line that is no message."""
 
 
 def preview(
@@ -146,9 +144,9 @@ class _Reader(MessageReader):
         super().__init__(
             target.settings.reader_options,
             target.run.wake_up,
-            between=target.run.do_due_work,
-            unknown=self._going_on(target._process_unknown_message),  # noqa: SLF001
-            failed=target.run.commit_after,
+            before_wait=target.run.do_due_work,
+            on_unknown=self._going_on(target._process_unknown_message),  # noqa: SLF001
+            on_error=target.run.commit_after,
             process_block=_one_by_one,
         )
         self._tally = tally
@@ -156,20 +154,12 @@ class _Reader(MessageReader):
     def process_lines(
         self, file_input: IO[Any] | None, callbacks: dict[str, Callable[[Any], None]]
     ) -> Counter[str]:
-        kinds: dict[str, Callable[[Any], None]] = {_UNREADABLE: lambda _: None}
-        kinds |= {kind: self._going_on(take) for kind, take in callbacks.items()}
+        kinds = {kind: self._going_on(take) for kind, take in callbacks.items()}
         return super().process_lines(file_input, kinds)
 
-    def read_message(self, line: bytes) -> Message:
+    def read_message(self, line: bytes) -> Message | None:
         try:
             return super().read_message(line)
-        except MessageError as error:
-            self._tally.fail(error, self.line)
-            return Message(type=_UNREADABLE, line=self.line)
-
-    def _whole_line(self, line: bytes) -> bytes | None:
-        try:
-            return super()._whole_line(line)
         except MessageError as error:
             self._tally.fail(error, self.line)
             return None
@@ -211,7 +201,9 @@ class _Target(TargetSegmentObjects):
         self._report = _Report(tally, self.logger)
         self._routes = _Routes(tally, self, self._report)
         self.run = _Run(tally, self.settings, self._report, self.logger)
-        self.message_reader = _Reader(tally, self)
+        self.message_reader = _Reader(  # type: ignore[assignment]
+            tally, self
+        )
 
     def read(self, file_input: IO[Any] | None) -> None:
         """Read to the end, or to what cannot be read any further.
