@@ -173,17 +173,31 @@ _FAULTS_TOLD = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of one request, for the error that ends them.
+    """One request of a call; a call is retried until an attempt succeeds.
 
     Attributes:
-        status: the answer's status; `None` when no whole answer came.
-        reason: what happened, in a few words.
-        after: seconds from the first attempt's start to this one's end.
+        status: the status of the response; `None` when there was no complete response.
+        reason: what happened, in a few words without secrets.
+        after: seconds from the start of the first attempt to the end of this one.
+        call: the API's name of the call, like `set` or `upload`.
+        collection: the collection of its objects; empty when there are several.
+        number: the number of the attempt in its call, from 1.
+        succeeded: whether the response ended the call successfully.
+        request_id: the server's id of the request; empty when it sent none.
+        bytes: length of the body.
+        waited_seconds: time spent waiting since the attempt before.
     """
 
     status: int | None
     reason: str
-    after: float
+    after: float = 0.0
+    call: str = ""
+    collection: str = ""
+    number: int = 1
+    succeeded: bool = False
+    request_id: str = ""
+    bytes: int = 0
+    waited_seconds: float = 0.0
 
     def __str__(self) -> str:
         """What happened, without the time: the same cause is the same text."""

@@ -203,11 +203,11 @@ MUTANTS = (
         "tests/client/test_set_api.py",
     ),
     Mutant(
-        "the gate lets one too many in",
-        "Gate._enter",
+        "one request too many is let through",
+        "ConcurrencyLimit._enter",
         "self._in_flight >= most",
         "self._in_flight > most",
-        "tests/client/test_gate.py",
+        "tests/client/test_concurrency.py",
     ),
     Mutant(
         "a redirect is followed",
@@ -280,11 +280,11 @@ MUTANTS = (
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "a keep-alive waits for a place",
-        "Gate.passing",
+        "a keep-alive waits for a slot",
+        "ConcurrencyLimit.slot",
         "MAX_REQUESTS_AT_ONCE if urgent else self.limit",
         "self.limit",
-        "tests/client/test_gate.py tests/delivery/test_bulk_delivery.py",
+        "tests/client/test_concurrency.py tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
         "states that were earned wait for Segment",
@@ -379,7 +379,7 @@ MUTANTS = (
     ),
     Mutant(
         "the end of a name's lookup is waited for",
-        "Names.resolve",
+        "NameResolver.resolve",
         "deadline.when_shut(ended.set)",
         "",
         "tests/client/test_deadlines.py -k name",

@@ -14,12 +14,12 @@ Three layers: `Transport` makes one exchange, `RetryPolicy` says when to try aga
 from __future__ import annotations
 
 from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
-from target_segment_objects.client.advice import Origin, advise
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.advice import Destination, advise
 from target_segment_objects.client.bulk_api import BULK_URLS, BulkApi
-from target_segment_objects.client.calls import Exchange, Receipt, Retry
+from target_segment_objects.client.calls import Caller, CallResult, Retry
 from target_segment_objects.client.clock import Clock
-from target_segment_objects.client.gate import Gate
+from target_segment_objects.client.concurrency import ConcurrencyLimit
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.retry import Action, RetryPolicy, decide
 from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
 from target_segment_objects.client.transport import FileBody, Transport, TransportOptions
@@ -29,16 +29,16 @@ __all__ = [
     "OBJECTS_URLS",
     "Action",
     "Address",
-    "Answer",
     "BulkApi",
+    "CallResult",
+    "Caller",
     "Clock",
-    "Exchange",
+    "ConcurrencyLimit",
+    "Destination",
     "Failure",
     "FailureKind",
     "FileBody",
-    "Gate",
-    "Origin",
-    "Receipt",
+    "Response",
     "Retry",
     "RetryPolicy",
     "SetApi",

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from target_segment_objects.client.transport import Transport
     from target_segment_objects.errors import Attempt
 
-__all__ = ["SESSION_REFUSED", "STOPPED", "Origin", "advise", "causes_of"]
+__all__ = ["SESSION_REFUSED", "STOPPED", "Destination", "advise", "causes_of"]
 
 SESSION_REFUSED: Final = "The session may have expired; else it refuses what it was sent"
 STOPPED: Final = (
@@ -61,11 +62,11 @@ _UNFOUND: Final[Mapping[FailureKind, tuple[str, str]]] = {
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where the address of a call comes from, and by which proxy the call goes.
+class Destination:
+    """Where calls go, and which settings say so.
 
     Attributes:
-        host: host and port of the address.
+        host: host and port of the base address.
         setting: the setting that gives the address; `region` for one of Segment's own.
         proxy: the setting or the variable that names the proxy; empty without one.
     """
@@ -74,22 +75,39 @@ class Origin:
     setting: str
     proxy: str = ""
 
+    @classmethod
+    def of(cls, transport: Transport, setting: str, by_region: Mapping[str, str]) -> Destination:
+        """The destination of a transport.
+
+        Args:
+            transport: sends the calls.
+            setting: the setting that gives the address, unless `region` does.
+            by_region: the addresses that `region` stands for.
+        """
+        is_regional = transport.url in by_region.values()
+        return cls(transport.host, "region" if is_regional else setting, transport.proxy_setting)
+
 
 def advise(
-    outcome: Answer | Failure, origin: Origin, *, call: str, refused: bool = False, slow: str = ""
+    outcome: Response | Failure,
+    destination: Destination,
+    *,
+    call: str,
+    refused: bool = False,
+    slow: str = "",
 ) -> str:
     """What to do about a call that ended with this outcome, in a sentence.
 
     Args:
         outcome: of the last attempt.
-        origin: of the address.
+        destination: where it went.
         call: the API's name of the call.
         refused: whether the API refused the request itself, and not the key or the address.
         slow: the setting whose time-out ended every attempt, if one did.
     """
     if isinstance(outcome, Failure):
-        return _of_failure(outcome, origin, slow)
-    status, setting = outcome.status, f"`{origin.setting}`"
+        return _of_failure(outcome, destination, slow)
+    status, setting = outcome.status, f"`{destination.setting}`"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _KEY.format(setting)
     if refused:
@@ -102,9 +120,9 @@ def advise(
     return _NO_API.format(setting)
 
 
-def _of_failure(failure: Failure, origin: Origin, slow: str) -> str:
-    kind, setting = failure.kind, f"`{origin.setting}`"
-    segments_own = origin.setting == "region"
+def _of_failure(failure: Failure, destination: Destination, slow: str) -> str:
+    kind, setting = failure.kind, f"`{destination.setting}`"
+    segments_own = destination.setting == "region"
     if slow:
         return _MORE_TIME.format(slow)
     if kind is FailureKind.ABORTED:
@@ -112,9 +130,11 @@ def _of_failure(failure: Failure, origin: Origin, slow: str) -> str:
     if kind is FailureKind.TLS:
         return _TLS.format("" if segments_own else f"{setting}, ")
     if kind is FailureKind.PROXY_REFUSED:
-        return _PROXY_REFUSED.format(f"`{origin.proxy}`")
-    if kind is FailureKind.PROXY or (origin.proxy and kind in _UNFOUND and not failure.too_short):
-        return _PROXY.format(f"`{origin.proxy}`", origin.host)
+        return _PROXY_REFUSED.format(f"`{destination.proxy}`")
+    if kind is FailureKind.PROXY or (
+        destination.proxy and kind in _UNFOUND and not failure.too_short
+    ):
+        return _PROXY.format(f"`{destination.proxy}`", destination.host)
     if kind not in _UNFOUND or failure.too_short:
         return _LOST
     of_segments_own, of_another = _UNFOUND[kind]

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from target_segment_objects.client.calls import Caller, Exchange, Receipt, Request, Retry
+from target_segment_objects.client.advice import Destination
+from target_segment_objects.client.calls import ApiCall, Caller, CallResult
 from target_segment_objects.client.transport import FileBody
 from target_segment_objects.errors import (
     PartTooLargeError,
@@ -23,10 +24,7 @@ from target_segment_objects.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from target_segment_objects.client.answers import Answer
-    from target_segment_objects.client.clock import Clock
-    from target_segment_objects.client.gate import Gate
-    from target_segment_objects.client.retry import RetryPolicy
+    from target_segment_objects.client.outcomes import Response
     from target_segment_objects.client.transport import Transport
 
 __all__ = ["BULK_URLS", "BulkApi"]
@@ -52,39 +50,14 @@ class BulkApi:
     objects in order [doc]. The transport stays its owner's to close.
 
     Args:
-        transport: over one of `BULK_URLS`.
-        policy: when to try again.
-        gate: shared by all that use one write key; else one of the transport's `max_concurrency`.
-        clock: time, waiting and dice.
-        on_receipt: told of every call that succeeded, on the thread that made it.
-        on_exchange: told of every request when it has ended, on the thread that made it.
-        on_retry: told before every wait for another attempt, on the thread that waits.
+        caller: makes the calls; a `Transport` over one of `BULK_URLS` will do.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default, and is the caller's to choose
-        self,
-        transport: Transport,
-        *,
-        policy: RetryPolicy | None = None,
-        gate: Gate | None = None,
-        clock: Clock | None = None,
-        on_receipt: Callable[[Receipt], None] | None = None,
-        on_exchange: Callable[[Exchange], None] | None = None,
-        on_retry: Callable[[Retry], None] | None = None,
-    ) -> None:
-        self._caller = Caller(
-            transport,
-            setting="bulk_url",
-            segments_own=BULK_URLS.values(),
-            policy=policy,
-            gate=gate,
-            clock=clock,
-            on_receipt=on_receipt,
-            on_exchange=on_exchange,
-            on_retry=on_retry,
-        )
-        self._transport = transport
-        self._options = transport.options
+    def __init__(self, caller: Caller | Transport) -> None:
+        self._caller = Caller.of(caller)
+        self._transport = self._caller.transport
+        self._options = self._transport.options
+        self._destination = Destination.of(self._transport, "bulk_url", BULK_URLS)
 
     def start(self) -> str:
         """Open a session.
@@ -97,10 +70,13 @@ class BulkApi:
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
-        request = Request(
-            call="start", path="/v0/start", timeout_seconds=self._options.timeout_seconds
+        call = ApiCall(
+            name="start",
+            path="/v0/start",
+            destination=self._destination,
+            timeout_seconds=self._options.timeout_seconds,
         )
-        return self._caller.call(request, self._id_reader("sync_id"), wanted="sync_id")[0]
+        return self._caller.call(call, self._id_reader("sync_id"), wanted="sync_id")[0]
 
     def upload(self, sync_id: str, file: BinaryIO, size: int) -> str:
         """Upload one part.
@@ -122,17 +98,18 @@ class BulkApi:
             UnavailableError: the retries ended, or the caller stopped.
             SpoolError: the file cannot be read, or is shorter than `size`.
         """
-        request = Request(
-            call="upload",
+        call = ApiCall(
+            name="upload",
             path=f"/v0/upload/{_segment(sync_id)}",
+            destination=self._destination,
             headers={"Content-Type": "binary/octet-stream", "Content-Encoding": "gzip"},
             body=FileBody(file, size),
             timeout_seconds=self._options.upload_timeout_seconds,
             refusals=_UPLOAD_REFUSALS,
         )
-        return self._caller.call(request, self._id_reader("part_id"), wanted="part_id")[0]
+        return self._caller.call(call, self._id_reader("part_id"), wanted="part_id")[0]
 
-    def keep_alive(self, sync_id: str) -> Receipt:
+    def keep_alive(self, sync_id: str) -> CallResult:
         """Tell Segment that the session goes on; it ends 10 minutes after its last call [doc].
 
         Raises:
@@ -141,16 +118,17 @@ class BulkApi:
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
-        request = Request(
-            call="keep-alive",
+        call = ApiCall(
+            name="keep-alive",
             path=f"/v0/keep-alive/{_segment(sync_id)}",
+            destination=self._destination,
             timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
             urgent=True,  # behind an upload that takes longer than a session lives, it is too late
         )
-        return self._caller.call(request, lambda _: True)[1]
+        return self._caller.call(call, lambda _: True)[1]
 
-    def finish(self, sync_id: str, error: str = "") -> Receipt:
+    def finish(self, sync_id: str, error: str = "") -> CallResult:
         """End the session; from here on Segment has what was uploaded.
 
         Args:
@@ -164,18 +142,19 @@ class BulkApi:
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
-        request = Request(
-            call="finish",
+        call = ApiCall(
+            name="finish",
             path=f"/v0/finish/{_segment(sync_id)}",
+            destination=self._destination,
             headers={"Content-Type": "application/json"},
             body=json.dumps({"error": error}).encode(),
             timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
         )
-        return self._caller.call(request, lambda _: True)[1]
+        return self._caller.call(call, lambda _: True)[1]
 
-    def _id_reader(self, name: str) -> Callable[[Answer], str | None]:
-        def read(answer: Answer) -> str | None:
+    def _id_reader(self, name: str) -> Callable[[Response], str | None]:
+        def read(answer: Response) -> str | None:
             try:
                 found = msgspec.json.decode(answer.body, type=dict[str, object]).get(name)
             except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,6 +1,7 @@
-"""A call: exchanges through the gate until one counts, or until the policy ends them.
+"""A call: attempts until one succeeds, or until the retry policy ends them.
 
-Between the transport, which sends once, and the two APIs, which know what an answer means.
+This layer is between the transport, which sends once, and the two APIs, which know what a response
+means.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from target_segment_objects.client.advice import SESSION_REFUSED, STOPPED, Origin, advise, causes_of
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.advice import SESSION_REFUSED, STOPPED, advise, causes_of
 from target_segment_objects.client.clock import Clock, StoppedError
-from target_segment_objects.client.gate import Gate
+from target_segment_objects.client.concurrency import ConcurrencyLimit
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.retry import (
     Action,
     Decision,
@@ -29,11 +30,12 @@ from target_segment_objects.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from target_segment_objects.client.advice import Destination
     from target_segment_objects.client.transport import FileBody, Transport
 
-__all__ = ["Caller", "Exchange", "Receipt", "Request", "Retry"]
+__all__ = ["ApiCall", "CallResult", "Caller", "Retry"]
 
 T = TypeVar("T")
 
@@ -44,23 +46,25 @@ _UNKNOWN_CALL = frozenset({404, 405})
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a call sends.
+class ApiCall:
+    """What a call sends, and where to.
 
     Attributes:
-        call: the API's name of it, like `set` or `upload`.
-        path: from the base address on.
-        headers: besides those that the transport sets.
+        name: the API's name of the call, like `set` or `upload`.
+        path: the path after the base address.
+        destination: the base address, and the settings that it comes from, for messages.
+        headers: headers besides those that the transport sets.
         body: bytes, or a file.
-        timeout_seconds: total deadline of each exchange.
-        refusals: statuses that mean a refusal here, never retried, and the error of each. Other
-            refusals are a plain `RefusedError`.
-        collection: the one that it is about; empty when it is about several.
-        urgent: whether it must not wait until another request has ended.
+        timeout_seconds: total deadline of each attempt.
+        refusals: statuses that mean a refusal for this call and are not retried, with the error of
+            each. Other refusals raise a plain `RefusedError`.
+        collection: the collection of its objects; empty when there are several.
+        urgent: whether the call may exceed the limit of concurrent requests.
     """
 
-    call: str
+    name: str
     path: str
+    destination: Destination
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | FileBody = field(default=b"", repr=False)
     timeout_seconds: float = 60.0
@@ -71,21 +75,21 @@ class Request:
     @property
     def timeout_setting(self) -> str:
         """The setting that `timeout_seconds` comes from."""
-        return "upload_timeout_seconds" if self.call == "upload" else "request_timeout_seconds"
+        return "upload_timeout_seconds" if self.name == "upload" else "request_timeout_seconds"
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """A call that Segment answered 2xx: it took what was sent, and says no more than that.
+class CallResult:
+    """A call that Segment answered with 2xx: it accepted the data. It confirms no more than that.
 
     Attributes:
-        call: the API's name of it, like `set` or `upload`.
-        status: the answer's status.
-        request_id: what the server calls the request that counted; empty when it says nothing.
-        attempts: requests that it took, at least 1.
-        bytes: length of the body, sent once an attempt.
-        waited_seconds: spent waiting between attempts.
-        seconds: from the first attempt's start to the last one's end.
+        call: the API's name of the call, like `set` or `upload`.
+        status: the status of the response.
+        request_id: the server's id of the successful request; empty when it sent none.
+        attempts: the number of requests, at least 1.
+        bytes: length of the body, which every attempt sends.
+        waited_seconds: time spent waiting between attempts.
+        seconds: time from the start of the first attempt to the end of the last one.
     """
 
     call: str
@@ -98,44 +102,17 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """One request that went out, whatever became of it: an attempt of a call.
-
-    Attributes:
-        call: the API's name of it, like `set` or `upload`.
-        collection: the one that it is about; empty when it is about several.
-        attempt: which attempt of its call it is, from 1.
-        counted: whether its answer ended the call well.
-        status: the answer's status; `None` when no whole answer came.
-        reason: what happened, in a few words without secrets.
-        request_id: what the server calls the request; empty when it says nothing.
-        bytes: length of the body.
-        waited_seconds: spent waiting since the attempt before.
-    """
-
-    call: str
-    collection: str
-    attempt: int
-    counted: bool
-    status: int | None
-    reason: str
-    request_id: str
-    bytes: int
-    waited_seconds: float
-
-
-@dataclass(frozen=True)
 class Retry:
-    """An attempt of a call has failed, and another one comes after a wait.
+    """An attempt of a call has failed, and another one follows after a wait.
 
     Attributes:
-        call: the API's name of it, like `set` or `upload`.
-        collection: the one that it is about; empty when it is about several.
-        host: host and port that it goes to.
-        attempt: which attempt has failed, from 1.
+        call: the API's name of the call, like `set` or `upload`.
+        collection: the collection of its objects; empty when there are several.
+        host: host and port of the destination.
+        attempt: the number of the failed attempt, from 1.
         cause: what happened, in a few words without secrets.
-        wait_seconds: until the next attempt.
-        left_seconds: how long the call goes on waiting, that wait included, before it gives up.
+        wait_seconds: time until the next attempt.
+        left_seconds: how long the call will still wait, this wait included, before it gives up.
     """
 
     call: str
@@ -148,230 +125,201 @@ class Retry:
 
 
 class Caller:
-    """Makes calls over one transport.
+    """Makes calls over one transport, with retries. Both APIs take one; they may share it.
 
     Args:
         transport: sends each attempt.
-        setting: the setting that names the transport's address, for messages.
-        segments_own: addresses that `region` stands for instead.
         policy: when to try again.
-        gate: shared by all callers of one write key; one of its own otherwise.
-        clock: time, waiting and dice.
-        on_receipt: told of every call that succeeded, on the thread that made it.
-        on_exchange: told of every request when it has ended, on the thread that made it.
-        on_retry: told before every wait for another attempt, on the thread that waits.
+        concurrency_limit: shared by all callers of one write key; by default one of the
+            transport's `max_concurrency`.
+        clock: time, waiting and jitter.
+        on_attempt: called after every request, on the thread that made it.
+        on_retry: called before every wait for another attempt, on the thread that waits.
     """
 
     def __init__(  # noqa: PLR0913  each has a default, and is the caller's to choose
         self,
         transport: Transport,
         *,
-        setting: str,
-        segments_own: Collection[str],
         policy: RetryPolicy | None = None,
-        gate: Gate | None = None,
+        concurrency_limit: ConcurrencyLimit | None = None,
         clock: Clock | None = None,
-        on_receipt: Callable[[Receipt], None] | None = None,
-        on_exchange: Callable[[Exchange], None] | None = None,
+        on_attempt: Callable[[Attempt], None] | None = None,
         on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self.transport = transport
-        self.origin = Origin(
-            transport.host,
-            "region" if transport.url in segments_own else setting,
-            transport.proxy_setting,
-        )
         self.policy = policy if policy is not None else RetryPolicy()
         self.clock = clock if clock is not None else Clock()
-        own = transport.options.max_concurrency
-        self.gate = gate if gate is not None else Gate(own, clock=self.clock)
-        self._on_receipt = on_receipt
-        self._on_exchange = on_exchange
+        self.concurrency_limit = (
+            concurrency_limit
+            if concurrency_limit is not None
+            else ConcurrencyLimit(transport.options.max_concurrency, clock=self.clock)
+        )
+        self._on_attempt = on_attempt
         self._on_retry = on_retry
 
+    @classmethod
+    def of(cls, caller: Caller | Transport) -> Caller:
+        """The caller itself, or one with all defaults over the transport."""
+        return caller if isinstance(caller, Caller) else cls(caller)
+
     def call(
-        self, request: Request, read: Callable[[Answer], T | None], *, wanted: str = "body"
-    ) -> tuple[T, Receipt]:
-        """Send until an answer counts.
+        self, call: ApiCall, read: Callable[[Response], T | None], *, wanted: str = "body"
+    ) -> tuple[T, CallResult]:
+        """Send a call until it succeeds or the policy ends the retries.
 
         Args:
-            request: what to send.
-            read: makes a 2xx answer's meaning; `None` when it cannot be read, which counts as an
-                answer that was lost.
+            call: what to send.
+            read: returns the meaning of a 2xx response; `None` when it cannot be read, which is
+                retried like a lost response.
             wanted: what `read` looks for, for the message.
 
         Raises:
             AuthenticationError: 401 or 403, at once.
-            RefusedError: any other status that another try would not change, or its subclass in
-                `request.refusals`; TLS failures and redirects too.
+            RefusedError: any other status that a retry would not change, or the subclass in
+                `call.refusals`; TLS failures and redirects too.
             UnavailableError: the retries ended, or the caller stopped.
             SpoolError: the file of the body cannot be read.
         """
         started = self.clock.monotonic()
-        attempts: list[Attempt] = []
-        waited = paused = 0.0
-        too_short = True  # every attempt ended by our own time-out, while it was on its way
+        failed: list[Attempt] = []
+        waited = last_wait = 0.0
+        too_short = True  # each attempt was under way when our own time-out ended it
         while True:
-            outcome, held = self._exchange(request, attempts)
-            # The first attempt's place in the queue is no wait between attempts.
-            since = paused + held if attempts else 0.0
-            waited += since
-            decision = decide(outcome, refusals=request.refusals)
-            seconds = self.clock.monotonic() - started
+            outcome, paused = self._exchange(call, failed)
+            # The first attempt waits for a slot, but not between attempts.
+            since_last = last_wait + paused if failed else 0.0
+            waited += since_last
+            decision = decide(outcome, refusals=call.refusals)
             value = None
-            if isinstance(outcome, Answer) and decision.action is Action.DONE:
+            if isinstance(outcome, Response) and decision.action is Action.DONE:
                 value = read(outcome)
                 if value is None:
                     decision = Decision(Action.RETRY, f"without a readable `{wanted}`")
-            self._tell(request, outcome, decision, len(attempts) + 1, since)
-            if isinstance(outcome, Answer) and value is not None:
-                return value, self._receipt(request, outcome, len(attempts) + 1, waited, seconds)
-            attempts.append(Attempt(_status(outcome), decision.reason, seconds))
+            attempt = Attempt(
+                status=_status(outcome),
+                reason=decision.reason,
+                after=self.clock.monotonic() - started,
+                call=call.name,
+                collection=call.collection,
+                number=len(failed) + 1,
+                succeeded=value is not None,
+                request_id=outcome.request_id if isinstance(outcome, Response) else "",
+                bytes=len(call.body),
+                waited_seconds=since_last,
+            )
+            if self._on_attempt is not None:
+                self._on_attempt(attempt)
+            if isinstance(outcome, Response) and value is not None:
+                return value, CallResult(
+                    call=call.name,
+                    status=outcome.status,
+                    request_id=outcome.request_id,
+                    attempts=attempt.number,
+                    bytes=attempt.bytes,
+                    waited_seconds=waited,
+                    seconds=attempt.after,
+                )
+            failed.append(attempt)
             too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
             if decision.action is not Action.RETRY:
-                raise self._refusal(request, decision, outcome, attempts)
-            wait = self._wait(outcome, len(attempts))
-            ahead = max(wait, self.gate.held_for)
-            if self.policy.ends(len(attempts), waited=waited, wait=ahead):
-                slow = request.timeout_setting if too_short else ""
-                advice = advise(outcome, self.origin, call=request.call, slow=slow)
-                raise self._error(UnavailableError, request, outcome, attempts, advice)
-            self._tell_of_retry(request, attempts, ahead, waited)
+                raise _refusal(call, decision, outcome, failed)
+            wait = self._wait(outcome, len(failed))
+            ahead = max(wait, self.concurrency_limit.paused_for)
+            if self.policy.ends(len(failed), waited=waited, wait=ahead):
+                slow = call.timeout_setting if too_short else ""
+                advice = advise(outcome, call.destination, call=call.name, slow=slow)
+                raise _error(UnavailableError, call, outcome, failed, advice)
+            if self._on_retry is not None:
+                self._on_retry(
+                    Retry(
+                        call=call.name,
+                        collection=call.collection,
+                        host=call.destination.host,
+                        attempt=attempt.number,
+                        cause=str(attempt),
+                        wait_seconds=ahead,
+                        left_seconds=max(ahead, self.policy.budget_seconds - waited),
+                    )
+                )
             try:
                 self.clock.pause(wait)
             except StoppedError:
-                raise self._error(UnavailableError, request, outcome, attempts, STOPPED) from None
-            paused = wait
+                raise _error(UnavailableError, call, outcome, failed, STOPPED) from None
+            last_wait = wait
 
     def _exchange(
-        self, request: Request, attempts: Sequence[Attempt]
-    ) -> tuple[Answer | Failure, float]:
+        self, call: ApiCall, failed: Sequence[Attempt]
+    ) -> tuple[Response | Failure, float]:
         try:
-            with self.gate.passing(urgent=request.urgent) as held:
+            with self.concurrency_limit.slot(urgent=call.urgent) as paused:
                 outcome = self.transport.exchange(
-                    request.path,
-                    headers=request.headers,
-                    body=request.body,
-                    timeout_seconds=request.timeout_seconds,
+                    call.path,
+                    headers=call.headers,
+                    body=call.body,
+                    timeout_seconds=call.timeout_seconds,
                 )
         except StoppedError:
-            raise self._error(UnavailableError, request, None, attempts, STOPPED) from None
-        return outcome, held
+            raise _error(UnavailableError, call, None, failed, STOPPED) from None
+        return outcome, paused
 
-    def _wait(self, outcome: Answer | Failure, attempts: int) -> float:
-        """Seconds until the next attempt; a busy server holds back the whole gate as long."""
+    def _wait(self, outcome: Response | Failure, attempts: int) -> float:
+        """Seconds until the next attempt; a busy server pauses all requests as long."""
         asked = None
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Response):
             asked = retry_after_seconds(outcome, now=self.clock.now())
-        wait = self.policy.wait_after(attempts, dice=self.clock.random(), retry_after=asked)
+        wait = self.policy.wait_after(attempts, jitter=self.clock.random(), retry_after=asked)
         status = _status(outcome)
         if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asked is not None):
-            self.gate.hold(wait)
+            self.concurrency_limit.pause(wait)
         return wait
 
-    def _tell(
-        self,
-        request: Request,
-        outcome: Answer | Failure,
-        decision: Decision,
-        attempt: int,
-        waited: float,
-    ) -> None:
-        if self._on_exchange is None:
-            return
-        self._on_exchange(
-            Exchange(
-                call=request.call,
-                collection=request.collection,
-                attempt=attempt,
-                counted=decision.action is Action.DONE,
-                status=_status(outcome),
-                reason=decision.reason,
-                request_id=outcome.request_id if isinstance(outcome, Answer) else "",
-                bytes=len(request.body),
-                waited_seconds=waited,
-            )
-        )
 
-    def _tell_of_retry(
-        self, request: Request, attempts: Sequence[Attempt], wait: float, waited: float
-    ) -> None:
-        if self._on_retry is None:
-            return
-        self._on_retry(
-            Retry(
-                call=request.call,
-                collection=request.collection,
-                host=self.origin.host,
-                attempt=len(attempts),
-                cause=str(attempts[-1]),
-                wait_seconds=wait,
-                left_seconds=max(wait, self.policy.budget_seconds - waited),
-            )
-        )
-
-    def _receipt(
-        self, request: Request, answer: Answer, attempts: int, waited: float, seconds: float
-    ) -> Receipt:
-        receipt = Receipt(
-            call=request.call,
-            status=answer.status,
-            request_id=answer.request_id,
-            attempts=attempts,
-            bytes=len(request.body),
-            waited_seconds=waited,
-            seconds=seconds,
-        )
-        if self._on_receipt is not None:
-            self._on_receipt(receipt)
-        return receipt
-
-    def _refusal(
-        self,
-        request: Request,
-        decision: Decision,
-        outcome: Answer | Failure,
-        attempts: Sequence[Attempt],
-    ) -> DeliveryError:
-        status = _status(outcome)
-        refused = decision.action is Action.REFUSED and (
-            status in request.refusals or status not in _UNKNOWN_CALL
-        )
-        advice = advise(outcome, self.origin, call=request.call, refused=refused)
-        kind: type[DeliveryError]
-        if decision.action is Action.AUTHENTICATION:
-            kind = AuthenticationError
-        elif isinstance(outcome, Failure):
-            kind = UnavailableError if outcome.kind is FailureKind.ABORTED else RefusedError
-        else:
-            kind = request.refusals.get(outcome.status, RefusedError)
-        if issubclass(kind, SessionRefusedError):
-            advice = SESSION_REFUSED
-        return self._error(kind, request, outcome, attempts, advice)
-
-    def _error(
-        self,
-        kind: type[DeliveryError],
-        request: Request,
-        outcome: Answer | Failure | None,
-        attempts: Sequence[Attempt],
-        advice: str,
-    ) -> DeliveryError:
-        answer = outcome if isinstance(outcome, Answer) else None
-        excerpt = answer.excerpt if answer is not None else ""
-        named = f"request id {answer.request_id}" if answer and answer.request_id else ""
-        said = f"; it said: {excerpt}" if excerpt else ""
-        where = f"{request.call} at {self.transport.host} failed"
-        summary = f"{where}: {causes_of(attempts, named)}{said}"
-        return kind(
-            f"{summary}. {advice}",
-            call=request.call,
-            status=_status(outcome),
-            excerpt=excerpt,
-            attempts=attempts,
-            summary=summary,
-        )
+def _refusal(
+    call: ApiCall,
+    decision: Decision,
+    outcome: Response | Failure,
+    attempts: Sequence[Attempt],
+) -> DeliveryError:
+    status = _status(outcome)
+    refused = decision.action is Action.REFUSED and (
+        status in call.refusals or status not in _UNKNOWN_CALL
+    )
+    advice = advise(outcome, call.destination, call=call.name, refused=refused)
+    kind: type[DeliveryError]
+    if decision.action is Action.AUTHENTICATION:
+        kind = AuthenticationError
+    elif isinstance(outcome, Failure):
+        kind = UnavailableError if outcome.kind is FailureKind.ABORTED else RefusedError
+    else:
+        kind = call.refusals.get(outcome.status, RefusedError)
+    if issubclass(kind, SessionRefusedError):
+        advice = SESSION_REFUSED
+    return _error(kind, call, outcome, attempts, advice)
 
 
-def _status(outcome: Answer | Failure | None) -> int | None:
-    return outcome.status if isinstance(outcome, Answer) else None
+def _error(
+    kind: type[DeliveryError],
+    call: ApiCall,
+    outcome: Response | Failure | None,
+    attempts: Sequence[Attempt],
+    advice: str,
+) -> DeliveryError:
+    response = outcome if isinstance(outcome, Response) else None
+    excerpt = response.excerpt if response is not None else ""
+    named = f"request id {response.request_id}" if response and response.request_id else ""
+    said = f"; it said: {excerpt}" if excerpt else ""
+    where = f"{call.name} at {call.destination.host} failed"
+    summary = f"{where}: {causes_of(attempts, named)}{said}"
+    return kind(
+        f"{summary}. {advice}",
+        call=call.name,
+        status=_status(outcome),
+        excerpt=excerpt,
+        attempts=attempts,
+        summary=summary,
+    )
+
+
+def _status(outcome: Response | Failure | None) -> int | None:
+    return outcome.status if isinstance(outcome, Response) else None

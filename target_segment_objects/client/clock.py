@@ -1,4 +1,4 @@
-"""Time, waiting and dice, passed in: the client never asks the system for them on its own.
+"""Time, waiting and jitter, passed in: the client never asks the system for them on its own.
 
 A wait ends at once when the caller stops, and says so.
 """
@@ -26,7 +26,7 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-def _roll() -> float:
+def _random() -> float:
     return random.random()  # noqa: S311 - jitter spreads retries; nothing secret hangs on it
 
 
@@ -44,7 +44,7 @@ class Clock:
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     wait: Callable[[float], bool] = _sleep
-    random: Callable[[], float] = _roll
+    random: Callable[[], float] = _random
 
     @classmethod
     def stopped_by(cls, stop: threading.Event) -> Clock:

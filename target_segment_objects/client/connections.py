@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from urllib3.poolmanager import PoolManager, ProxyManager
 
     from target_segment_objects.client.deadlines import Deadline
-    from target_segment_objects.client.names import Names
+    from target_segment_objects.client.resolver import NameResolver
 
-__all__ = ["DeadlineAdapter", "current"]
+__all__ = ["DeadlineAdapter", "current_exchange"]
 
 CONNECTION_SECONDS = 3600.0
 """A connection is used this long at most, so that long runs see a change of DNS [doc: daily]."""
@@ -46,14 +46,14 @@ _MAX_HEAD_LINES = 2000
 _BLOCK_BYTES = 128 * 1024
 
 
-class _Current(threading.local):
-    """What the exchange that this thread is in has; set by the transport around each."""
+class _CurrentExchange(threading.local):
+    """The exchange that this thread makes; set by the transport before each one."""
 
     deadline: Deadline
-    names: Names
+    names: NameResolver
 
 
-current = _Current()
+current_exchange = _CurrentExchange()
 
 
 class _Lines:
@@ -116,10 +116,10 @@ class _Deadlined:
 
     def _new_conn(self: Any) -> socket.socket:
         """Connect within the deadline, address by address, and have the socket guarded."""
-        deadline = current.deadline
+        deadline = current_exchange.deadline
         deadline.missing = "the name was not resolved"
         try:
-            found = current.names.resolve(self._dns_host, self.port, deadline)
+            found = current_exchange.names.resolve(self._dns_host, self.port, deadline)
         except (OSError, UnicodeError) as error:
             raise NameResolutionError(self.host, self, _gaierror(error)) from error
         deadline.missing = "there was no connection"
@@ -143,12 +143,12 @@ class _Deadlined:
     def connect(self: Any) -> None:
         """Connect; from here on the request can go out."""
         super().connect()  # type: ignore[misc]
-        current.deadline.missing = ""
+        current_exchange.deadline.missing = ""
 
     def _connect_to(
         self: Any, family: int, kind: int, protocol: int, address: tuple[Any, ...]
     ) -> socket.socket:
-        deadline = current.deadline
+        deadline = current_exchange.deadline
         sock = socket.socket(family, kind, protocol)
         try:
             for option in self.socket_options or ():
@@ -179,7 +179,7 @@ class _Deadlined:
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         """Send a request, and note whether all of it went out."""
-        deadline = current.deadline
+        deadline = current_exchange.deadline
         if self.sock is not None:
             deadline.guard(self.sock.fileno())
         deadline.body_sent = False

@@ -14,7 +14,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -94,16 +94,18 @@ class RetryPolicy:
         if self.min_attempts < 1:
             raise ValueError(f"min_attempts is at least 1, not {self.min_attempts}")
 
-    def wait_after(self, attempts: int, *, dice: float, retry_after: float | None = None) -> float:
+    def wait_after(
+        self, attempts: int, *, jitter: float, retry_after: float | None = None
+    ) -> float:
         """Seconds to wait after so many attempts: doubling with full jitter, or what was asked.
 
         Args:
             attempts: attempts made so far, at least 1.
-            dice: a number from 0 up to 1; the jitter.
+            jitter: a number from 0 up to 1.
             retry_after: what the answer asked for, in seconds; `None` when it did not.
         """
         doublings = min(attempts - 1, _MAX_DOUBLINGS)
-        jittered = dice * min(self.max_wait, self.first_wait * 2.0**doublings)
+        jittered = jitter * min(self.max_wait, self.first_wait * 2.0**doublings)
         if retry_after is None:
             return jittered
         return max(jittered, min(retry_after, self.retry_after_cap))
@@ -119,7 +121,7 @@ class RetryPolicy:
         return attempts >= self.min_attempts and waited + wait > self.budget_seconds
 
 
-def decide(outcome: Answer | Failure, *, refusals: Collection[int] = ()) -> Decision:
+def decide(outcome: Response | Failure, *, refusals: Collection[int] = ()) -> Decision:
     """What to do about the outcome of one exchange.
 
     Args:
@@ -133,7 +135,7 @@ def decide(outcome: Answer | Failure, *, refusals: Collection[int] = ()) -> Deci
     return Decision(_action(status, refusals), _FATAL_STATUSES.get(status) or _reason(outcome))
 
 
-def retry_after_seconds(answer: Answer, *, now: float) -> float | None:
+def retry_after_seconds(answer: Response, *, now: float) -> float | None:
     """What the answer's `Retry-After` asks for, in seconds from now, whichever of its two forms.
 
     Args:
@@ -172,7 +174,7 @@ def _action(status: int, refusals: Collection[int]) -> Action:
     return Action.FATAL
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: Response) -> str:
     if 300 <= answer.status <= 399:  # noqa: PLR2004 - the 3xx class
         target = answer.location
         return f"a redirect{f' to {target}' if target else ''}, which a POST must not follow"

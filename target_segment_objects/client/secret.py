@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["WriteKey", "excerpt_of"]
 
 EXCERPT_CHARACTERS = 200
-_BLOT = "***"
+_REDACTED = "***"
 _LEAST_CHARACTERS = 8
 """A shorter secret is found by chance in ordinary words and numbers."""
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
@@ -39,7 +39,7 @@ class WriteKey:
 
     Args:
         key: the key as Segment shows it.
-        also_secret: other texts to blot out, like a proxy's password.
+        also_secret: other texts to redact, like a proxy's password.
 
     Raises:
         ConfigurationError: empty, or with characters that no key has. The message never shows it.
@@ -69,7 +69,7 @@ class WriteKey:
         self._word = re.compile(rf"(?<![0-9A-Za-z])(?:{self._any.pattern})(?![0-9A-Za-z])")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({_BLOT})"
+        return f"{type(self).__name__}({_REDACTED})"
 
     def __reduce__(self) -> str:
         raise TypeError("a write key is not pickled")
@@ -79,35 +79,35 @@ class WriteKey:
         """What `requests` signs a request with; `.netrc` has no say once it is set."""
         return self._auth
 
-    def blot(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """A text of somebody else's without the key, in any of the forms that it is echoed in."""
-        return self._any.sub(_BLOT, text)
+        return self._any.sub(_REDACTED, text)
 
-    def blot_address(self, address: str) -> str:
+    def redact_address(self, address: str) -> str:
         """An address of our own without the key, unless that is so short that it may be chance."""
-        return self._long.sub(_BLOT, address)
+        return self._long.sub(_REDACTED, address)
 
     def is_in(self, text: str) -> bool:
         """Whether a text holds the key: as a word of its own, if it is short."""
         return bool(self._long.search(text) or self._word.search(text))
 
-    def clean(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
+    def sanitize(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
         """At most `limit` printable characters of a text that somebody else wrote."""
-        return " ".join(_UNPRINTABLE.sub(" ", self.blot(text)).split())[:limit]
+        return " ".join(_UNPRINTABLE.sub(" ", self.redact(text)).split())[:limit]
 
-    def clean_location(self, location: str) -> str:
+    def sanitize_location(self, location: str) -> str:
         """Scheme, host and path of a redirect; a query or user info may be somebody's secret."""
         try:
             parts = urlsplit(location)
             host = parts.hostname or ""
         except ValueError:
             return ""
-        return self.clean(f"{parts.scheme}://{host}{parts.path}" if host else parts.path)
+        return self.sanitize(f"{parts.scheme}://{host}{parts.path}" if host else parts.path)
 
 
 def excerpt_of(body: bytes, key: WriteKey) -> str:
     """The start of an answer's body, for a message: at most 200 printable characters."""
-    return key.clean(body.decode(errors="replace"))
+    return key.sanitize(body.decode(errors="replace"))
 
 
 def proxy_secrets(proxy: str) -> tuple[str, ...]:

@@ -25,11 +25,11 @@ from target_segment_objects.client.address import (
     find_proxy,
     proxy_variable,
 )
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
-from target_segment_objects.client.connections import DeadlineAdapter, current
+from target_segment_objects.client.connections import DeadlineAdapter, current_exchange
 from target_segment_objects.client.deadlines import Deadline, Deadlines
-from target_segment_objects.client.lost import failure_of
-from target_segment_objects.client.names import Names
+from target_segment_objects.client.failures import classify_failure
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
+from target_segment_objects.client.resolver import NameResolver
 from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
 from target_segment_objects.errors import ConfigurationError, SpoolError
 from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
@@ -64,7 +64,7 @@ class TransportOptions:
     Attributes:
         timeout_seconds: total deadline of one exchange, from its start to the answer's last byte.
         upload_timeout_seconds: the same for the upload of a part.
-        max_concurrency: connections that are kept open, 1 to 20; the gate bounds requests.
+        max_concurrency: connections that are kept open, 1 to 20.
         ca_bundle: file or folder of TLS roots; else `REQUESTS_CA_BUNDLE` or `SSL_CERT_FILE`.
         proxy: address of an http or https proxy, user info allowed; else the environment's
             `HTTPS_PROXY` and `NO_PROXY`. Never used for loopback.
@@ -189,7 +189,7 @@ class Transport:
         _transports.add(self)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._key.blot_address(self._address.url)!r}, ***)"
+        return f"{type(self).__name__}({self._key.redact_address(self._address.url)!r}, ***)"
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +205,7 @@ class Transport:
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return self._key.blot_address(self._address.host)
+        return self._key.redact_address(self._address.host)
 
     @property
     def url(self) -> str:
@@ -230,7 +230,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: bytes | FileBody = b"",
         timeout_seconds: float | None = None,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         """POST once.
 
         Args:
@@ -258,7 +258,7 @@ class Transport:
                 missing = deadline.missing
                 why = f"{missing or 'no whole answer'} within {seconds:g} s"
                 return Failure(FailureKind.TIMEOUT, why, too_short=not missing)
-            if isinstance(outcome, Answer) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
+            if isinstance(outcome, Response) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
                 # It says that all is well before it has read all: not about this request.
                 return Failure(FailureKind.CUT, "answered before the whole body was sent")
             return outcome
@@ -276,7 +276,7 @@ class Transport:
 
     def _open(self) -> None:
         self._deadlines = Deadlines()
-        self._names = Names()
+        self._names = NameResolver()
         session = requests.Session()
         # No `.netrc`, no variables behind our back: those that count were read by `address`.
         session.trust_env = False
@@ -307,8 +307,8 @@ class Transport:
 
     def _exchange(
         self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
-    ) -> Answer | Failure:
-        current.deadline, current.names = deadline, self._names
+    ) -> Response | Failure:
+        current_exchange.deadline, current_exchange.names = deadline, self._names
         try:
             endpoint = self._endpoint
             if endpoint is None:  # any thread may be the first; the others' are the same
@@ -319,18 +319,18 @@ class Transport:
                 return self._answer(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: those errors carry the request, and it carries the key.
-            return failure_of(error, self._key.clean)
+            return classify_failure(error, self._key.sanitize)
 
-    def _answer(self, response: BaseHTTPResponse, body: bytes) -> Answer:
+    def _answer(self, response: BaseHTTPResponse, body: bytes) -> Response:
         headers = {name.lower(): value for name, value in response.headers.items()}
         named = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
-        return Answer(
+        return Response(
             status=response.status,
             headers=headers,
             body=body,
-            request_id=self._key.clean(next(named, ""), _REQUEST_ID_CHARACTERS),
+            request_id=self._key.sanitize(next(named, ""), _REQUEST_ID_CHARACTERS),
             excerpt=excerpt_of(body, self._key),
-            location=self._key.clean_location(headers.get("location", "")),
+            location=self._key.sanitize_location(headers.get("location", "")),
         )
 
 

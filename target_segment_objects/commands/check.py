@@ -22,12 +22,13 @@ from target_segment_objects.client import (
     BULK_URLS,
     Action,
     Address,
-    Answer,
     BulkApi,
+    Caller,
     Clock,
+    Destination,
     Failure,
     FailureKind,
-    Origin,
+    Response,
     RetryPolicy,
     Transport,
     advise,
@@ -49,7 +50,7 @@ __all__ = ["Finding", "Verdict", "check"]
 logger = logging.getLogger(__name__)
 
 _ONCE: Final = RetryPolicy(first_wait=1.0, budget_seconds=0.0, min_attempts=1)
-"""With dice that never show 0, whatever fails is not tried again."""
+"""With jitter that is never 0, nothing that fails is retried."""
 _AUTHENTICATION: Final = frozenset({401, 403})
 _MALFORMED: Final = frozenset({400, 422})
 _TOO_MANY: Final = 429
@@ -142,17 +143,17 @@ def _look_at_segment(settings: Settings, seconds: float) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield Finding("host", Verdict.FAILED, str(error))
         return
-    origin = Origin(transport.host, setting, transport.proxy_setting)
+    destination = Destination(transport.host, setting, transport.proxy_setting)
     with transport:
         if settings.method == "bulk":
-            yield from _try_bulk(settings, transport, origin)
+            yield from _try_bulk(settings, transport, destination)
         else:
             outcome = transport.exchange(
                 "/v1/set", headers={"Content-Type": "application/json"}, body=b"{}"
             )
-            yield _host(outcome, origin)
-            if isinstance(outcome, Answer):
-                yield from _judge_set(settings, outcome, origin.setting)
+            yield _host(outcome, destination)
+            if isinstance(outcome, Response):
+                yield from _judge_set(settings, outcome, destination.setting)
             else:
                 yield _KEY_NOT_SEEN
 
@@ -163,7 +164,7 @@ _KEY_NOT_SEEN: Final = Finding("write key", Verdict.UNKNOWN, "not checked: the h
 class _Watched(Transport):
     """A transport that remembers what the last exchange came to."""
 
-    outcome: Answer | Failure = Failure(FailureKind.ABORTED, "not tried")
+    outcome: Response | Failure = Failure(FailureKind.ABORTED, "not tried")
 
     def exchange(
         self,
@@ -172,26 +173,28 @@ class _Watched(Transport):
         headers: Mapping[str, str] | None = None,
         body: bytes | FileBody = b"",
         timeout_seconds: float | None = None,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         self.outcome = super().exchange(
             path, headers=headers, body=body, timeout_seconds=timeout_seconds
         )
         return self.outcome
 
 
-def _try_bulk(settings: Settings, transport: _Watched, origin: Origin) -> Iterator[Finding]:
+def _try_bulk(
+    settings: Settings, transport: _Watched, destination: Destination
+) -> Iterator[Finding]:
     """Start a session, and finish it with nothing in it."""
-    api = BulkApi(transport, policy=_ONCE, clock=Clock(random=lambda: 1.0))
+    api = BulkApi(Caller(transport, policy=_ONCE, clock=Clock(random=lambda: 1.0)))
     sync_id = None
     with contextlib.suppress(DeliveryError):  # the outcome says more
         sync_id = api.start()
     outcome = transport.outcome
-    yield _host(outcome, origin)
+    yield _host(outcome, destination)
     if isinstance(outcome, Failure):
         yield _KEY_NOT_SEEN
         return
     if sync_id is None:
-        yield from _judge_refusal(settings, outcome, "start", origin.setting)
+        yield from _judge_refusal(settings, outcome, "start", destination.setting)
         return
     yield Finding("write key", Verdict.OK, "a session was started with it")
     yield _region(settings)
@@ -199,7 +202,7 @@ def _try_bulk(settings: Settings, transport: _Watched, origin: Origin) -> Iterat
         api.finish(sync_id)
     except DeliveryError:
         end = transport.outcome
-        what = f"answered {end.status}" if isinstance(end, Answer) else f"lost: {end.reason}"
+        what = f"answered {end.status}" if isinstance(end, Response) else f"lost: {end.reason}"
         told = (
             f"it was started, but finish was {what}; empty as it is, it ends by itself after 10 "
             "minutes: check again then"
@@ -220,7 +223,7 @@ def _region(settings: Settings) -> Finding:
     return Finding("region", Verdict.OK, told)
 
 
-def _judge_set(settings: Settings, answer: Answer, setting: str) -> Iterator[Finding]:
+def _judge_set(settings: Settings, answer: Response, setting: str) -> Iterator[Finding]:
     """What the answer to a call without objects tells."""
     if answer.status in _MALFORMED or _is_success(answer):
         told = (
@@ -235,7 +238,7 @@ def _judge_set(settings: Settings, answer: Answer, setting: str) -> Iterator[Fin
 
 
 def _judge_refusal(
-    settings: Settings, answer: Answer, call: str, setting: str
+    settings: Settings, answer: Response, call: str, setting: str
 ) -> Iterator[Finding]:
     """What an answer tells that is not the one hoped for."""
     status = answer.status
@@ -266,20 +269,20 @@ def _judge_refusal(
     yield Finding("write key", Verdict.UNKNOWN, "not looked at by that answer, as far as it tells")
 
 
-def _is_success(answer: Answer) -> bool:
+def _is_success(answer: Response) -> bool:
     return 200 <= answer.status <= 299  # noqa: PLR2004 - the 2xx class
 
 
-def _host(outcome: Answer | Failure, origin: Origin) -> Finding:
-    if isinstance(outcome, Answer):
-        return Finding("host", Verdict.OK, f"{origin.host} answers")
+def _host(outcome: Response | Failure, destination: Destination) -> Finding:
+    if isinstance(outcome, Response):
+        return Finding("host", Verdict.OK, f"{destination.host} answers")
     if outcome.too_short:
         advice = "It may be slow (`--timeout`), or a firewall or a proxy may keep the answer back"
     elif outcome.kind in _BROKEN:
-        advice = f"Check `{origin.setting}`, and what stands in between (a proxy, a firewall)"
+        advice = f"Check `{destination.setting}`, and what stands in between (a proxy, a firewall)"
     else:
-        advice = advise(outcome, origin, call="start")
-    return Finding("host", Verdict.FAILED, f"{origin.host}: {outcome.reason}. {advice}")
+        advice = advise(outcome, destination, call="start")
+    return Finding("host", Verdict.FAILED, f"{destination.host}: {outcome.reason}. {advice}")
 
 
 _BROKEN: Final = frozenset({FailureKind.RESET, FailureKind.CUT})

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.client import Exchange
     from target_segment_objects.delivery import Part
+    from target_segment_objects.errors import Attempt
 
 __all__ = ["RunCounts", "SentPart", "Session", "StreamCounts", "Totals", "Traffic"]
 
@@ -161,7 +161,7 @@ class RunCounts:
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.by_stream: dict[tuple[str, str], StreamCounts] = {}
-        self.failed: deque[Exchange] = deque(maxlen=_MOST_FAILED)
+        self.failed: deque[Attempt] = deque(maxlen=_MOST_FAILED)
         self.failures = 0
         self.sessions: deque[Session] = deque(maxlen=_MOST_SESSIONS)
         self.opened = 0
@@ -241,26 +241,26 @@ class RunCounts:
 
     # Requests, on any thread.
 
-    def count(self, exchange: Exchange) -> None:
+    def count(self, attempt: Attempt) -> None:
         """A request has ended."""
         with self._lock:
-            name = exchange.collection
+            name = attempt.collection
             traffic = self.of(name).traffic if name else self.bulk
             traffic.requests += 1
-            traffic.retries += exchange.attempt > 1
-            traffic.wait_seconds += exchange.waited_seconds
-            if exchange.status is not None:  # else nobody knows how much of it went out
-                traffic.bytes += exchange.bytes
-            self.calls[exchange.call] += 1
-            if exchange.request_id:
-                traffic.request_id = exchange.request_id
-            self._request_ids[exchange.call] = exchange.request_id
-            if exchange.counted:
+            traffic.retries += attempt.number > 1
+            traffic.wait_seconds += attempt.waited_seconds
+            if attempt.status is not None:  # else nobody knows how much of it went out
+                traffic.bytes += attempt.bytes
+            self.calls[attempt.call] += 1
+            if attempt.request_id:
+                traffic.request_id = attempt.request_id
+            self._request_ids[attempt.call] = attempt.request_id
+            if attempt.succeeded:
                 self._answered += 1
                 self._retry_at = None
             else:
                 self.failures += 1
-                self.failed.append(exchange)
+                self.failed.append(attempt)
 
     def retry(self, seconds: float) -> None:
         """A request has failed, and is made again after so many seconds."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from target_segment_objects.client import Exchange
+    from target_segment_objects.errors import Attempt
     from target_segment_objects.reporting.counts import RunCounts, Session
 
 __all__ = ["ReportFile", "document"]
@@ -205,16 +205,16 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _failed(exchange: Exchange) -> dict[str, Any]:
+def _failed(attempt: Attempt) -> dict[str, Any]:
     return {
-        "call": exchange.call,
-        "collection": exchange.collection or None,
-        "attempt": exchange.attempt,
-        "status": exchange.status,
-        "reason": one_line(exchange.reason),
-        "request_id": exchange.request_id or None,
-        "bytes": exchange.bytes,
-        "waited_seconds": _rounded(exchange.waited_seconds),
+        "call": attempt.call,
+        "collection": attempt.collection or None,
+        "attempt": attempt.number,
+        "status": attempt.status,
+        "reason": one_line(attempt.reason),
+        "request_id": attempt.request_id or None,
+        "bytes": attempt.bytes,
+        "waited_seconds": _rounded(attempt.waited_seconds),
     }
 
 

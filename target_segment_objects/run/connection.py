@@ -7,7 +7,14 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from target_segment_objects.client import BulkApi, Clock, Gate, SetApi, Transport
+from target_segment_objects.client import (
+    BulkApi,
+    Caller,
+    Clock,
+    ConcurrencyLimit,
+    SetApi,
+    Transport,
+)
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.run.retries import RetryWarnings
@@ -116,18 +123,18 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
             )
             key, flush = settings.write_key or "", _nothing_to_flush
         transport = stack.enter_context(Transport(address, key, settings.transport_options))
-        gate = Gate(settings.max_concurrency, clock=clock)
+        caller = Caller(
+            transport,
+            policy=settings.retry_policy,
+            concurrency_limit=ConcurrencyLimit(settings.max_concurrency, clock=clock),
+            clock=clock,
+            on_attempt=report.tally.count,
+            on_retry=on_retry,
+        )
         delivery: Delivery
         if settings.method == "bulk":
             delivery = BulkDelivery(
-                BulkApi(
-                    transport,
-                    policy=settings.retry_policy,
-                    gate=gate,
-                    clock=clock,
-                    on_exchange=report.tally.count,
-                    on_retry=on_retry,
-                ),
+                BulkApi(caller),
                 limits=settings.part_limits,
                 sessions=settings.session_limits,
                 monotonic=time.monotonic,
@@ -139,15 +146,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
             )
         else:
             delivery = SetDelivery(
-                SetApi(
-                    transport,
-                    synchronous=settings.synchronous,
-                    policy=settings.retry_policy,
-                    gate=gate,
-                    clock=clock,
-                    on_exchange=report.tally.count,
-                    on_retry=on_retry,
-                ),
+                SetApi(caller, synchronous=settings.synchronous),
                 concurrency=settings.max_concurrency,
                 limits=BatchLimits(),
                 monotonic=time.monotonic,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects.client import (
     BulkApi,
+    Caller,
     Clock,
-    Gate,
+    ConcurrencyLimit,
     RetryPolicy,
     SetApi,
     Transport,
@@ -28,13 +29,13 @@ class StillTime:
 
     Attributes:
         wall: seconds since 1970.
-        dice: what every roll comes to.
+        jitter: every random number that the client draws.
         stops_at: the how manyth wait finds the caller stopped, from 1; 0 for none.
         waits: seconds of every wait.
     """
 
     wall: float = 1_700_000_000.0
-    dice: float = 1.0
+    jitter: float = 1.0
     stops_at: int = 0
     waits: list[float] = field(default_factory=list)
     passed: float = 0.0
@@ -45,7 +46,7 @@ class StillTime:
             now=lambda: self.wall,
             monotonic=lambda: self.passed,
             wait=self._wait,
-            random=lambda: self.dice,
+            random=lambda: self.jitter,
         )
 
     def _wait(self, seconds: float) -> bool:
@@ -59,7 +60,7 @@ class StillTime:
 
 @dataclass
 class Client:
-    """Both APIs over one transport and one gate, on still time."""
+    """Both APIs over one transport and one limit of concurrency, on still time."""
 
     url: str
     time: StillTime = field(default_factory=StillTime)
@@ -72,15 +73,15 @@ class Client:
         """Open the transport."""
         self.transport = Transport(self.url, self.key, self.options)
         clock = self.time.clock()
-        self.gate = Gate(clock=clock)
-        self.set = SetApi(
+        self.concurrency_limit = ConcurrencyLimit(clock=clock)
+        caller = Caller(
             self.transport,
-            synchronous=self.synchronous,
             policy=self.policy,
-            gate=self.gate,
+            concurrency_limit=self.concurrency_limit,
             clock=clock,
         )
-        self.bulk = BulkApi(self.transport, policy=self.policy, gate=self.gate, clock=clock)
+        self.set = SetApi(caller, synchronous=self.synchronous)
+        self.bulk = BulkApi(caller)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -102,13 +102,13 @@ def test_a_key_is_sent_with_its_colon() -> None:
 @pytest.mark.parametrize("form", ["abc/123+", "abc%2F123%2B", "YWJjLzEyMys6", "YWJjLzEyMys="])
 def test_every_form_of_a_key_is_blotted_out(form: str) -> None:
     """The key, its percent-encoding, and its base64 with and without the colon."""
-    assert WriteKey("abc/123+").blot(f"<{form}>") in {"<***>", "<***=>"}
+    assert WriteKey("abc/123+").redact(f"<{form}>") in {"<***>", "<***=>"}
 
 
 def test_cleaning_blots_the_key() -> None:
     """Control characters around a key do not hide it, and the repr never shows it."""
     key = WriteKey("abc123")
-    assert key.clean("<\x00abc123\x00>") == "< *** >"
+    assert key.sanitize("<\x00abc123\x00>") == "< *** >"
     assert repr(key) == "WriteKey(***)"
 
 

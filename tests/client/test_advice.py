@@ -21,7 +21,7 @@ from target_segment_objects.client import (
     Transport,
     TransportOptions,
 )
-from target_segment_objects.client.advice import Origin, advise, causes_of
+from target_segment_objects.client.advice import Destination, advise, causes_of
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import Attempt, DeliveryError, RefusedError, SessionRefusedError
 from tests.client.builders import KEY, ROOM, Client
@@ -216,7 +216,7 @@ def test_a_crowd_of_causes_is_cut() -> None:
 def _every_advice() -> Iterator[str]:
     for setting in ("region", "objects_url"):
         for proxy in ("", "HTTPS_PROXY"):
-            origin = Origin("objects-bulk-api.segmentapis.com", setting, proxy)
+            origin = Destination("objects-bulk-api.segmentapis.com", setting, proxy)
             for kind in FailureKind:
                 yield advise(Failure(kind, "why"), origin, call="set")
                 yield advise(Failure(kind, "why", too_short=True), origin, call="set")
@@ -240,10 +240,10 @@ def test_no_advice_is_long() -> None:
 def test_an_address_of_segment_comes_from_the_region(region: str) -> None:
     """`objects_url` is not named where it was not set; nothing is sent for this."""
     with Transport(OBJECTS_URLS[region], KEY) as transport:
-        assert SetApi(transport)._caller.origin.setting == "region"
+        assert SetApi(transport)._destination.setting == "region"
     if region in BULK_URLS:
         with Transport(BULK_URLS[region], KEY) as transport:
-            assert BulkApi(transport)._caller.origin.setting == "region"
+            assert BulkApi(transport)._destination.setting == "region"
 
 
 def test_a_summary_is_the_message_without_its_advice() -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.client import BulkApi, Receipt, RetryPolicy, Transport
+from target_segment_objects.client import BulkApi, Caller, RetryPolicy, Transport
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
+    Attempt,
     AuthenticationError,
     PartTooLargeError,
     RefusedError,
@@ -40,9 +41,9 @@ CALLS = {"start": lambda client, _: client.bulk.start(), **SESSION_CALLS}
 
 def test_a_session_is_what_the_documentation_shows() -> None:
     """Start, upload, keep-alive and finish: paths, headers and bodies; then the rows are there."""
-    told: list[Receipt] = []
+    attempts: list[Attempt] = []
     with Emulator(write_key=KEY) as segment, Transport(segment.url, KEY) as transport:
-        bulk = BulkApi(transport, on_receipt=told.append)
+        bulk = BulkApi(Caller(transport, on_attempt=attempts.append))
         sync_id = bulk.start()
         part_id = bulk.upload(sync_id, io.BytesIO(PART), len(PART))
         kept = bulk.keep_alive(sync_id)
@@ -65,9 +66,11 @@ def test_a_session_is_what_the_documentation_shows() -> None:
     assert keep_alive.headers["content-length"] == "0"
     assert finish.headers["content-type"] == "application/json"
     assert finish.body == b'{"error": ""}'
-    assert [receipt.call for receipt in told] == ["start", "upload", "keep-alive", "finish"]
-    assert told[1].bytes == len(PART)
-    assert told[2:] == [kept, finished]
+    assert [attempt.call for attempt in attempts] == ["start", "upload", "keep-alive", "finish"]
+    assert all(attempt.succeeded for attempt in attempts)
+    assert attempts[1].bytes == len(PART)
+    request_ids = [attempt.request_id for attempt in attempts[2:]]
+    assert request_ids == [kept.request_id, finished.request_id]
     assert finished.status == 202
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.client import (
-    Answer,
     BulkApi,
+    Caller,
     Failure,
     FailureKind,
+    Response,
     RetryPolicy,
     SetApi,
     Transport,
@@ -71,7 +72,7 @@ def test_a_name_that_is_not_resolved_is_cut_at_the_deadline(resolver: Resolver) 
 def test_abort_ends_the_wait_for_a_name(resolver: Resolver) -> None:
     """At once, long before the deadline."""
     options = TransportOptions(allow_http=True)
-    outcomes: list[Answer | Failure] = []
+    outcomes: list[Response | Failure] = []
     with Transport("http://segment.test", KEY, options) as transport:
         thread = threading.Thread(target=lambda: outcomes.append(transport.exchange("/v1/set")))
         thread.start()
@@ -126,9 +127,9 @@ def test_a_time_out_of_our_own_is_named_in_the_advice(call: str) -> None:
         server.stopping.wait()
 
     with RawServer(silent) as server, Transport(server.url, KEY, SHORT) as transport:
-        bulk = BulkApi(transport, policy=AT_ONCE)
+        bulk = BulkApi(Caller(transport, policy=AT_ONCE))
         calls: dict[str, Callable[[], object]] = {
-            "set": lambda: SetApi(transport, policy=AT_ONCE).send("rooms", [ROOM]),
+            "set": lambda: SetApi(Caller(transport, policy=AT_ONCE)).send("rooms", [ROOM]),
             "finish": lambda: bulk.finish("s"),
             "upload": lambda: bulk.upload("s", io.BytesIO(b"x"), 1),
         }
@@ -152,7 +153,7 @@ def test_interim_answers_are_passed_over(status: int) -> None:
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         for _ in range(2):
             outcome = transport.exchange("/v1/set")
-            assert isinstance(outcome, Answer)
+            assert isinstance(outcome, Response)
             assert (outcome.status, outcome.body) == (200, b'{"ok":1}')
     assert server.connections == 1
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.client.answers import Answer, Failure, FailureKind
+from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.retry import (
     Action,
     RetryPolicy,
@@ -19,9 +19,9 @@ from target_segment_objects.client.retry import (
 NOW = 1_700_000_000.0
 
 
-def _answer(status: int = 503, **headers: str) -> Answer:
+def _answer(status: int = 503, **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status=status, headers=named, body=b"")
+    return Response(status=status, headers=named, body=b"")
 
 
 @pytest.mark.parametrize("status", [408, 410, 429, 460, 500, 502, 503, 504, 507, 599])
@@ -73,23 +73,25 @@ def test_every_status_has_an_action_and_a_reason(status: int) -> None:
 
 def test_waits_double_up_to_the_cap() -> None:
     """0.5 s, doubling, 60 s at most, the jitter at its highest."""
-    waits = [RetryPolicy().wait_after(attempt, dice=1.0) for attempt in range(1, 11)]
+    waits = [RetryPolicy().wait_after(attempt, jitter=1.0) for attempt in range(1, 11)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_jitter_is_full(attempts: int, dice: float) -> None:
+def test_jitter_is_full(attempts: int, jitter: float) -> None:
     """A wait is anywhere from 0 to the doubled one, however many attempts there were."""
     policy = RetryPolicy()
-    whole = policy.wait_after(attempts, dice=1.0)
-    assert policy.wait_after(attempts, dice=dice) == pytest.approx(dice * whole)
+    whole = policy.wait_after(attempts, jitter=1.0)
+    assert policy.wait_after(attempts, jitter=jitter) == pytest.approx(jitter * whole)
     assert whole <= policy.max_wait
 
 
 @given(st.integers(1, 100), st.floats(0, 1), st.floats(0, 1e9))
-def test_retry_after_is_waited_for_up_to_its_cap(attempts: int, dice: float, asked: float) -> None:
+def test_retry_after_is_waited_for_up_to_its_cap(
+    attempts: int, jitter: float, asked: float
+) -> None:
     """A wait is never shorter than `Retry-After`, up to 300 s of it."""
-    wait = RetryPolicy().wait_after(attempts, dice=dice, retry_after=asked)
+    wait = RetryPolicy().wait_after(attempts, jitter=jitter, retry_after=asked)
     assert min(asked, 300) <= wait <= max(300, 60)
 
 

@@ -158,4 +158,4 @@ def test_every_base64_of_a_secret_is_blotted_out(length: int, colon: str, kind: 
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         padded = encode(text.encode()).decode()
         for form in (padded, padded.rstrip("="), quote(padded, safe="")):
-            assert key.blot(form) == "***"
+            assert key.redact(form) == "***"

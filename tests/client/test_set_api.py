@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from target_segment_objects.client import RetryPolicy, SetApi, Transport, TransportOptions
+from target_segment_objects.client import Caller, RetryPolicy, SetApi, Transport, TransportOptions
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -179,7 +179,7 @@ def test_retry_after_is_honoured(
     form: Literal["seconds", "date"], status: int, asked: int, waited: float
 ) -> None:
     """In both forms, on every retried status, capped at 300 s."""
-    time = StillTime(dice=0.5)
+    time = StillTime(jitter=0.5)
     value = str(asked) if form == "seconds" else formatdate(time.wall + asked, usegmt=True)
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(InjectedFault(call="set", status=status, headers={"Retry-After": value}))
@@ -270,7 +270,7 @@ def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
     """Twenty threads over a gate of three: never more than three in flight, and all delivered."""
     options = TransportOptions(max_concurrency=3)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
-        api = SetApi(transport, clock=StillTime().clock())
+        api = SetApi(Caller(transport, clock=StillTime().clock()))
         segment.fault(InjectedFault(call="set", first=5, count=4, status=429))
         hold = segment.hold(call="set", first=1)
         receipts = []

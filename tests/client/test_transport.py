@@ -16,10 +16,10 @@ import pytest
 import trustme
 
 from target_segment_objects.client import (
-    Answer,
     Failure,
     FailureKind,
     FileBody,
+    Response,
     SetApi,
     Transport,
     TransportOptions,
@@ -55,12 +55,12 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def _exchange(url: str, options: TransportOptions | None = None) -> Answer | Failure:
+def _exchange(url: str, options: TransportOptions | None = None) -> Response | Failure:
     with Transport(url, KEY, options) as transport:
         return transport.exchange("/v1/set", body=b"{}")
 
 
-def _failure(outcome: Answer | Failure) -> FailureKind:
+def _failure(outcome: Response | Failure) -> FailureKind:
     assert isinstance(outcome, Failure), outcome
     return outcome.kind
 
@@ -136,7 +136,7 @@ def test_a_reused_connection_has_a_deadline_of_its_own() -> None:
         _drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x")(server, connection)
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
-        assert isinstance(transport.exchange("/v1/set"), Answer)
+        assert isinstance(transport.exchange("/v1/set"), Response)
         assert not transport._deadlines._running
         outcome = transport.exchange("/v1/set", timeout_seconds=0.2)
         assert _failure(outcome) is FailureKind.TIMEOUT
@@ -148,7 +148,7 @@ def test_abort_cuts_what_is_in_flight_and_what_is_to_come() -> None:
     """From another thread, at once, long before the deadline."""
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         hold = segment.hold(call="set", first=1)
-        outcomes: list[Answer | Failure] = []
+        outcomes: list[Response | Failure] = []
         thread = threading.Thread(target=lambda: outcomes.append(transport.exchange("/v1/set")))
         thread.start()
         assert hold.wait_for(1)
@@ -195,7 +195,7 @@ def test_no_more_than_64_kib_of_an_answer_are_read(encoding: str) -> None:
     headers = b"Content-Encoding: %b\r\n" % encoding.encode()
     with RawServer(answering(answer(400, body, headers))) as server:
         outcome = _exchange(server.url)
-    assert isinstance(outcome, Answer)
+    assert isinstance(outcome, Response)
     assert outcome.status == 400
     assert len(outcome.body) == 64 * 1024
 
@@ -210,7 +210,7 @@ def test_a_bomb_takes_no_memory() -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert isinstance(outcome, Answer)
+    assert isinstance(outcome, Response)
     assert peak < 5_000_000
 
 
@@ -219,7 +219,7 @@ def test_an_answer_says_who_it_was() -> None:
     headers = b"X-Request-Id: abc-\x01-1\r\nSet-Cookie: a=b\r\n"
     with RawServer(answering(answer(201, b'{"secret": 1}', headers))) as server:
         outcome = _exchange(server.url)
-    assert isinstance(outcome, Answer)
+    assert isinstance(outcome, Response)
     assert outcome.request_id == "abc- -1"
     assert outcome.header("X-REQUEST-ID")
     assert outcome.body == b'{"secret": 1}'
@@ -235,7 +235,7 @@ def test_connections_are_reused_and_cookies_are_not_kept() -> None:
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         for _ in range(3):
-            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         transport.close()
         assert server.connections == 1
         assert all(b"ookie" not in request for request in server.requests)
@@ -252,7 +252,7 @@ def test_a_small_request_goes_out_in_one_piece(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(http.client.HTTPConnection, "send", noted)
     with RawServer(answering(answer())) as server, Transport(server.url, KEY) as transport:
-        assert isinstance(transport.exchange("/v1/set", body=b'{"whole":true}'), Answer)
+        assert isinstance(transport.exchange("/v1/set", body=b'{"whole":true}'), Response)
     assert pieces == server.requests
     assert pieces[0].endswith(b'\r\n\r\n{"whole":true}')
 
@@ -266,7 +266,7 @@ def test_a_file_is_sent_with_its_length() -> None:
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         body = FileBody(io.BytesIO(b"part"), 4)
-        assert isinstance(transport.exchange("/v0/upload/1", body=body), Answer)
+        assert isinstance(transport.exchange("/v0/upload/1", body=body), Response)
     assert b"\r\nContent-Length: 4\r\n" in server.requests[0]
     assert server.requests[0].endswith(b"\r\n\r\npart")
 
@@ -281,7 +281,7 @@ def test_close_ends_connections_that_wait() -> None:
         ended.set()
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
-        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         assert not ended.is_set()
         transport.close()
         assert ended.wait(PATIENCE)
@@ -300,7 +300,7 @@ def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) ->
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
         for _ in range(2):
-            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         transport.close()
         assert server.connections == 2
 
@@ -352,7 +352,7 @@ def test_plain_http_by_proxy_names_the_whole_address() -> None:
         proxy = f"http://user:pr0xypass@{server.address}"
         options = TransportOptions(proxy=proxy, allow_http=True)
         with Transport("http://segment.invalid/some/path", KEY, options) as transport:
-            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+            assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         head = server.requests[0]
         assert head.startswith(b"POST http://segment.invalid/some/path/v1/set HTTP/1.1\r\n")
         assert b"\r\nHost: segment.invalid\r\n" in head
@@ -404,7 +404,7 @@ def test_the_roots_are_given_or_the_environments(
     if where != "argument":
         monkeypatch.setenv(where, roots)
     with RawServer(answering(answer()), _tls(authority)) as server:
-        assert isinstance(_exchange(server.url, options), Answer)
+        assert isinstance(_exchange(server.url, options), Response)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "other.example"])
@@ -483,16 +483,16 @@ def test_a_fork_has_connections_of_its_own() -> None:
             connection.sendall(answer())
 
     with RawServer(handle) as server, Transport(server.url, KEY) as transport:
-        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         child = os.fork()
         if child == 0:
             done = False
             try:
-                done = isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+                done = isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
             finally:
                 os._exit(0 if done else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Answer)
+        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
         transport.close()
         assert len(server.requests) == 3
         assert server.connections == 2

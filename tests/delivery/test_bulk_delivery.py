@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from target_segment_objects.client import BulkApi, RetryPolicy, Transport, TransportOptions
+from target_segment_objects.client import BulkApi, Caller, RetryPolicy, Transport, TransportOptions
 from target_segment_objects.delivery.bulk import delivery as bulk_delivery
 from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
 from target_segment_objects.delivery.bulk.parts import PartLimits
@@ -68,7 +68,7 @@ class Loading:
         self.position = 0
         self._transport = Transport(segment.url, key, options or TransportOptions())
         self.delivery = BulkDelivery(
-            BulkApi(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1)),
+            BulkApi(Caller(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1))),
             limits=limits if limits is not None else PartLimits(part_size_bytes=1),
             sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes),
             monotonic=monotonic if monotonic is not None else self.clock,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.client import RetryPolicy, SetApi, Transport
+from target_segment_objects.client import Caller, RetryPolicy, SetApi, Transport
 from target_segment_objects.delivery.batching import BatchLimits
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.set_calls import SetDelivery
@@ -38,7 +38,7 @@ class Sending:
         self.position = 0
         self._transport = Transport(segment.url, KEY)
         self.delivery = SetDelivery(
-            SetApi(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1)),
+            SetApi(Caller(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1))),
             concurrency=concurrency,
             limits=BatchLimits(objects),
             monotonic=self.clock,

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from target_segment_objects.client import Exchange
 from target_segment_objects.delivery.bulk.parts import Part, Spool
 from target_segment_objects.emulator import Emulator, Hold, InjectedFault
-from target_segment_objects.errors import ConfigurationError
+from target_segment_objects.errors import Attempt, ConfigurationError
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.report_file import ReportFile, document
 from target_segment_objects.singer.target import TargetSegmentObjects
@@ -314,7 +313,17 @@ def test_lists_are_bounded() -> None:
             part = Part(place, 1, 2, 0, 2, spool)
             tally.uploaded(session, part, f"part-{number}-{place}")
     for number in range(130):
-        tally.count(Exchange("upload", "", 1 + number, False, 503, "busy", f"u-{number}", 1, 0.5))
+        tally.count(
+            Attempt(
+                503,
+                "busy",
+                call="upload",
+                number=1 + number,
+                request_id=f"u-{number}",
+                bytes=1,
+                waited_seconds=0.5,
+            )
+        )
     made = document(tally, method="bulk", warnings=[], stopped=False, error=None)
     VALID.validate(made)
     bulk = made["bulk"]

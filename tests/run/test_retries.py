@@ -16,6 +16,7 @@ import pytest
 
 from target_segment_objects.client import (
     BulkApi,
+    Caller,
     Clock,
     Retry,
     RetryPolicy,
@@ -154,7 +155,7 @@ def test_a_crowd_of_requests_is_one_line(kept: _Kept) -> None:
     options = TransportOptions(max_concurrency=20)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
         segment.fault(InjectedFault(call="set", count=20, status=503))
-        api = SetApi(transport, clock=StillTime().clock(), on_retry=warnings)
+        api = SetApi(Caller(transport, clock=StillTime().clock(), on_retry=warnings))
         threads = [threading.Thread(target=api.send, args=("rooms", [ROOM])) for _ in range(20)]
         for thread in threads:
             thread.start()
@@ -190,7 +191,7 @@ def test_every_call_tells_of_each_retry_before_it_waits(call: str) -> None:
     kind = SetApi if call == "set" else BulkApi
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         segment.fault(InjectedFault(call=call, count=None, status=503))
-        api = kind(transport, policy=policy, clock=time.clock(), on_retry=on_retry)
+        api = kind(Caller(transport, policy=policy, clock=time.clock(), on_retry=on_retry))
         with pytest.raises(UnavailableError):
             _calls(api, call)
     assert [retry.call for retry, _ in told] == [call] * 3
@@ -206,7 +207,7 @@ def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         headers = {"Retry-After": "120"}
         segment.fault(InjectedFault(call="set", count=1, status=429, headers=headers))
-        api = SetApi(transport, clock=StillTime().clock(), on_retry=told.append)
+        api = SetApi(Caller(transport, clock=StillTime().clock(), on_retry=told.append))
         api.send("rooms", [ROOM])
     assert [(retry.wait_seconds, retry.left_seconds) for retry in told] == [(120.0, 600.0)]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answer", "Failure", "FailureKind"]
+__all__ = ["Failure", "FailureKind", "Response"]
 
 
 class FailureKind(Enum):
@@ -56,7 +56,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A whole answer, whatever its status.
 
     Attributes:

@@ -16,12 +16,12 @@ from target_segment_objects.threads import start_thread
 if TYPE_CHECKING:
     from target_segment_objects.client.deadlines import Deadline
 
-__all__ = ["Names"]
+__all__ = ["NameResolver"]
 
 _Addresses = list[tuple[Any, ...]]
 
 
-class Names:
+class NameResolver:
     """Resolves names. At most one lookup of a name runs at a time; all that ask share it.
 
     A lookup that nobody waits for any longer goes on until the system ends it. So an outage of

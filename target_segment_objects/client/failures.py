@@ -23,12 +23,12 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from target_segment_objects.client.answers import Failure, FailureKind
+from target_segment_objects.client.outcomes import Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["failure_of"]
+__all__ = ["classify_failure"]
 
 # What OpenSSL calls a peer that went away: a broken connection, and no doubt about its identity.
 _TLS_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
@@ -36,7 +36,7 @@ _TLS_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def failure_of(error: BaseException, quote: Callable[[str], str]) -> Failure:  # noqa: C901 - a table, row by row
+def classify_failure(error: BaseException, quote: Callable[[str], str]) -> Failure:  # noqa: C901 - a table, row by row
     """Why there is no whole answer.
 
     Args:
