@@ -101,7 +101,7 @@ class ManualClock:
         return self.now
 
 
-class Bell:
+class WakeCounter:
     """Counts the wakes that a delivery's threads send, and waits for one more."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Bell:
             assert self._rung.acquire(timeout=PATIENCE), "the delivery did not wake its reader"
 
 
-class Aside:
+class BackgroundCall:
     """A function on a thread of its own; `join` gives its result or raises its error."""
 
     def __init__(self, function: Any, *args: Any) -> None:

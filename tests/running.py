@@ -27,9 +27,9 @@ __all__ = [
     "COMMAND",
     "KEY",
     "MEASURE",
-    "STRICTLY",
+    "WARNINGS_AS_ERRORS",
     "Process",
-    "Ran",
+    "RunResult",
     "environment",
     "lines",
     "load",
@@ -42,8 +42,8 @@ __all__ = [
 
 KEY = "wk-7Hq2nVb9xTzLmR4s"
 # Warnings are errors, but for the SDK's notice that Python 3.10 has reached its end of life.
-STRICTLY = ("-W", "error", "-W", "ignore:Python 3.10")
-COMMAND = (sys.executable, *STRICTLY, "-m", "target_segment_objects.target")
+WARNINGS_AS_ERRORS = ("-W", "error", "-W", "ignore:Python 3.10")
+COMMAND = (sys.executable, *WARNINGS_AS_ERRORS, "-m", "target_segment_objects.target")
 # The system counts a process's memory from before its program is loaded: as much as whoever
 # starts it has. So somebody small does.
 MEASURE = """
@@ -88,25 +88,23 @@ def lines(*messages: Mapping[str, Any] | str) -> bytes:
 
 
 @dataclass
-class Ran:
+class RunResult:
     """What a finished run left behind.
 
     Attributes:
         code: exit status.
         states: the lines of stdout.
-        told: stderr, or what was logged.
+        log: stderr, or what was logged.
     """
 
     code: int
     states: list[str]
-    told: str
+    log: str
 
     @property
     def sentences(self) -> list[str]:
         """What stderr says at the level of an error, without time and name."""
-        return [
-            line.split("|", 3)[-1].strip() for line in self.told.splitlines() if "ERROR" in line
-        ]
+        return [line.split("|", 3)[-1].strip() for line in self.log.splitlines() if "ERROR" in line]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -131,7 +129,7 @@ def run(
     fed: bytes = b"",
     *arguments: str,
     env: dict[str, str] | None = None,
-) -> Ran:
+) -> RunResult:
     """The command, from its start to its end, with all of its input there.
 
     Args:
@@ -151,7 +149,7 @@ def run(
         env=(env or environment()) | {"PYTHONPATH": _path(env)},
         timeout=60,
     )
-    return Ran(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
+    return RunResult(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
 
 
 def _path(env: dict[str, str] | None) -> str:
@@ -173,8 +171,8 @@ class Process:
         self.process.stdin.write(lines(*messages))
         self.process.stdin.flush()
 
-    def read_until(self, *, states: int = 0, told: str = "", ended: bool = False) -> float:
-        """Read until so many states were printed, this was told, or both pipes closed.
+    def read_until(self, *, states: int = 0, logged: str = "", ended: bool = False) -> float:
+        """Read until so many states were printed, this text was logged, or both pipes closed.
 
         Returns:
             How many seconds that took.
@@ -186,7 +184,7 @@ class Process:
                 if not pipe.closed:
                     selector.register(pipe, selectors.EVENT_READ, (pipe, got))
             while selector.get_map():
-                if not ended and self.out.count(b"\n") >= states and told.encode() in self.err:
+                if not ended and self.out.count(b"\n") >= states and logged.encode() in self.err:
                     return time.monotonic() - began
                 left = began + _PATIENCE - time.monotonic()
                 assert left > 0, self.err.decode()
@@ -200,18 +198,18 @@ class Process:
         assert ended, self.err.decode()
         return time.monotonic() - began
 
-    def end(self) -> Ran:
+    def end(self) -> RunResult:
         """Close its stdin, unless it is closed, and wait for its end."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         return self.ended()
 
-    def ended(self) -> Ran:
+    def ended(self) -> RunResult:
         """Wait for its end; its stdin stays as it is."""
         self.read_until(ended=True)
         code = self.process.wait(_PATIENCE)
-        return Ran(code, self.out.decode().splitlines(), self.err.decode())
+        return RunResult(code, self.out.decode().splitlines(), self.err.decode())
 
 
 @contextlib.contextmanager
@@ -239,13 +237,13 @@ def start(
 class _Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.log: list[str] = []
 
     def emit(self, entry: logging.LogRecord) -> None:
-        self.told.append(f"{entry.levelname} {entry.getMessage()}")
+        self.log.append(f"{entry.levelname} {entry.getMessage()}")
 
 
-def load(config: Mapping[str, Any], fed: bytes) -> Ran:
+def load(config: Mapping[str, Any], fed: bytes) -> RunResult:
     """The target in this process, from its configuration to the end of its input.
 
     Returns:
@@ -272,4 +270,4 @@ def load(config: Mapping[str, Any], fed: bytes) -> Ran:
             logger.removeHandler(kept)
             logger.setLevel(level)
     out.seek(0)
-    return Ran(0, out.read().splitlines(), "\n".join(kept.told))
+    return RunResult(0, out.read().splitlines(), "\n".join(kept.log))

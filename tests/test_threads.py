@@ -15,7 +15,7 @@ from target_segment_objects.errors import ThreadError
 from tests.running import (
     KEY,
     ROOT,
-    STRICTLY,
+    WARNINGS_AS_ERRORS,
     config_file,
     environment,
     lines,
@@ -88,7 +88,7 @@ def test_the_first_error_is_one_sentence(
     """It says what to do, whichever thread it is; no state is printed, no traceback, no hang."""
     config = config_file(tmp_path, _config(segment.url, method))
     ended = subprocess.run(
-        [sys.executable, *STRICTLY, "-c", REFUSING, name, "1", "--config", config],
+        [sys.executable, *WARNINGS_AS_ERRORS, "-c", REFUSING, name, "1", "--config", config],
         input=FED,
         capture_output=True,
         check=False,

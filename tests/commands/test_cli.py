@@ -18,7 +18,7 @@ from target_segment_objects.commands import main as cli
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.store.querying import QueryResult
 from tests.emulator.wire import Client
-from tests.running import STRICTLY, environment
+from tests.running import WARNINGS_AS_ERRORS, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +223,7 @@ def test_output_that_cannot_be_written_is_one_sentence(
     if command == "emulator" and to == ">&-":
         pytest.skip("it serves")
     given = {"query": [str(warehouse), SELECT], "check": ["--timeout", "0.1"]}.get(command, [])
-    python = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
+    python = [sys.executable, *WARNINGS_AS_ERRORS, "-m", "target_segment_objects.commands.main"]
     whole = shlex.join([*python, *command.split(), *given])
     ended = subprocess.run(
         ["/bin/sh", "-c", f"exec {whole} < /dev/null {to}"],

@@ -55,7 +55,7 @@ def test_about_names_every_setting(tmp_path: Path, form: str) -> None:
     told = "\n".join(ran.states)
     assert ran.code == 0
     assert [name for name in DECLARED if name not in told] == []
-    assert KEY not in told + ran.told
+    assert KEY not in told + ran.log
 
 
 def test_about_as_json_is_for_programs(tmp_path: Path) -> None:
@@ -147,20 +147,20 @@ def test_a_wrong_configuration_is_one_sentence(
     ran = run(tmp_path, given, FED, *arguments, env=env)
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
     assert names in ran.sentences[0]
-    assert "Traceback" not in ran.told
-    assert KEY not in ran.told
-    assert "completed processing" not in ran.told
+    assert "Traceback" not in ran.log
+    assert KEY not in ran.log
+    assert "completed processing" not in ran.log
 
 
 def test_an_unknown_setting_is_a_warning(tmp_path: Path, segment: Emulator) -> None:
     """An unknown setting is ignored with a warning that has the nearest name."""
     ran = run(tmp_path, _config(segment, max_concurency=3, write_kee=KEY), FED)
     assert ran.code == 0
-    warnings = [line for line in ran.told.splitlines() if "WARNING" in line]
+    warnings = [line for line in ran.log.splitlines() if "WARNING" in line]
     assert len(warnings) == 2
     assert "did you mean max_concurrency?" in warnings[0]
     assert "did you mean write_key?" in warnings[1]
-    assert KEY not in ran.told
+    assert KEY not in ran.log
 
 
 def test_no_input_is_no_sync(tmp_path: Path, segment: Emulator) -> None:

@@ -36,7 +36,7 @@ def test_a_wrong_key_fails_at_once(tmp_path: Path, method: str) -> None:
     """On an idle, open stdin a refused key ends the run within two seconds of the first record."""
     with Emulator(write_key="another-key") as segment:
         with start(tmp_path, _config(segment, method)) as command:
-            command.read_until(told="target-segment-objects v")
+            command.read_until(logged="target-segment-objects v")
             command.write(*FED)
             began = time.monotonic()
             assert command.process.wait(20) == 1
@@ -46,14 +46,14 @@ def test_a_wrong_key_fails_at_once(tmp_path: Path, method: str) -> None:
     assert took < 2
     assert (ran.states, len(ran.sentences)) == ([], 1)
     assert "write_key" in ran.sentences[0]
-    assert "Traceback" not in ran.told
-    assert KEY not in ran.told
+    assert "Traceback" not in ran.log
+    assert KEY not in ran.log
 
 
 def test_an_idle_tap_by_set(tmp_path: Path) -> None:
     """By `set`, records and state of an idle tap do not wait for more: both are out in seconds."""
     with Emulator() as segment, start(tmp_path, _config(segment, "set")) as command:
-        command.read_until(told="target-segment-objects v")
+        command.read_until(logged="target-segment-objects v")
         command.write(*FED)
         assert command.read_until(states=1) < 2.5
         assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
@@ -68,7 +68,7 @@ def test_states_are_printed_while_segment_is_waited_for(tmp_path: Path) -> None:
     with Emulator() as segment:
         third = segment.hold("set", first=3, count=None, before=True)
         with start(tmp_path, _config(segment, "set", max_concurrency=1)) as command:
-            command.read_until(told="target-segment-objects v")
+            command.read_until(logged="target-segment-objects v")
             records = [record("rooms", id=number, name="x") for number in range(80)]
             command.write(
                 schema("rooms", id="integer", name="string"),
@@ -121,7 +121,7 @@ def test_a_signal_on_an_idle_tap(tmp_path: Path, method: str, number: signal.Sig
         assert [each.error for each in segment.sessions.values()] in ([], [""])
         assert segment.refusals == []
     assert (ran.code, ran.states) == (128 + number, ['{"rooms": 2}'])
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_both_signals_are_one_request(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_both_signals_are_one_request(tmp_path: Path) -> None:
         with start(tmp_path, _config(segment, "bulk")) as command:
             with segment.hold("finish") as hold:
                 command.write(*FED)
-                command.read_until(told="session started")
+                command.read_until(logged="session started")
                 command.process.send_signal(signal.SIGINT)
                 assert hold.wait_for(1)
                 command.process.send_signal(signal.SIGTERM)
@@ -177,9 +177,9 @@ def test_a_bug_is_loud_and_leaves_nothing_open(tmp_path: Path, method: str) -> N
         assert [each.state for each in segment.sessions.values()] in ([], ["failed"])
     assert ran.code == 1
     assert ran.states == []
-    assert "Traceback" in ran.told
-    assert "LookupError" in ran.told
-    assert KEY not in ran.told
+    assert "Traceback" in ran.log
+    assert "LookupError" in ran.log
+    assert KEY not in ran.log
 
 
 def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
             ran = command.end()
         assert len(segment.rows("rooms")) == 2
     assert (ran.code, len(ran.sentences)) == (1, 1)
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, InjectedFault
-from tests.running import KEY, Ran, lines, record, run, schema, state
+from tests.running import KEY, RunResult, lines, record, run, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +31,12 @@ def segment() -> Iterator[Emulator]:
         yield emulator
 
 
-def _run(folder: Path, segment: Emulator, method: str, fed: bytes, **more: Any) -> Ran:
+def _run(folder: Path, segment: Emulator, method: str, fed: bytes, **more: Any) -> RunResult:
     urls = {"objects_url": segment.url, "bulk_url": segment.url}
     return run(folder, {"write_key": KEY, "method": method, **urls, **more}, fed)
 
 
-def _committed(segment: Emulator, ran: Ran) -> None:
+def _committed(segment: Emulator, ran: RunResult) -> None:
     """What was read before the fifth line is there, the session has no error, one sentence told."""
     assert (ran.code, ran.states, len(ran.sentences)) == (1, ['{"rooms": 1}'], 1)
     assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
@@ -45,8 +45,8 @@ def _committed(segment: Emulator, ran: Ran) -> None:
         [("finished", "")],
     )
     assert segment.refusals == []
-    assert "Traceback" not in ran.told
-    assert SECRET not in ran.told
+    assert "Traceback" not in ran.log
+    assert SECRET not in ran.log
 
 
 @both_methods
@@ -131,8 +131,8 @@ def test_activate_version_is_one_warning(tmp_path: Path, segment: Emulator) -> N
     activate = {"type": "ACTIVATE_VERSION", "stream": "rooms", "version": 1}
     ran = _run(tmp_path, segment, "set", lines(*BEFORE, activate, activate, state(2)))
     assert (ran.code, ran.states[-1]) == (0, "2")
-    assert ran.told.count("ACTIVATE_VERSION") == 1
-    assert "no delete" in ran.told
+    assert ran.log.count("ACTIVATE_VERSION") == 1
+    assert "no delete" in ran.log
 
 
 def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None:
@@ -149,8 +149,8 @@ def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None
     ran = _run(tmp_path, segment, "set", fed, max_concurrency=1)
     assert (ran.code, ran.states, len(ran.sentences)) == (1, ['{"rooms": 10}'], 1)
     assert "501" in ran.sentences[0]
-    assert "Traceback" not in ran.told
-    assert KEY not in ran.told
+    assert "Traceback" not in ran.log
+    assert KEY not in ran.log
 
 
 def test_a_delivery_that_fails_by_bulk(tmp_path: Path, segment: Emulator) -> None:
@@ -163,7 +163,7 @@ def test_a_delivery_that_fails_by_bulk(tmp_path: Path, segment: Emulator) -> Non
     assert "501" in session.error
     assert KEY not in session.error
     assert segment.tables() == {}
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 @both_methods
@@ -175,4 +175,4 @@ def test_an_input_error_and_then_a_failing_delivery(
     ran = _run(tmp_path, segment, method, lines(*BEFORE, "no JSON"))
     assert (ran.code, ran.states) == (1, [])
     assert len(ran.sentences) == 2
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log

@@ -21,7 +21,7 @@ from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.store.querying import query_file
 from target_segment_objects.errors import ConfigurationError
 from tests.builders import rejects_in
-from tests.running import STRICTLY, environment, lines, load, record, schema, state
+from tests.running import WARNINGS_AS_ERRORS, environment, lines, load, record, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -437,7 +437,7 @@ def command(*arguments: str) -> list[str]:
     """The command line."""
     return [
         sys.executable,
-        *STRICTLY,
+        *WARNINGS_AS_ERRORS,
         "-m",
         "target_segment_objects.commands.main",
         "preview",

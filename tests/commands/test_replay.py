@@ -26,14 +26,19 @@ from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError, InputError, RefusedError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in
-from tests.running import STRICTLY, environment
+from tests.running import WARNINGS_AS_ERRORS, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KEY = "replay-key"
-SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
+SEGMENT_OBJECTS = [
+    sys.executable,
+    *WARNINGS_AS_ERRORS,
+    "-m",
+    "target_segment_objects.commands.main",
+]
 SCHEMA = {"properties": {"id": {"type": "integer"}, "n": {"type": "integer"}}}
 
 
@@ -480,7 +485,7 @@ def test_a_replay_that_is_killed_at_its_end_leaves_a_whole_file(
     whole = path.read_bytes()
     config["type_mismatches"] = "send"
     settings.write_text(json.dumps(config))
-    command = [sys.executable, *STRICTLY, "-c", KILLED_AT, at]
+    command = [sys.executable, *WARNINGS_AS_ERRORS, "-c", KILLED_AT, at]
     ended = subprocess.run(
         [*command, "replay", str(path), "--config", str(settings)],
         env=environment(),
@@ -518,7 +523,7 @@ def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
     rejected(config, path, b'{"id":null,"n":1}')
     whole = path.read_bytes()
     settings.write_text(json.dumps({**config, "shutdown_seconds": 0.1}))
-    command = [sys.executable, *STRICTLY, "-c", HANGING, "replay", str(path)]
+    command = [sys.executable, *WARNINGS_AS_ERRORS, "-c", HANGING, "replay", str(path)]
     with subprocess.Popen(
         [*command, "--config", str(settings)],
         env=environment(),

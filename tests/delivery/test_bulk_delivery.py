@@ -27,10 +27,10 @@ from target_segment_objects.errors import (
 )
 from tests.builders import (
     PATIENCE,
-    Aside,
-    Bell,
+    BackgroundCall,
     ManualClock,
     Refusals,
+    WakeCounter,
     block,
     large_room,
     room,
@@ -62,7 +62,7 @@ class Loading:
     ) -> None:
         self.segment = segment
         self.clock = ManualClock()
-        self.bell = Bell()
+        self.bell = WakeCounter()
         self.log = DurabilityLog()
         self.refusals = Refusals(tolerated)
         self.position = 0
@@ -219,7 +219,7 @@ def test_a_session_begins_with_the_first_of_some_lines(segment: Emulator, loadin
     hold = segment.hold("finish", first=2)
     loader.delivery.put_block(*block(2, room("a", n=2), room("a", n=3)))
     loader.position = 3
-    finishing = Aside(loader.delivery.finish)
+    finishing = BackgroundCall(loader.delivery.finish)
     assert hold.wait_for(1)
     assert loader.durable == 1
     hold.release()
@@ -315,7 +315,7 @@ def test_nothing_is_durable_before_finish_is_answered(segment: Emulator, loading
     hold = segment.hold("finish")
     loader.put_numbers(1, 2, 3)
     assert loader.durable == 0
-    finishing = Aside(loader.delivery.finish)
+    finishing = BackgroundCall(loader.delivery.finish)
     assert hold.wait_for(1)
     assert states(segment) == ["finished"]
     assert loader.durable == 0
@@ -512,7 +512,7 @@ def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Lo
             loader.delivery.tick()
         loader.delivery.finish()
 
-    feeding = Aside(feed)
+    feeding = BackgroundCall(feed)
     assert hold.wait_for(1)
     assert waits.wait(PATIENCE), "the run does what is due while it waits"
     assert len(kept) == 2
@@ -633,7 +633,7 @@ def test_closed_early_the_session_is_finished_with_an_error(
     upload = segment.hold("upload")
     loader.put_numbers(1, 2, 3, 4)
     assert upload.wait_for(1)
-    closing = Aside(loader.delivery.close)
+    closing = BackgroundCall(loader.delivery.close)
     upload.release()
     closing.join()
     assert states(segment) == ["failed"]
@@ -652,7 +652,7 @@ def test_a_finish_that_is_answered_during_close_counts(segment: Emulator, loadin
     loader.clock.now = 10.0
     loader.delivery.tick()
     assert hold.wait_for(1)
-    closing = Aside(loader.delivery.close)
+    closing = BackgroundCall(loader.delivery.close)
     # The thread of the calls has no other step left when the answer comes: `close` took them.
     hold.release()
     closing.join()
@@ -730,7 +730,7 @@ def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
         for number in range(12):
             loader.put_numbers(number)
 
-    feeding = Aside(feed)
+    feeding = BackgroundCall(feed)
     assert hold.wait_for(1)
     hold.release()
     with pytest.raises(RefusedError):
@@ -955,7 +955,7 @@ def test_a_full_spool_waits_for_the_session_before(segment: Emulator, loading: L
             kept.append(len(loader.delivery._unfinished))
         loader.delivery.finish()
 
-    feeding = Aside(feed)
+    feeding = BackgroundCall(feed)
     assert hold.wait_for(1)
     assert len(kept) <= 4, "the fifth record would begin a third session"
     hold.release()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects.delivery.bulk.parts import Block, Part, PartCutter, PartWriter, Spool
 from target_segment_objects.errors import SpoolError
-from tests.builders import Aside
+from tests.builders import BackgroundCall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,7 @@ def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> N
             ready.set()
         return reads
 
-    reader = Aside(read)
+    reader = BackgroundCall(read)
     assert ready.wait(10)
     while spool.size < 3 * MEMORY:
         writer.write(block, 0)

@@ -399,7 +399,7 @@ def test_one_reject_too_many(
     assert ids(segment) == sorted([*map(str, range(tolerated)), "8"])
     assert [each.error for each in segment.sessions.values() if each.error] == []
     assert len(ran.sentences) == 1
-    assert "Attic" not in ran.told
+    assert "Attic" not in ran.log
     assert len(entries(path)) == tolerated * 2 + 1
 
 
@@ -437,7 +437,7 @@ def test_a_refused_object_is_not_covered_by_a_state(
     whole = config(segment, path, max_rejects=0)
     ran = run(tmp_path, whole, lines(ROOMS, record("rooms", id=1), state(1)))
     assert (ran.code, ran.states) == (1, [])
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_path: Path) -> None:

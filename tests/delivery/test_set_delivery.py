@@ -15,7 +15,15 @@ from target_segment_objects.delivery.set_calls import SetDelivery
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
 from target_segment_objects.objects import SegmentObject
-from tests.builders import Aside, Bell, ManualClock, Refusals, block, large_room, room
+from tests.builders import (
+    BackgroundCall,
+    ManualClock,
+    Refusals,
+    WakeCounter,
+    block,
+    large_room,
+    room,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +40,7 @@ class Sending:
     ) -> None:
         self.segment = segment
         self.clock = ManualClock()
-        self.bell = Bell()
+        self.bell = WakeCounter()
         self.log = DurabilityLog()
         self.refusals = Refusals(tolerated)
         self.position = 0
@@ -332,7 +340,7 @@ def test_back_pressure(segment: Emulator, sending: Senders) -> None:
             sealed.append(len(sender.delivery._sealed))
         sender.delivery.finish()
 
-    feeder = Aside(feed)
+    feeder = BackgroundCall(feed)
     assert hold.wait_for(2)
     assert len(sealed) <= 3
     hold.release()
@@ -346,7 +354,7 @@ def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -
     sender = sending(concurrency=4, objects=1)
     segment.fault(InjectedFault(call="set", first=4, status=404))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
-    feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
+    feeder = BackgroundCall(sender.put, *(room(str(number), n=number) for number in range(20)))
     with pytest.raises(RefusedError):
         feeder.join()
     for hold in held:
@@ -358,7 +366,7 @@ def test_a_refused_object_ends_the_wait_for_room(segment: Emulator, sending: Sen
     sender = sending(concurrency=4, objects=1, tolerated=0)
     segment.fault(InjectedFault(call="set", first=4, status=400))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
-    feeder = Aside(sender.put, *(room(str(number), n=number) for number in range(20)))
+    feeder = BackgroundCall(sender.put, *(room(str(number), n=number) for number in range(20)))
     with pytest.raises(RejectedRecordError):
         feeder.join()
     for hold in held:
@@ -373,7 +381,7 @@ def test_close_takes_the_answers_of_what_is_in_flight(segment: Emulator, sending
     sender.second_passes()
     assert hold.wait_for(1)
     sender.put(room("b", n=2))
-    closing = Aside(sender.delivery.close)
+    closing = BackgroundCall(sender.delivery.close)
     assert sender.durable == 0
     hold.release()
     closing.join()
@@ -392,7 +400,7 @@ def test_close_sends_nothing_that_was_held(
     sender.put(large_room("a", "p"))
     assert hold.wait_for(1)
     sender.put(*held)
-    closing = Aside(sender.delivery.close)
+    closing = BackgroundCall(sender.delivery.close)
     hold.release()
     closing.join()
     assert set_threads() == []

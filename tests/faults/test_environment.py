@@ -18,7 +18,7 @@ from tests.running import (
     COMMAND,
     KEY,
     ROOT,
-    Ran,
+    RunResult,
     config_file,
     environment,
     lines,
@@ -79,10 +79,10 @@ def _patched(folder: Path, code: str) -> dict[str, str]:
     return environment(PYTHONPATH=str(folder))
 
 
-def _is_one_sentence(ran: Ran, *named: str) -> None:
-    assert (ran.code, len(ran.sentences)) == (1, 1), ran.told
-    assert "Traceback" not in ran.told
-    assert KEY not in ran.told
+def _is_one_sentence(ran: RunResult, *named: str) -> None:
+    assert (ran.code, len(ran.sentences)) == (1, 1), ran.log
+    assert "Traceback" not in ran.log
+    assert KEY not in ran.log
     for name in named:
         assert name in ran.sentences[0]
 
@@ -216,7 +216,7 @@ def test_a_full_stdout(tmp_path: Path, segment: Emulator, method: str) -> None:
             env=environment(PYTHONPATH=str(ROOT)),
             timeout=60,
         )
-    _is_one_sentence(Ran(ended.returncode, [], ended.stderr.decode()), "stdout")
+    _is_one_sentence(RunResult(ended.returncode, [], ended.stderr.decode()), "stdout")
     assert len(segment.rows("rooms")) == 2
 
 
@@ -242,7 +242,7 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, segment: Emulator, method: str)
         ran = command.end()
     assert (ran.code, ran.states[-1]) == (0, "3")
     assert [row["name"] for row in segment.rows("rooms")] == ["Lake", "Beach"]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def _together(segment: Emulator, call: str) -> None:

@@ -18,10 +18,10 @@ import pytest
 
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import InputError, MessageError, RejectedRecordError
-from tests.faults.feeding import AFTER, BEFORE, CANARY, Outcome, feed, verdict_of
-from tests.faults.inputs import Input, byte_inputs
-from tests.faults.odd_messages import message_inputs
-from tests.faults.odd_values import value_inputs
+from tests.faults.byte_inputs import Input, byte_inputs
+from tests.faults.input_run import AFTER, BEFORE, CANARY, Outcome, feed, verdict_of
+from tests.faults.message_inputs import message_inputs
+from tests.faults.value_inputs import value_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

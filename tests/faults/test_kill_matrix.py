@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.emulator import Hold
-from tests.faults.forking import ForkServer
-from tests.faults.killing import KILLS, POINTS, SOURCE, Kill, Point, Story, tell
+from tests.faults.fork_server import ForkServer
+from tests.faults.kill_cases import KILLS, POINTS, SOURCE, Kill, Point, Story, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

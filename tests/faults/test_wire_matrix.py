@@ -23,9 +23,9 @@ from target_segment_objects.errors import (
     SessionRefusedError,
     UnavailableError,
 )
-from tests.faults.matrix import CASES, Case, Way
-from tests.faults.standstill import Door, Timeless
-from tests.faults.wire import Outcome, Source, in_order, run
+from tests.faults.instant_clock import EmulatorPort, InstantClock
+from tests.faults.wire_cases import CASES, Case, Reaction
+from tests.faults.wire_run import Outcome, Source, in_order, run
 from tests.running import KEY
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ _KEPT_ALIVE = 4
 """Keep-alives that an upload waits for when they keep failing."""
 
 _ERRORS = {
-    Way.RETRIED: UnavailableError,
-    Way.HALVED: RejectedRecordError,
-    Way.SPLIT: RejectedRecordError,
-    Way.REPLACED: SessionRefusedError,
-    Way.KEY: AuthenticationError,
-    Way.END: RefusedError,
+    Reaction.RETRIED: UnavailableError,
+    Reaction.HALVED: RejectedRecordError,
+    Reaction.SPLIT: RejectedRecordError,
+    Reaction.REPLACED: SessionRefusedError,
+    Reaction.KEY: AuthenticationError,
+    Reaction.END: RefusedError,
 }
 
 
@@ -76,9 +76,9 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
+def door() -> Iterator[EmulatorPort]:
     """The port of one case's emulator."""
-    door = Door()
+    door = EmulatorPort()
     yield door
     door.forget()
 
@@ -90,17 +90,17 @@ class _World:
     case: Case
     segment: Emulator
     source: Source
-    clock: Timeless
+    clock: InstantClock
     hold: Hold
     upload: Hold | None = None
 
     @classmethod
-    def of(cls, case: Case, door: Door) -> _World:
+    def of(cls, case: Case, door: EmulatorPort) -> _World:
         """The world before its first run."""
         crowd = case.place.name == "set-crowd"
         source = Source(120, 45, 6) if crowd else Source()
         segment = Emulator(write_key=KEY, port=door.port)
-        return cls(case, segment, source, Timeless(), Hold())
+        return cls(case, segment, source, InstantClock(), Hold())
 
     def arm(self) -> None:
         """Script the fault."""
@@ -115,7 +115,7 @@ class _World:
             if self.case.heals:
                 hits = 1
         if fault.refuses and place.name in {"set-first", "start"}:
-            Door.close(self.segment)
+            EmulatorPort.close(self.segment)
         else:
             self.segment.fault(
                 InjectedFault(call=place.call, first=place.first, count=hits, **script)
@@ -123,12 +123,14 @@ class _World:
         if place.call == "keep-alive":
             self._keep_silent()
         elif fault.refuses and self.case.heals:
-            self.clock.on_wait = lambda count: Door.open(self.segment) if count == 2 else None
+            self.clock.on_wait = lambda count: (
+                EmulatorPort.open(self.segment) if count == 2 else None
+            )
 
     def _close_door(self) -> None:
         if self.upload is not None:
             self.upload.wait_for(1)  # it has its connection already, and is kept waiting
-        Door.close(self.segment)
+        EmulatorPort.close(self.segment)
 
     def _keep_silent(self) -> None:
         """Withhold the first upload until the keep-alives have met the fault."""
@@ -143,7 +145,7 @@ class _World:
 
         def waited(count: int) -> None:
             if count == hits:
-                Door.open(self.segment)
+                EmulatorPort.open(self.segment)
                 upload.release()
 
         self.clock.on_wait = waited
@@ -153,7 +155,7 @@ class _World:
         self.hold.cut()
         self.segment.clear_faults()
         if self.case.fault.refuses:
-            Door.open(self.segment)
+            EmulatorPort.open(self.segment)
 
     def run(self, spool: Path, *, after: int = 0) -> Outcome:
         """The target, with the place's settings, and short deadlines only where they are met."""
@@ -185,7 +187,7 @@ class _World:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_nothing_is_lost_on_the_wire(
     case: Case,
-    door: Door,
+    door: EmulatorPort,
     summary: _Summary,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -244,10 +246,10 @@ def _check_end(world: _World, outcome: Outcome) -> None:
         return
     assert type(error) is _ERRORS[case.way], error
     told = str(error)
-    if case.way is Way.KEY:
+    if case.way is Reaction.KEY:
         assert "write_key" in told
         assert "objects_url" in told or "bulk_url" in told
-    if case.fault.status and case.way is not Way.RETRIED:
+    if case.fault.status and case.way is not Reaction.RETRIED:
         assert str(case.fault.status) in told
 
 
@@ -280,19 +282,19 @@ def _check_attempts(world: _World) -> None:
     calls = world.count(case.place.call) - case.place.first + 1
     if not case.place.in_turn:
         asks = case.fault.asks or case.fault.until
-        if asks and case.way is Way.RETRIED:
+        if asks and case.way is Reaction.RETRIED:
             assert max(world.clock.waits) >= min(asks, 300.0)
         return
-    if case.way is not Way.RETRIED:
+    if case.way is not Reaction.RETRIED:
         assert world.clock.waits == []
     elif not case.fault.slow:
         waits = case.fault.waits()[: case.hits]
         assert world.clock.waits[: len(waits)] == waits
         if not case.heals and not case.fault.refuses:
             assert calls == len(waits) + 1
-    if case.way in {Way.KEY, Way.END}:
+    if case.way in {Reaction.KEY, Reaction.END}:
         assert calls == 1
-    if case.way is Way.REPLACED and not case.heals:
+    if case.way is Reaction.REPLACED and not case.heals:
         assert len(world.segment.sessions) == 2 + case.place.name.startswith("next-")
 
 

@@ -20,7 +20,7 @@ from target_segment_objects.errors import MessageError, SegmentObjectsError
 from target_segment_objects.input import Message, MessageReader, ReaderOptions
 from target_segment_objects.input.messages import parse_message
 from target_segment_objects.stopping import WakeupPipe
-from tests.builders import PATIENCE, Aside
+from tests.builders import PATIENCE, BackgroundCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -476,7 +476,7 @@ def test_a_stop_ends_an_idle_wait_at_once(reading: Reading, pipe: Pipe) -> None:
     """A tap that is silent for ever does not hold it."""
     waiting = threading.Event()
     reading.before_wait = waiting.set
-    run = Aside(reading.read, pipe.file)
+    run = BackgroundCall(reading.read, pipe.file)
     assert waiting.wait(PATIENCE)
     reading.wake_up.stop()
     assert run.join() == []

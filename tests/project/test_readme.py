@@ -21,7 +21,7 @@ from tests.running import COMMAND, KEY, environment, lines, record, run, schema
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = Path(sys.executable).parent
-STRICTLY = shlex.join(COMMAND[1:-2])
+WARNINGS_AS_ERRORS = shlex.join(COMMAND[1:-2])
 
 
 def _section(title: str) -> str:
@@ -43,7 +43,9 @@ def _rows(text: str) -> list[list[str]]:
 def _command(folder: Path, name: str, module: str) -> None:
     """A command as it is after `pip install`, to be found first."""
     file = folder / name
-    file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {STRICTLY} -m {module} "$@"\n', "utf-8")
+    file.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" {WARNINGS_AS_ERRORS} -m {module} "$@"\n', "utf-8"
+    )
     file.chmod(0o755)
 
 
@@ -110,7 +112,7 @@ def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
     with Emulator() as segment:
         config = {"write_key": KEY, "bulk_url": segment.url}
         ran = run(tmp_path, config, lines(described, record("room", **given)))
-        assert ran.code == 0, ran.told
+        assert ran.code == 0, ran.log
         assert segment.rows("rooms") == [{"id": "2561341", **made}]
 
 
@@ -141,7 +143,7 @@ def test_the_table_of_examples_is_true(tmp_path: Path) -> None:
             "collections": collections,
         }
         ran = run(tmp_path, config, lines(*messages))
-        assert ran.code == 0, ran.told
+        assert ran.code == 0, ran.log
         for place, (what, _, _, key, made) in enumerate(rows):
             (row,) = segment.rows(collections[f"s{place}"])
             assert row.pop("id") == key.strip("`"), what

@@ -143,7 +143,7 @@ def test_no_colour_is_ever_used(segment: Emulator, tmp_path: Path) -> None:
 
 def test_stderr_that_is_no_terminal_gets_lines_alone(segment: Emulator, tmp_path: Path) -> None:
     """No drawing, no table; on a terminal the lines are spared, since the table says the same."""
-    told = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).told
+    told = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).log
     assert "\r" not in told
     assert "\x1b" not in told
     assert "objects/s" not in told

@@ -163,8 +163,8 @@ def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
     )
     ran = run(tmp_path, config, fed)
     assert (ran.code, ran.states) == (0, ["1"])
-    (rooms,) = [line for line in ran.told.splitlines() if "collection=rooms " in line]
-    (guests,) = [line for line in ran.told.splitlines() if "collection=guests " in line]
+    (rooms,) = [line for line in ran.log.splitlines() if "collection=rooms " in line]
+    (guests,) = [line for line in ran.log.splitlines() if "collection=guests " in line]
     assert "read=4 sent=2 merged=1 rejected=1 filtered=0 undelivered=0 coerced=1" in rooms
     assert " over_512=1 " in rooms
     assert " read=1 sent=1 merged=0 rejected=0 " in guests
@@ -172,7 +172,7 @@ def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
     sent = sum(len(request.body) for request in segment.requests)
     told = [int(line.partition(" bytes=")[2].split()[0]) for line in (rooms, guests)]
     assert sum(told) == sent
-    assert "Bulk sessions" not in ran.told
+    assert "Bulk sessions" not in ran.log
 
 
 def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
     (session,) = segment.sessions.values()
     assert session.state == "finished"
     for stream, count in (("rooms", 60), ("guests", 30)):
-        (line,) = [each for each in ran.told.splitlines() if f"collection={stream} " in each]
+        (line,) = [each for each in ran.log.splitlines() if f"collection={stream} " in each]
         assert f"read={count} sent={count} merged=0" in line
         assert "requests=" not in line
         sizes = [
@@ -201,15 +201,15 @@ def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
             for n in (range(60) if stream == "rooms" else range(1, 60, 2))
         ]
         assert line.endswith(f" bytes={sum(sizes)}")
-    assert "Bulk sessions done: sessions=1 parts=1 " in ran.told
-    assert "requests=3 retries=0 wait_seconds=0.0" in ran.told
+    assert "Bulk sessions done: sessions=1 parts=1 " in ran.log
+    assert "requests=3 retries=0 wait_seconds=0.0" in ran.log
 
 
 def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
     """A counter of records a stream, one of requests a call, and the time of the run."""
     fed = lines(ROOMS, GUESTS, *(record("rooms", id=n, name="a") for n in range(25)))
     ran = run(tmp_path, _config(segment, "set"), fed)
-    points = _points(ran.told)
+    points = _points(ran.log)
     assert {(each["type"], each["metric"]) for each in points} == {
         ("counter", "record_count"),
         ("counter", "http_request_count"),
@@ -230,8 +230,8 @@ def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
     segment.fault(InjectedFault(call="upload", count=None, status=501))
     ran = run(tmp_path, _config(segment, "bulk"), lines(ROOMS, record("rooms", id=1, name="a")))
     assert ran.code == 1
-    assert " read=1 sent=0 merged=0 rejected=0 filtered=0 undelivered=1 " in ran.told
-    assert _points(ran.told)[-1]["tags"]["status"] == "failed"
+    assert " read=1 sent=0 merged=0 rejected=0 filtered=0 undelivered=1 " in ran.log
+    assert _points(ran.log)[-1]["tags"]["status"] == "failed"
 
 
 def test_metrics_come_once_a_minute(
@@ -288,5 +288,5 @@ def test_what_was_counted_costs_no_message_a_record(segment: Emulator, tmp_path:
     logs = []
     for count in (10, 3_000):
         fed = lines(ROOMS, *(record("rooms", id=n, name=LONG) for n in range(count)), state(count))
-        logs.append(len(run(tmp_path, _config(segment, "bulk"), fed).told.splitlines()))
+        logs.append(len(run(tmp_path, _config(segment, "bulk"), fed).log.splitlines()))
     assert logs[0] == logs[1]

@@ -99,7 +99,7 @@ def test_a_run_by_bulk(segment: Emulator, tmp_path: Path) -> None:
     assert [part["request_id"] for part in parts] == [
         f"upload-{number}" for number in range(1, len(parts) + 1)
     ]
-    assert all(part["part_id"] in ran.told for part in parts)
+    assert all(part["part_id"] in ran.log for part in parts)
     assert report["requests"] == {"start": 1, "upload": len(parts), "finish": 1}
     sent = [request.headers.get("content-length") for request in segment.requests]
     assert report["bulk"]["bytes"] == sum(int(length or 0) for length in sent)
@@ -173,7 +173,7 @@ def test_a_failed_run(segment: Emulator, tmp_path: Path, method: str) -> None:
     report = _report(tmp_path)
     assert report["status"] == "failed"
     assert report["error"]["kind"] == "UnavailableError"
-    assert report["error"]["message"] in ran.told
+    assert report["error"]["message"] in ran.log
     assert (report["error"]["http_status"], report["error"]["attempts"]) == (500, 3)
     assert (report["total"]["sent"], report["total"]["undelivered"]) == (0, 100)
     assert {each["status"] for each in report["failed_requests"]} == {500}
@@ -249,7 +249,7 @@ def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path:
     (tmp_path / "report.json").symlink_to(real / "report.json")
     with start(tmp_path, _config(segment, tmp_path)) as command:
         command.write(ROOMS, *HUNDRED)
-        command.read_until(told="Bulk session started")
+        command.read_until(logged="Bulk session started")
         assert (real / "report.json").read_bytes() == before
         assert command.end().code == 0
     assert (tmp_path / "report.json").is_symlink()
@@ -285,12 +285,12 @@ def test_a_report_that_fails_at_the_end_fails_no_run(segment: Emulator, tmp_path
     config = _config(segment, tmp_path, report_path=str(folder / "report.json"))
     with start(tmp_path, config) as command:
         command.write(ROOMS, *HUNDRED, state(1))
-        command.read_until(told="Bulk session started")
+        command.read_until(logged="Bulk session started")
         folder.rmdir()
         ran = command.end()
     assert (ran.code, ran.states) == (0, ["1"])
     assert ran.sentences == []
-    (line,) = [line for line in ran.told.splitlines() if "report_path" in line]
+    (line,) = [line for line in ran.log.splitlines() if "report_path" in line]
     assert "WARNING" in line
     assert "report_path: the report cannot be written: No such file" in line
 

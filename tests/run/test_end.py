@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.emulator import Emulator
-from tests.running import KEY, STRICTLY, config_file, environment, lines, record, schema, state
+from tests.running import (
+    KEY,
+    WARNINGS_AS_ERRORS,
+    config_file,
+    environment,
+    lines,
+    record,
+    schema,
+    state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +108,7 @@ def test_a_signal_as_the_run_ends(  # noqa: PLR0913, PLR0917  a place, a moment 
     config = config_file(tmp_path, settings)
     place = (module, owner, name, when, str(int(number)))
     ran = subprocess.run(
-        [sys.executable, *STRICTLY, "-c", PROGRAM, *place, "--config", config],
+        [sys.executable, *WARNINGS_AS_ERRORS, "-c", PROGRAM, *place, "--config", config],
         input=lines(schema("rooms", id="integer"), record("rooms", id=1, name="x"), state(1)),
         capture_output=True,
         check=False,

@@ -18,7 +18,7 @@ from tests.running import (
     COMMAND,
     MEASURE,
     ROOT,
-    Ran,
+    RunResult,
     config_file,
     environment,
     lines,
@@ -59,7 +59,7 @@ def _query(folder: Path, sql: str) -> str:
     ).stdout
 
 
-def _run(folder: Path, env: dict[str, str] | None = None, **more: object) -> Ran:
+def _run(folder: Path, env: dict[str, str] | None = None, **more: object) -> RunResult:
     return run(folder, {"local_warehouse": "w.duckdb", **more}, FED, env=env)
 
 
@@ -71,7 +71,7 @@ def test_a_merged_row_can_be_queried(tmp_path: Path, method: str) -> None:
     assert _query(tmp_path, "select id, name, beds from rooms") == (
         "id | name | beds\n1 | Beach Room | 2\n"
     )
-    warnings = [line for line in ran.told.splitlines() if "WARNING" in line]
+    warnings = [line for line in ran.log.splitlines() if "WARNING" in line]
     assert len(warnings) == 1
     assert "LOCAL WAREHOUSE" in warnings[0]
     assert "nothing to Segment" in warnings[0]
@@ -83,7 +83,7 @@ def test_nothing_leaves_the_machine(tmp_path: Path) -> None:
         ran = _run(tmp_path, write_key="k", bulk_url=segment.url)
         assert segment.requests == []
     assert ran.code == 0
-    assert "bulk_url has no effect" in ran.told
+    assert "bulk_url has no effect" in ran.log
 
 
 def test_a_second_run_adds_to_the_file(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_locked_file_is_one_sentence(tmp_path: Path) -> None:
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
     assert "local_warehouse" in ran.sentences[0]
     assert "in use" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_without_duckdb_it_is_one_sentence(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_without_duckdb_it_is_one_sentence(tmp_path: Path) -> None:
     ran = _run(tmp_path, environment(PYTHONPATH=str(hidden)))
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
     assert "target-segment-objects[emulator]" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
     ran = _run(tmp_path)
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
     assert "local_warehouse" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
     assert (tmp_path / "w.duckdb").read_text(encoding="utf-8") == "a diary" * 1000
 
 
@@ -174,10 +174,10 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     assert ran.states == [] or name == "close"
     assert ran.sentences[0].startswith("local_warehouse: ")
     assert "the disk is full" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
-def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: int) -> Ran:
+def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: int) -> RunResult:
     """A run in which no file can grow beyond so many KiB, as on a disk that is full."""
     config = {"local_warehouse": "w.duckdb", **config}
     command = [*COMMAND, "--config", config_file(folder, config)]
@@ -190,7 +190,7 @@ def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: in
         env=environment(PYTHONPATH=str(ROOT)),
         timeout=100,
     )
-    return Ran(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
+    return RunResult(ended.returncode, ended.stdout.decode().splitlines(), ended.stderr.decode())
 
 
 @pytest.mark.parametrize("method", ["set", "bulk"])
@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
     assert (ran.code, len(ran.sentences)) == (1, 1)
     assert ran.sentences[0].startswith("local_warehouse: ")
     assert "File too large" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
     if ran.states:
         last = json.loads(ran.states[-1])["rooms"]
         count = _query(tmp_path, f"select count(*) as n from rooms where id::int <= {last}")  # noqa: S608

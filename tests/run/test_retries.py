@@ -29,7 +29,17 @@ from target_segment_objects.errors import DeliveryError, UnavailableError
 from target_segment_objects.run.retries import RetryWarnings
 from tests.builders import ManualClock
 from tests.client.builders import ROOM, StillTime
-from tests.running import KEY, STRICTLY, config_file, environment, lines, load, record, run, schema
+from tests.running import (
+    KEY,
+    WARNINGS_AS_ERRORS,
+    config_file,
+    environment,
+    lines,
+    load,
+    record,
+    run,
+    schema,
+)
 from tests.screens import watch
 
 if TYPE_CHECKING:
@@ -37,7 +47,12 @@ if TYPE_CHECKING:
 
 METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
 FED = lines(schema("rooms", id="integer", name="string"), record("rooms", id=1, name="a"))
-SEGMENT_OBJECTS = [sys.executable, *STRICTLY, "-m", "target_segment_objects.commands.main"]
+SEGMENT_OBJECTS = [
+    sys.executable,
+    *WARNINGS_AS_ERRORS,
+    "-m",
+    "target_segment_objects.commands.main",
+]
 
 
 def _config(url: str, method: str, **more: Any) -> dict[str, Any]:
@@ -56,7 +71,7 @@ def test_the_first_retry_of_a_run_is_a_warning(tmp_path: Path, dead: str, method
     """The real command with a dead address: what failed, why, when the next comes, how long."""
     ran = run(tmp_path, _config(dead, method, retry_seconds=0), FED)
     assert ran.code == 1
-    (warning,) = [line for line in ran.told.splitlines() if "WARNING" in line]
+    (warning,) = [line for line in ran.log.splitlines() if "WARNING" in line]
     call = "set of rooms" if method == "set" else "start"
     assert re.search(
         rf"{call} at 127\.0\.0\.1:\d+ failed: no connection: connection refused \(attempt 1\)\. "
@@ -95,7 +110,7 @@ def test_a_run_without_retries_says_nothing_of_them(method: str) -> None:
     """No line when all is answered."""
     with Emulator() as segment:
         ran = load(_config(segment.url, method), FED)
-    assert "attempt" not in ran.told
+    assert "attempt" not in ran.log
 
 
 class _Kept(logging.Handler):

@@ -13,7 +13,7 @@ import pytest
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, SessionRefusedError
 from target_segment_objects.singer.target import TargetSegmentObjects
-from tests.builders import Aside
+from tests.builders import BackgroundCall
 from tests.running import KEY, lines, load, record, schema, state
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_closing_counts_what_is_answered_meanwhile() -> None:
         target = TargetSegmentObjects(config=config)
         _fed(target, lines(ROOMS, *CALL, state(10)))
         assert held.wait_for(1)
-        closing = Aside(target.run.close)
+        closing = BackgroundCall(target.run.close)
         held.release()
         closing.join()
     assert out.buffer.getvalue() == b"10\n"

@@ -18,7 +18,7 @@ from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.run.signals import SignalWatcher
 from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.stopping import WakeupPipe
-from tests.builders import PATIENCE, Aside
+from tests.builders import PATIENCE, BackgroundCall
 from tests.running import KEY, environment, record, schema, start, state
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_the_same_signal_twice_ends_at_once(
     with start(tmp_path, config(segment, "bulk", shutdown_seconds=LONG)) as command:
         hold = segment.hold("finish")
         command.write(ROOMS, record("rooms", id=1), state(1))
-        command.read_until(told="session started")
+        command.read_until(logged="session started")
         command.process.send_signal(number)
         assert hold.wait_for(1), "the first signal is a stop"
         command.process.send_signal(number)
@@ -130,7 +130,7 @@ def test_the_deadline(segment: Emulator, tmp_path: Path, number: signal.Signals)
         hold.release()
     assert (ran.code, ran.states) == (1, ["1"])
     assert took < PATIENCE
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 def test_the_deadline_of_a_session(segment: Emulator, tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_the_deadline_of_a_session(segment: Emulator, tmp_path: Path) -> None:
     with start(tmp_path, settings) as command:
         hold = segment.hold("finish")
         command.write(ROOMS, record("rooms", id=1), state(1))
-        command.read_until(told="session started")
+        command.read_until(logged="session started")
         command.process.terminate()
         took = command.read_until(ended=True)
         ran = command.ended()
         hold.release()
     assert (ran.code, ran.states) == (1, [])
     assert took < PATIENCE
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 @both_methods
@@ -216,7 +216,7 @@ def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
     for first in steps:
         for second in steps:
             for step in (first, second, first):
-                Aside(step).join()
+                BackgroundCall(step).join()
         shutdown.close()
 
 
@@ -240,9 +240,9 @@ def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
     wake_up.open()
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", slow)
-        waking = Aside(wake_up.set)
+        waking = BackgroundCall(wake_up.set)
         assert begun.wait(PATIENCE)
-        closing = Aside(close)
+        closing = BackgroundCall(close)
         waking.join()
     closing.join()
 
@@ -254,7 +254,7 @@ def test_a_closed_wake_up_does_nothing() -> None:
         if opened:
             wake_up.open()
         for step in (wake_up.clear, wake_up.close, wake_up.close, wake_up.clear, wake_up.set):
-            Aside(step).join()
+            BackgroundCall(step).join()
         wake_up.stop()
         assert wake_up.stopped
 
@@ -264,7 +264,7 @@ def test_a_stop_while_nobody_reads_the_states_says_so(segment: Emulator, tmp_pat
     report = tmp_path / "report.json"
     more = {"shutdown_seconds": 0.1, "report_path": str(report)}
     with start(tmp_path, config(segment, "set", **more)) as command:
-        command.read_until(told="target-segment-objects v")
+        command.read_until(logged="target-segment-objects v")
         arrived = segment.hold("set")
         command.write(ROOMS, record("rooms", id=1, name="x"), state("s" * 300_000))
         assert arrived.wait_for(1)
@@ -275,7 +275,7 @@ def test_a_stop_while_nobody_reads_the_states_says_so(segment: Emulator, tmp_pat
         ran = command.ended()
     assert len(ran.sentences) == 1
     assert "the stop took longer than `shutdown_seconds`" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
     assert json.loads(report.read_text())["status"] == "failed"
 
 
@@ -328,11 +328,11 @@ def test_a_stop_ends_at_the_present_record(segment: Emulator, tmp_path: Path) ->
     held = segment.hold("set", first=3, count=None)
     more = {"max_concurrency": 1, "shutdown_seconds": 30}
     with start(tmp_path, config(segment, "set", **more)) as command:
-        command.read_until(told="target-segment-objects v")
-        writing = Aside(command.write, ROOMS, *rooms, state(5000))
+        command.read_until(logged="target-segment-objects v")
+        writing = BackgroundCall(command.write, ROOMS, *rooms, state(5000))
         assert held.wait_for(1)
         command.process.send_signal(signal.SIGTERM)
-        command.read_until(told="target-segment-objects v")
+        command.read_until(logged="target-segment-objects v")
         held.release()
         ran = command.ended()
         with contextlib.suppress(BrokenPipeError):
@@ -367,15 +367,15 @@ def test_a_resolver_that_does_not_answer_holds_no_stop(tmp_path: Path, method: s
     }
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).resolve().parents[2])])
     with start(tmp_path, settings, environment(PYTHONPATH=path)) as command:
-        command.read_until(told="target-segment-objects v")
+        command.read_until(logged="target-segment-objects v")
         command.write(state(1))
         command.read_until(states=1)
         command.write(ROOMS, state(2), *(record("rooms", id=n, name="x") for n in range(10)))
-        command.read_until(told="RESOLVING")
+        command.read_until(logged="RESOLVING")
         command.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         ran = command.ended()
         assert time.monotonic() - began < 4.0
     assert (ran.code, ran.states) == (1, ["1", "2"])
     assert len(ran.sentences) == 1
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log

@@ -12,7 +12,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.rules.names import column_name
-from tests.running import KEY, Ran, run
+from tests.running import KEY, RunResult, run
 
 DATA = Path(__file__).parents[1] / "data"
 OWN = sorted(path.stem for path in DATA.glob("*.singer"))
@@ -29,7 +29,7 @@ NAMES = {"id": "id_", "name_with_emoji_\N{SMILING FACE WITH HORNS}": "name_with_
 both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 
 
-def _load(folder: Path, segment: Emulator, method: str, fed: bytes) -> Ran:
+def _load(folder: Path, segment: Emulator, method: str, fed: bytes) -> RunResult:
     urls = {"objects_url": segment.url, "bulk_url": segment.url}
     return run(folder, {"write_key": KEY, "method": method, **urls}, fed)
 
@@ -100,7 +100,7 @@ def test_a_record_beyond_the_limit_is_told(tmp_path: Path, shared: Path, method:
         assert segment.tables() == {}
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
     assert "400 KB" in ran.sentences[0]
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 @both_methods

@@ -143,8 +143,8 @@ def test_what_is_no_expression_is_one_sentence(
     ran = run(tmp_path, config(segment, "set", stream_maps={"s": map_}, **more), lines(S))
     assert (ran.code, len(ran.sentences)) == (1, 1)
     assert ran.sentences[0].startswith("stream_maps")
-    assert "Traceback" not in ran.told
-    assert "Warning" not in ran.told
+    assert "Traceback" not in ran.log
+    assert "Warning" not in ran.log
 
 
 @both_methods
@@ -179,7 +179,7 @@ def test_nothing_of_a_faulty_record_is_sent(
     fed = lines(S, record("s", id=1, a=5), record("s", id=2, a=0))
     if tolerated:
         ran = load(settings, fed)
-        rows = [line for line in ran.told.splitlines() if "Collection done" in line]
+        rows = [line for line in ran.log.splitlines() if "Collection done" in line]
         assert all("read=2 sent=1 merged=0 rejected=1 " in line for line in rows)
     else:
         with pytest.raises(RejectedRecordError, match=r"line 3: .*`t\.x`"):
@@ -337,7 +337,7 @@ def test_messages_of_an_unknown_type(segment: Emulator) -> None:
         load(config(segment, "set"), fed)
     ran = load(config(segment, "set", unknown_messages="ignore"), fed)
     assert len(warnings(ran, "of the type DELETED_RECORD, which Singer does not know")) == 1
-    assert "Messages ignored: type=DELETED_RECORD messages=2" in ran.told
+    assert "Messages ignored: type=DELETED_RECORD messages=2" in ran.log
 
 
 @both_methods
@@ -364,7 +364,7 @@ def test_what_never_went_out_has_no_bytes(tmp_path: Path, method: str) -> None:
     assert ran.code == 1
     (told,) = [
         line
-        for line in ran.told.splitlines()
+        for line in ran.log.splitlines()
         if ("Collection when" if method == "set" else "Bulk sessions when") in line
     ]
     assert " bytes=0 " in told

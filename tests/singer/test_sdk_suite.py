@@ -83,7 +83,7 @@ def test_no_state_is_ahead_of_its_records(tmp_path: Path, method: str, call: str
             command.process.stdin.write(_multiple_states())
             command.process.stdin.close()
             assert hold.wait_for(1)
-            command.read_until(told="completed processing")
+            command.read_until(logged="completed processing")
             assert command.out == b""
             hold.release()
             ran = command.ended()

@@ -10,7 +10,7 @@ import pytest
 
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.errors import ConfigurationError
-from tests.running import KEY, Ran, lines, load, record, run, schema, state
+from tests.running import KEY, RunResult, lines, load, record, run, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,9 @@ def segment() -> Iterator[Emulator]:
         assert emulator.refusals == []
 
 
-def _load(segment: Emulator, maps: dict[str, Any] | None, fed: bytes = FED, **more: Any) -> Ran:
+def _load(
+    segment: Emulator, maps: dict[str, Any] | None, fed: bytes = FED, **more: Any
+) -> RunResult:
     config = {"write_key": KEY, "bulk_url": segment.url, **more}
     return load(config if maps is None else {**config, "stream_maps": maps}, fed)
 
@@ -190,7 +192,7 @@ def test_metadata_is_added(segment: Emulator) -> None:
 
 def test_faker_that_is_not_there_is_told(segment: Emulator) -> None:
     """Without the package `faker`, `faker_config` is a warning."""
-    assert "`faker` is not installed" in _load(segment, None, faker_config={"seed": 1}).told
+    assert "`faker` is not installed" in _load(segment, None, faker_config={"seed": 1}).log
 
 
 @pytest.mark.parametrize(
@@ -213,10 +215,10 @@ def test_a_wrong_map_is_one_sentence(
     """What is wrong with a map is one line that names `stream_maps`, without a traceback."""
     config = {"write_key": KEY, "bulk_url": segment.url, "stream_maps": maps}
     ran = run(tmp_path, config, FED)
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
     assert (ran.code, len(ran.sentences)) == (1, 1), json.dumps(ran.states)
     assert "stream_maps" in ran.sentences[0]
-    assert "ana@example.com" not in ran.told
+    assert "ana@example.com" not in ran.log
 
 
 def test_a_wrong_map_is_an_error_of_ours(segment: Emulator) -> None:

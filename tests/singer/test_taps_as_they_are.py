@@ -17,7 +17,7 @@ from tests.running import (
     COMMAND,
     KEY,
     ROOT,
-    Ran,
+    RunResult,
     config_file,
     environment,
     lines,
@@ -58,9 +58,9 @@ def config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
     return {"write_key": KEY, "method": method, "pluralize": False, **urls, **more}
 
 
-def warnings(ran: Ran, words: str) -> list[str]:
+def warnings(ran: RunResult, words: str) -> list[str]:
     """The warnings with these words in them."""
-    return [line for line in ran.told.splitlines() if "WARNING" in line and words in line]
+    return [line for line in ran.log.splitlines() if "WARNING" in line and words in line]
 
 
 # --- Values ----------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def test_a_run_that_failed_has_not_seen_all_streams(tmp_path: Path, segment: Emu
     more = {"collections": {"later": "people"}}
     ran = run(tmp_path, config(segment, "set", **more), lines(*ISSUE, "no message"))
     assert ran.code == 1
-    assert "no stream is called" not in ran.told
+    assert "no stream is called" not in ran.log
 
 
 @both_methods
@@ -621,7 +621,7 @@ def test_a_removed_stream_says_nothing(segment: Emulator, method: str) -> None:
     ran = load(config(segment, method, stream_maps={"t": None}), fed)
     assert ran.states == ["1"]
     assert warnings(ran, "") == []
-    assert "Stream removed by `stream_maps`: stream=t records=1" in ran.told
+    assert "Stream removed by `stream_maps`: stream=t records=1" in ran.log
     assert segment.tables() == {}
 
 
@@ -648,7 +648,7 @@ def test_refused_records_are_told_once(tmp_path: Path, refusing: Emulator, metho
     (told,) = warnings(ran, "Records rejected")
     assert "records=80 reasons=refused:80" in told
     assert len(warnings(ran, "no key properties")) == 1
-    (row,) = [line for line in ran.told.splitlines() if "Collection done: collection=t" in line]
+    (row,) = [line for line in ran.log.splitlines() if "Collection done: collection=t" in line]
     assert "rejected=80" in row
 
 
@@ -664,7 +664,7 @@ def test_merged_records_that_are_refused_are_all_told(
     ran = run(tmp_path, config(refusing, method, max_rejects=3, dead_letter_path=str(dead)), fed)
     assert ran.code == 1
     (told,) = warnings(ran, "Records rejected")
-    (row,) = [line for line in ran.told.splitlines() if "Collection when" in line]
+    (row,) = [line for line in ran.log.splitlines() if "Collection when" in line]
     entries = [json.loads(line) for line in dead.read_text().splitlines()]
     rejects = [entry for entry in entries if "faults" in entry]
     assert f"records={len(rejects)} " in told
@@ -690,12 +690,12 @@ def test_the_first_error_is_told(tmp_path: Path, segment: Emulator, method: str)
         env=environment() | {"PYTHONPATH": str(ROOT)},
         timeout=60,
     )
-    ran = Ran(ended.returncode, [], ended.stderr.decode())
+    ran = RunResult(ended.returncode, [], ended.stderr.decode())
     assert ran.code == 1
     first, second = ran.sentences
     assert first.startswith("line 5: a record of stream 't' is rejected: id: the key property")
     assert second.startswith("While the run ended: stdout is closed")
-    assert "Traceback" not in ran.told
+    assert "Traceback" not in ran.log
 
 
 @both_methods
@@ -705,7 +705,7 @@ def test_the_end_of_a_failed_run(tmp_path: Path, refusing: Emulator, method: str
     fed = lines(schema("t", id="integer", n="string"), record("t", id=1, n=7), record("t", x=1))
     ran = run(tmp_path, config(refusing, method), fed)
     assert ran.code == 1
-    assert "Collection when the run failed: collection=t " in ran.told
-    assert " done: " not in ran.told
-    assert "were sent" not in ran.told
-    assert "replay" not in ran.told
+    assert "Collection when the run failed: collection=t " in ran.log
+    assert " done: " not in ran.log
+    assert "were sent" not in ran.log
+    assert "replay" not in ran.log

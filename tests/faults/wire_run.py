@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, cast
 from target_segment_objects.errors import SegmentObjectsError
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import PATIENCE
-from tests.faults.matrix import BUDGET
-from tests.faults.standstill import Timeless
+from tests.faults.instant_clock import InstantClock
+from tests.faults.wire_cases import BUDGET
 from tests.running import KEY, lines, record, schema, state
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     config: Mapping[str, object],
     spool: Path,
     *,
-    clock: Timeless | None = None,
+    clock: InstantClock | None = None,
     after: int = 0,
     in_turn: bool = False,
 ) -> Outcome:
@@ -201,7 +201,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     try:
         with contextlib.redirect_stdout(out):
             target = TargetSegmentObjects(config=settings | dict(config))
-            target.run.make_clock = (clock or Timeless()).of
+            target.run.make_clock = (clock or InstantClock()).of
             # The first state that is safe is printed, and not one a second.
             target.run._checkpoint._every_seconds = 0.0
             tap = _Tap(source.written(after), partial(_told, target) if in_turn else None)

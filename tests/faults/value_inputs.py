@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.faults.feeding import CANARY
-from tests.faults.inputs import Input
+from tests.faults.byte_inputs import Input
+from tests.faults.input_run import CANARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

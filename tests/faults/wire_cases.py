@@ -22,8 +22,8 @@ __all__ = [
     "CASES",
     "EPOCH",
     "Case",
-    "Place",
-    "Way",
+    "FaultPoint",
+    "Reaction",
     "WireFault",
 ]
 
@@ -35,7 +35,7 @@ BUDGET = 5.0
 _FIRST_WAIT, _LONGEST_WAIT, _LEAST_ATTEMPTS, _MOST_ASKED = 0.5, 60.0, 3, 300.0
 
 
-class Way(Enum):
+class Reaction(Enum):
     """What the target does about a fault."""
 
     TAKEN = "it is no fault here: the answer counts"
@@ -48,16 +48,16 @@ class Way(Enum):
 
 
 _SESSION_CALLS = ("upload", "finish", "keep-alive")
-_BY_STATUS: Mapping[int, Way] = {
-    **dict.fromkeys((401, 403), Way.KEY),
-    **dict.fromkeys((301, 302, 303, 307, 308, 400, 404, 413, 501, 505, 511), Way.END),
-    **dict.fromkeys((408, 410, 429, 460, 500, 502, 503, 504), Way.RETRIED),
+_BY_STATUS: Mapping[int, Reaction] = {
+    **dict.fromkeys((401, 403), Reaction.KEY),
+    **dict.fromkeys((301, 302, 303, 307, 308, 400, 404, 413, 501, 505, 511), Reaction.END),
+    **dict.fromkeys((408, 410, 429, 460, 500, 502, 503, 504), Reaction.RETRIED),
 }
-_BY_CALL: Mapping[tuple[str, int], Way] = {
-    ("set", 400): Way.HALVED,
-    ("set", 413): Way.HALVED,
-    ("upload", 413): Way.SPLIT,
-    **{(call, status): Way.REPLACED for call in _SESSION_CALLS for status in (400, 404, 410)},
+_BY_CALL: Mapping[tuple[str, int], Reaction] = {
+    ("set", 400): Reaction.HALVED,
+    ("set", 413): Reaction.HALVED,
+    ("upload", 413): Reaction.SPLIT,
+    **{(call, status): Reaction.REPLACED for call in _SESSION_CALLS for status in (400, 404, 410)},
 }
 
 
@@ -96,14 +96,14 @@ class WireFault:
         status: int = self.script.get("status", 0)
         return status
 
-    def way(self, call: str) -> Way:
+    def way(self, call: str) -> Reaction:
         """What the target does about it."""
         if self.expires:
-            return Way.REPLACED
+            return Reaction.REPLACED
         if self.lost:
-            return Way.RETRIED
+            return Reaction.RETRIED
         if 200 <= self.status < 300:
-            return Way.RETRIED if call in {"start", "upload"} else Way.TAKEN
+            return Reaction.RETRIED if call in {"start", "upload"} else Reaction.TAKEN
         return _BY_CALL.get((call, self.status), _BY_STATUS[self.status])
 
     def waits(self) -> list[float]:
@@ -119,7 +119,7 @@ class WireFault:
 
 
 @dataclass(frozen=True)
-class Place:
+class FaultPoint:
     """Where a fault hits.
 
     Attributes:
@@ -147,18 +147,18 @@ _MANY = {"method": "set", "max_concurrency": 4}
 _BULK = {"method": "bulk", "part_size_bytes": 320, "checkpoint_seconds": 0, "max_concurrency": 2}
 _SESSIONS = _BULK | {"spool_max_bytes": 1}
 
-PLACES = (
-    Place("set-first", "set", 1, _ONE),
-    Place("set-middle", "set", 2, _ONE, before=10),
-    Place("set-last", "set", 3, _ONE, before=20),
-    Place("set-crowd", "set", 3, _MANY, before=-1),
-    Place("start", "start", 1, _BULK),
-    Place("upload-first", "upload", 1, _BULK),
-    Place("upload-later", "upload", 3, _BULK),
-    Place("keep-alive", "keep-alive", 1, _BULK | {"keep_alive_seconds": 0.01}),
-    Place("finish", "finish", 1, _BULK),
-    Place("next-start", "start", 2, _SESSIONS, before=-1),
-    Place("next-finish", "finish", 2, _SESSIONS, before=-1),
+FAULT_POINTS = (
+    FaultPoint("set-first", "set", 1, _ONE),
+    FaultPoint("set-middle", "set", 2, _ONE, before=10),
+    FaultPoint("set-last", "set", 3, _ONE, before=20),
+    FaultPoint("set-crowd", "set", 3, _MANY, before=-1),
+    FaultPoint("start", "start", 1, _BULK),
+    FaultPoint("upload-first", "upload", 1, _BULK),
+    FaultPoint("upload-later", "upload", 3, _BULK),
+    FaultPoint("keep-alive", "keep-alive", 1, _BULK | {"keep_alive_seconds": 0.01}),
+    FaultPoint("finish", "finish", 1, _BULK),
+    FaultPoint("next-start", "start", 2, _SESSIONS, before=-1),
+    FaultPoint("next-finish", "finish", 2, _SESSIONS, before=-1),
 )
 
 _HTML = b"<html><body><h1>It works!</h1></body></html>"
@@ -240,7 +240,7 @@ class Case:
     """
 
     fault: WireFault
-    place: Place
+    place: FaultPoint
     heals: bool
 
     @property
@@ -249,7 +249,7 @@ class Case:
         return f"{self.fault.name}-{self.place.name}-{'heals' if self.heals else 'stays'}"
 
     @property
-    def way(self) -> Way:
+    def way(self) -> Reaction:
         """What the target does about it."""
         return self.fault.way(self.place.call)
 
@@ -259,14 +259,14 @@ class Case:
         if not self.heals:
             return None
         # With a short deadline a busy machine may be late once more by itself.
-        return 2 if self.way is Way.RETRIED and not self.fault.slow else 1
+        return 2 if self.way is Reaction.RETRIED and not self.fault.slow else 1
 
     @property
     def code(self) -> int:
         """The exit status that must come."""
-        if self.place.call == "keep-alive" or self.way is Way.TAKEN:
+        if self.place.call == "keep-alive" or self.way is Reaction.TAKEN:
             return 0
-        if self.way in {Way.KEY, Way.END}:
+        if self.way in {Reaction.KEY, Reaction.END}:
             return 1
         return 0 if self.heals else 1
 
@@ -274,17 +274,19 @@ class Case:
     def leaves_open(self) -> bool:
         """Whether the fault makes it impossible to end every session at Segment."""
         if self.place.call == "start":
-            return self.fault.applied and self.way is Way.RETRIED
-        if self.way is Way.RETRIED and ("headers" in self.fault.script or self.fault.status == 429):
+            return self.fault.applied and self.way is Reaction.RETRIED
+        if self.way is Reaction.RETRIED and (
+            "headers" in self.fault.script or self.fault.status == 429
+        ):
             return True  # Segment asks for silence, for longer than the budget
         refused = self.fault.refuses and not self.heals
-        return self.place.call == "finish" or self.way is Way.REPLACED or refused
+        return self.place.call == "finish" or self.way is Reaction.REPLACED or refused
 
 
 _OF_VARIANTS = {"set-middle", "start", "upload-later", "finish"}
 
 
-def _makes_sense(fault: WireFault, place: Place, *, heals: bool) -> bool:
+def _makes_sense(fault: WireFault, place: FaultPoint, *, heals: bool) -> bool:
     if fault.variant and place.name not in _OF_VARIANTS:
         return False
     if fault.script.get("cut") == "in" and place.call in {"start", "keep-alive"}:
@@ -300,7 +302,7 @@ def _makes_sense(fault: WireFault, place: Place, *, heals: bool) -> bool:
 CASES = [
     Case(fault, place, heals)
     for fault in _faults()
-    for place in PLACES
+    for place in FAULT_POINTS
     for heals in (True, False)
     if _makes_sense(fault, place, heals=heals)
 ]

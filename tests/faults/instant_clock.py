@@ -7,17 +7,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client import Clock
-from tests.faults.matrix import EPOCH
+from tests.faults.wire_cases import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.emulator import Emulator
 
-__all__ = ["Door", "Timeless"]
+__all__ = ["EmulatorPort", "InstantClock"]
 
 
-class Timeless:
+class InstantClock:
     """A clock on which waiting takes no time; the dice always show their highest.
 
     Attributes:
@@ -50,7 +50,7 @@ class Timeless:
         )
 
 
-class Door:
+class EmulatorPort:
     """The emulator's port, which can be closed so that connections are refused."""
 
     _lock = threading.Lock()

@@ -1,7 +1,7 @@
 """Odd inputs, each with an id and the verdict that it must get: bytes, cuts, order, sizes, text.
 
-What is odd within a message that is JSON is in `odd_messages`, what is odd as a value in
-`odd_values`. A verdict is written as `feeding.verdict_of` tells it, by hand: it is not read off
+What is odd within a message that is JSON is in `message_inputs`, what is odd as a value in
+`value_inputs`. A verdict is written as `input_run.verdict_of` tells it, by hand: it is not read off
 the target.
 """
 
@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.faults.feeding import CANARY
+from tests.faults.input_run import CANARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Input(NamedTuple):
     Attributes:
         id: a name of its own.
         odd: the bytes; the first line of them is the input's fourth.
-        verdict: see `feeding.verdict_of`.
+        verdict: see `input_run.verdict_of`.
     """
 
     id: str

@@ -18,7 +18,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tests.running import ROOT, STRICTLY, config_file, environment
+from tests.running import ROOT, WARNINGS_AS_ERRORS, config_file, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,13 @@ class ForkServer:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *STRICTLY, "-m", "tests.faults.forking", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    *WARNINGS_AS_ERRORS,
+                    "-m",
+                    "tests.faults.fork_server",
+                    str(theirs.fileno()),
+                ],
                 cwd=ROOT,
                 env=environment(PYTHONPATH=str(ROOT)),
                 pass_fds=[theirs.fileno()],

@@ -6,8 +6,8 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.feeding import CANARY, SCHEMA
-from tests.faults.inputs import BAD, Input, message, written
+from tests.faults.byte_inputs import BAD, Input, message, written
+from tests.faults.input_run import CANARY, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

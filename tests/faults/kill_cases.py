@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.faults.forking import Child, ForkServer
+    from tests.faults.fork_server import Child, ForkServer
 
 __all__ = ["KILLS", "POINTS", "SOURCE", "Kill", "Point", "Source", "Story", "tell"]
 
