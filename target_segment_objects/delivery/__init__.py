@@ -5,9 +5,22 @@ from __future__ import annotations
 from target_segment_objects.delivery.batching import BatchLimits
 from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
 from target_segment_objects.delivery.bulk.gzip_member import Level
-from target_segment_objects.delivery.bulk.parts import Part, PartLimits
+from target_segment_objects.delivery.bulk.parts import PartLimits
 from target_segment_objects.delivery.checkpoint import Checkpoint
-from target_segment_objects.delivery.contract import Delivery, Refused, do_nothing
+from target_segment_objects.delivery.contract import (
+    Delivery,
+    DeliveryEvent,
+    DeliveryWaited,
+    ObjectsDelivered,
+    ObjectsQueued,
+    ObjectsRefused,
+    PartUploaded,
+    Refused,
+    SessionOpened,
+    SessionState,
+    SessionStateChanged,
+    do_nothing,
+)
 from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.set_calls import SetDelivery
@@ -18,13 +31,21 @@ __all__ = [
     "Checkpoint",
     "DeadLetter",
     "Delivery",
+    "DeliveryEvent",
+    "DeliveryWaited",
     "DurabilityLog",
     "Level",
-    "Part",
+    "ObjectsDelivered",
+    "ObjectsQueued",
+    "ObjectsRefused",
     "PartLimits",
+    "PartUploaded",
     "Refused",
     "Rejects",
     "SessionLimits",
+    "SessionOpened",
+    "SessionState",
+    "SessionStateChanged",
     "SetDelivery",
     "do_nothing",
 ]

@@ -4,23 +4,156 @@ The rules that it guards: for one object, later records arrive later; a record i
 its call was answered 2xx in full, or its session was finished with 202; nothing is dropped in
 silence. A delivery belongs to the thread that reads; its own threads only make requests, and hand
 back what became of them.
+
+A delivery counts nothing. It tells an observer what happens, one frozen value an event, and works
+without one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.source import Origin
 
-__all__ = ["MEANWHILE_SECONDS", "Delivery", "Refused", "do_nothing"]
+__all__ = [
+    "MEANWHILE_SECONDS",
+    "Delivery",
+    "DeliveryEvent",
+    "DeliveryWaited",
+    "ObjectsDelivered",
+    "ObjectsQueued",
+    "ObjectsRefused",
+    "Observer",
+    "PartUploaded",
+    "Refused",
+    "SessionOpened",
+    "SessionState",
+    "SessionStateChanged",
+    "do_nothing",
+    "ignore_event",
+    "observe_wait",
+]
 
 MEANWHILE_SECONDS: Final = 1.0
 """How often a delivery that waits for Segment lets the run do what is due: print states, say."""
+
+
+SessionState: TypeAlias = Literal["open", "finished", "failed", "replaced", "unknown"]
+"""`failed`: ended with an error. `replaced`: lost, and another session has its parts. `unknown`:
+the answer to its finish was lost."""
+
+
+class ObjectsDelivered(msgspec.Struct, frozen=True):
+    """Segment has these objects for good.
+
+    Attributes:
+        collection: the one that they went to.
+        objects: how many.
+        records: how many records were merged into them.
+    """
+
+    collection: str
+    objects: int
+    records: int
+
+
+class ObjectsRefused(msgspec.Struct, frozen=True):
+    """Segment refused objects that so many records of a collection were merged into."""
+
+    collection: str
+    records: int
+
+
+class ObjectsQueued(msgspec.Struct, frozen=True):
+    """Objects were added to the open bulk session; `bytes` are those of their lines."""
+
+    collection: str
+    objects: int
+    bytes: int
+
+
+class DeliveryWaited(msgspec.Struct, frozen=True):
+    """The reading thread has waited so many seconds for the delivery."""
+
+    seconds: float
+
+
+class SessionOpened(msgspec.Struct, frozen=True):
+    """A bulk session was opened."""
+
+    sync_id: str
+
+
+class PartUploaded(msgspec.Struct, frozen=True):
+    """A part was uploaded.
+
+    Attributes:
+        sync_id: its session.
+        part_id: what Segment calls the part.
+        part: its number in the session, from 1.
+        objects, bytes: its lines, and their size before compression.
+        compressed_bytes: its size on the wire.
+    """
+
+    sync_id: str
+    part_id: str
+    part: int
+    objects: int
+    bytes: int
+    compressed_bytes: int
+
+
+class SessionStateChanged(msgspec.Struct, frozen=True):
+    """A bulk session that took so many parts is in this state now."""
+
+    sync_id: str
+    state: SessionState
+    parts: int
+
+
+DeliveryEvent: TypeAlias = (
+    ObjectsDelivered
+    | ObjectsRefused
+    | ObjectsQueued
+    | DeliveryWaited
+    | SessionOpened
+    | PartUploaded
+    | SessionStateChanged
+)
+
+
+class Observer(Protocol):
+    """Hears what a delivery does.
+
+    Events of sessions and parts come from the thread that makes the calls, right after the call;
+    all others come from the reading thread.
+    """
+
+    def __call__(self, event: DeliveryEvent, /) -> None:
+        """Take note of an event; must not raise."""
+
+
+def ignore_event(_: DeliveryEvent) -> None:
+    """The observer where nobody observes."""
+
+
+@contextlib.contextmanager
+def observe_wait(observer: Observer) -> Iterator[None]:
+    """Report the time that passes within as waited for the delivery."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        observer(DeliveryWaited(time.monotonic() - began))
 
 
 def do_nothing() -> None:

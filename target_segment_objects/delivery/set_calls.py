@@ -15,7 +15,14 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Protocol
 
 from target_segment_objects.delivery.batching import Batch, Batcher, BatchLimits, Waiting
-from target_segment_objects.delivery.contract import MEANWHILE_SECONDS, do_nothing
+from target_segment_objects.delivery.contract import (
+    MEANWHILE_SECONDS,
+    ObjectsDelivered,
+    ObjectsRefused,
+    do_nothing,
+    ignore_event,
+    observe_wait,
+)
 from target_segment_objects.errors import (
     DeadLetterError,
     Fault,
@@ -23,13 +30,12 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     ThreadError,
 )
-from target_segment_objects.reporting import RunCounts
 from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_segment_objects.delivery.contract import Refused
+    from target_segment_objects.delivery.contract import Observer, Refused
     from target_segment_objects.delivery.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine, SegmentObject
@@ -75,7 +81,7 @@ class SetDelivery:
         refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
         stopped: tells whether a stop has come.
-        tally: counts what is delivered.
+        observer: hears what is delivered.
     """
 
     def __init__(  # noqa: PLR0913  each is the caller's to choose
@@ -90,14 +96,14 @@ class SetDelivery:
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         stopped: Callable[[], bool] = lambda: False,
-        tally: RunCounts | None = None,
+        observer: Observer = ignore_event,
     ) -> None:
         self._api = api
         self._log = log
         self._meanwhile = meanwhile
         self._stopped = stopped
         self._tick_again = float("-inf")
-        self._tally = tally if tally is not None else RunCounts()
+        self._observer = observer
         self._refused = refused
         self._concurrency = concurrency
         self._monotonic = monotonic
@@ -219,7 +225,7 @@ class SetDelivery:
 
         After a second it is enough: the caller waits again if it must.
         """
-        with self._tally.waiting(), self._answered:
+        with observe_wait(self._observer), self._answered:
             self._missing = 0 if self._outcomes else max(least, 1)
             self._answered.wait_for(lambda: self._missing <= 0, MEANWHILE_SECONDS)
         self._take_outcomes()
@@ -263,9 +269,10 @@ class SetDelivery:
         records = sum([len(waiting.origins) for waiting in batch.waiting.values()])
         if refusals:
             refused = sum(len(waiting.origins) for waiting, _ in refusals)
-            self._tally.refused(batch.collection, refused)
+            self._observer(ObjectsRefused(batch.collection, refused))
             records -= refused
-        self._tally.delivered(batch.collection, objects, records)
+        if objects:
+            self._observer(ObjectsDelivered(batch.collection, objects, records))
 
     def _let_go(self, key: _Key) -> None:
         """What was held for an answer may go out now."""

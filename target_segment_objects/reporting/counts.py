@@ -9,23 +9,19 @@ them, under a lock. Another thread may look at any time.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from target_segment_objects.reporting.sessions import Sessions
 
-    from target_segment_objects.delivery import Part
+if TYPE_CHECKING:
     from target_segment_objects.errors import Attempt
 
-__all__ = ["RunCounts", "SentPart", "Session", "StreamCounts", "Totals", "Traffic"]
+__all__ = ["RunCounts", "StreamCounts", "Totals", "Traffic"]
 
-_MOST_PARTS: Final = 1_000
-_MOST_SESSIONS: Final = 1_000
 _MOST_FAILED: Final = 100
 
 
@@ -97,38 +93,6 @@ class _Delivered:
 
 
 @dataclass(frozen=True)
-class SentPart:
-    """A part that Segment took; the numbers are those of `parts.Part`."""
-
-    number: int
-    part_id: str
-    request_id: str
-    objects: int
-    size: int
-    compressed: int
-
-
-@dataclass
-class Session:
-    """A bulk session.
-
-    Attributes:
-        sync_id: what Segment calls it.
-        request_id: of its start.
-        state: `open`, `finished`, `failed`, `replaced` by another one, or `unknown` when the answer
-            to its finish was lost.
-        finish_request_id: of its finish.
-        parts: the newest that were uploaded.
-    """
-
-    sync_id: str
-    request_id: str
-    state: str = "open"
-    finish_request_id: str = ""
-    parts: list[SentPart] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Totals:
     """What a progress line shows; numbers of the whole run.
 
@@ -150,9 +114,9 @@ class RunCounts:
     """The numbers of one run.
 
     Attributes:
-        ways: by stream and collection.
+        by_stream: by stream and collection.
         failed: the newest requests that did not count.
-        sessions: the newest bulk sessions.
+        bulk_sessions: the bulk sessions and their parts.
         calls: requests by the API's name of the call.
         bulk: the requests that are no collection's own.
         rejects: records that could not become objects, or were refused, each once.
@@ -163,9 +127,7 @@ class RunCounts:
         self.by_stream: dict[tuple[str, str], StreamCounts] = {}
         self.failed: deque[Attempt] = deque(maxlen=_MOST_FAILED)
         self.failures = 0
-        self.sessions: deque[Session] = deque(maxlen=_MOST_SESSIONS)
-        self.opened = 0
-        self.parts = 0
+        self.bulk_sessions = Sessions()
         self.calls: Counter[str] = Counter()
         self.bulk = Traffic()
         self.rejects = 0
@@ -174,7 +136,6 @@ class RunCounts:
         self._answered = 0
         self._retry_at: float | None = None
         self._delivered: dict[str, _Delivered] = {}
-        self._listed = 0
         self._request_ids: dict[str, str] = {}
         self._lock = threading.Lock()
         self._idle_since: float | None = None
@@ -218,27 +179,6 @@ class RunCounts:
             self.input_seconds += time.monotonic() - self._idle_since
             self._idle_since = None
 
-    # What became of it, on the reading thread.
-
-    def delivered(self, collection: str, objects: int, records: int) -> None:
-        """Segment took so many objects for good, which so many records were merged in."""
-        found = self.of(collection)
-        found.sent += objects
-        found.merged += records - objects
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The reading thread waits for the delivery within."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.delivery_seconds += time.monotonic() - began
-
-    def refused(self, collection: str, records: int = 1) -> None:
-        """Segment refused an object that so many records were merged in."""
-        self.of(collection).refused += records
-
     # Requests, on any thread.
 
     def count(self, attempt: Attempt) -> None:
@@ -267,49 +207,11 @@ class RunCounts:
         with self._lock:
             self._retry_at = time.monotonic() + seconds
 
-    # Sessions, on the thread that makes their calls.
-
     def request_id_of(self, call: str) -> str:
         """What the server called the newest request of a call that one thread alone makes."""
         return self._request_ids.get(call, "")
 
-    def started(self, sync_id: str) -> Session:
-        """A session was opened."""
-        opened = Session(sync_id, self.request_id_of("start"))
-        with self._lock:
-            if len(self.sessions) == _MOST_SESSIONS:
-                self._listed -= len(self.sessions[0].parts)
-            self.sessions.append(opened)
-            self.opened += 1
-        return opened
-
-    def uploaded(self, session: Session | None, part: Part, part_id: str) -> SentPart:
-        """A part was uploaded."""
-        request_id = self.request_id_of("upload")
-        sent = SentPart(part.number, part_id, request_id, part.objects, part.size, part.compressed)
-        with self._lock:
-            self.parts += 1
-            if session is None:
-                return sent
-            session.parts.append(sent)
-            self._listed += 1
-            if self._listed > _MOST_PARTS:
-                next(each for each in self.sessions if each.parts).parts.pop(0)
-                self._listed -= 1
-        return sent
-
-    def ended(self, session: Session, state: str) -> None:
-        """What a session has come to, see `Session.state`."""
-        session.state = state
-        if state == "finished":
-            session.finish_request_id = self.request_id_of("finish")
-
     # The whole, on any thread.
-
-    @property
-    def parts_listed(self) -> int:
-        """The parts that stand in `sessions`."""
-        return self._listed
 
     def sums(self) -> Totals:
         """What there is so far."""
@@ -318,7 +220,7 @@ class RunCounts:
         return Totals(
             records=sum(counts.read for counts in by_stream),
             objects=sum(counts.encoded for counts in by_stream),
-            parts=self.parts,
+            parts=self.bulk_sessions.parts,
             calls=self._answered,
             bytes=sum(each.bytes + each.traffic.bytes for each in delivered),
             rejects=self.rejects,

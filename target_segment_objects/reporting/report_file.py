@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.errors import Attempt
-    from target_segment_objects.reporting.counts import RunCounts, Session
+    from target_segment_objects.reporting.counts import RunCounts
+    from target_segment_objects.reporting.sessions import SessionSummary
 
 __all__ = ["ReportFile", "document"]
 
@@ -173,19 +174,20 @@ def _row(row: Row, tally: RunCounts | None) -> dict[str, Any]:
 def _bulk(tally: RunCounts) -> dict[str, Any] | None:
     if not tally.bulk.requests:
         return None
+    sessions = tally.bulk_sessions
     return {
         "bytes": tally.bulk.bytes,
         "requests": tally.bulk.requests,
         "retries": tally.bulk.retries,
         "wait_seconds": _rounded(tally.bulk.wait_seconds),
-        "parts": tally.parts,
-        "parts_left_out": tally.parts - tally.parts_listed,
-        "sessions_left_out": tally.opened - len(tally.sessions),
-        "sessions": [_session(session) for session in list(tally.sessions)],
+        "parts": sessions.parts,
+        "parts_left_out": sessions.parts - sessions.parts_listed,
+        "sessions_left_out": sessions.opened - len(sessions.listed),
+        "sessions": [_session(session) for session in list(sessions.listed)],
     }
 
 
-def _session(session: Session) -> dict[str, Any]:
+def _session(session: SessionSummary) -> dict[str, Any]:
     return {
         "sync_id": session.sync_id,
         "state": session.state,
@@ -193,14 +195,14 @@ def _session(session: Session) -> dict[str, Any]:
         "finish_request_id": session.finish_request_id or None,
         "parts": [
             {
-                "part": part.number,
+                "part": part.part,
                 "part_id": part.part_id,
-                "request_id": part.request_id or None,
+                "request_id": request_id or None,
                 "objects": part.objects,
-                "bytes": part.size,
-                "compressed_bytes": part.compressed,
+                "bytes": part.bytes,
+                "compressed_bytes": part.compressed_bytes,
             }
-            for part in session.parts
+            for part, request_id in session.parts
         ],
     }
 

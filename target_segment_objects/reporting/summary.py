@@ -106,8 +106,8 @@ def session_fields(tally: RunCounts) -> dict[str, object]:
     if not bulk.requests:
         return {}
     return {
-        "sessions": tally.opened,
-        "parts": tally.parts,
+        "sessions": tally.bulk_sessions.opened,
+        "parts": tally.bulk_sessions.parts,
         "bytes": bulk.bytes,
         "requests": bulk.requests,
         "retries": bulk.retries,
@@ -181,7 +181,7 @@ def _session_cells(tally: RunCounts) -> dict[str, str]:
     cells = {
         name: _cell(name, found[name]) for name in ("bytes", "requests", "retries", "wait_seconds")
     }
-    return {"collection": "(sessions)" if tally.opened > 1 else "(session)", **cells}
+    return {"collection": "(sessions)" if tally.bulk_sessions.opened > 1 else "(session)", **cells}
 
 
 def _cell(name: str, value: object) -> str:

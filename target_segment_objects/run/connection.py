@@ -17,6 +17,7 @@ from target_segment_objects.client import (
 )
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
+from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.retries import RetryWarnings
 from target_segment_objects.run.signals import StopEvent
 
@@ -105,6 +106,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     """
     stop_event = StopEvent()
     clock = make_clock(stop_event)
+    observer = DeliveryObserver(report.tally)
     warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
 
     def on_retry(retry: Retry) -> None:
@@ -142,7 +144,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 refused=refused,
                 log=log,
                 meanwhile=meanwhile,
-                tally=report.tally,
+                observer=observer,
             )
         else:
             delivery = SetDelivery(
@@ -155,7 +157,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 log=log,
                 meanwhile=meanwhile,
                 stopped=stopped,
-                tally=report.tally,
+                observer=observer,
             )
         return Connection(delivery, transport, stack.pop_all(), stop_event, flush)
 

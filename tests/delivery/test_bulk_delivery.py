@@ -15,6 +15,14 @@ from target_segment_objects.client import BulkApi, Caller, RetryPolicy, Transpor
 from target_segment_objects.delivery.bulk import delivery as bulk_delivery
 from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
 from target_segment_objects.delivery.bulk.parts import PartLimits
+from target_segment_objects.delivery.contract import (
+    ObjectsDelivered,
+    ObjectsQueued,
+    PartUploaded,
+    SessionOpened,
+    SessionStateChanged,
+    ignore_event,
+)
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
@@ -39,6 +47,7 @@ from tests.builders import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from target_segment_objects.delivery.contract import DeliveryEvent, Observer
     from target_segment_objects.objects import SegmentObject
 
 KEY = "key-of-the-tests"
@@ -59,6 +68,7 @@ class Loading:
         monotonic: Callable[[], float] | None = None,
         key: str = KEY,
         options: TransportOptions | None = None,
+        observer: Observer = ignore_event,
     ) -> None:
         self.segment = segment
         self.clock = ManualClock()
@@ -75,6 +85,7 @@ class Loading:
             wake=self.bell,
             refused=self.refusals,
             log=self.log,
+            observer=observer,
         )
 
     def put(self, *made: SegmentObject) -> None:
@@ -293,6 +304,31 @@ def test_a_session_from_start_to_finish(segment: Emulator, loading: Loaders) -> 
     loader.delivery.close()
     assert bulk_threads() == []
     assert segment.refusals == []
+
+
+def test_an_observer_hears_of_sessions_parts_and_objects(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """Each event is a value of its own: what was queued, uploaded, finished and delivered."""
+    events: list[DeliveryEvent] = []
+    loader = loading(observer=events.append)
+    loader.put_numbers(1, 2)
+    loader.delivery.finish()
+    (sync_id,) = segment.sessions
+    assert [event for event in events if isinstance(event, SessionOpened)] == [
+        SessionOpened(sync_id)
+    ]
+    queued = [event for event in events if isinstance(event, ObjectsQueued)]
+    uploaded = [event for event in events if isinstance(event, PartUploaded)]
+    assert [(event.collection, event.objects) for event in queued] == [("rooms", 1), ("rooms", 1)]
+    assert [(event.sync_id, event.part, event.objects) for event in uploaded] == [
+        (sync_id, 1, 1),
+        (sync_id, 2, 1),
+    ]
+    assert [event.bytes for event in uploaded] == [event.bytes for event in queued]
+    states = [event.state for event in events if isinstance(event, SessionStateChanged)]
+    assert states[-1] == "finished"
+    assert events[-1] == ObjectsDelivered("rooms", 2, 2)
 
 
 def test_the_next_part_fills_while_one_goes_up(segment: Emulator, loading: Loaders) -> None:

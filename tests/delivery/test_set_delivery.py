@@ -10,6 +10,7 @@ import pytest
 
 from target_segment_objects.client import Caller, RetryPolicy, SetApi, Transport
 from target_segment_objects.delivery.batching import BatchLimits
+from target_segment_objects.delivery.contract import ObjectsDelivered, ObjectsRefused
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.set_calls import SetDelivery
 from target_segment_objects.emulator import Emulator, InjectedFault
@@ -28,6 +29,7 @@ from tests.builders import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from target_segment_objects.delivery.contract import DeliveryEvent
 
 KEY = "key-of-the-tests"
 
@@ -43,6 +45,7 @@ class Sending:
         self.bell = WakeCounter()
         self.log = DurabilityLog()
         self.refusals = Refusals(tolerated)
+        self.events: list[DeliveryEvent] = []
         self.position = 0
         self._transport = Transport(segment.url, KEY)
         self.delivery = SetDelivery(
@@ -53,6 +56,7 @@ class Sending:
             wake=self.bell,
             refused=self.refusals,
             log=self.log,
+            observer=self.events.append,
         )
 
     def put(self, *made: SegmentObject) -> None:
@@ -503,6 +507,8 @@ def test_a_refused_object_names_each_of_its_records(segment: Emulator, sending: 
     hold.release()
     sender.delivery.finish()
     assert sender.refusals.lines == [[1, 2], [4, 5]]
+    heard = [event for event in sender.events if isinstance(event, ObjectsRefused)]
+    assert heard == [ObjectsRefused("rooms", 2)] * 2
     assert [row["id"] for row in segment.rows("rooms")] == ["b"]
     assert sender.durable == 5
 
@@ -520,6 +526,8 @@ def test_after_a_refusal_the_next_record_of_its_id_goes_out(
     sender.delivery.finish()
     assert history(segment, "a") == [2]
     assert sender.refusals.lines == [[1]]
+    heard = [event for event in sender.events if isinstance(event, ObjectsDelivered)]
+    assert heard == [ObjectsDelivered("rooms", 1, 1)]
 
 
 def test_a_refusal_too_many_is_raised_and_not_durable(segment: Emulator, sending: Senders) -> None:

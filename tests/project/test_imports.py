@@ -26,13 +26,6 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-# Imports that still point beside or upward: each is to be turned round, none to be added.
-TO_BE_TURNED = {
-    ("delivery.bulk.delivery", "reporting"),
-    ("delivery.bulk.session", "reporting"),
-    ("delivery.set_calls", "reporting"),
-}
-
 # Within the emulator, each folder imports from those before it alone; `errors` is the ground.
 EMULATOR_FLOORS = ("errors", "rules", "store", "api", "wire", "emulator", "")
 
@@ -130,8 +123,7 @@ def test_imports_point_downward(module: str) -> None:
         for other in _rooms_imported(module) - {"emulator"}
         if FLOOR_OF.get(other, len(FLOORS)) >= FLOOR_OF[room]
     }
-    name = module.partition(".")[2]
-    assert beside_or_above == {other for of, other in TO_BE_TURNED if of == name}
+    assert beside_or_above == set()
 
 
 @pytest.mark.parametrize("module", MODULES)

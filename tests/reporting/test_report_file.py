@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from target_segment_objects.delivery.bulk.parts import Part, Spool
+from target_segment_objects.delivery import PartUploaded, SessionOpened
 from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import Attempt, ConfigurationError
 from target_segment_objects.reporting.counts import RunCounts
+from target_segment_objects.reporting.observer import DeliveryObserver
 from target_segment_objects.reporting.report_file import ReportFile, document
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.client.raw_server import RawServer, answer, answering
@@ -306,12 +307,11 @@ def test_a_bug_is_named_by_its_kind_alone() -> None:
 def test_lists_are_bounded() -> None:
     """The newest parts, sessions and failed requests are listed, the others counted."""
     tally = RunCounts()
-    spool = Spool()
+    observer = DeliveryObserver(tally)
     for number in range(1_200):
-        session = tally.started(f"sync-{number}")
-        for place in range(2):
-            part = Part(place, 1, 2, 0, 2, spool)
-            tally.uploaded(session, part, f"part-{number}-{place}")
+        observer(SessionOpened(f"sync-{number}"))
+        for part in range(2):
+            observer(PartUploaded(f"sync-{number}", f"part-{number}-{part}", part, 1, 2, 2))
     for number in range(130):
         tally.count(
             Attempt(

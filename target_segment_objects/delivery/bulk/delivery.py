@@ -18,10 +18,17 @@ import msgspec
 
 from target_segment_objects.delivery.bulk.compressor import BulkPipe
 from target_segment_objects.delivery.bulk.session import BulkCalls, BulkSession
-from target_segment_objects.delivery.contract import MEANWHILE_SECONDS, do_nothing
+from target_segment_objects.delivery.contract import (
+    MEANWHILE_SECONDS,
+    ObjectsDelivered,
+    ObjectsQueued,
+    ObjectsRefused,
+    do_nothing,
+    ignore_event,
+    observe_wait,
+)
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting import RunCounts
 from target_segment_objects.source import Origin, Source
 from target_segment_objects.threads import start_thread
 
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery.bulk.parts import Block, PartLimits
-    from target_segment_objects.delivery.contract import Refused
+    from target_segment_objects.delivery.contract import Observer, Refused
     from target_segment_objects.delivery.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
@@ -68,7 +75,7 @@ class BulkDelivery:
         meanwhile: called on the reading thread, each second while it waits for Segment.
         refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
-        tally: counts what is delivered.
+        observer: hears what is delivered.
     """
 
     def __init__(  # noqa: PLR0913  each is the caller's to choose
@@ -82,12 +89,12 @@ class BulkDelivery:
         refused: Refused,
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
-        tally: RunCounts | None = None,
+        observer: Observer = ignore_event,
     ) -> None:
         self._api = api
         self._log = log
         self._meanwhile = meanwhile
-        self._tally = tally if tally is not None else RunCounts()
+        self._observer = observer
         self._limits = limits
         self._sessions = sessions
         self._monotonic = monotonic
@@ -123,7 +130,7 @@ class BulkDelivery:
         lines = object_lines(objects)
         for collection, (count, size) in _shares(lines, objects).items():
             session.objects[collection] += count
-            self._tally.of(collection).bytes += size
+            self._observer(ObjectsQueued(collection, count, size))
         blocks = session.cutter.feed(lines, len(objects))
         if blocks and self._fills(session, blocks):
             self._end_session()
@@ -175,7 +182,7 @@ class BulkDelivery:
             self._limits,
             receipt=self._log.take(position),
             monotonic=self._monotonic,
-            tally=self._tally,
+            observer=self._observer,
         )
         self._open = session
         self._unfinished.append(session)
@@ -200,7 +207,7 @@ class BulkDelivery:
         still on its way.
         """
         pipe = self._started()
-        with self._tally.waiting():
+        with observe_wait(self._observer):
             for block in blocks:
                 pipe.write(session, block)
         session.parts += sum(block.ends_part for block in blocks)
@@ -210,7 +217,7 @@ class BulkDelivery:
         # In this order: what goes from the one to the other meanwhile is counted twice.
         if pipe.on_the_way + session.spooled < most:
             return False
-        with self._tally.waiting():
+        with observe_wait(self._observer):
             pipe.drain()
         return session.spooled >= most
 
@@ -223,7 +230,7 @@ class BulkDelivery:
             pipe.call(session, session.finish)
 
     def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
-        with self._tally.waiting():
+        with observe_wait(self._observer):
             while True:
                 try:
                     return self._outcomes.get(timeout=MEANWHILE_SECONDS)
@@ -248,7 +255,7 @@ class BulkDelivery:
         finally:
             session.close()
             for collection, objects in session.objects.items():
-                self._tally.delivered(collection, objects, objects)
+                self._observer(ObjectsDelivered(collection, objects, objects))
 
     def _take_refused(self, session: BulkSession) -> None:
         """Which record a line was is not known any more, so a session's are lost together."""
@@ -256,7 +263,7 @@ class BulkDelivery:
         for line, error in session.refused_lines():
             collection = msgspec.json.decode(line, type=_Line).collection
             session.objects[collection] -= 1
-            self._tally.refused(collection)
+            self._observer(ObjectsRefused(collection, 1))
             fault = Fault(
                 (), "refused", f"Segment refused the object as too large: {error.summary}"
             )

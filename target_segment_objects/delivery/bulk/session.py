@@ -24,14 +24,19 @@ from target_segment_objects.delivery.bulk.parts import (
     PartWriter,
     Spool,
 )
+from target_segment_objects.delivery.contract import (
+    PartUploaded,
+    SessionOpened,
+    SessionStateChanged,
+    ignore_event,
+)
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
-from target_segment_objects.reporting import RunCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from target_segment_objects.delivery.contract import Observer, SessionState
     from target_segment_objects.delivery.durability import Receipt
-    from target_segment_objects.reporting import Session
 
 __all__ = ["BulkCalls", "BulkSession"]
 
@@ -81,11 +86,10 @@ class BulkSession:
         *,
         receipt: Receipt,
         monotonic: Callable[[], float],
-        tally: RunCounts | None = None,
+        observer: Observer = ignore_event,
     ) -> None:
         self._api = api
-        self._tally = tally if tally is not None else RunCounts()
-        self._counted: Session | None = None
+        self._observer = observer
         self.objects: Counter[str] = Counter()
         self.parts = 0
         level = limits.compression_level
@@ -119,12 +123,7 @@ class BulkSession:
         self._taken = 0
         self._open = True
         self._quiet_since = self._monotonic()
-        self._counted = self._tally.started(self._sync_id)
-        logger.info(
-            "Bulk session started: sync_id=%s request_id=%s",
-            self._sync_id,
-            self._counted.request_id,
-        )
+        self._observer(SessionOpened(self._sync_id))
 
     def upload(self, part: Part) -> None:
         """Upload the next part; in a new session, after all before it, when this one is lost."""
@@ -160,7 +159,7 @@ class BulkSession:
         """Tell Segment that the sync has failed; whether that succeeds changes nothing."""
         if self._open:
             self._open = False
-            self._ended("failed")
+            self._set_state("failed")
             with contextlib.suppress(DeliveryError):
                 self._api.finish(self._sync_id, reason)
 
@@ -193,7 +192,7 @@ class BulkSession:
                 if self._taken in refused_after or (refused_after and not self._taken):
                     raise _explained(error) from None
                 refused_after.add(self._taken)
-                self._ended("replaced")
+                self._set_state("replaced")
                 logger.warning(
                     "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
                     self._sync_id,
@@ -223,17 +222,10 @@ class BulkSession:
             return
         self._taken += 1
         self._quiet_since = self._monotonic()
-        counted = self._tally.uploaded(self._counted, part, part_id)
-        logger.info(
-            "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
-            "compressed_bytes=%d",
-            self._sync_id,
-            part_id,
-            counted.request_id,
-            part.number,
-            part.objects,
-            part.size,
-            part.compressed,
+        self._observer(
+            PartUploaded(
+                self._sync_id, part_id, part.number, part.objects, part.size, part.compressed
+            )
         )
 
     def _split(self, part: Part, error: PartTooLargeError) -> None:
@@ -290,24 +282,17 @@ class BulkSession:
         # Before the call: a keep-alive that overtakes it would find no session; and if only the
         # answer is lost, an error text must not follow a finish that may have counted.
         self._open = False
-        self._ended("unknown")
+        self._set_state("unknown")
         try:
             self._api.finish(self._sync_id)
         except SessionRefusedError:
             self._open = True  # it did not count
-            self._ended("open")
+            self._set_state("open")
             raise
-        self._ended("finished")
-        logger.info(
-            "Bulk session finished: sync_id=%s request_id=%s parts=%d",
-            self._sync_id,
-            self._tally.request_id_of("finish"),
-            self._taken,
-        )
+        self._set_state("finished")
 
-    def _ended(self, state: str) -> None:
-        if self._counted is not None:
-            self._tally.ended(self._counted, state)
+    def _set_state(self, state: SessionState) -> None:
+        self._observer(SessionStateChanged(self._sync_id, state, self._taken))
 
 
 def _explained(error: SessionRefusedError) -> SessionRefusedError:

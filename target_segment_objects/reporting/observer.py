@@ -1,0 +1,93 @@
+"""Hears the delivery: adds to the counts what happens, and logs the bulk sessions.
+
+The rule that it guards: a session and its parts are logged with the ids that Segment's support asks
+for.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from target_segment_objects.delivery import (
+    DeliveryWaited,
+    ObjectsDelivered,
+    ObjectsQueued,
+    ObjectsRefused,
+    PartUploaded,
+    SessionOpened,
+    SessionStateChanged,
+)
+
+if TYPE_CHECKING:
+    from target_segment_objects.delivery import DeliveryEvent
+    from target_segment_objects.reporting.counts import RunCounts
+
+__all__ = ["DeliveryObserver"]
+
+logger = logging.getLogger(__name__)
+
+
+class DeliveryObserver:
+    """A `delivery.Observer` that counts and logs.
+
+    Args:
+        counts: the run's numbers; its `count` must have heard of a request before the event that
+            follows from it comes.
+    """
+
+    def __init__(self, counts: RunCounts) -> None:
+        self._counts = counts
+
+    def __call__(self, event: DeliveryEvent, /) -> None:
+        """Take note of an event."""
+        counts = self._counts
+        match event:
+            case ObjectsDelivered():
+                of_collection = counts.of(event.collection)
+                of_collection.sent += event.objects
+                of_collection.merged += event.records - event.objects
+            case ObjectsRefused():
+                counts.of(event.collection).refused += event.records
+            case ObjectsQueued():
+                counts.of(event.collection).bytes += event.bytes
+            case DeliveryWaited():
+                counts.delivery_seconds += event.seconds
+            case SessionOpened():
+                request_id = counts.request_id_of("start")
+                counts.bulk_sessions.open(event.sync_id, request_id)
+                logger.info(
+                    "Bulk session started: sync_id=%s request_id=%s", event.sync_id, request_id
+                )
+            case PartUploaded():
+                self._on_part(event)
+            case SessionStateChanged():
+                self._on_state(event)
+
+    def _on_part(self, event: PartUploaded) -> None:
+        request_id = self._counts.request_id_of("upload")
+        self._counts.bulk_sessions.add_part(event, request_id)
+        logger.info(
+            "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
+            "compressed_bytes=%d",
+            event.sync_id,
+            event.part_id,
+            request_id,
+            event.part,
+            event.objects,
+            event.bytes,
+            event.compressed_bytes,
+        )
+
+    def _on_state(self, event: SessionStateChanged) -> None:
+        if event.state != "finished":
+            self._counts.bulk_sessions.set_state(event.sync_id, event.state)
+            return
+        request_id = self._counts.request_id_of("finish")
+        self._counts.bulk_sessions.set_state(event.sync_id, event.state, request_id)
+        logger.info(
+            "Bulk session finished: sync_id=%s request_id=%s parts=%d",
+            event.sync_id,
+            request_id,
+            event.parts,
+        )
