@@ -302,17 +302,17 @@ MUTANTS = (
     ),
     Mutant(
         "a block goes on with the streams that were",
-        "FastLane.put",
+        "BlockEncoder.set_stream",
         "self._changes += 1",
         "",
-        "tests/fastpath/test_fast_lane.py",
+        "tests/fastpath/test_fast_path.py",
     ),
     Mutant(
         "each stream has a decoder for ever",
-        "FastLane._switch",
+        "BlockEncoder._switch",
         "self._unite()",
         "",
-        "tests/fastpath/test_fast_lane.py",
+        "tests/fastpath/test_fast_path.py",
     ),
     Mutant(
         "a wake-up writes to a pipe that is closed",

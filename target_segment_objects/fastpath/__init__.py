@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from target_segment_objects.fastpath.block_encoder import BlockEncoder, BlockSegment, LineBlock
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
-from target_segment_objects.fastpath.lane import FastLane, LineBlock, Segment
 
 __all__ = [
+    "BlockEncoder",
+    "BlockSegment",
     "CompiledStream",
-    "FastLane",
     "LineBlock",
-    "Segment",
     "compile_stream",
 ]

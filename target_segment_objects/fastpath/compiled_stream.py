@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     Get = Callable[[Struct], Any]
     Decode = Callable[[bytes], Any]
 
-__all__ = ["LONGEST_LINE", "CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
+__all__ = ["MAX_LINE_BYTES", "CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
 
-LONGEST_LINE: Final = 40_000
+MAX_LINE_BYTES: Final = 40_000
 """Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
-_MOST_NAMES: Final = MAX_OBJECT_BYTES - 6 * LONGEST_LINE - 2_000
-_NAME_EXTRA: Final = 30
+_MAX_OVERHEAD_BYTES: Final = MAX_OBJECT_BYTES - 6 * MAX_LINE_BYTES - 2_000
+_EXTRA_BYTES_PER_NAME: Final = 30
 """Bytes that a property may have beside its name where the record has none: `"":null,`, widely."""
-_MOST_AT_ONCE: Final = 8 << 20
-_MOST_DATES: Final = 50_000
+_MAX_CALL_BYTES: Final = 8 << 20
+_MAX_DATES: Final = 50_000
 _NO_OBJECT: Final = ObjectLine("", "", None)
 _NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
 """A type that no value is of."""
@@ -68,7 +68,7 @@ def compile_stream(
         return None
     if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
         return None
-    if _widest(plan) > _MOST_NAMES:
+    if _max_overhead_bytes(plan) > _MAX_OVERHEAD_BYTES:
         return None
     try:
         shape = StreamStructs(plan, allow_long_strings=allow_long_strings)
@@ -79,9 +79,9 @@ def compile_stream(
     return CompiledStream(plan, shape, allow_long_strings=allow_long_strings, is_valid=is_valid)
 
 
-def _widest(plan: StreamPlan) -> int:
+def _max_overhead_bytes(plan: StreamPlan) -> int:
     """Bytes that an object may have though its record has next to nothing."""
-    return sum(len(each.name.encode()) + _NAME_EXTRA for each in plan.columns)
+    return sum(len(each.name.encode()) + _EXTRA_BYTES_PER_NAME for each in plan.columns)
 
 
 def _kind(plan: StreamPlan, key: str) -> str:
@@ -119,10 +119,11 @@ class CompiledStream:
     Attributes:
         plan: what it was made of.
         line_type: the struct of its lines, tagged by the stream's name.
-        has_numbers: numbers are decoded as doubles, so lines with inexact numbers must be excluded.
-        has_raws: some values are kept undecoded; their depth and UTF-8 are unchecked when a later
-            duplicate key replaces them, so lines must be verified first.
-        most_lines: maximum lines per call, which bounds memory even where short lines become wide
+        must_scan_numbers: numbers are decoded as doubles, so lines with inexact numbers must be
+            excluded.
+        must_verify_text: some values are kept undecoded; their depth and UTF-8 are unchecked when a
+            later duplicate key replaces them, so lines must be verified first.
+        max_lines: maximum lines per call, which bounds memory even where short lines become wide
             objects.
         allow_long_strings: see `compile_stream`.
     """
@@ -137,9 +138,9 @@ class CompiledStream:
     ) -> None:
         self.plan = plan
         # The JSON Schema validator decodes numbers as doubles, too.
-        self.has_numbers = shape.has_numbers or is_valid is not None
-        self.has_raws = shape.has_raws or is_valid is not None
-        self.most_lines = max(1, _MOST_AT_ONCE // _widest(plan))
+        self.must_scan_numbers = shape.must_scan_numbers or is_valid is not None
+        self.must_verify_text = shape.must_verify_text or is_valid is not None
+        self.max_lines = max(1, _MAX_CALL_BYTES // _max_overhead_bytes(plan))
         self.allow_long_strings = allow_long_strings
         self.line_type = defstruct(
             "Line",
@@ -172,17 +173,17 @@ class CompiledStream:
         """The decoder of lines of this stream alone."""
         return line_decoder([self])
 
-    def objects(self, records: Sequence[Any]) -> EncodedLines:
+    def encode_records(self, records: Sequence[Any]) -> EncodedLines:
         """What becomes of the records of decoded lines."""
         if self._is_valid is None:
-            return self._objects(records)
+            return self._encode(records)
         valid = self._valid(records, self._is_valid)
         invalid = {*range(len(records))} - valid.keys()
         objects = [_NO_OBJECT] * len(records)
         if not valid:
             return EncodedLines(objects, invalid, {})
         indexes = list(valid)
-        made = self._objects(list(valid.values()))
+        made = self._encode(list(valid.values()))
         for index, each in zip(indexes, made.objects, strict=True):
             objects[index] = each
         return made.at(objects, indexes, invalid)
@@ -196,9 +197,9 @@ class CompiledStream:
                     found[index] = self._decode_record(raw)
         return found
 
-    def _objects(self, records: Records) -> EncodedLines:
+    def _encode(self, records: Records) -> EncodedLines:
         for branch in self._branches:
-            branch.fill(records)
+            branch.fill_missing(records)
         fallback: set[int] = set()
         for get in self._dates:
             self._check_dates(get, records, fallback)
@@ -219,7 +220,7 @@ class CompiledStream:
         if not fresh:
             return
         right = {text for text in fresh if normal_date(text) == (text, True)}
-        if len(_known_rfc3339) > _MOST_DATES:
+        if len(_known_rfc3339) > _MAX_DATES:
             _known_rfc3339.clear()
             _known_rfc3339.update(_NO_DATES)
         _known_rfc3339.update(right)

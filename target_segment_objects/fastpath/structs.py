@@ -42,7 +42,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "number": float | None | UnsetType,
     "boolean": bool | None | UnsetType,
 }
-_ROOMY_TYPES: Final[Mapping[str, Any]] = {**_TYPES, "string": str | None | UnsetType}
+_TYPES_WITH_LONG_STRINGS: Final[Mapping[str, Any]] = {**_TYPES, "string": str | None | UnsetType}
 
 
 class Leaf(NamedTuple):
@@ -57,10 +57,10 @@ class Branch(NamedTuple):
     """A declared object: its path of attributes; what stands for it when it is null, or missing."""
 
     path: str
-    nulled: Struct
+    null_object: Struct
     absent: Struct
 
-    def fill(self, records: Iterable[Struct]) -> None:
+    def fill_missing(self, records: Iterable[Struct]) -> None:
         """Let every record have an object here, so that its leaves can be fetched."""
         parent, _, name = self.path.rpartition(".")
         parent_of = attrgetter(parent) if parent else _itself
@@ -68,7 +68,7 @@ class Branch(NamedTuple):
             holder = parent_of(record)
             found = getattr(holder, name)
             if found is None:
-                setattr(holder, name, self.nulled)
+                setattr(holder, name, self.null_object)
             elif found is UNSET:
                 setattr(holder, name, self.absent)
 
@@ -105,7 +105,7 @@ class StreamStructs:
         self.left_out: str | None = None
         self._planned = {each.path: each for each in plan.columns}
         self._keys = plan.key_properties
-        self._types = _ROOMY_TYPES if allow_long_strings else _TYPES
+        self._types = _TYPES_WITH_LONG_STRINGS if allow_long_strings else _TYPES
         self._omit = drop
         names = list(plan.declared)
         self.keys = [
@@ -118,12 +118,12 @@ class StreamStructs:
         self.flat_type = self._flat_type() if self._must_be_flattened() else None
 
     @property
-    def has_numbers(self) -> bool:
+    def must_scan_numbers(self) -> bool:
         """Whether any value is decoded into a double."""
         return self.has_doubles or any(kind == "number" for _, kind in self.keys)
 
     @property
-    def has_raws(self) -> bool:
+    def must_verify_text(self) -> bool:
         """Whether any value stays raw."""
         typed = _TYPED | ({"number"} if self.has_doubles else set())
         return any(leaf.column.kind not in typed for leaf in self.leaves)
@@ -175,11 +175,13 @@ class StreamStructs:
             if branch.path.rpartition(".")[0] == where
         }
         attributes = inner.__struct_fields__
-        nulled = {name: below[name].nulled if name in below else None for name in attributes}
+        null_object = {
+            name: below[name].null_object if name in below else None for name in attributes
+        }
         absent = {
             name: below[name].absent if name in below else self.nothing for name in attributes
         }
-        self.branches.insert(at, Branch(where, inner(**nulled), inner(**absent)))
+        self.branches.insert(at, Branch(where, inner(**null_object), inner(**absent)))
         return inner | None | UnsetType
 
     def _must_be_flattened(self) -> bool:

@@ -31,7 +31,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.fastpath import FastLane, LineBlock
+from target_segment_objects.fastpath import BlockEncoder, LineBlock
 from target_segment_objects.input import Message, MessageReader
 from target_segment_objects.reporting import Report, ReportFile, Terminal, document
 from target_segment_objects.run import Run, SignalWatcher
@@ -45,7 +45,7 @@ from target_segment_objects.source import Origin, Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.fastpath import Segment
+    from target_segment_objects.fastpath import BlockSegment
     from target_segment_objects.plan import Encoded, NoteCounts, StreamPlan
     from target_segment_objects.reporting import StreamCounts
 
@@ -120,7 +120,7 @@ class TargetSegmentObjects(Target):
             on_error=self.run.commit_after,
             process_block=self._process_block,
         )
-        self._fast_lane = FastLane(self.settings.reader_options.max_depth)
+        self._block_encoder = BlockEncoder(self.settings.reader_options.max_depth)
 
     # The SDK's configuration, with our own rules and messages.
 
@@ -162,19 +162,19 @@ class TargetSegmentObjects(Target):
         line_block = LineBlock(block, lines)
         index = 0
         while index < len(lines):  # what a line does may change the streams, and so the rest
-            for segment in self._fast_lane.segments(line_block, index):
+            for segment in self._block_encoder.encode(line_block, index):
                 if self.run.is_cut_short:
                     return
-                if segment.is_general:
+                if segment.is_fallback:
                     process_as_message(segment.first)
                 else:
                     self._deliver(segment, lines, first)
                 index = segment.end
 
-    def _deliver(self, segment: Segment, lines: list[bytes], first_line: int) -> None:
+    def _deliver(self, segment: BlockSegment, lines: list[bytes], first_line: int) -> None:
         """Count a segment's records, and hand its objects to the delivery."""
         streams = segment.streams
-        for stream, notes in segment.notes:
+        for stream, notes in segment.conversions:
             self._report.remember(stream.plan.stream, stream.plan.collection, notes)
 
         def source_at(index: int) -> Origin:
@@ -220,7 +220,7 @@ class TargetSegmentObjects(Target):
                 self._routes.plan(source, _read_schema(source, message.line))
             except SchemaError as error:
                 raise SchemaError(f"line {message.line}: {error}") from None
-        self._fast_lane.put(stream, self._routes.compiled(stream))
+        self._block_encoder.set_stream(stream, self._routes.compiled(stream))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Make the record's objects, and hand them to the delivery."""
@@ -251,7 +251,7 @@ class TargetSegmentObjects(Target):
                 self._note(route.sink.plan, encoded.notes, origin)
             self.run.put(encoded.object, origin)
         if noted and self._routes.allow_long_strings(source.stream, noted):
-            self._fast_lane.put(source.stream, self._routes.compiled(source.stream))
+            self._block_encoder.set_stream(source.stream, self._routes.compiled(source.stream))
 
     def _objects(
         self, routes: list[Route], origin: Origin, message: Message

@@ -154,7 +154,7 @@ def test_a_signal_before_any_record(tmp_path: Path) -> None:
 BUG = """
 from target_segment_objects.fastpath.compiled_stream import CompiledStream
 
-objects = CompiledStream.objects
+objects = CompiledStream.encode_records
 
 
 def objects_but_fail(self, lines):
@@ -163,7 +163,7 @@ def objects_but_fail(self, lines):
     return objects(self, lines)
 
 
-CompiledStream.objects = objects_but_fail
+CompiledStream.encode_records = objects_but_fail
 """
 
 

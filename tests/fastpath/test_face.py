@@ -8,9 +8,9 @@ from target_segment_objects import fastpath
 def test_the_face_is_pinned() -> None:
     """A name that comes or goes is a decision."""
     assert fastpath.__all__ == [
+        "BlockEncoder",
+        "BlockSegment",
         "CompiledStream",
-        "FastLane",
         "LineBlock",
-        "Segment",
         "compile_stream",
     ]

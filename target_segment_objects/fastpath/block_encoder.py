@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import MsgspecError
 
-from target_segment_objects.fastpath.compiled_stream import LONGEST_LINE, EncodedLines, line_decoder
+from target_segment_objects.fastpath.compiled_stream import (
+    MAX_LINE_BYTES,
+    EncodedLines,
+    line_decoder,
+)
 from target_segment_objects.fastpath.exact_numbers import (
     lines_with_inexact_numbers,
     may_have_inexact_numbers,
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     Note = tuple[str, str]
     NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
 
-__all__ = ["FastLane", "LineBlock", "Segment", "may_be_deeper"]
+__all__ = ["BlockEncoder", "BlockSegment", "LineBlock", "may_be_deeper"]
 
 _NUL: Final = b"\\u0000"
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
@@ -40,7 +44,7 @@ _FREE_SWITCHES: Final = 64
 """So many times lines may go from one decoder to another before all become one."""
 
 
-class Segment(NamedTuple):
+class BlockSegment(NamedTuple):
     """What became of lines that follow each other.
 
     Attributes:
@@ -48,17 +52,17 @@ class Segment(NamedTuple):
         end: index of the line after the last one.
         objects: one for each line; none when the segment is a single line for the general path.
         streams: the stream of each object.
-        notes: what happened to values, once for each stream.
+        conversions: conversion counts, once for each stream.
     """
 
     first: int
     end: int
     objects: Sequence[ObjectLine] = ()
     streams: Sequence[CompiledStream] = ()
-    notes: NotesOf = ()
+    conversions: NotesOf = ()
 
     @property
-    def is_general(self) -> bool:
+    def is_fallback(self) -> bool:
         """Whether this is one line that the general path must process."""
         return not self.objects
 
@@ -78,14 +82,14 @@ class LineBlock:
         self.lines = lines
         self._content = content
         self._unverified: set[int] | None = None
-        self.closed: dict[tuple[bool, bool], list[int]] = {}
+        self.excluded: dict[tuple[bool, bool], list[int]] = {}
 
     @cached_property
-    def long(self) -> set[int]:
+    def oversized(self) -> set[int]:
         """The indexes of lines whose objects might be too large."""
-        if len(self._content) <= LONGEST_LINE or max(map(len, self.lines)) <= LONGEST_LINE:
+        if len(self._content) <= MAX_LINE_BYTES or max(map(len, self.lines)) <= MAX_LINE_BYTES:
             return set()
-        return {index for index, line in enumerate(self.lines) if len(line) > LONGEST_LINE}
+        return {index for index, line in enumerate(self.lines) if len(line) > MAX_LINE_BYTES}
 
     @cached_property
     def with_nul(self) -> set[int]:
@@ -120,7 +124,7 @@ class LineBlock:
         return self._unverified
 
 
-class FastLane:
+class BlockEncoder:
     """The compiled streams of a run, and the decoders of their lines.
 
     Streams come one after another, often each with its records, and a decoder costs as much as it
@@ -143,10 +147,10 @@ class FastLane:
         self._changes = 0
         self._switches = 0
         # Once true, always true: what a stream needs may be done for one that does not.
-        self._has_numbers = self._has_raws = False
-        self._most_lines = 1 << 30
+        self._must_scan_numbers = self._must_verify_text = False
+        self._max_lines = 1 << 30
 
-    def put(self, stream: str, compiled: CompiledStream | None) -> None:
+    def set_stream(self, stream: str, compiled: CompiledStream | None) -> None:
         """From here on the lines of a stream are encoded by this; by nothing when it is `None`."""
         self._changes += 1
         self._current = None
@@ -157,9 +161,9 @@ class FastLane:
         if compiled is None:
             return
         self._compiled[stream] = compiled
-        self._has_numbers |= compiled.has_numbers
-        self._has_raws |= compiled.has_raws
-        self._most_lines = min(self._most_lines, compiled.most_lines)
+        self._must_scan_numbers |= compiled.must_scan_numbers
+        self._must_verify_text |= compiled.must_verify_text
+        self._max_lines = min(self._max_lines, compiled.max_lines)
         group = _Group({compiled.line_type: compiled})
         if stream not in self._changed:
             while self._groups and len(self._groups[-1].streams) <= len(group.streams):
@@ -172,48 +176,48 @@ class FastLane:
         self._group_of.update((each.plan.stream, group) for each in group.streams.values())
         self._current = group
 
-    def segments(self, block: LineBlock, start: int = 0) -> Iterator[Segment]:
+    def encode(self, block: LineBlock, start: int = 0) -> Iterator[BlockSegment]:
         """Encode the lines of a block from one on, until its end or until the streams change.
 
         A segment is made when it is asked for. After a change of the streams there is none more:
         ask again, from the `end` of the last one.
         """
         changes, count = self._changes, len(block.lines)
-        closed = self._closed(block)
+        excluded = self._excluded_indexes(block)
         index = start
-        for at in range(bisect_left(closed, start), len(closed) + 1):
-            stop = closed[at] if at < len(closed) else count
+        for at in range(bisect_left(excluded, start), len(excluded) + 1):
+            stop = excluded[at] if at < len(excluded) else count
             while index < stop:
-                for segment in self._encode_run(block, index, min(stop, index + self._most_lines)):
+                for segment in self._encode_run(block, index, min(stop, index + self._max_lines)):
                     yield segment
                     index = segment.end
                     if self._changes != changes:
                         return
             if index < count:
-                yield Segment(index, index + 1)
+                yield BlockSegment(index, index + 1)
                 index += 1
                 if self._changes != changes:
                     return
 
-    def _closed(self, block: LineBlock) -> list[int]:
+    def _excluded_indexes(self, block: LineBlock) -> list[int]:
         """The indexes of lines that must not be decoded here."""
         if not self._compiled:
             return []
-        needs = self._has_numbers, self._has_raws
-        if (known := block.closed.get(needs)) is not None:
+        needs = self._must_scan_numbers, self._must_verify_text
+        if (known := block.excluded.get(needs)) is not None:
             return known
-        closed = block.long | block.with_nul
-        if self._has_numbers:
-            closed = closed | block.inexact
-        if self._has_raws:
-            closed = closed | block.unverified(self._max_depth)
-        return block.closed.setdefault(needs, sorted(closed))
+        excluded = block.oversized | block.with_nul
+        if self._must_scan_numbers:
+            excluded = excluded | block.inexact
+        if self._must_verify_text:
+            excluded = excluded | block.unverified(self._max_depth)
+        return block.excluded.setdefault(needs, sorted(excluded))
 
-    def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[Segment]:
+    def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[BlockSegment]:
         """The lines that one decoder takes, and the line that none takes; maybe none of both."""
         group = self._current or next(iter(self._group_of.values()), None)
         if group is None:
-            yield Segment(start, start + 1)
+            yield BlockSegment(start, start + 1)
             return
         decoded: list[Any] = []
         decode = group.decode
@@ -224,7 +228,7 @@ class FastLane:
             yield from _encode(decoded, group.streams, start)
         refused = start + len(decoded)
         if refused < stop and not self._switch(group, block.lines[refused]):
-            yield Segment(refused, refused + 1)
+            yield BlockSegment(refused, refused + 1)
 
     def _switch(self, group: _Group, line: bytes) -> bool:
         """Let the group that takes a line be the current one; false when no other does."""
@@ -297,14 +301,14 @@ def _is_utf8(text: bytes) -> bool:
 
 def _encode(
     decoded: Sequence[Any], stream_of: dict[type, CompiledStream], first: int
-) -> Iterator[Segment]:
+) -> Iterator[BlockSegment]:
     """The segments of decoded lines, of which this is the first one's index."""
     streams = list(map(stream_of.__getitem__, map(type, decoded)))
-    objects, exceptional, notes = _objects([line.record for line in decoded], streams)
+    objects, fallback, notes = _encode_mixed_streams([line.record for line in decoded], streams)
     start = 0
-    for stop in [*sorted(exceptional), len(decoded)]:
+    for stop in [*sorted(fallback), len(decoded)]:
         if stop > start:
-            yield Segment(
+            yield BlockSegment(
                 first + start,
                 first + stop,
                 objects[start:stop],
@@ -312,7 +316,7 @@ def _encode(
                 _added_up(notes, streams, start, stop) if notes else (),
             )
         if stop < len(decoded):
-            yield Segment(first + stop, first + stop + 1)
+            yield BlockSegment(first + stop, first + stop + 1)
         start = stop + 1
 
 
@@ -328,19 +332,21 @@ def _added_up(
     return list(totals.items())
 
 
-def _objects(records: Sequence[Any], streams: Sequence[CompiledStream]) -> EncodedLines:
-    """As `CompiledStream.objects`, of records of any streams."""
+def _encode_mixed_streams(
+    records: Sequence[Any], streams: Sequence[CompiledStream]
+) -> EncodedLines:
+    """As `CompiledStream.encode_records`, of records of any streams."""
     if streams.count(streams[0]) == len(streams):
-        return streams[0].objects(records)
+        return streams[0].encode_records(records)
     indexes: dict[CompiledStream, list[int]] = {}
     for index, stream in enumerate(streams):
         indexes.setdefault(stream, []).append(index)
     objects: dict[int, ObjectLine] = {}
-    exceptional: set[int] = set()
+    fallback: set[int] = set()
     notes: dict[int, dict[tuple[str, str], int]] = {}
     for stream, own in indexes.items():
-        made = stream.objects([records[index] for index in own])
+        made = stream.encode_records([records[index] for index in own])
         objects.update(zip(own, made.objects, strict=True))
-        exceptional.update(own[index] for index in made.fallback)
+        fallback.update(own[index] for index in made.fallback)
         notes.update((own[index], found) for index, found in made.notes.items())
-    return EncodedLines([objects[index] for index in range(len(records))], exceptional, notes)
+    return EncodedLines([objects[index] for index in range(len(records))], fallback, notes)

@@ -16,8 +16,13 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import RejectedRecordError, SchemaError
+from target_segment_objects.fastpath.block_encoder import (
+    BlockEncoder,
+    BlockSegment,
+    LineBlock,
+    may_be_deeper,
+)
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
-from target_segment_objects.fastpath.lane import FastLane, LineBlock, Segment, may_be_deeper
 from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
 from tests.plan.test_plan_laws import law, planned
 from tests.reference import Rejected, encoded, transform
@@ -71,36 +76,36 @@ def add(notes: NotesOfStreams, stream: str, more: NoteCounts) -> None:
         notes[stream, code, name] += count
 
 
-def lane_of(plans: Iterable[StreamPlan], *, allow_long_strings: bool = False) -> FastLane:
+def encoder_of(plans: Iterable[StreamPlan], *, allow_long_strings: bool = False) -> BlockEncoder:
     """A fast lane of those plans that have a fast path."""
-    lane = FastLane(MAX_DEPTH)
+    encoder = BlockEncoder(MAX_DEPTH)
     for plan in plans:
-        lane.put(
+        encoder.set_stream(
             plan.stream,
             compile_stream(plan, max_depth=MAX_DEPTH, allow_long_strings=allow_long_strings),
         )
-    return lane
+    return encoder
 
 
-def segments(lane: FastLane, lines: list[bytes]) -> Iterator[Segment]:
+def segments(encoder: BlockEncoder, lines: list[bytes]) -> Iterator[BlockSegment]:
     """All segments of a block, whatever becomes of the lane between them."""
     block = LineBlock(b"\n".join(lines) + b"\n", lines)
     index = 0
     while index < len(lines):
-        for segment in lane.segments(block, index):
+        for segment in encoder.encode(block, index):
             assert segment.first == index, "a line was overtaken, or processed twice"
             assert segment.end > segment.first
             yield segment
             index = segment.end
 
 
-def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
+def through_the_fast_path(  # noqa: C901, PLR0913  what a block goes through
     lines: list[bytes],
     plans: dict[str, StreamPlan],
     *,
     allow_long_strings: bool,
     changes: Mapping[int, StreamPlan] = NO_CHANGES,
-    most_lines: int | None = None,
+    max_lines: int | None = None,
     widens: bool = False,
     notes: NotesOfStreams | None = None,
 ) -> tuple[list[Made], int]:
@@ -111,11 +116,11 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
         plans: of all streams; changed as `changes` says.
         allow_long_strings: see `compile_stream`.
         changes: the plan that is its stream's from behind a line on, which is a SCHEMA.
-        most_lines: how many lines are encoded at once, if not as many as the streams allow.
+        max_lines: how many lines are encoded at once, if not as many as the streams allow.
         notes: takes what happened to values, if given.
         widens: whether a record with a long string lets its stream allow more, as in a run.
     """
-    lane = FastLane(MAX_DEPTH)
+    encoder = BlockEncoder(MAX_DEPTH)
     noted: NotesOfStreams = Counter() if notes is None else notes
     forms: dict[tuple[int, bool], CompiledStream | None] = {}
 
@@ -124,17 +129,17 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
             compiled = compile_stream(
                 plan, max_depth=MAX_DEPTH, allow_long_strings=allow_long_strings
             )
-            if compiled is not None and most_lines is not None:
-                compiled.most_lines = most_lines
+            if compiled is not None and max_lines is not None:
+                compiled.max_lines = max_lines
             forms[id(plan), allow_long_strings] = compiled
-        lane.put(plan.stream, forms[id(plan), allow_long_strings])
+        encoder.set_stream(plan.stream, forms[id(plan), allow_long_strings])
 
     for plan in plans.values():
         put(plan, allow_long_strings=allow_long_strings)
     found: list[Made] = []
     taken = 0
-    for segment in segments(lane, lines):
-        if segment.is_general:
+    for segment in segments(encoder, lines):
+        if segment.is_fallback:
             found.append(process_as_message(lines[segment.first], plans, noted))
             if segment.first in changes:
                 plan = changes[segment.first]
@@ -145,7 +150,7 @@ def through_the_lane(  # noqa: C901, PLR0913  what a block goes through
                     put(plans[name], allow_long_strings=True)
             continue
         assert len(segment.objects) == len(segment.streams) == segment.end - segment.first
-        for compiled, more in segment.notes:
+        for compiled, more in segment.conversions:
             add(noted, compiled.plan.stream, more)
         for made, stream in zip(segment.objects, segment.streams, strict=True):
             sealed = made.sealed()
@@ -336,7 +341,7 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     """
     chosen = data.draw(options())
     allow_long_strings = data.draw(st.booleans())
-    most_lines = data.draw(st.sampled_from([None, 1, 2, 3]))
+    max_lines = data.draw(st.sampled_from([None, 1, 2, 3]))
     forms: dict[str, list[Source]] = {}
     for stream in data.draw(
         st.lists(st.sampled_from(STREAMS), min_size=1, max_size=4, unique=True)
@@ -366,12 +371,12 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
     present = {stream: of[0] for stream, of in forms.items()}
 
-    found, _ = through_the_lane(
+    found, _ = through_the_fast_path(
         lines,
         plans,
         allow_long_strings=allow_long_strings,
         changes=mine,
-        most_lines=most_lines,
+        max_lines=max_lines,
         widens=True,
         notes=notes[0],
     )

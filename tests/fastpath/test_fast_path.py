@@ -12,22 +12,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import SchemaError
+from target_segment_objects.fastpath.block_encoder import BlockEncoder
 from target_segment_objects.fastpath.compiled_stream import compile_stream
 from target_segment_objects.fastpath.exact_numbers import (
     lines_with_inexact_numbers,
     may_have_inexact_numbers,
 )
-from target_segment_objects.fastpath.lane import FastLane
 from target_segment_objects.objects import object_lines
 from target_segment_objects.plan.stream_plan import PlanOptions, StreamPlan, compile_plan
-from tests.fastpath.test_fast_lane_laws import (
+from tests.fastpath.test_fast_path_laws import (
     NotesOfStreams,
-    lane_of,
+    encoder_of,
     messages,
     process_as_message,
     segments,
     tame_streams,
-    through_the_lane,
+    through_the_fast_path,
 )
 from tests.strategies import options
 
@@ -87,7 +87,7 @@ def taken(  # noqa: PLR0913
     mine = plans(columns, key_properties, chosen, streams)
     theirs = plans(columns, key_properties, chosen, streams)
     notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
-    found, count = through_the_lane(
+    found, count = through_the_fast_path(
         lines, mine, allow_long_strings=allow_long_strings, notes=notes[0]
     )
     assert found == [process_as_message(each, theirs, notes[1]) for each in lines]
@@ -335,8 +335,8 @@ def test_a_line_of_many_braces_is_as_deep_as_they_are(beside: str) -> None:
         line(f'{{"id": 1, "list": {beside}, "any": {"[" * levels}{"]" * levels}}}')
         for levels in (2, 97, 98, 99, 100, 2)
     ]
-    lane = lane_of(plans(columns, ["id"]).values())
-    general = [each.first for each in segments(lane, lines) if each.is_general]
+    encoder = encoder_of(plans(columns, ["id"]).values())
+    general = [each.first for each in segments(encoder, lines) if each.is_fallback]
     assert general == [3, 4]
     assert taken([lines[0], lines[1], lines[2]], columns, ["id"]) == 3
 
@@ -359,9 +359,9 @@ def test_short_lines_of_wide_objects_are_taken_a_few_at_once() -> None:
     compiled = compile_stream(plan, max_depth=100)
     assert compiled is not None
     lines = [line({"id": number, "host": None}) for number in range(1_000)]
-    lane = FastLane(100)
-    lane.put("rooms", compiled)
-    sizes = [len(object_lines(segment.objects)) for segment in segments(lane, lines)]
+    encoder = BlockEncoder(100)
+    encoder.set_stream("rooms", compiled)
+    sizes = [len(object_lines(segment.objects)) for segment in segments(encoder, lines)]
     assert sum(sizes) > 20_000_000
     assert max(sizes) < 12_000_000
 
@@ -380,11 +380,11 @@ def test_streams_that_change_in_a_block_cost_a_look_at_it_once() -> None:
 
     odd = line({**USUAL, "price": 9007199254740993})
     lines = [Counted(odd) for _ in range(100)]
-    lane = FastLane(100)
-    lane.put("rooms", compiled)
-    for segment in segments(lane, list(lines)):
-        assert segment.is_general
-        lane.put("rooms", compiled)
+    encoder = BlockEncoder(100)
+    encoder.set_stream("rooms", compiled)
+    for segment in segments(encoder, list(lines)):
+        assert segment.is_fallback
+        encoder.set_stream("rooms", compiled)
     assert Counted.looks == len(lines)
 
 
@@ -410,10 +410,10 @@ def test_what_is_valid_as_a_double_alone_is_not_taken(schema: Any, value: str) -
     plan = plans(columns, ["id"])["rooms"]
     compiled = compile_stream(plan, max_depth=100, is_valid=lambda _: True)
     assert compiled is not None
-    lane = FastLane(100)
-    lane.put("rooms", compiled)
+    encoder = BlockEncoder(100)
+    encoder.set_stream("rooms", compiled)
     lines = [line('{"id": 1, "price": 1}'), line(f'{{"id": 1, "price": {value}}}')]
-    assert [each.first for each in segments(lane, lines) if each.is_general] == [1]
+    assert [each.first for each in segments(encoder, lines) if each.is_fallback] == [1]
 
 
 def test_a_key_that_stands_twice() -> None:
@@ -422,19 +422,19 @@ def test_a_key_that_stands_twice() -> None:
     bad = line('{"id": 1, "any": "?", "any": 1}').replace(b"?", b"\xff")
     deep = line('{"id": 1, "any": ' + "[" * 99 + "]" * 99 + ', "any": 1}')
     good = line('{"id": 1, "any": "é", "any": 1}')
-    lane = lane_of(plans(columns, ["id"]).values())
-    general = [each.first for each in segments(lane, [bad, deep, good]) if each.is_general]
+    encoder = encoder_of(plans(columns, ["id"]).values())
+    general = [each.first for each in segments(encoder, [bad, deep, good]) if each.is_fallback]
     assert general == [0, 1]
 
 
 def test_notes_are_those_of_records_that_were_applied() -> None:
     """An exceptional record may end the run: what follows it was not read."""
     plan = plans({"id": {"type": "integer"}, "any": {}}, ["id"])["rooms"]
-    long = line({"id": 1, "any": ["x" * 600]})
-    lines = [long, long, line({"id": 1, "any": "x" * 40_000}), long]
-    first, second, *_ = segments(lane_of([plan]), lines)
-    assert second.is_general
-    assert [notes for _, notes in first.notes] == [{("long_string", "any"): 2}]
+    oversized = line({"id": 1, "any": ["x" * 600]})
+    lines = [oversized, oversized, line({"id": 1, "any": "x" * 40_000}), oversized]
+    first, second, *_ = segments(encoder_of([plan]), lines)
+    assert second.is_fallback
+    assert [notes for _, notes in first.conversions] == [{("long_string", "any"): 2}]
 
 
 @pytest.mark.parametrize("change", ["another SCHEMA", "no fast path any more"])
@@ -445,18 +445,18 @@ def test_streams_may_change_at_any_line_of_a_block(
 ) -> None:
     """The rest of the block is encoded by the streams that hold from there on."""
     before, after = (plans({"id": {"type": "integer"}, name: {}}, ["id"]) for name in "ab")
-    lane = lane_of(before.values())
+    encoder = encoder_of(before.values())
     lines = [line({"id": number, "a": 1}) for number in range(5)]
     lines[index] = exception
     taken = set()
-    for segment in segments(lane, lines):
+    for segment in segments(encoder, lines):
         if segment.first == index:
-            assert segment.is_general
+            assert segment.is_fallback
             compiled = None
             if change == "another SCHEMA":
                 compiled = compile_stream(after["rooms"], max_depth=100)
-            lane.put("rooms", compiled)
-        elif not segment.is_general:
+            encoder.set_stream("rooms", compiled)
+        elif not segment.is_fallback:
             taken |= set(range(segment.first, segment.end))
     assert taken == set(range(index))
 
@@ -466,10 +466,10 @@ def test_lines_of_any_stream_are_taken_in_any_order(count: int) -> None:
     """However streams came, and however often each changed, all of them are taken at once."""
     names = tuple(f"stream{number}" for number in range(count))
     theirs = plans({"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"], None, names)
-    lane = lane_of([*theirs.values(), *list(theirs.values())[::3]])
+    encoder = encoder_of([*theirs.values(), *list(theirs.values())[::3]])
     lines = [line({"id": number, "name": "x"}, names[number * 7 % count]) for number in range(999)]
     for _ in range(2):
-        taken = [segment for segment in segments(lane, lines) if not segment.is_general]
+        taken = [segment for segment in segments(encoder, lines) if not segment.is_fallback]
         assert sum(len(segment.objects) for segment in taken) == len(lines)
     assert len(taken) < len(lines) / 2, "alternating streams have one decoder in the end"
 
@@ -485,13 +485,13 @@ def test_decoders_cost_about_as_much_as_there_are_streams(monkeypatch: pytest.Mo
 
     names = tuple(f"stream{number}" for number in range(500))
     theirs = plans({"id": {"type": "integer"}, "name": {"type": "string"}}, ["id"], None, names)
-    lane = FastLane(100)
+    encoder = BlockEncoder(100)
     compiled = {name: compile_stream(plan, max_depth=100) for name, plan in theirs.items()}
     monkeypatch.setattr(msgspec.json, "Decoder", counted)
     for name in names:
-        lane.put(name, compiled[name])
+        encoder.set_stream(name, compiled[name])
         lines = [line({"id": 1, "name": "x"}, name)] * 3
-        assert [len(segment.objects) for segment in segments(lane, lines)] == [3]
+        assert [len(segment.objects) for segment in segments(encoder, lines)] == [3]
     assert sum(built) < 15 * len(names)
 
 
@@ -523,7 +523,7 @@ def test_the_law_is_not_empty() -> None:
             return
         lines = data.draw(st.lists(messages("rooms", record), min_size=4, max_size=4))
         count["lines"] += len(lines)
-        count["taken"] += through_the_lane(lines, {"rooms": plan}, allow_long_strings=True)[1]
+        count["taken"] += through_the_fast_path(lines, {"rooms": plan}, allow_long_strings=True)[1]
 
     sample()
     assert count["taken"] > count["lines"] / 4, count
