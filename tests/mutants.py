@@ -547,7 +547,7 @@ MUTANTS = (
     ),
     Mutant(
         "a declared object is flattened one level too deep",
-        "PropertyWriters._claim",
+        "PropertyWriters._reserve_names",
         "len(path) <= self._depth",
         "len(path) <= self._depth + 1",
         "tests/plan/test_plan_laws.py",
@@ -583,7 +583,7 @@ MUTANTS = (
     Mutant(
         "columns that records show are not counted",
         "PropertyWriters.new_columns",
-        "(row.undeclared - self._seen) & row.properties.keys()",
+        "(builder.undeclared - self._seen) & builder.properties.keys()",
         "set()",
         "tests/singer/test_taps_as_they_are.py -k too_many_columns",
     ),

@@ -1,6 +1,6 @@
 """Changes of the package's source that are addressed by function and syntax, not by line or file.
 
-A mutation names a definition (`Checkpoint.advance`, `identifier.identify`, `_INTEGER`) and a piece
+A mutation names a definition (`Checkpoint.advance`, `StreamPlan.encode`, `_INTEGER`) and a piece
 of syntax in it, an expression or statements. Both are compared as syntax trees, so that formatting,
 comments, line numbers and the file do not matter. Where several files have the same definition with
 the same syntax in it, the file's name comes first: `gate:Gate._enter`.

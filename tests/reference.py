@@ -26,7 +26,7 @@ from target_segment_objects.plan.naming import WAREHOUSE_OWNED, collection_name,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from target_segment_objects.plan.stream_plan import PlanOptions
+    from target_segment_objects.plan import PlanOptions
 
 __all__ = [
     "METADATA",
@@ -313,8 +313,8 @@ class Declared:
     children: dict[str, Column | Declared]
 
 
-ANY = Column("any")
-TEXT = Column("text")
+ANY = Column("untyped")
+TEXT = Column("json")
 
 
 def depth_of(options: PlanOptions) -> float:
@@ -357,7 +357,7 @@ def node_of(schema: Schema, depth: float) -> Column | Declared:
         return Declared(nodes_of(schema, depth - 1))
     if types <= {"object", "array"}:
         return TEXT
-    return Column("open" if "string" in types else "mixed", types)
+    return Column("union_with_string" if "string" in types else "union", types)
 
 
 def nodes_of(schema: Schema, depth: float) -> dict[str, Column | Declared]:
@@ -403,9 +403,9 @@ def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0912
     """What the column takes as it is: the table's second column."""
     container = isinstance(value, (dict, list))
     match column.kind:
-        case "any":
+        case "untyped":
             return take_any(value)
-        case "open":
+        case "union_with_string":
             if container and not column.types & {"object", "array"}:
                 return Mismatch()
             return take_any(value)
@@ -419,9 +419,9 @@ def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0912
             return Number(as_float(value.token)) if isinstance(value, Number) else Mismatch()
         case "boolean":
             return value if isinstance(value, bool) else Mismatch()
-        case "text":
+        case "json":
             return Text(value) if container else Mismatch()
-        case "mixed":
+        case "union":
             if isinstance(value, bool) and "boolean" in column.types:
                 return value
             if isinstance(value, Number) and column.types & {"number", "integer"}:
@@ -435,7 +435,7 @@ def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0912
 def coerce(column: Column, value: Json) -> Taken:
     """What the column takes under `coerce` besides: the table's third column."""
     match column.kind:
-        case "open" | "text":
+        case "union_with_string" | "json":
             return Text(value)
         case "string" | "date":
             return coerce_to_string(value)
@@ -445,7 +445,7 @@ def coerce(column: Column, value: Json) -> Taken:
             return coerce_to_number(value)
         case "boolean":
             return coerce_to_boolean(value)
-        case "mixed":
+        case "union":
             return coerce_to_mixed(column, value)
     raise AssertionError(column)
 

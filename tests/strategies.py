@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hypothesis import strategies as st
 
+from target_segment_objects.plan import PlanOptions
 from target_segment_objects.plan.naming import Flattening
-from target_segment_objects.plan.stream_plan import PlanOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.fastpath.compiled_stream import CompiledStream, Decode
     from target_segment_objects.objects import ObjectLine
+    from target_segment_objects.plan import ConversionCode, Conversions
 
-    Note = tuple[str, str]
-    NotesOf = Sequence[tuple[CompiledStream, dict[Note, int]]]
+    NotesOf = Sequence[tuple[CompiledStream, Conversions]]
 
 __all__ = ["BlockEncoder", "BlockSegment", "LineBlock", "may_be_deeper"]
 
@@ -321,10 +321,10 @@ def _encode(
 
 
 def _added_up(
-    notes: dict[int, dict[Note, int]], streams: Sequence[CompiledStream], start: int, stop: int
+    notes: dict[int, Conversions], streams: Sequence[CompiledStream], start: int, stop: int
 ) -> NotesOf:
     """The notes of lines from one on and before another, added up by stream."""
-    totals: dict[CompiledStream, dict[Note, int]] = {}
+    totals: dict[CompiledStream, dict[tuple[ConversionCode, str], int]] = {}
     for index in notes.keys() & range(start, stop):
         total = totals.setdefault(streams[index], {})
         for note, count in notes[index].items():
@@ -343,7 +343,7 @@ def _encode_mixed_streams(
         indexes.setdefault(stream, []).append(index)
     objects: dict[int, ObjectLine] = {}
     fallback: set[int] = set()
-    notes: dict[int, dict[tuple[str, str], int]] = {}
+    notes: dict[int, Conversions] = {}
     for stream, own in indexes.items():
         made = stream.encode_records([records[index] for index in own])
         objects.update(zip(own, made.objects, strict=True))

@@ -23,12 +23,18 @@ from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 from target_segment_objects.fastpath.structs import StreamStructs
 from target_segment_objects.fastpath.untyped_values import compile_value_checks
 from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
-from target_segment_objects.plan import Notes, Unfit, canonical_number, joined, normal_date
+from target_segment_objects.plan import (
+    ConversionCounts,
+    UnsendableValue,
+    canonical_number,
+    join_key_texts,
+    normalize_datetime,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from target_segment_objects.plan import StreamPlan
+    from target_segment_objects.plan import Conversions, StreamPlan
 
     Records = Sequence[Struct]
     Get = Callable[[Struct], Any]
@@ -100,7 +106,7 @@ class EncodedLines(NamedTuple):
 
     objects: list[ObjectLine]
     fallback: set[int]
-    notes: dict[int, dict[tuple[str, str], int]]
+    notes: dict[int, Conversions]
 
     def at(
         self, objects: list[ObjectLine], indexes: Sequence[int], fallback: set[int]
@@ -160,7 +166,7 @@ class CompiledStream:
         self._branches = shape.branches
         self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
-        self._notes = Notes()
+        self._notes = ConversionCounts()
         self._value_checks = compile_value_checks(
             plan, shape, self._notes, allow_long_strings=allow_long_strings
         )
@@ -219,7 +225,7 @@ class CompiledStream:
         fresh = set(map(get, records)) - _known_rfc3339
         if not fresh:
             return
-        right = {text for text in fresh if normal_date(text) == (text, True)}
+        right = {text for text in fresh if normalize_datetime(text) == (text, True)}
         if len(_known_rfc3339) > _MAX_DATES:
             _known_rfc3339.clear()
             _known_rfc3339.update(_NO_DATES)
@@ -229,16 +235,16 @@ class CompiledStream:
 
     def _ids(self, records: Records, fallback: set[int]) -> Iterable[str]:
         parts = [map(text, map(get, records)) for get, text in self._keys]
-        ids = list(parts[0]) if len(parts) == 1 else list(map(joined, zip(*parts, strict=True)))
+        ids = (
+            list(parts[0]) if len(parts) == 1 else [*map(join_key_texts, zip(*parts, strict=True))]
+        )
         if max(map(len, ids)) > MAX_ID_LENGTH:
             fallback.update(index for index, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
         return ids
 
-    def _check_values(
-        self, records: Records, fallback: set[int]
-    ) -> dict[int, dict[tuple[str, str], int]]:
+    def _check_values(self, records: Records, fallback: set[int]) -> dict[int, Conversions]:
         """What no type says: raw values, and strings that may be long. Notes are a record's own."""
-        found: dict[int, dict[tuple[str, str], int]] = {}
+        found: dict[int, Conversions] = {}
         notes, checks = self._notes, self._value_checks
         for index, record in enumerate(records):
             if index in fallback:
@@ -246,7 +252,7 @@ class CompiledStream:
             try:
                 for check in checks:
                     check(record)
-            except (Unfit, MsgspecError, UnicodeDecodeError):
+            except (UnsendableValue, MsgspecError, UnicodeDecodeError):
                 fallback.add(index)
                 notes.clear()
             if notes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
-from target_segment_objects.plan import PICTURE, as_number
+from target_segment_objects.plan import CHARACTER_CLASSES, as_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +31,9 @@ _TINY: Final = b"e-000"
 def may_have_inexact_numbers(block: bytes) -> bool:
     """Whether any line of a block may have such a number: quick, and true too often."""
     # A run of 16 digits covers four of every fourth byte, so sampling those is enough.
-    if _SAMPLE in block[::4].translate(PICTURE) and _LONG in block.translate(PICTURE):
+    if _SAMPLE in block[::4].translate(CHARACTER_CLASSES) and _LONG in block.translate(
+        CHARACTER_CLASSES
+    ):
         return True
     # A pattern that begins with one character is found as fast as that character.
     return bool(_MINUS(block) and (_TINY_LOWER(block) or _TINY_UPPER(block)))
@@ -42,7 +44,7 @@ def lines_with_inexact_numbers(lines: Iterable[bytes]) -> list[int]:
     return [
         index
         for index, line in enumerate(lines)
-        if (_LONG in (shapes := line.translate(PICTURE)) or _TINY in shapes)
+        if (_LONG in (shapes := line.translate(CHARACTER_CLASSES)) or _TINY in shapes)
         and not all(map(_is_exact_as_double, _words(line, shapes)))
     ]
 

@@ -111,8 +111,8 @@ class StreamStructs:
         self.keys = [
             (f"f{names.index(key)}", plan.declared[key].kind) for key in self._keys if key in names
         ]
-        if plan.left_out is not None:
-            self.left_out = f"f{names.index(plan.left_out)}"
+        if plan.omitted_key is not None:
+            self.left_out = f"f{names.index(plan.omitted_key)}"
         self.has_doubles = sum(each.column.kind == "number" for each in plan.columns) > _FEW_NUMBERS
         self.record_type = self._struct(plan.declared, (), "")
         self.flat_type = self._flat_type() if self._must_be_flattened() else None

@@ -15,11 +15,12 @@ from msgspec import Raw
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import (
     OMIT,
+    ConversionCode,
+    ConversionCounts,
     Converters,
-    Notes,
-    Unfit,
+    UnsendableValue,
+    exact_double,
     may_be_infinite,
-    short_double,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def compile_value_checks(
-    plan: StreamPlan, shape: StreamStructs, notes: Notes, *, allow_long_strings: bool
+    plan: StreamPlan, shape: StreamStructs, notes: ConversionCounts, *, allow_long_strings: bool
 ) -> list[ValueCheck]:
     """A function for each property that needs a check, which converts it in the record.
 
@@ -54,7 +55,7 @@ def compile_value_checks(
         notes: where they count conversions.
         allow_long_strings: see `compile_stream`.
 
-    Each raises `Unfit`, or an error of msgspec's, for a record of the general path.
+    Each raises `UnsendableValue`, or an error of msgspec's, for a record of the general path.
     """
     checks: list[ValueCheck] = []
     converters = Converters(plan.options, notes)
@@ -67,22 +68,22 @@ def compile_value_checks(
             make = _converter(leaf, converters, notes, shape.nothing)
             if kind == "number":
                 make = _number(make)
-            elif kind in {"text", "any"} and plan.options.nested != "reject":
+            elif kind in {"json", "untyped"} and plan.options.nested != "reject":
                 make = _container(make, leaf, notes)
             checks.append(_raw_check(leaf, make))
     return checks
 
 
-def _string_check(leaf: Leaf, notes: Notes) -> ValueCheck:
+def _string_check(leaf: Leaf, notes: ConversionCounts) -> ValueCheck:
     get = attrgetter(leaf.path)
-    note = "long_string", leaf.name
+    note = ConversionCode.LONG_STRING, leaf.name
 
     def check(record: Struct) -> None:
         text = get(record)
         if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
             size = len(text) if text.isascii() else len(text.encode())
             if size >= MAX_VALUE_BYTES:
-                raise Unfit(("value_too_large", ()))
+                raise UnsendableValue(("value_too_large", ()))
             notes[note] += 1
 
     return check
@@ -110,7 +111,7 @@ def _raw_check(leaf: Leaf, make: Make) -> ValueCheck:
     return check_inside
 
 
-def _converter(leaf: Leaf, converters: Converters, notes: Notes, nothing: Any) -> Make:
+def _converter(leaf: Leaf, converters: Converters, notes: ConversionCounts, nothing: Any) -> Make:
     """The column's own converter, as on the general path."""
     convert, name = converters.of(leaf.column), leaf.name
 
@@ -127,7 +128,7 @@ def _number(otherwise: Make) -> Make:
 
     def make(text: bytes) -> Any:
         if text[:1] in _DIGITS and text != b"-0":
-            double = short_double(text)
+            double = exact_double(text)
             if double is not None:
                 return double
         return otherwise(text)
@@ -135,9 +136,9 @@ def _number(otherwise: Make) -> Make:
     return make
 
 
-def _container(otherwise: Make, leaf: Leaf, notes: Notes) -> Make:
+def _container(otherwise: Make, leaf: Leaf, notes: ConversionCounts) -> Make:
     """An object or an array as JSON text."""
-    note = "long_string", leaf.name
+    note = ConversionCode.LONG_STRING, leaf.name
 
     def make(text: bytes) -> Any:
         if text[:1] not in _OPENING:

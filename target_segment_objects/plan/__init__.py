@@ -2,70 +2,69 @@
 
 from __future__ import annotations
 
-from target_segment_objects.plan.conversion import (
-    FAULTS,
-    OMIT,
+from target_segment_objects.plan.conversion import FAULTS, OMIT, Converters, UnsendableValue
+from target_segment_objects.plan.conversion_counts import (
     UNDECLARED,
-    Converters,
-    Notes,
-    Unfit,
+    ConversionCode,
+    ConversionCounts,
+    Conversions,
 )
-from target_segment_objects.plan.ids import joined
+from target_segment_objects.plan.ids import join_key_texts
 from target_segment_objects.plan.naming import Flattening, property_name
 from target_segment_objects.plan.nulls import NullShare
-from target_segment_objects.plan.number_text import PICTURE, may_be_infinite
+from target_segment_objects.plan.number_text import CHARACTER_CLASSES, may_be_infinite
+from target_segment_objects.plan.options import PlanOptions
 from target_segment_objects.plan.parsing import parse_record
-from target_segment_objects.plan.schemas import Column, read_columns, spelled_out
+from target_segment_objects.plan.schemas import Column, read_columns, resolved_schema
 from target_segment_objects.plan.stream_plan import (
-    Encoded,
-    NoteCounts,
+    EncodedRecord,
     PlannedColumn,
-    PlanOptions,
     StreamPlan,
     compile_plan,
 )
 from target_segment_objects.plan.values import (
-    LONGEST_INT,
+    MAX_INT_DIGITS,
     NonFinite,
     as_number,
     canonical_number,
-    exact,
+    exact_double,
     json_text,
-    normal_date,
-    short_double,
+    normalize_datetime,
+    to_decimal,
     without_non_finite,
 )
 
 __all__ = [
+    "CHARACTER_CLASSES",
     "FAULTS",
-    "LONGEST_INT",
+    "MAX_INT_DIGITS",
     "OMIT",
-    "PICTURE",
     "UNDECLARED",
     "Column",
+    "ConversionCode",
+    "ConversionCounts",
+    "Conversions",
     "Converters",
-    "Encoded",
+    "EncodedRecord",
     "Flattening",
     "NonFinite",
-    "NoteCounts",
-    "Notes",
     "NullShare",
     "PlanOptions",
     "PlannedColumn",
     "StreamPlan",
-    "Unfit",
+    "UnsendableValue",
     "as_number",
     "canonical_number",
     "compile_plan",
-    "exact",
-    "joined",
+    "exact_double",
+    "join_key_texts",
     "json_text",
     "may_be_infinite",
-    "normal_date",
+    "normalize_datetime",
     "parse_record",
     "property_name",
     "read_columns",
-    "short_double",
-    "spelled_out",
+    "resolved_schema",
+    "to_decimal",
     "without_non_finite",
 ]

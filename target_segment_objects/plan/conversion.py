@@ -5,59 +5,31 @@ The rule that it guards: what the options decide is decided here, once a column,
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import values
+from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
 from target_segment_objects.plan.number_text import may_be_infinite
-from target_segment_objects.plan.values import MISFIT, NonFinite, Scalar
+from target_segment_objects.plan.values import NO_MATCH, NoMatch, NonFinite, Scalar
 
 if TYPE_CHECKING:
-    from target_segment_objects.plan.naming import Flattening
+    from target_segment_objects.plan.options import PlanOptions
     from target_segment_objects.plan.schemas import Column, Kind
 
 __all__ = [
     "FAULTS",
     "OMIT",
-    "UNDECLARED",
     "Convert",
     "Converters",
-    "Notes",
-    "PlanOptions",
-    "Unfit",
+    "UnsendableValue",
     "is_plain_string",
     "plain_types",
 ]
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """The settings that decide how a record becomes an object, by their users' names."""
-
-    collections: Mapping[str, str] = field(default_factory=dict)
-    pluralize: bool = True
-    allow_collection_digits: bool = False
-    nested: Literal["flatten", "json", "reject"] = "flatten"
-    nulls: Literal["send", "drop"] = "send"
-    non_finite_numbers: Literal["reject", "null"] = "reject"
-    oversized_values: Literal["reject", "truncate", "drop"] = "reject"
-    type_mismatches: Literal["coerce", "send", "reject"] = "coerce"
-    long_ids: Literal["hash", "reject"] = "hash"
-    flattening: Flattening | None = None
-
-    @property
-    def flatten_depth(self) -> float:
-        """How many objects inside each other become properties: 0 for none, infinity for all."""
-        if self.flattening is not None:
-            return self.flattening.max_depth
-        return math.inf if self.nested == "flatten" else 0
 
 
 FAULTS: Final[Mapping[str, str]] = {
@@ -87,52 +59,7 @@ FAULTS: Final[Mapping[str, str]] = {
 """Every code of a `Fault`, with what it tells the user."""
 
 
-UNDECLARED: Final = "(undeclared)"
-"""Stands in the notes for every property that the schema does not list."""
-
-
-class Notes(Counter[tuple[str, str]]):
-    """How often something worth a remark, but no reject, happened: (code, property) → count.
-
-    Codes: `coerced`; `mismatched` (sent though not of the schema's type); `dated` (a `T` or an
-    offset was added); `undated` (a date that does not parse); `long_string` (over 512 characters,
-    which most warehouses cut); `dropped`; `truncated`; `nulled` (a number that is not finite);
-    `nul` (a string holds the character U+0000, which most warehouses refuse); `hashed_id` (of its
-    keys).
-
-    Attributes:
-        name: the property that is looked at now.
-        path: where it is, if it is undeclared.
-        undeclared: code → where the first undeclared property was that was noted so.
-    """
-
-    def __init__(self, *counts: Mapping[tuple[str, str], int]) -> None:
-        self.name = ""
-        self.path: tuple[str, ...] = ()
-        self.undeclared: dict[str, tuple[str, ...]] = {}
-        super().__init__(*counts)
-
-    def take(self) -> Notes:
-        """What was noted since the last time; from here on it is counted from nothing again."""
-        taken = Notes(self)
-        taken.undeclared = dict(self.undeclared)
-        self.reset()
-        return taken
-
-    def reset(self) -> None:
-        """Count from nothing again."""
-        self.clear()
-        self.undeclared.clear()
-
-    def __missing__(self, key: tuple[str, str]) -> int:
-        """Counting from nothing: the first note of its kind, and the only one that costs more."""
-        code, name = key
-        if name == UNDECLARED:
-            self.undeclared[code] = self.path
-        return 0
-
-
-class Unfit(Exception):  # noqa: N818  caught by the plan, never seen by a caller
+class UnsendableValue(Exception):  # noqa: N818  caught by the plan, never seen by a caller
     """A value cannot be sent: the code of each fault, and where inside the value it is."""
 
     def __init__(self, *faults: tuple[str, tuple[str, ...]]) -> None:
@@ -151,7 +78,7 @@ OMIT: Final = _Omit()
 """The answer for a value that leaves no property."""
 
 Convert = Callable[[Any], "Scalar | _Omit"]
-_Fit = Callable[[Any], "Scalar | values.Misfit"]
+_Match = Callable[[Any], "Scalar | NoMatch"]
 
 
 class Converters:
@@ -159,30 +86,32 @@ class Converters:
 
     Args:
         options: what they decide.
-        notes: what they note, of the property that it names.
+        counts: what they note, of the property that it names.
     """
 
-    def __init__(self, options: PlanOptions, notes: Notes) -> None:
+    def __init__(self, options: PlanOptions, counts: ConversionCounts) -> None:
         self._options = options
-        self._notes = notes
+        self._counts = counts
         self._of: dict[tuple[Kind, frozenset[str]] | None, Convert] = {}
 
     def of(self, column: Column | None) -> Convert:
         """The function that makes a column's values fit to send; `None` is an undeclared property.
 
-        Its argument is a value as `plan.parse_record` gives it. It raises `Unfit`.
+        Its argument is a value as `plan.parse_record` gives it. It raises `UnsendableValue`.
         """
         kind = (column.kind, column.types) if column is not None else None
         if kind not in self._of:
-            self._of[kind] = converter(column, self._options, self._notes)
+            self._of[kind] = compile_converter(column, self._options, self._counts)
         return self._of[kind]
 
 
-def converter(column: Column | None, options: PlanOptions, notes: Notes) -> Convert:
+def compile_converter(
+    column: Column | None, options: PlanOptions, counts: ConversionCounts
+) -> Convert:
     """A converter, as `Converters.of` gives it."""
-    sized = _sizer(options, notes)
-    text = _texter(options, notes)
-    fit = _fit(column, options, text, notes)
+    sized = _size_checker(options, counts)
+    text = _json_text_converter(options, counts)
+    fit = _match_or_coerce(column, options, text, counts)
     null: Scalar | _Omit = None if options.nulls == "send" else OMIT
     refuse_nested = options.nested == "reject"
     null_non_finite = options.non_finite_numbers == "null"
@@ -194,11 +123,11 @@ def converter(column: Column | None, options: PlanOptions, notes: Notes) -> Conv
         if kind is Raw or kind is NonFinite:
             if not values.is_finite(value):
                 if null_non_finite:
-                    notes["nulled", notes.name] += 1
+                    counts.count(ConversionCode.NON_FINITE_NULLED)
                     return null
-                raise Unfit(("non_finite", ()))
+                raise UnsendableValue(("non_finite", ()))
         elif refuse_nested and (kind is dict or kind is list):
-            raise Unfit(("nested", ()))
+            raise UnsendableValue(("nested", ()))
         scalar = fit(value)
         if type(scalar) is str:
             if not is_plain_string(scalar):
@@ -214,8 +143,8 @@ _PLAIN: Final[Mapping[str, frozenset[type]]] = {
     "string": frozenset({str}),
     "integer": frozenset({int}),
     "boolean": frozenset({bool}),
-    "any": frozenset({str, int, bool}),
-    "open": frozenset({str, int, bool}),
+    "untyped": frozenset({str, int, bool}),
+    "union_with_string": frozenset({str, int, bool}),
 }
 
 
@@ -235,58 +164,62 @@ def is_plain_string(text: str) -> bool:
     return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii() and "\0" not in text
 
 
-def _fit(column: Column | None, options: PlanOptions, text: _Fit, notes: Notes) -> _Fit:
+def _match_or_coerce(
+    column: Column | None, options: PlanOptions, text: _Match, counts: ConversionCounts
+) -> _Match:
     """What the column takes as it is, then what `type_mismatches` makes of the rest."""
-    takes, coerces = _pair(column, text)
-    note = "mismatched" if options.type_mismatches == "send" else "coerced"
+    takes, coerces = _matcher_and_coercer(column, text)
+    code = (
+        ConversionCode.MISMATCHED if options.type_mismatches == "send" else ConversionCode.COERCED
+    )
     if options.type_mismatches == "coerce":
         otherwise = coerces
     elif options.type_mismatches == "send":
-        otherwise = _either(values.as_open, text)
+        otherwise = _first_match(values.any_scalar, text)
     else:
-        otherwise = _nothing
+        otherwise = _never
 
-    def fit(value: Any) -> Scalar | values.Misfit:
+    def fit(value: Any) -> Scalar | NoMatch:
         scalar = takes(value)
-        if scalar is not MISFIT:
+        if scalar is not NO_MATCH:
             return scalar
         scalar = otherwise(value)
-        if scalar is MISFIT:
-            raise Unfit(("type", ()))
-        notes[note, notes.name] += 1
+        if scalar is NO_MATCH:
+            raise UnsendableValue(("type", ()))
+        counts.count(code)
         return scalar
 
-    return fit if column is None or column.kind != "date" else _dated(fit, notes)
+    return fit if column is None or column.kind != "date" else _date_normalizer(fit, counts)
 
 
-def _nothing(_: Any) -> values.Misfit:
-    return MISFIT
+def _never(_: Any) -> NoMatch:
+    return NO_MATCH
 
 
-def _either(first: _Fit, second: _Fit) -> _Fit:
-    def fit(value: Any) -> Scalar | values.Misfit:
+def _first_match(first: _Match, second: _Match) -> _Match:
+    def fit(value: Any) -> Scalar | NoMatch:
         scalar = first(value)
-        return scalar if scalar is not MISFIT else second(value)
+        return scalar if scalar is not NO_MATCH else second(value)
 
     return fit
 
 
-def _containers(text: _Fit) -> _Fit:
-    return lambda value: text(value) if type(value) in (dict, list) else MISFIT
+def _only_containers(text: _Match) -> _Match:
+    return lambda value: text(value) if type(value) in (dict, list) else NO_MATCH
 
 
-def _pair(column: Column | None, text: _Fit) -> tuple[_Fit, _Fit]:
+def _matcher_and_coercer(column: Column | None, text: _Match) -> tuple[_Match, _Match]:
     """What a column takes as it is, and what it can coerce."""
-    kind = column.kind if column is not None else "any"
-    contained = _containers(text)
-    if kind == "any":
-        return _either(values.as_open, contained), _nothing
-    if kind == "declared":  # what is not an object where one is declared: nothing fits
-        return _nothing, text
-    if kind == "text":
+    kind = column.kind if column is not None else "untyped"
+    contained = _only_containers(text)
+    if kind == "untyped":
+        return _first_match(values.any_scalar, contained), _never
+    if kind == "object":  # what is not an object where one is declared: nothing fits
+        return _never, text
+    if kind == "json":
         return contained, text
     if kind in {"string", "date"}:
-        return values.as_string, _either(contained, values.coerce_string)
+        return values.as_string, _first_match(contained, values.coerce_string)
     if kind == "integer":
         return values.as_integer, values.coerce_integer
     if kind == "number":
@@ -295,45 +228,45 @@ def _pair(column: Column | None, text: _Fit) -> tuple[_Fit, _Fit]:
         return values.as_boolean, values.coerce_boolean
     types = column.types if column is not None else frozenset()
     nested = bool(types & {"object", "array"})
-    if kind == "open":
+    if kind == "union_with_string":
         return (
-            (_either(values.as_open, contained), _nothing)
+            (_first_match(values.any_scalar, contained), _never)
             if nested
-            else (values.as_open, contained)
+            else (values.any_scalar, contained)
         )
-    return _mixed(types, text if nested else _nothing, contained if nested else _nothing)
+    return _mixed(types, text if nested else _never, contained if nested else _never)
 
 
-def _mixed(types: frozenset[str], text: _Fit, contained: _Fit) -> tuple[_Fit, _Fit]:
+def _mixed(types: frozenset[str], text: _Match, contained: _Match) -> tuple[_Match, _Match]:
     takes, coerces = contained, text
     if "boolean" in types:
-        takes = _either(values.as_boolean, takes)
-        coerces = _either(values.coerce_boolean, coerces)
+        takes = _first_match(values.as_boolean, takes)
+        coerces = _first_match(values.coerce_boolean, coerces)
     if "number" in types:
-        takes = _either(values.as_number, takes)
-        coerces = _either(values.coerce_number, coerces)
+        takes = _first_match(values.as_number, takes)
+        coerces = _first_match(values.coerce_number, coerces)
     elif "integer" in types:
-        takes = _either(values.as_integer, takes)
-        coerces = _either(values.coerce_integer, coerces)
+        takes = _first_match(values.as_integer, takes)
+        coerces = _first_match(values.coerce_integer, coerces)
     return takes, coerces
 
 
-def _dated(fit: _Fit, notes: Notes) -> _Fit:
-    def dated(value: Any) -> Scalar | values.Misfit:
+def _date_normalizer(fit: _Match, counts: ConversionCounts) -> _Match:
+    def dated(value: Any) -> Scalar | NoMatch:
         scalar = fit(value)
         if type(value) is not str:
             return scalar
-        normal, real = values.normal_date(value)
+        normal, real = values.normalize_datetime(value)
         if not real:
-            notes["undated", notes.name] += 1
+            counts.count(ConversionCode.INVALID_DATE)
         elif normal != value:
-            notes["dated", notes.name] += 1
+            counts.count(ConversionCode.DATE_NORMALIZED)
         return normal
 
     return dated
 
 
-def _texter(options: PlanOptions, notes: Notes) -> _Fit:
+def _json_text_converter(options: PlanOptions, counts: ConversionCounts) -> _Match:
     """JSON text, with the non-finite numbers inside looked after."""
     refuse = options.non_finite_numbers == "reject"
 
@@ -354,35 +287,37 @@ def _texter(options: PlanOptions, notes: Notes) -> _Fit:
         except UnicodeEncodeError:
             faults.append(("unicode", ()))
         if faults:
-            raise Unfit(*faults)
+            raise UnsendableValue(*faults)
         if found:
-            notes["nulled", notes.name] += len(found)
+            counts.count(ConversionCode.NON_FINITE_NULLED, len(found))
         return told
 
     return text
 
 
-def _sizer(options: PlanOptions, notes: Notes) -> Callable[[str | Raw], Scalar | _Omit]:
+def _size_checker(
+    options: PlanOptions, counts: ConversionCounts
+) -> Callable[[str | Raw], Scalar | _Omit]:
     """Strings that are not plain, and huge tokens: encodable, and below 32 KB?"""
 
     def sized(scalar: str | Raw) -> Scalar | _Omit:
         try:
             encoded = scalar.encode() if isinstance(scalar, str) else bytes(scalar)
         except UnicodeEncodeError:
-            raise Unfit(("unicode", ())) from None
+            raise UnsendableValue(("unicode", ())) from None
         if len(encoded) >= MAX_VALUE_BYTES:
             if options.oversized_values == "drop":
-                notes["dropped", notes.name] += 1
+                counts.count(ConversionCode.DROPPED)
                 return OMIT
             if options.oversized_values == "reject" or type(scalar) is Raw:
-                raise Unfit(("value_too_large", ()))
-            notes["truncated", notes.name] += 1
+                raise UnsendableValue(("value_too_large", ()))
+            counts.count(ConversionCode.TRUNCATED)
             scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
         if type(scalar) is str:
             if len(scalar) > WAREHOUSE_STRING_LENGTH:
-                notes["long_string", notes.name] += 1
+                counts.count(ConversionCode.LONG_STRING)
             if "\0" in scalar:
-                notes["nul", notes.name] += 1
+                counts.count(ConversionCode.NUL_CHARACTER)
         return scalar
 
     return sized

@@ -14,15 +14,17 @@ from msgspec import Raw
 from target_segment_objects.errors import Fault
 from target_segment_objects.objects import MAX_ID_LENGTH
 from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import FAULTS, Notes, PlanOptions, Unfit
-from target_segment_objects.plan.values import MISFIT
+from target_segment_objects.plan.conversion import FAULTS, UnsendableValue
+from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
+from target_segment_objects.plan.values import NO_MATCH
 
 if TYPE_CHECKING:
+    from target_segment_objects.plan.options import PlanOptions
     from target_segment_objects.plan.schemas import Column
 
-__all__ = ["Identify", "identifier", "joined"]
+__all__ = ["IdentifyRecord", "compile_identifier", "join_key_texts"]
 
-Identify = Callable[[dict[str, Any], list[Fault]], str]
+IdentifyRecord = Callable[[dict[str, Any], list[Fault]], str]
 """The record's id; the faults of its keys are added to the list, and then the id means nothing."""
 
 _MISSING: Final = object()
@@ -38,32 +40,34 @@ _TYPE_OF: Final[Mapping[str, tuple[type, ...]]] = {
 """The types of a key that is as its column says, of columns that have one."""
 
 
-def joined(parts: Iterable[str]) -> str:
+def join_key_texts(parts: Iterable[str]) -> str:
     """The id of several keys' texts, which no others have."""
     return ":".join([part.replace("\\", "\\\\").replace(":", "\\:") for part in parts])
 
 
-def identifier(
+def compile_identifier(
     keys: Sequence[str],
     columns: Mapping[str, Column],
     options: PlanOptions,
-    notes: Notes,
-    left_out: str | None = None,
-) -> Identify:
+    counts: ConversionCounts,
+    omitted_key: str | None = None,
+) -> IdentifyRecord:
     """The function that gives a record's id from its key properties, at least one.
 
     Args:
         keys: the key properties.
         columns: the declared columns.
         options: what is decided by settings.
-        notes: where it is counted what happened to keys.
-        left_out: the key that is no property: what happens to its value is counted here.
+        counts: where it is counted what happened to keys.
+        omitted_key: the key that is no property: what happens to its value is counted here.
     """
-    told_as = ":".join(keys)
-    column = columns.get(left_out) if left_out is not None else None
+    key_names = ":".join(keys)
+    column = columns.get(omitted_key) if omitted_key is not None else None
     fits = _TYPE_OF.get(column.kind) if column is not None else None
-    readers = [(key, _reader(columns.get(key), options)) for key in keys]
+    readers = [(key, _key_text(columns.get(key), options)) for key in keys]
     alone = len(readers) == 1
+    is_sent_as_is = options.type_mismatches == "send"
+    mismatch = ConversionCode.MISMATCHED if is_sent_as_is else ConversionCode.COERCED
 
     def identify(record: dict[str, Any], faults: list[Fault]) -> str:
         parts = []
@@ -71,24 +75,24 @@ def identifier(
             part = ""
             try:
                 part = read(record.get(key, _MISSING))
-            except Unfit as unfit:
+            except UnsendableValue as error:
                 faults += [
                     Fault((key, *path), code, _message(code, key, [*record, *columns]))
-                    for code, path in unfit.faults
+                    for code, path in error.faults
                 ]
             parts.append(part)
-        if fits is not None and type(record.get(left_out or "")) not in fits:
+        if fits is not None and type(record.get(omitted_key or "")) not in fits:
             # Of a record with nothing but its key it was counted already.
-            notes["coerced" if options.type_mismatches != "send" else "mismatched", "id"] = 1
-        told = parts[0] if alone else joined(parts)
+            counts[mismatch, "id"] = 1
+        told = parts[0] if alone else join_key_texts(parts)
         if len(told) > MAX_ID_LENGTH:
             if options.long_ids == "reject":
                 faults.append(Fault((), "long_id", FAULTS["long_id"]))
             else:
-                notes["hashed_id", told_as] += 1
+                counts[ConversionCode.HASHED_ID, key_names] += 1
                 return values.digest(told.encode())
         elif "\0" in told:
-            notes["nul", told_as] += 1
+            counts[ConversionCode.NUL_CHARACTER, key_names] += 1
         return told
 
     return identify
@@ -108,7 +112,7 @@ def _message(code: str, key: str, names: Iterable[str]) -> str:
     return message
 
 
-def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
+def _key_text(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
     """The function from one key's value to its text."""
     coerce = _coercion(column)
     as_it_comes = options.type_mismatches == "send"
@@ -117,32 +121,32 @@ def _reader(column: Column | None, options: PlanOptions) -> Callable[[Any], str]
 
     def read(value: Any) -> str:
         if value is _MISSING:
-            raise Unfit(("key_missing", ()))
+            raise UnsendableValue(("key_missing", ()))
         if value is None or value == "" or not values.is_finite(value):
-            raise Unfit(("key_empty", ()))
+            raise UnsendableValue(("key_empty", ()))
         faults: list[tuple[str, tuple[str, ...]]] = []
         if refuse_nested and type(value) in (dict, list):
             faults.append(("nested", ()))
         text = ""
         try:
             key = coerce(value)
-            if key is MISFIT and not as_it_comes:
+            if key is NO_MATCH and not as_it_comes:
                 faults.append(("key_type", ()))
             if not faults:
-                key, found = _finite(value if key is MISFIT else key)
+                key, found = _without_non_finite(value if key is NO_MATCH else key)
                 faults += [("non_finite", path) for path in found if refuse_non_finite]
                 text = values.canonical_text(key)
                 text.isascii() or text.encode()
         except UnicodeEncodeError:
             faults.append(("unicode", ()))
         if faults:
-            raise Unfit(*faults)
+            raise UnsendableValue(*faults)
         return text
 
     return read
 
 
-def _finite(key: Any) -> tuple[Any, list[tuple[str, ...]]]:
+def _without_non_finite(key: Any) -> tuple[Any, list[tuple[str, ...]]]:
     """A container without its numbers that are not finite, and where they were."""
     if type(key) not in (dict, list):
         return key, []
@@ -152,28 +156,28 @@ def _finite(key: Any) -> tuple[Any, list[tuple[str, ...]]]:
 
 def _coercion(column: Column | None) -> Callable[[Any], Any]:
     """The key's value in its column's type; a container stays one, for its keys to be sorted."""
-    kind = column.kind if column is not None else "any"
+    kind = column.kind if column is not None else "untyped"
     types = column.types if column is not None else frozenset()
-    if kind in {"any", "open"}:
+    if kind in {"untyped", "union_with_string"}:
         return lambda value: value
     if kind in {"string", "date"}:
         return _to_string
-    if kind in {"text", "declared"}:
+    if kind in {"json", "object"}:
         return _to_text
     if kind == "integer":
-        return lambda value: _first(value, values.as_integer, values.coerce_integer)
+        return lambda value: _first_match(value, values.as_integer, values.coerce_integer)
     if kind == "number":
-        return lambda value: _first(value, values.as_number, values.coerce_number)
+        return lambda value: _first_match(value, values.as_number, values.coerce_number)
     if kind == "boolean":
-        return lambda value: _first(value, values.as_boolean, values.coerce_boolean)
+        return lambda value: _first_match(value, values.as_boolean, values.coerce_boolean)
     return _mixed(types)
 
 
-def _first(value: Any, *coercions: Callable[[Any], Any]) -> Any:
+def _first_match(value: Any, *coercions: Callable[[Any], Any]) -> Any:
     for coercion in coercions:
-        if (fit := coercion(value)) is not MISFIT:
+        if (fit := coercion(value)) is not NO_MATCH:
             return fit
-    return MISFIT
+    return NO_MATCH
 
 
 def _to_string(value: Any) -> Any:
@@ -198,4 +202,4 @@ def _mixed(types: frozenset[str]) -> Callable[[Any], Any]:
         coerces.append(values.coerce_boolean)
     if types & {"object", "array"}:
         coerces.append(_to_text)
-    return lambda value: _first(value, *takes, *coerces)
+    return lambda value: _first_match(value, *takes, *coerces)

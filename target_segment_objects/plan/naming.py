@@ -201,7 +201,7 @@ def collection_name(
         SchemaError: the stream's name leaves nothing, or too much.
     """
     if stream in collections:
-        return _given_name(stream, collections[stream], allow_digits=allow_digits)
+        return _checked_user_name(stream, collections[stream], allow_digits=allow_digits)
     name = snake_case(transliterate(stream))
     if not allow_digits:
         name = _spell_digits(name)
@@ -221,7 +221,7 @@ def collection_name(
     return name
 
 
-def _given_name(stream: str, name: str, *, allow_digits: bool) -> str:
+def _checked_user_name(stream: str, name: str, *, allow_digits: bool) -> str:
     allowed = _LETTERS_AND_DIGITS if allow_digits else _LETTERS
     if allowed.fullmatch(name) and len(name) <= MAX_COLLECTION_LENGTH:
         return name

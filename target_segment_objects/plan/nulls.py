@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["NullShare", "bytes_of_nulls"]
+__all__ = ["NullShare", "null_bytes"]
 
 _AROUND: Final = len('"":null,')
 _WORTH_A_REMARK: Final = 100_000
@@ -18,7 +18,7 @@ _WORTH_A_REMARK: Final = 100_000
 _read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def bytes_of_nulls(properties: bytes) -> int:
+def null_bytes(properties: bytes) -> int:
     """How many bytes of an object's properties, as JSON, are properties that are null."""
     return sum(
         len(name.encode()) + _AROUND
@@ -39,7 +39,7 @@ class NullShare:
         """Look at an object."""
         self._objects += 1
         self._bytes += len(properties)
-        self._nulls += bytes_of_nulls(properties)
+        self._nulls += null_bytes(properties)
 
     def remark(self, objects: int) -> str:
         """What to say if most of the bytes of so many objects are nulls; empty if not."""

@@ -6,8 +6,12 @@ the token that the tap wrote, and what JSON does not have (`NaN`) is told apart.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from typing import Any
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -16,14 +20,14 @@ from target_segment_objects.errors import Fault, RejectedRecordError
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion import FAULTS
 
-__all__ = ["parse_record", "whole_record"]
+__all__ = ["from_python", "parse_record", "reject_whole_record"]
 
 _parse = msgspec.json.Decoder(float_hook=Raw).decode
 
 
 def _parse_integer(digits: str) -> int | Raw:
     """Python makes no `int` of more than 4,300 digits, so that it cannot be kept busy by one."""
-    return int(digits) if len(digits) < values.LONGEST_INT else Raw(digits)
+    return int(digits) if len(digits) < values.MAX_INT_DIGITS else Raw(digits)
 
 
 _parse_oddities = json.JSONDecoder(
@@ -45,14 +49,52 @@ def parse_record(raw: bytes) -> dict[str, Any]:
         try:
             record = _parse_oddities(raw.decode())
         except UnicodeDecodeError:
-            raise whole_record("unicode") from None
+            raise reject_whole_record("unicode") from None
         except ValueError:
-            raise whole_record("json") from None
+            raise reject_whole_record("json") from None
     if type(record) is not dict:
-        raise whole_record("record")
+        raise reject_whole_record("record")
     return record
 
 
-def whole_record(code: str) -> RejectedRecordError:
+def reject_whole_record(code: str) -> RejectedRecordError:
     """The reject of a record for one fault that is the whole record's."""
     return RejectedRecordError([Fault((), code, FAULTS[code])])
+
+
+_UNCHANGED: Final = frozenset({str, int, bool, type(None), Raw, values.NonFinite})
+
+
+def from_python(value: Any) -> Any:
+    """The same values as `parse_record` would give them: numbers as tokens, dates as ISO 8601.
+
+    Raises:
+        TypeError: for a value of a type that has no JSON.
+    """
+    if type(value) in _UNCHANGED:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            str(name): part if type(part) in _UNCHANGED else from_python(part)
+            for name, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [from_python(part) for part in value]
+    if isinstance(value, float):
+        return Raw(repr(float(value))) if math.isfinite(value) else _non_finite(value)
+    if isinstance(value, Decimal):
+        return Raw(str(value)) if value.is_finite() else _non_finite(float(value))
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    msg = f"a record cannot hold a value of type {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _non_finite(value: float) -> values.NonFinite:
+    if math.isnan(value):
+        return values.NonFinite("NaN")
+    return values.NonFinite("Infinity" if value > 0 else "-Infinity")

@@ -17,23 +17,23 @@ from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.conversion import (
     FAULTS,
     OMIT,
-    UNDECLARED,
     Converters,
-    Notes,
-    PlanOptions,
-    Unfit,
+    UnsendableValue,
     is_plain_string,
     plain_types,
 )
+from target_segment_objects.plan.conversion_counts import UNDECLARED, ConversionCounts
 from target_segment_objects.plan.schemas import Column, plain_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Write = Callable[[Any, "Row"], None]
+    from target_segment_objects.plan.options import PlanOptions
+
+    Writer = Callable[[Any, "ObjectBuilder"], None]
     Path = tuple[str, ...]
 
-__all__ = ["ABSENT", "PlannedColumn", "PropertyWriters", "Row"]
+__all__ = ["ABSENT", "ObjectBuilder", "PlannedColumn", "PropertyWriters"]
 
 ABSENT: Final = object()
 """The value of a property that a record does not have."""
@@ -54,25 +54,25 @@ class PlannedColumn:
     column: Column
 
 
-class Row:
+class ObjectBuilder:
     """One record on its way: its properties so far, and its faults.
 
     Attributes:
         properties: name → scalar, in the order in which they are sent.
         faults: all that is wrong with the record.
         undeclared: names that properties which the schema does not list have taken.
-        more: whether an object inside it has properties that the schema does not list.
+        has_undeclared_inside: whether an object inside it has undeclared properties.
     """
 
-    __slots__ = ("faults", "more", "properties", "undeclared")
+    __slots__ = ("faults", "has_undeclared_inside", "properties", "undeclared")
 
     def __init__(self) -> None:
         self.properties: dict[str, Any] = {}
         self.faults: list[Fault] = []
         self.undeclared: set[str] = set()
-        self.more = False
+        self.has_undeclared_inside = False
 
-    def fault(self, path: Path, code: str) -> None:
+    def add_fault(self, path: Path, code: str) -> None:
         """Something is wrong at this path."""
         self.faults.append(Fault(path, code, FAULTS[code]))
 
@@ -83,10 +83,10 @@ class Row:
             message = message.replace("another property", f"the property {'.'.join(other)!r}", 1)
         self.faults.append(Fault(path, "clash", message))
 
-    def unfit(self, path: Path, unfit: Unfit) -> None:
+    def add_faults(self, path: Path, error: UnsendableValue) -> None:
         """The value at this path cannot be sent."""
-        for code, inner in unfit.faults:
-            self.fault(path + inner, code)
+        for code, inner in error.faults:
+            self.add_fault(path + inner, code)
 
 
 class PropertyWriters:
@@ -99,7 +99,7 @@ class PropertyWriters:
         columns: the declared leaves by the names of their properties, in the schema's order.
         left_out: the key that is the object's id, and no property.
         left_out_column: its column, if it is declared.
-        notes: what happened to values on the way.
+        counts: what happened to values on the way.
         converters: of its columns.
 
     Raises:
@@ -112,14 +112,14 @@ class PropertyWriters:
         declared: Mapping[str, Column],
         options: PlanOptions,
         *,
-        left_out: str | None,
+        omitted_key: str | None,
     ) -> None:
         self.options = options
-        self.notes = Notes()
-        self.converters = Converters(options, self.notes)
+        self.counts = ConversionCounts()
+        self.converters = Converters(options, self.counts)
         self.columns: dict[str, PlannedColumn] = {}
-        self.left_out = left_out
-        self.left_out_column = declared.get(left_out) if left_out is not None else None
+        self.omitted_key = omitted_key
+        self.omitted_column = declared.get(omitted_key) if omitted_key is not None else None
         self._stream = stream
         self._declared = declared
         self._depth = options.flatten_depth
@@ -127,37 +127,37 @@ class PropertyWriters:
         self._names: dict[Path, str] = {}
         self._objects: dict[str, Path] = {}
         for name, column in declared.items():
-            if name != left_out:
-                self._claim((name,), column)
+            if name != omitted_key:
+                self._reserve_names((name,), column)
 
     @cached_property
-    def _writes(self) -> list[tuple[str, Write]]:
+    def _writes(self) -> list[tuple[str, Writer]]:
         names = {planned.path: planned.name for planned in self.columns.values()}
         return [
             (name, self._writer((name,), column, names))
             for name, column in self._declared.items()
-            if name != self.left_out
+            if name != self.omitted_key
         ]
 
-    def write(self, record: dict[str, Any], row: Row) -> None:
+    def write(self, record: dict[str, Any], builder: ObjectBuilder) -> None:
         """Fill the row: declared leaves in the schema's order, then all others in the record's."""
-        seen = int(self.left_out in record)
+        seen = int(self.omitted_key in record)
         for name, write in self._writes:
             value = record.get(name, ABSENT)
             if value is not ABSENT:
                 seen += 1
-                write(value, row)
-        if row.more or len(record) != seen:
-            self._write_undeclared(record, self._declared, row, ())
+                write(value, builder)
+        if builder.has_undeclared_inside or len(record) != seen:
+            self._write_undeclared(record, self._declared, builder, ())
 
-    def new_columns(self, row: Row) -> frozenset[str]:
+    def new_columns(self, builder: ObjectBuilder) -> frozenset[str]:
         """The undeclared properties of a row that none before it had.
 
         After as many as a collection should have there are none more, so that memory is bounded.
         """
         if len(self._seen) > MAX_PROPERTIES:
             return frozenset()
-        new = frozenset((row.undeclared - self._seen) & row.properties.keys())
+        new = frozenset((builder.undeclared - self._seen) & builder.properties.keys())
         self._seen |= new
         return new
 
@@ -165,26 +165,26 @@ class PropertyWriters:
         """Where a property of this name was found last; empty when that is not known any more."""
         if (planned := self.columns.get(name)) is not None:
             return planned.path
-        if name == "id" and self.left_out is not None:
-            return (self.left_out,)
+        if name == "id" and self.omitted_key is not None:
+            return (self.omitted_key,)
         if (path := self._objects.get(name)) is not None:
             return path
         newest_first = reversed(self._names.items())
         return next((path for path, found in newest_first if found == name), ())
 
-    def _claim(self, path: Path, column: Column) -> None:
+    def _reserve_names(self, path: Path, column: Column) -> None:
         """Take the names of a declared property, whatever is below it."""
-        if column.kind != "declared":
-            self._claim_leaf(path, column)
+        if column.kind != "object":
+            self._reserve_name(path, column)
         elif len(path) <= self._depth:
             for name, inner in column.properties.items():
-                self._claim((*path, name), inner)
+                self._reserve_names((*path, name), inner)
             name = naming.property_name(path, self.options.flattening)
             self._objects.setdefault(name, path)
         else:
-            self._claim_leaf(path, plain_column("text", column.types))
+            self._reserve_name(path, plain_column("json", column.types))
 
-    def _claim_leaf(self, path: Path, column: Column) -> None:
+    def _reserve_name(self, path: Path, column: Column) -> None:
         """Take the name of a declared leaf, which no other may have."""
         name = naming.property_name(path, self.options.flattening)
         told = ".".join(path)
@@ -201,125 +201,131 @@ class PropertyWriters:
             )
         self.columns[name] = PlannedColumn(path, name, column)
 
-    def _writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Write:
+    def _writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Writer:
         """The closure for one declared property, whatever is below it."""
         name = names.get(path)
         if name is None:
-            return self._branch(path, column, names)
-        return self._leaf(path, self.columns[name].column, name)
+            return self._object_writer(path, column, names)
+        return self._leaf_writer(path, self.columns[name].column, name)
 
-    def _leaf(self, path: Path, column: Column, name: str) -> Write:
+    def _leaf_writer(self, path: Path, column: Column, name: str) -> Writer:
         convert = self.converters.of(column)
-        notes = self.notes
+        counts = self.counts
         plain = plain_types(column, self.options)
         is_number = column.kind == "number"
 
-        def write(value: Any, row: Row) -> None:
+        def write(value: Any, builder: ObjectBuilder) -> None:
             kind = type(value)
             if kind in plain and (kind is not str or is_plain_string(value)):
-                row.properties[name] = value
+                builder.properties[name] = value
                 return
             if (
                 is_number
                 and kind is Raw
-                and (double := values.short_double(bytes(value))) is not None
+                and (double := values.exact_double(bytes(value))) is not None
             ):
-                row.properties[name] = double
+                builder.properties[name] = double
                 return
-            notes.name = name
+            counts.name = name
             try:
                 scalar = convert(value)
-            except Unfit as unfit:
-                row.unfit(path, unfit)
+            except UnsendableValue as error:
+                builder.add_faults(path, error)
             else:
                 if scalar is not OMIT:
-                    row.properties[name] = scalar
+                    builder.properties[name] = scalar
 
         return write
 
-    def _branch(self, path: Path, column: Column, names: Mapping[Path, str]) -> Write:
+    def _object_writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Writer:
         """A declared object: a closure for each of its leaves, which are null where it is not."""
         writes = [
             (name, self._writer((*path, name), inner, names))
             for name, inner in column.properties.items()
         ]
         known = column.properties.keys()
-        write_instead = self._misfit(path, column)
+        write_instead = self._write_non_object(path, column)
 
-        def write(value: Any, row: Row) -> None:
+        def write(value: Any, builder: ObjectBuilder) -> None:
             if type(value) is dict:
                 # A leaf that is missing in an object that is present is null.
                 for name, inner in writes:
-                    inner(value.get(name), row)
-                row.more = row.more or not value.keys() <= known
+                    inner(value.get(name), builder)
+                builder.has_undeclared_inside = (
+                    builder.has_undeclared_inside or not value.keys() <= known
+                )
                 return
             if value is not None:
-                write_instead(value, row)
+                write_instead(value, builder)
             for _, inner in writes:
-                inner(None, row)
+                inner(None, builder)
 
         return write
 
-    def _misfit(self, path: Path, column: Column) -> Write:
+    def _write_non_object(self, path: Path, column: Column) -> Writer:
         """What is no object where one is declared becomes a property of the object's own name."""
         name = naming.property_name(path, self.options.flattening)
         convert = self.converters.of(column)
 
-        def write(value: Any, row: Row) -> None:
+        def write(value: Any, builder: ObjectBuilder) -> None:
             scalar: object = OMIT
-            self.notes.name = name
+            self.counts.name = name
             try:
                 scalar = convert(value)
-            except Unfit as unfit:
-                row.unfit(path, unfit)
-                if unfit.faults == (("type", ()),):
+            except UnsendableValue as error:
+                builder.add_faults(path, error)
+                if error.faults == (("type", ()),):
                     return
             if not values.is_finite(value):  # sent as null: a null object, and no property
                 return
             if not name:
-                row.fault(path, "name")
+                builder.add_fault(path, "name")
             elif name in self.columns:
-                row.clash(path, self.columns[name].path)
+                builder.clash(path, self.columns[name].path)
             else:
-                row.undeclared.add(name)
+                builder.undeclared.add(name)
                 if scalar is not OMIT:
-                    row.properties[name] = scalar
+                    builder.properties[name] = scalar
 
         return write
 
     def _write_undeclared(
-        self, record: dict[str, Any], declared: Mapping[str, Column], row: Row, path: Path
+        self,
+        record: dict[str, Any],
+        declared: Mapping[str, Column],
+        builder: ObjectBuilder,
+        path: Path,
     ) -> None:
         for name, value in record.items():
-            if not path and name == self.left_out:
+            if not path and name == self.omitted_key:
                 continue
             column = declared.get(name)
             if column is None:
-                self._undeclared((*path, name), value, row)
-            elif column.kind == "declared" and type(value) is dict and len(path) < self._depth:
-                self._write_undeclared(value, column.properties, row, (*path, name))
+                self._undeclared((*path, name), value, builder)
+            elif column.kind == "object" and type(value) is dict and len(path) < self._depth:
+                self._write_undeclared(value, column.properties, builder, (*path, name))
 
-    def _undeclared(self, path: Path, value: Any, row: Row) -> None:
+    def _undeclared(self, path: Path, value: Any, builder: ObjectBuilder) -> None:
         """A property of its own; an object is JSON text, whose parts cannot outlive each other."""
         try:
             name = self._name(path)
         except UnicodeEncodeError:
-            row.fault(path, "unicode")
+            builder.add_fault(path, "unicode")
             name = None
         scalar: object = OMIT
-        self.notes.name, self.notes.path = UNDECLARED, path
+        self.counts.name, self.counts.path = UNDECLARED, path
         try:
             scalar = self.converters.of(None)(value)
-        except Unfit as unfit:
-            row.unfit(path, unfit)
+        except UnsendableValue as error:
+            builder.add_faults(path, error)
         if name == "":
-            row.fault(path, "name")
-        elif name is not None and (name in self.columns or name in row.undeclared):
-            row.clash(path, self.columns[name].path if name in self.columns else ())
+            builder.add_fault(path, "name")
+        elif name is not None and (name in self.columns or name in builder.undeclared):
+            builder.clash(path, self.columns[name].path if name in self.columns else ())
         elif name is not None:
-            row.undeclared.add(name)
+            builder.undeclared.add(name)
             if scalar is not OMIT:
-                row.properties[name] = scalar
+                builder.properties[name] = scalar
 
     def _name(self, path: Path) -> str:
         """The name of an undeclared property.

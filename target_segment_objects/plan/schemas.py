@@ -15,10 +15,19 @@ from urllib.parse import unquote
 
 from target_segment_objects.errors import SchemaError
 
-__all__ = ["Column", "Kind", "plain_column", "read_columns", "spelled_out"]
+__all__ = ["Column", "Kind", "plain_column", "read_columns", "resolved_schema"]
 
 Kind = Literal[
-    "any", "string", "date", "integer", "number", "boolean", "declared", "text", "open", "mixed"
+    "untyped",
+    "string",
+    "date",
+    "integer",
+    "number",
+    "boolean",
+    "object",
+    "json",
+    "union_with_string",
+    "union",
 ]
 
 _TYPES: Final = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
@@ -31,7 +40,7 @@ _TYPE_OF: Final[Mapping[type, str]] = {
     list: "array",
     type(None): "null",
 }
-_MOST_PARTS: Final = 200_000
+_MAX_NODES: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 _NO_TYPE: Final[Mapping[str, Any]] = {"additionalProperties": True}
 """The schema of a property without a type, for those who take an empty one for none."""
@@ -75,14 +84,14 @@ class _Root:
 
     schema: Mapping[str, Any]
     stream: str
-    looked_at: int = 0
+    nodes: int = 0
 
-    def look(self) -> None:
+    def count_node(self) -> None:
         """References that each lead to several others can make a schema without end."""
-        self.looked_at += 1
-        if self.looked_at > _MOST_PARTS:
+        self.nodes += 1
+        if self.nodes > _MAX_NODES:
             raise SchemaError(
-                f"the SCHEMA of stream {self.stream!r} has more than {_MOST_PARTS} parts when its "
+                f"the SCHEMA of stream {self.stream!r} has more than {_MAX_NODES} parts when its "
                 "references are followed; leave out what is not wanted in the tap's catalog"
             )
 
@@ -128,7 +137,7 @@ def _has_properties(top: _Node, root: _Root) -> bool:
     return bool(lists)
 
 
-def spelled_out(schema: Mapping[str, Any], *, stream: str) -> dict[str, Any]:
+def resolved_schema(schema: Mapping[str, Any], *, stream: str) -> dict[str, Any]:
     """A schema with the same columns, each spelled by its types: no reference, no branch.
 
     Raises:
@@ -153,9 +162,9 @@ def _spelled(nodes: list[_Node], root: _Root) -> dict[str, Any]:
 
 
 def _schema_of(column: Column) -> dict[str, Any]:
-    if column.kind == "any":
+    if column.kind == "untyped":
         return dict(_NO_TYPE)
-    if column.kind == "declared":
+    if column.kind == "object":
         inner = {name: _schema_of(part) for name, part in column.properties.items()}
         return {"type": ["object", "null"], "properties": inner}
     dated = {"format": "date-time"} if column.kind == "date" else {}
@@ -164,7 +173,7 @@ def _schema_of(column: Column) -> dict[str, Any]:
 
 def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:
     """The schema with `$ref` replaced by what it points to, siblings kept."""
-    root.look()
+    root.count_node()
     if not isinstance(schema, Mapping):
         return _Node({}, followed)
     while isinstance(reference := schema.get("$ref"), str):
@@ -258,7 +267,7 @@ def _column(nodes: list[_Node], root: _Root) -> Column:
                 properties.setdefault(name, []).extend(found)
         if properties:
             inner = {name: _column(found, root) for name, found in properties.items()}
-            return Column("declared", types, inner)
+            return Column("object", types, inner)
     stringy = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
     dated = bool(stringy) and all(_is_date(node, root) for node in stringy)
     return plain_column(_kind(types, dated=dated), types)
@@ -266,7 +275,7 @@ def _column(nodes: list[_Node], root: _Root) -> Column:
 
 def _kind(types: frozenset[str], *, dated: bool) -> Kind:
     if not types:
-        return "any"
+        return "untyped"
     if types == {"string"}:
         return "date" if dated else "string"
     if types == {"integer"}:
@@ -276,5 +285,5 @@ def _kind(types: frozenset[str], *, dated: bool) -> Kind:
     if types == {"boolean"}:
         return "boolean"
     if types <= {"object", "array"}:
-        return "text"
-    return "open" if "string" in types else "mixed"
+        return "json"
+    return "union_with_string" if "string" in types else "union"

@@ -6,7 +6,6 @@ as the exact rules of `docs/names-ids-values.md` say, or is rejected with all it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,23 +15,23 @@ import msgspec
 from target_segment_objects.errors import Fault, RejectedRecordError
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from target_segment_objects.plan import naming, values
-from target_segment_objects.plan.conversion import FAULTS, OMIT, Notes, PlanOptions, Unfit
-from target_segment_objects.plan.ids import Identify, identifier
-from target_segment_objects.plan.nulls import bytes_of_nulls
-from target_segment_objects.plan.parsing import parse_record
-from target_segment_objects.plan.properties import PlannedColumn, PropertyWriters, Row
+from target_segment_objects.plan.conversion import FAULTS, OMIT, UnsendableValue
+from target_segment_objects.plan.ids import IdentifyRecord, compile_identifier
+from target_segment_objects.plan.nulls import null_bytes
+from target_segment_objects.plan.options import PlanOptions
+from target_segment_objects.plan.parsing import from_python, parse_record
+from target_segment_objects.plan.properties import ObjectBuilder, PlannedColumn, PropertyWriters
 from target_segment_objects.plan.schemas import Column, plain_column, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "Encoded"]
+    from target_segment_objects.plan.conversion_counts import Conversions
+
+    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "EncodedRecord"]
 
 __all__ = [
-    "Encoded",
-    "NoteCounts",
-    "Notes",
-    "PlanOptions",
+    "EncodedRecord",
     "PlannedColumn",
     "StreamPlan",
     "compile_plan",
@@ -42,22 +41,21 @@ _NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000
 """Bytes of properties from which on the line is measured: id and collection have 1,200 at most."""
 
 
-NoteCounts = Mapping[tuple[str, str], int]
-"""How often what happened to values: see `columns.Notes`."""
-NO_NOTES: Final[NoteCounts] = {}
+_DEFAULT_OPTIONS: Final = PlanOptions()
+_NO_CONVERSIONS: Final[Conversions] = {}
 
 
-class Encoded(NamedTuple):
+class EncodedRecord(NamedTuple):
     """A record's object, and what happened to its values on the way.
 
     Attributes:
         object: the object.
-        notes: how often what happened; mostly nothing did.
+        conversions: how often what happened; mostly nothing did.
         new_columns: properties that the schema does not list and no earlier record had.
     """
 
     object: SegmentObject
-    notes: NoteCounts = NO_NOTES
+    conversions: Conversions = _NO_CONVERSIONS
     new_columns: frozenset[str] = frozenset()
 
 
@@ -83,7 +81,7 @@ class StreamPlan:
     key_properties: tuple[str, ...]
     columns: tuple[PlannedColumn, ...]
     declared: Mapping[str, Column] = field(repr=False)
-    left_out: str | None
+    omitted_key: str | None
     options: PlanOptions = field(repr=False)
     warnings: tuple[tuple[str, str], ...]
     path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
@@ -99,39 +97,64 @@ class StreamPlan:
         """The names of the declared leaves."""
         return [planned.name for planned in self.columns]
 
-    def encode(self, raw: bytes) -> Encoded:
-        """The object of a record as the tap wrote it: JSON in UTF-8.
+    def encode(self, record: Mapping[str, Any], *, original: bytes | None = None) -> EncodedRecord:
+        """Encode a record, given as Python values.
+
+        Args:
+            record: a JSON object as `json.loads` makes it; it is not changed. Besides `str`, `int`,
+                `float`, `bool`, `None`, `dict` and `list`, values may be `Decimal` (every digit is
+                kept), `datetime`, `date` and `time` (as ISO 8601), and `tuple` (as a list).
+            original: the record as JSON before it was changed, if it was: the hash of this text is
+                the id of a stream without key properties.
+
+        Returns:
+            The object, what was done to its values, and which of its properties are new. The object
+            has the `collection`, the `id`, and the `properties` as JSON in UTF-8.
 
         Raises:
-            RejectedRecordError: with every fault of the record.
+            RejectedRecordError: if the record cannot be sent. It lists all faults of the record.
+            TypeError: for a value of another type.
+        """
+        values_of_plan = from_python(record)
+        if original is None:
+            return self._encode(values_of_plan, lambda: values_of_plan)
+        return self._encode(values_of_plan, lambda: parse_record(original))
+
+    def encode_json(self, raw: bytes) -> EncodedRecord:
+        """Encode a record, given as JSON in UTF-8: every digit of its numbers is kept.
+
+        Returns: as `encode`.
+
+        Raises:
+            RejectedRecordError: if the record cannot be sent. It lists all faults of the record.
         """
         record = parse_record(raw)
         return self._encode(record, lambda: record)
-
-    def encode_mapped(self, record: dict[str, Any], raw: bytes) -> Encoded:
-        """The object of a record that stream maps have changed.
-
-        Args:
-            record: values as `records.parse_record` gives them.
-            raw: the record as the tap wrote it, which a stream without keys is identified by.
-
-        Raises:
-            RejectedRecordError: with every fault of the record.
-        """
-        return self._encode(record, lambda: parse_record(raw))
 
 
 def compile_plan(
     stream: str,
     schema: Mapping[str, Any],
-    key_properties: Sequence[str] | None,
-    options: PlanOptions,
+    key_properties: Sequence[str] | None = None,
+    options: PlanOptions = _DEFAULT_OPTIONS,
 ) -> StreamPlan:
-    """The plan of one SCHEMA message.
+    """Compile the plan of a stream: how its records become objects.
+
+    Args:
+        stream: the stream's name; the name of the collection is derived from it.
+        schema: the JSON Schema of its records, with `properties`. It decides the names and types of
+            the object's properties.
+        key_properties: the names of the properties that identify a record; the object's id is made
+            of their values. Without any, the id is a hash of the whole record.
+        options: the settings that decide how records become objects.
+
+    Returns:
+        The plan. It may encode records in one thread at a time.
 
     Raises:
-        SchemaError: when columns have no name, or share one, or the schema lists no properties.
-        ConfigurationError: when `collections` maps the stream to an impossible name.
+        SchemaError: if properties have no usable name or share one, or the schema lists no
+            properties.
+        ConfigurationError: if `options.collections` maps the stream to an invalid name.
     """
     keys = tuple(key_properties or ())
     collection = naming.collection_name(
@@ -141,14 +164,14 @@ def compile_plan(
         allow_digits=options.allow_collection_digits,
     )
     columns = read_columns(schema, stream=stream, has_keys=bool(keys))
-    writers = PropertyWriters(stream, columns, options, left_out=_left_out(keys))
+    writers = PropertyWriters(stream, columns, options, omitted_key=_omitted_key(keys))
     return StreamPlan(
         stream=stream,
         collection=collection,
         key_properties=keys,
         columns=tuple(writers.columns.values()),
         declared=columns,
-        left_out=writers.left_out,
+        omitted_key=writers.omitted_key,
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, writers)),
         path_of=writers.path_of,
@@ -156,7 +179,7 @@ def compile_plan(
     )
 
 
-def _left_out(keys: tuple[str, ...]) -> str | None:
+def _omitted_key(keys: tuple[str, ...]) -> str | None:
     """The sole key that is the table's `id` already."""
     if len(keys) == 1 and naming.snake_case(naming.transliterate(keys[0])) == "id":
         return keys[0]
@@ -204,40 +227,42 @@ def _encoder(
     """The function from a record, and the record as it was before stream maps, to its object."""
     identify = _identifier(keys, columns, writers)
     write = writers.write
-    notes = writers.notes  # of one record at a time
+    counts = writers.counts  # of one record at a time
     write_id_alone = _id_writer(writers)
 
-    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> Encoded:
-        if notes:  # of a record that was rejected
-            notes.reset()
-        row = Row()
-        write(record, row)
-        if not row.properties and not row.faults:
-            write_id_alone(record, row)
-        told = _digest(original()) if identify is None else identify(record, row.faults)
-        if not row.properties and not row.faults:
-            row.fault((), "empty")
-        if not told and not row.faults:
-            row.fault((), "key_empty")
-        if row.faults:
-            raise RejectedRecordError(_each_once(row.faults))
-        made = SegmentObject(collection, told, _encode_properties(row.properties))
+    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> EncodedRecord:
+        if counts:  # of a record that was rejected
+            counts.reset()
+        builder = ObjectBuilder()
+        write(record, builder)
+        if not builder.properties and not builder.faults:
+            write_id_alone(record, builder)
+        told = _digest(original()) if identify is None else identify(record, builder.faults)
+        if not builder.properties and not builder.faults:
+            builder.add_fault((), "empty")
+        if not told and not builder.faults:
+            builder.add_fault((), "key_empty")
+        if builder.faults:
+            raise RejectedRecordError(_each_once(builder.faults))
+        made = SegmentObject(collection, told, _encode_properties(builder.properties))
         if len(made.properties) > _NEAR_THE_LIMIT and len(made.line_bytes()) > MAX_OBJECT_BYTES:
             raise _too_large(made)
-        if notes or row.undeclared:
-            return Encoded(made, notes.take() if notes else NO_NOTES, writers.new_columns(row))
-        return Encoded(made)
+        if counts or builder.undeclared:
+            return EncodedRecord(
+                made, counts.take() if counts else _NO_CONVERSIONS, writers.new_columns(builder)
+            )
+        return EncodedRecord(made)
 
     return encode
 
 
 def _identifier(
     keys: tuple[str, ...], columns: Mapping[str, Column], writers: PropertyWriters
-) -> Identify | None:
+) -> IdentifyRecord | None:
     """What makes the id of keys, if there are any."""
     if not keys:
         return None
-    return identifier(keys, columns, writers.options, writers.notes, writers.left_out)
+    return compile_identifier(keys, columns, writers.options, writers.counts, writers.omitted_key)
 
 
 def _each_once(faults: Sequence[Fault]) -> list[Fault]:
@@ -251,7 +276,7 @@ def _each_once(faults: Sequence[Fault]) -> list[Fault]:
 def _too_large(made: SegmentObject) -> RejectedRecordError:
     """What to do about it is known where most of the object is nulls."""
     message = FAULTS["object_too_large"]
-    if bytes_of_nulls(made.properties) * 2 > len(made.properties):
+    if null_bytes(made.properties) * 2 > len(made.properties):
         message = message.partition(";")[0] + (
             "; most of it is nulls of properties that the record lacks: set `nulls` to `drop`"
         )
@@ -266,24 +291,24 @@ def _digest(original: dict[str, Any]) -> str:
         return values.escaped_digest(original)
 
 
-def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], Row], None]:
+def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], ObjectBuilder], None]:
     """Never an empty `properties`: a record with nothing but its key keeps the key."""
-    left_out = writers.left_out
-    column = writers.left_out_column
-    if column is not None and column.kind == "declared":  # whole, since its leaves are left out too
-        column = plain_column("text", column.types)
+    omitted_key = writers.omitted_key
+    column = writers.omitted_column
+    if column is not None and column.kind == "object":  # whole, since its leaves are left out too
+        column = plain_column("json", column.types)
     convert = writers.converters.of(column)
 
-    def write_id_alone(record: dict[str, Any], row: Row) -> None:
-        if left_out is None or left_out not in record:
+    def write_id_alone(record: dict[str, Any], builder: ObjectBuilder) -> None:
+        if omitted_key is None or omitted_key not in record:
             return
-        writers.notes.name = "id"
+        writers.counts.name = "id"
         try:
-            scalar = convert(record[left_out])
-        except Unfit as unfit:
-            row.unfit((left_out,), unfit)
+            scalar = convert(record[omitted_key])
+        except UnsendableValue as error:
+            builder.add_faults((omitted_key,), error)
         else:
             if scalar is not OMIT:
-                row.properties["id"] = scalar
+                builder.properties["id"] = scalar
 
     return write_id_alone

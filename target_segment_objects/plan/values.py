@@ -1,7 +1,7 @@
 """One function per kind of column: a value of a record becomes a scalar that Segment takes.
 
 The rule that it guards: no value is changed without a word. A function takes what fits its column
-as it is; its `coerce_…` twin takes what can be made to fit without loss; both answer `MISFIT` for
+as it is; its `coerce_…` twin takes what can be made to fit without loss; both answer `NO_MATCH` for
 the rest, and the plan decides what becomes of it. Numbers with a point or an exponent arrive as
 `msgspec.Raw`, the token that the tap wrote, so that every digit survives; integers arrive as
 `int`. The exact rules are in `docs/names-ids-values.md`.
@@ -20,15 +20,15 @@ import msgspec
 from msgspec import Raw
 
 __all__ = [
-    "LONGEST_INT",
-    "MISFIT",
-    "Misfit",
+    "MAX_INT_DIGITS",
+    "NO_MATCH",
+    "NoMatch",
     "NonFinite",
     "Scalar",
+    "any_scalar",
     "as_boolean",
     "as_integer",
     "as_number",
-    "as_open",
     "as_string",
     "canonical_number",
     "canonical_text",
@@ -37,12 +37,12 @@ __all__ = [
     "coerce_number",
     "coerce_string",
     "digest",
-    "exact",
+    "exact_double",
     "is_finite",
     "json_text",
-    "normal_date",
+    "normalize_datetime",
     "record_digest",
-    "short_double",
+    "to_decimal",
     "without_non_finite",
 ]
 
@@ -59,23 +59,23 @@ class NonFinite:
         self.token = token
 
 
-class Misfit:
-    """The type of `MISFIT`, so that a value's `None` cannot be taken for it."""
+class NoMatch:
+    """The type of `NO_MATCH`, so that a value's `None` cannot be taken for it."""
 
     def __repr__(self) -> str:
-        return "MISFIT"
+        return "NO_MATCH"
 
 
-MISFIT: Final = Misfit()
+NO_MATCH: Final = NoMatch()
 """The answer to a value that is not of the column's type."""
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
-_ANY_DIGIT = re.compile(r"[-0.]*[1-9]")
+_NON_ZERO_DIGIT = re.compile(r"[-0.]*[1-9]")
 _EXACT_INTEGER: Final = 2**53
 _SAFE_TOKEN: Final = 15
 """A token this short, without an exponent, has at most 15 digits: every double keeps them."""
-LONGEST_INT: Final = 4000
+MAX_INT_DIGITS: Final = 4000
 """Digits up to which Python makes an `int` of a string; it refuses beyond 4,300."""
 
 _encode_float = msgspec.json.Encoder().encode
@@ -92,7 +92,7 @@ def _is_integer_token(token: bytes) -> bool:
     return b"." not in token and b"e" not in token and b"E" not in token
 
 
-def exact(token: str) -> Decimal:
+def to_decimal(token: str) -> Decimal:
     """A token's number, digit for digit.
 
     An exponent that no `Decimal` can have is told from 0 alone: such a token is 0, or the number
@@ -101,25 +101,25 @@ def exact(token: str) -> Decimal:
     try:
         return Decimal(token)
     except InvalidOperation:
-        if not _ANY_DIGIT.match(token):
+        if not _NON_ZERO_DIGIT.match(token):
             return Decimal(0)
         return Decimal(f"{'-' * token.startswith('-')}1e{MIN_ETINY}")
 
 
-def as_open(value: Any) -> Scalar | Misfit:
+def any_scalar(value: Any) -> Scalar | NoMatch:
     """Every scalar as it comes, a number as its token; containers do not fit."""
     kind = type(value)
     if kind is dict or kind is list:
-        return MISFIT
+        return NO_MATCH
     return value  # type: ignore[no-any-return]
 
 
-def as_string(value: Any) -> Scalar | Misfit:
+def as_string(value: Any) -> Scalar | NoMatch:
     """A string."""
-    return value if type(value) is str else MISFIT
+    return value if type(value) is str else NO_MATCH
 
 
-def coerce_string(value: Any) -> Scalar | Misfit:
+def coerce_string(value: Any) -> Scalar | NoMatch:
     """A number as its token, a boolean as `true` or `false`, a container as JSON text."""
     kind = type(value)
     if kind is bool:
@@ -134,7 +134,7 @@ def number_token(value: int | Raw) -> str:
     return bytes(value).decode() if type(value) is Raw else str(value)
 
 
-def as_integer(value: Any) -> Scalar | Misfit:
+def as_integer(value: Any) -> Scalar | NoMatch:
     """An integer digit for digit; a number of integral value as that integer."""
     kind = type(value)
     if kind is int:
@@ -143,27 +143,27 @@ def as_integer(value: Any) -> Scalar | Misfit:
         token = bytes(value)
         if _is_integer_token(token):
             return value  # type: ignore[no-any-return]
-        number = exact(token.decode())
+        number = to_decimal(token.decode())
         if number == number.to_integral_value():
             return int(number)
-    return MISFIT
+    return NO_MATCH
 
 
-def coerce_integer(value: Any) -> Scalar | Misfit:
+def coerce_integer(value: Any) -> Scalar | NoMatch:
     """A string that is an integer: `42`, and not `042`, `+42` or `42.0`."""
     if type(value) is str and _INTEGER.fullmatch(value):
-        return int(value) if len(value) < LONGEST_INT else Raw(value)
-    return MISFIT
+        return int(value) if len(value) < MAX_INT_DIGITS else Raw(value)
+    return NO_MATCH
 
 
-def short_double(token: bytes) -> float | None:
+def exact_double(token: bytes) -> float | None:
     """The double of a token that is short enough for any double to keep it, else `None`."""
     if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
         return float(token)
     return None
 
 
-def as_number(value: Any) -> Scalar | Misfit:
+def as_number(value: Any) -> Scalar | NoMatch:
     """A number that looks like a float; its own token where no double is the same number.
 
     A column's type is that of the first value that Segment sees [doc], so `515` in a column of
@@ -172,10 +172,10 @@ def as_number(value: Any) -> Scalar | Misfit:
     kind = type(value)
     if kind is Raw:
         token = bytes(value)
-        if (short := short_double(token)) is not None:
+        if (short := exact_double(token)) is not None:
             return short
         double = float(token)
-        if math.isfinite(double) and exact(token.decode()) == Decimal(repr(double)):
+        if math.isfinite(double) and to_decimal(token.decode()) == Decimal(repr(double)):
             return double
         return value  # type: ignore[no-any-return]
     if kind is int:
@@ -186,28 +186,28 @@ def as_number(value: Any) -> Scalar | Misfit:
         except OverflowError:
             return value  # type: ignore[no-any-return]
         return double if Decimal(repr(double)) == value else value
-    return MISFIT
+    return NO_MATCH
 
 
-def coerce_number(value: Any) -> Scalar | Misfit:
+def coerce_number(value: Any) -> Scalar | NoMatch:
     """A string that is a JSON number and finite, as `as_number` writes it."""
     if type(value) is str and _NUMBER.fullmatch(value) and is_finite(token := Raw(value)):
         return as_number(token)
-    return MISFIT
+    return NO_MATCH
 
 
-def as_boolean(value: Any) -> Scalar | Misfit:
+def as_boolean(value: Any) -> Scalar | NoMatch:
     """A boolean."""
-    return value if type(value) is bool else MISFIT
+    return value if type(value) is bool else NO_MATCH
 
 
-def coerce_boolean(value: Any) -> Scalar | Misfit:
+def coerce_boolean(value: Any) -> Scalar | NoMatch:
     """A number equal to 0 or 1; `true` or `false` as a string."""
     kind = type(value)
     if kind is str:
-        return {"true": True, "false": False}.get(value, MISFIT)
+        return {"true": True, "false": False}.get(value, NO_MATCH)
     number = as_integer(value)
-    return bool(number) if number in (0, 1) else MISFIT
+    return bool(number) if number in (0, 1) else NO_MATCH
 
 
 _DATE = re.compile(
@@ -218,7 +218,7 @@ _DATE = re.compile(
 )
 
 
-def normal_date(value: str) -> tuple[str, bool]:
+def normalize_datetime(value: str) -> tuple[str, bool]:
     """A date or date-time as RFC 3339, and whether it is one.
 
     What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a
@@ -282,13 +282,13 @@ def canonical_number(value: float | Raw) -> str:
     if type(value) is float:
         value = Raw(repr(value))
     token = number_token(value)  # type: ignore[arg-type]
-    number = exact(token)
+    number = to_decimal(token)
     if number == number.to_integral_value():
         return f"{number.to_integral_value():f}" if number else "0"
     double = float(number)
     if Decimal(repr(double)) == number:
         return repr(double)
-    if number.adjusted() < -LONGEST_INT:  # in plain notation it could fill the memory
+    if number.adjusted() < -MAX_INT_DIGITS:  # in plain notation it could fill the memory
         return token
     return f"{number:f}".rstrip("0")
 

@@ -18,11 +18,11 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
         "Values of another type than the schema says, sent as they came",
         "correct the schema in the tap, or see `type_mismatches`",
     ),
-    "dated": (
+    "date_normalized": (
         "Dates written as RFC 3339: `T` for a blank, `Z` for no offset, an offset in full",
         "if dates without an offset are not in UTC, let the tap write the offset",
     ),
-    "undated": (
+    "invalid_date": (
         "Values of date columns that are no RFC 3339 dates, left as text",
         "for a column of dates, correct them in the tap or with `stream_maps`",
     ),
@@ -30,7 +30,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
         "Values of more than 512 characters, where most warehouses cut a string",
         "shorten them with `stream_maps`, or see to it that your warehouse takes them",
     ),
-    "nul": (
+    "nul_character": (
         "Values with the character U+0000, which most warehouses refuse",
         "remove it in the tap or with `stream_maps`",
     ),
@@ -51,7 +51,7 @@ REMARKS: Final[Mapping[str, tuple[str, str]]] = {
         "correct them in the tap, or see `non_finite_numbers`",
     ),
 }
-"""Of each kind of note (`columns.Notes`): what happened to values, and what to do about it."""
+"""By `plan.ConversionCode`: what happened to values, and what to do about it."""
 
 REJECT_ADVICE: Final[Mapping[str, str]] = {
     "expression": "correct the expression in `stream_maps`",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import one_line
 from target_segment_objects.objects import MAX_PROPERTIES
-from target_segment_objects.plan import Notes, NullShare, property_name
+from target_segment_objects.plan import ConversionCounts, NullShare, property_name
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.remarks import EXPRESSION_ADVICE, REJECT_ADVICE, REMARKS
 from target_segment_objects.reporting.summary import log_fields, rows, session_fields
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.plan import NoteCounts, StreamPlan
+    from target_segment_objects.plan import Conversions, StreamPlan
 
 __all__ = ["Report"]
 
@@ -56,7 +56,7 @@ class Report:
         self._columns: dict[str, set[str]] = {}
         self._expressions: dict[str, set[str]] = {}
         self._rejected: dict[str, Counter[str]] = {}
-        self._notes: dict[str, Notes] = {}
+        self._notes: dict[str, ConversionCounts] = {}
         self._nulls: dict[str, NullShare] = {}
         self._removed: Counter[str] = Counter()
         self._ignored: Counter[str] = Counter()
@@ -139,10 +139,10 @@ class Report:
                 self.warn(f"{error.whose} has rejected records: {fault}", f"reject: {fault.code}")
         codes[_RECORDS] += 1
 
-    def remember(self, stream: str, collection: str, notes: NoteCounts) -> None:
+    def remember(self, stream: str, collection: str, notes: Conversions) -> None:
         """Add what happened to a stream's values."""
         counts = self.tally.of_stream(stream, collection)
-        totals = self._notes.setdefault(stream, Notes())
+        totals = self._notes.setdefault(stream, ConversionCounts())
         for note, count in notes.items():
             totals[note] += count
             if note[0] == "coerced":
@@ -188,7 +188,7 @@ class Report:
             if remark := share.remark(self.tally.records_of(stream)):
                 self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
 
-    def _tell_notes(self, stream: str, notes: Notes) -> None:
+    def _tell_notes(self, stream: str, notes: ConversionCounts) -> None:
         expressions = self._expressions.get(stream, set())
         for code, (remark, advice) in REMARKS.items():
             found = {name: count for (kind, name), count in notes.items() if kind == code}

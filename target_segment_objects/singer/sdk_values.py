@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.plan import LONGEST_INT, NonFinite, exact
+from target_segment_objects.plan import MAX_INT_DIGITS, NonFinite, to_decimal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Token", "from_sdk_values", "is_value", "to_sdk_values", "without_tokens"]
+__all__ = ["Token", "is_value", "to_sdk_values", "without_tokens"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -60,27 +60,7 @@ def to_sdk_values(value: Any) -> Any:
     return value
 
 
-def from_sdk_values(value: Any) -> Any:
-    """What a map has made, as the plan takes it: numbers as tokens, dates by ISO 8601, or text."""
-    if type(value) in _PLAIN or type(value) is Raw:
-        return value
-    if isinstance(value, Decimal):
-        return Raw(str(value)) if value.is_finite() else _non_finite(float(value))
-    if isinstance(value, float):
-        return Raw(repr(float(value))) if math.isfinite(value) else _non_finite(value)
-    if isinstance(value, dict):
-        return {
-            str(name): part if type(part) in _PLAIN else from_sdk_values(part)
-            for name, part in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [from_sdk_values(part) for part in value]
-    if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
-    return str(value)
-
-
-_LONGEST_BITS: Final = LONGEST_INT * 3
+_MAX_INT_BITS: Final = MAX_INT_DIGITS * 3
 """Bits of an integer that Python can surely write down."""
 _VALUES: Final = (str, float, Decimal, dt.date, dt.time, Raw, type(None))
 
@@ -88,7 +68,7 @@ _VALUES: Final = (str, float, Decimal, dt.date, dt.time, Raw, type(None))
 def is_value(value: Any) -> bool:
     """Whether what an expression gives is a value, and not a function, say, or bytes."""
     if isinstance(value, int):
-        return value.bit_length() <= _LONGEST_BITS
+        return value.bit_length() <= _MAX_INT_BITS
     if isinstance(value, dict):
         return all(isinstance(name, str) and is_value(part) for name, part in value.items())
     if isinstance(value, list | tuple):
@@ -102,15 +82,9 @@ def without_tokens(value: Any) -> Any:
         return Decimal(value)
     if type(value) is Raw:  # an exponent that no `Decimal` has
         double = float(bytes(value))
-        return double if math.isinf(double) else exact(bytes(value).decode())
+        return double if math.isinf(double) else to_decimal(bytes(value).decode())
     if isinstance(value, dict):
         return {name: without_tokens(part) for name, part in value.items()}
     if isinstance(value, list):
         return [without_tokens(part) for part in value]
     return value
-
-
-def _non_finite(value: float) -> NonFinite:
-    if math.isnan(value):
-        return NonFinite("NaN")
-    return NonFinite("Infinity" if value > 0 else "-Infinity")

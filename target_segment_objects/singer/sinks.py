@@ -16,14 +16,14 @@ from target_segment_objects.plan import (
     compile_plan,
     parse_record,
     read_columns,
-    spelled_out,
+    resolved_schema,
 )
-from target_segment_objects.singer.sdk_values import from_sdk_values, to_sdk_values, without_tokens
+from target_segment_objects.singer.sdk_values import to_sdk_values, without_tokens
 
 if TYPE_CHECKING:
     from singer_sdk import Target
 
-    from target_segment_objects.plan import Encoded
+    from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.settings import Settings
 
 __all__ = ["SegmentObjectsSink"]
@@ -46,7 +46,7 @@ class SegmentObjectsSink(Sink):
         if self.schema["properties"]:
             if not isinstance(schema.get("properties"), Mapping):  # by a reference, or by branches
                 read_columns(schema, stream=stream_name, has_keys=bool(key_properties))
-                schema = spelled_out(schema, stream=stream_name)
+                schema = resolved_schema(schema, stream=stream_name)
             columns = {**schema["properties"], **self.schema["properties"]}
             planned = {**schema, "properties": columns}
         settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
@@ -70,7 +70,7 @@ class SegmentObjectsSink(Sink):
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Not here: what the tap wrote is sent; to leave it out is for `stream_maps` to say."""
 
-    def validate_and_encode(self, raw: bytes) -> Encoded:
+    def validate_and_encode(self, raw: bytes) -> EncodedRecord:
         """The object of a record as the tap wrote it.
 
         Raises:
@@ -78,9 +78,11 @@ class SegmentObjectsSink(Sink):
         """
         if self._schema_validator is not None:
             self._validate(self._schema_validator, raw)
-        return self.plan.encode(raw)
+        return self.plan.encode_json(raw)
 
-    def encode_mapped(self, record: dict[str, Any], raw: bytes, message: dict[str, Any]) -> Encoded:
+    def encode_mapped(
+        self, record: dict[str, Any], raw: bytes, message: dict[str, Any]
+    ) -> EncodedRecord:
         """The object of a record that went through stream maps.
 
         Args:
@@ -95,7 +97,7 @@ class SegmentObjectsSink(Sink):
             self._add_sdc_metadata_to_record(record, message, {})
         if self._schema_validator is not None:
             self._validate(self._schema_validator, raw)
-        return self.plan.encode_mapped(from_sdk_values(record), raw)
+        return self.plan.encode(record, original=raw)
 
     def _validate(self, validator: jsonschema_rs.Validator, raw: bytes) -> None:
         value = without_tokens(to_sdk_values(parse_record(raw)))

@@ -21,7 +21,7 @@ from singer_sdk.mapper import (
 )
 
 from target_segment_objects.errors import ConfigurationError, Fault, RejectedRecordError
-from target_segment_objects.plan import read_columns, spelled_out
+from target_segment_objects.plan import read_columns, resolved_schema
 from target_segment_objects.singer.sdk_values import is_value
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class StreamMaps:
         if len(names) == 1 and (own[names[0]] in _NULLS if own else not stays):
             return []  # whatever its schema is
         read_columns(schema, stream=source.stream, has_keys=True)  # refuses what is not sound
-        readable = spelled_out(schema, stream=source.stream)
+        readable = resolved_schema(schema, stream=source.stream)
         streams = [
             self._mapped(stream_map, name, source, schema, readable["properties"])
             if isinstance(stream_map, CustomStreamMap)

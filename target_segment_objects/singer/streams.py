@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from singer_sdk import Target
 
     from target_segment_objects.input import Message
-    from target_segment_objects.plan import Encoded
+    from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
     from target_segment_objects.singer.sinks import SegmentObjectsSink
@@ -50,7 +50,7 @@ class Route(NamedTuple):
         """Whether nothing of the SDK's touches the records."""
         return self.transform is None and not self.sink.include_sdc_metadata_properties
 
-    def map_and_encode(self, origin: Origin, message: Message) -> Encoded | None:
+    def map_and_encode(self, origin: Origin, message: Message) -> EncodedRecord | None:
         """The record's object; `None` when a stream map filters it out.
 
         Raises:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.fastpath import BlockSegment
-    from target_segment_objects.plan import Encoded, NoteCounts, StreamPlan
+    from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
     from target_segment_objects.reporting import StreamCounts
 
 __all__ = ["TargetSegmentObjects", "main"]
@@ -246,18 +246,18 @@ class TargetSegmentObjects(Target):
         noted: set[tuple[str, str]] = set()
         for route, encoded in objects:
             self._count(route.sink.plan, encoded)
-            if encoded.notes:
-                noted.update(encoded.notes)
-                self._note(route.sink.plan, encoded.notes, origin)
+            if encoded.conversions:
+                noted.update(encoded.conversions)
+                self._note(route.sink.plan, encoded.conversions, origin)
             self.run.put(encoded.object, origin)
         if noted and self._routes.allow_long_strings(source.stream, noted):
             self._block_encoder.set_stream(source.stream, self._routes.compiled(source.stream))
 
     def _objects(
         self, routes: list[Route], origin: Origin, message: Message
-    ) -> tuple[list[tuple[Route, Encoded]], list[Fault]]:
+    ) -> tuple[list[tuple[Route, EncodedRecord]], list[Fault]]:
         """The objects of a record, one for each route that has one, and all of its faults."""
-        objects: list[tuple[Route, Encoded]] = []
+        objects: list[tuple[Route, EncodedRecord]] = []
         faults: list[Fault] = []
         for route in routes:
             try:
@@ -272,14 +272,14 @@ class TargetSegmentObjects(Target):
                 objects.append((route, encoded))
         return objects, faults
 
-    def _count(self, plan: StreamPlan, encoded: Encoded) -> None:
+    def _count(self, plan: StreamPlan, encoded: EncodedRecord) -> None:
         """A record has become an object."""
         if self._report.count(plan.stream, plan.collection):
             self._report.measure(plan.stream, encoded.object.properties)
         if encoded.new_columns:
             self._report.columns(plan.collection, encoded.new_columns)
 
-    def _note(self, plan: StreamPlan, notes: NoteCounts, _origin: Origin) -> None:
+    def _note(self, plan: StreamPlan, notes: Conversions, _origin: Origin) -> None:
         """Something happened to the values of a record that became an object."""
         self._report.remember(plan.stream, plan.collection, notes)
 

@@ -129,8 +129,8 @@ def test_notes_have_counts_paths_and_lines() -> None:
     assert noted(rooms) == {
         ("long_string", "name"): (1, "name", 3),
         ("coerced", "review_count"): (1, "reviewCount", 3),
-        ("dated", "host_since"): (1, "host.since", 3),
-        ("undated", "seen"): (1, "seen", 6),  # that of the rejected record 3 is not sent
+        ("date_normalized", "host_since"): (1, "host.since", 3),
+        ("invalid_date", "seen"): (1, "seen", 6),  # that of the rejected record 3 is not sent
         ("long_string", "(undeclared)"): (1, "extra", 6),
     }
 
@@ -289,7 +289,7 @@ def test_values_are_told_when_asked_for_alone() -> None:
     ]
     examples = {each["code"]: each["value"] for each in rooms["notes"]}
     assert examples["coerced"] == '"48"'
-    assert examples["undated"] == '"yesterday"'
+    assert examples["invalid_date"] == '"yesterday"'
     assert len(examples["long_string"]) == 60
     assert by_name(rooms["columns"])["host_since"]["value"] == '"2024-01-31T12:00:00Z"'
 

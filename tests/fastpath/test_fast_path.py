@@ -19,7 +19,7 @@ from target_segment_objects.fastpath.exact_numbers import (
     may_have_inexact_numbers,
 )
 from target_segment_objects.objects import object_lines
-from target_segment_objects.plan.stream_plan import PlanOptions, StreamPlan, compile_plan
+from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
 from tests.fastpath.test_fast_path_laws import (
     NotesOfStreams,
     encoder_of,

@@ -23,7 +23,7 @@ from target_segment_objects.fastpath.block_encoder import (
     may_be_deeper,
 )
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
-from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
+from target_segment_objects.plan import StreamPlan, compile_plan
 from tests.plan.test_plan_laws import law, planned
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
@@ -31,7 +31,7 @@ from tests.strategies import keys, options, records, schemas
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from target_segment_objects.plan.stream_plan import NoteCounts, PlanOptions
+    from target_segment_objects.plan import Conversions, PlanOptions
 
 MAX_DEPTH = 100
 NO_CHANGES: Mapping[int, StreamPlan] = {}
@@ -66,11 +66,11 @@ def process_as_message(
         return "no record"
     with contextlib.suppress(RejectedRecordError):
         if notes is not None:
-            add(notes, found.stream, plan.encode(bytes(found.record)).notes)
+            add(notes, found.stream, plan.encode_json(bytes(found.record)).conversions)
     return planned(plan, bytes(found.record))
 
 
-def add(notes: NotesOfStreams, stream: str, more: NoteCounts) -> None:
+def add(notes: NotesOfStreams, stream: str, more: Conversions) -> None:
     """Add what happened to values of a stream."""
     for (code, name), count in more.items():
         notes[stream, code, name] += count

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.plan.stream_plan import PlanOptions
+from target_segment_objects.plan import PlanOptions
 from tests.reference import Rejected, Row, encoded, transform
 
 ANYTHING: dict[str, Any] = {}

@@ -18,32 +18,32 @@ def column(schema: Any, **root: Any) -> Column:
 @pytest.mark.parametrize(
     ("schema", "kind"),
     [
-        ({}, "any"),
-        (True, "any"),
-        (None, "any"),
-        ([], "any"),
-        ({"type": []}, "any"),
-        ({"type": "null"}, "any"),
-        ({"type": ["null"]}, "any"),
-        ({"type": "decimal"}, "any"),
-        ({"type": 5}, "any"),
+        ({}, "untyped"),
+        (True, "untyped"),
+        (None, "untyped"),
+        ([], "untyped"),
+        ({"type": []}, "untyped"),
+        ({"type": "null"}, "untyped"),
+        ({"type": ["null"]}, "untyped"),
+        ({"type": "decimal"}, "untyped"),
+        ({"type": 5}, "untyped"),
         ({"type": ["null", "string"]}, "string"),
         ({"type": ["string", 7, None]}, "string"),
         ({"type": "string", "format": "date"}, "date"),
         ({"type": "string", "format": "time"}, "string"),
         ({"type": ["integer", "number"]}, "number"),
-        ({"type": ["integer", "boolean"]}, "mixed"),
-        ({"type": ["integer", "string"]}, "open"),
-        ({"type": "object"}, "text"),
-        ({"type": "object", "properties": {}}, "text"),
-        ({"type": ["object", "array"]}, "text"),
-        ({"items": {}}, "text"),
+        ({"type": ["integer", "boolean"]}, "union"),
+        ({"type": ["integer", "string"]}, "union_with_string"),
+        ({"type": "object"}, "json"),
+        ({"type": "object", "properties": {}}, "json"),
+        ({"type": ["object", "array"]}, "json"),
+        ({"items": {}}, "json"),
         ({"enum": ["a", "b", None]}, "string"),
         ({"enum": [1, 2.5]}, "number"),
         ({"const": True}, "boolean"),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer"),
-        ({"anyOf": [{"type": "integer"}, {}]}, "any"),
-        ({"anyOf": {"type": "integer"}}, "any"),
+        ({"anyOf": [{"type": "integer"}, {}]}, "untyped"),
+        ({"anyOf": {"type": "integer"}}, "untyped"),
         ({"allOf": [{"type": "string"}, {"format": "date-time"}]}, "string"),
         ({"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]}, "date"),
         ({"anyOf": [{"type": "string", "format": "date"}, {"type": "string"}]}, "string"),
@@ -59,15 +59,15 @@ def test_kinds(schema: Any, kind: str) -> None:
     [
         ("#/definitions/word", "string"),
         ("#/definitions/a~1b~0c", "integer"),
-        ("#/definitions/a%2Fb", "any"),
+        ("#/definitions/a%2Fb", "untyped"),
         ("#/definitions/with%20blank", "boolean"),
         ("#/definitions/list/1", "number"),
-        ("#/definitions/list/7", "any"),
+        ("#/definitions/list/7", "untyped"),
         ("#/definitions/again", "string"),
-        ("#/definitions/circle", "any"),
-        ("#/nowhere", "any"),
-        ("other.json#/a", "any"),
-        (5, "any"),
+        ("#/definitions/circle", "untyped"),
+        ("#/nowhere", "untyped"),
+        ("other.json#/a", "untyped"),
+        (5, "untyped"),
     ],
 )
 def test_references(reference: Any, kind: str) -> None:
@@ -96,10 +96,10 @@ def test_a_tree_is_declared_once() -> None:
         "properties": {"name": {"type": "string"}, "up": {"$ref": "#/$defs/t"}},
     }
     found = column({"$ref": "#/$defs/t"}, **{"$defs": {"t": tree}})
-    assert found.kind == "declared"
+    assert found.kind == "object"
     assert {name: inner.kind for name, inner in found.properties.items()} == {
         "name": "string",
-        "up": "any",
+        "up": "untyped",
     }
 
 
@@ -111,7 +111,7 @@ def test_properties_keep_the_schemas_order() -> None:
     }
     found = read_columns(schema, stream="rooms")
     assert list(found) == ["z", "a", "m"]
-    assert found["z"].kind == "any"
+    assert found["z"].kind == "untyped"
 
 
 @pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"allOf": [{}]}, {"$ref": "#"}])

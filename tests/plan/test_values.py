@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from target_segment_objects.plan import values
-from target_segment_objects.plan.values import MISFIT, NonFinite
+from target_segment_objects.plan.values import NO_MATCH, NonFinite
 
 TINY = "1e-99999999999999999999"
 ZERO = "0.00e99999999999999999999"
@@ -25,15 +25,15 @@ def plain(value: object) -> object:
 @pytest.mark.parametrize(
     ("token", "integer", "number", "text"),
     [
-        (TINY, MISFIT, TINY, TINY),
-        (f"-{TINY}", MISFIT, f"-{TINY}", f"-{TINY}"),
+        (TINY, NO_MATCH, TINY, TINY),
+        (f"-{TINY}", NO_MATCH, f"-{TINY}", f"-{TINY}"),
         (ZERO, 0, 0.0, "0"),
-        ("1e-" + "9" * 5000, MISFIT, "1e-" + "9" * 5000, "1e-" + "9" * 5000),
-        ("1e-5000", MISFIT, "1e-5000", "1e-5000"),
-        ("1.5e-400", MISFIT, "1.5e-400", "0." + "0" * 399 + "15"),
+        ("1e-" + "9" * 5000, NO_MATCH, "1e-" + "9" * 5000, "1e-" + "9" * 5000),
+        ("1e-5000", NO_MATCH, "1e-5000", "1e-5000"),
+        ("1.5e-400", NO_MATCH, "1.5e-400", "0." + "0" * 399 + "15"),
         ("1e3", 1000, 1000.0, "1000"),
         ("-0.0", 0, -0.0, "0"),
-        ("2.50", MISFIT, 2.5, "2.5"),
+        ("2.50", NO_MATCH, 2.5, "2.5"),
     ],
 )
 def test_numbers_at_their_ends(token: str, integer: object, number: object, text: str) -> None:
@@ -42,14 +42,14 @@ def test_numbers_at_their_ends(token: str, integer: object, number: object, text
     assert values.as_integer(Raw(token)) == integer
     assert plain(values.as_number(Raw(token))) == number
     assert plain(values.coerce_number(token)) == number
-    assert values.coerce_boolean(Raw(token)) in (MISFIT, False)
+    assert values.coerce_boolean(Raw(token)) in (NO_MATCH, False)
     assert values.canonical_number(Raw(token)) == text
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_exact_is_the_decimal(number: Decimal) -> None:
     """Law: no digit is lost."""
-    assert values.exact(str(number)).compare_total(number) == 0
+    assert values.to_decimal(str(number)).compare_total(number) == 0
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6), st.integers(0, 20))
@@ -90,7 +90,7 @@ def test_integers_of_thousands_of_digits(digits: int) -> None:
 )
 def test_dates(value: str, text: str, real: bool) -> None:  # noqa: FBT001
     """RFC 3339 goes byte for byte, a blank and a missing offset are corrected, the rest stays."""
-    assert values.normal_date(value) == (text, real)
+    assert values.normalize_datetime(value) == (text, real)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_a_boolean(value: Any, boolean: bool) -> None:  # noqa: FBT001
 @pytest.mark.parametrize("value", [2, Raw("0.5"), "True", "1", "", [], {}])
 def test_what_is_no_boolean(value: Any) -> None:
     """Anything else: no guess."""
-    assert values.coerce_boolean(value) is MISFIT
+    assert values.coerce_boolean(value) is NO_MATCH
 
 
 def test_non_finite_numbers_become_null_with_their_paths() -> None:
@@ -136,5 +136,5 @@ def test_a_string_of_sixteen_digits_keeps_them() -> None:
 
 def test_nearly_nothing_is_not_false() -> None:
     """A number below the doubles is not 0, and so no boolean."""
-    assert values.coerce_boolean(Raw("1e-400")) is MISFIT
+    assert values.coerce_boolean(Raw("1e-400")) is NO_MATCH
     assert values.coerce_boolean(Raw("0.0")) is False

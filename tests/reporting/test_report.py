@@ -11,7 +11,7 @@ import pytest
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.errors import RejectedRecordError
-from target_segment_objects.plan.stream_plan import Notes
+from target_segment_objects.plan import ConversionCode
 from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.singer.metrics import Metrics
 from tests.running import KEY, environment, lines, record, run, schema, state
@@ -75,8 +75,9 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     for number in range(7):
-        report.remember("rooms", "rooms", Notes({("coerced", f"p{number}"): number + 1}))
-    report.remember("rooms", "rooms", Notes({("coerced", "p0"): 20, ("dated", "at"): 1}))
+        report.remember("rooms", "rooms", {(ConversionCode.COERCED, f"p{number}"): number + 1})
+    counts = {(ConversionCode.COERCED, "p0"): 20, (ConversionCode.DATE_NORMALIZED, "at"): 1}
+    report.remember("rooms", "rooms", counts)
     report.count("rooms", "rooms")
     report.count("rooms", "rooms")
     report.summarize()
@@ -88,24 +89,11 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     assert "undelivered=2 coerced=48 " in done
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "coerced",
-        "dated",
-        "undated",
-        "long_string",
-        "hashed_id",
-        "dropped",
-        "truncated",
-        "nulled",
-        "nul",
-    ],
-)
-def test_a_remark_says_what_to_do(code: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("code", ConversionCode)
+def test_a_remark_says_what_to_do(code: ConversionCode, caplog: pytest.LogCaptureFixture) -> None:
     """Every kind of note is told, and with it a setting or a place where it can be corrected."""
     report = Report(LOGGER)
-    report.remember("rooms", "rooms", Notes({(code, "name"): 3}))
+    report.remember("rooms", "rooms", {(code, "name"): 3})
     report.summarize(in_lines=False)
     (sentence,) = caplog.messages
     _, _, advice = sentence.partition("stream=rooms values=3 properties=name; ")

@@ -37,7 +37,7 @@ from tests.reference import (
 from tests.strategies import keys, options, property_names, records, schemas
 
 if TYPE_CHECKING:
-    from target_segment_objects.plan.stream_plan import PlanOptions
+    from target_segment_objects.plan import PlanOptions
 
 KEPT = "maps-law-key"
 OPTIONS = (

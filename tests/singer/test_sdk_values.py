@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from target_segment_objects.emulator import Emulator
-from target_segment_objects.plan.parsing import parse_record
-from target_segment_objects.plan.values import NonFinite, exact
-from target_segment_objects.singer.sdk_values import Token, from_sdk_values, to_sdk_values
+from target_segment_objects.plan.parsing import from_python, parse_record
+from target_segment_objects.plan.values import NonFinite, to_decimal
+from target_segment_objects.singer.sdk_values import Token, to_sdk_values
 from tests.running import load
 
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?\Z")
@@ -26,20 +26,20 @@ NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1
 @given(NUMBERS)
 def test_a_number_comes_back_as_the_same_number(token: str) -> None:
     """Law: no digit is lost, zeros at its end included."""
-    back = from_sdk_values(to_sdk_values(Raw(token)))
+    back = from_python(to_sdk_values(Raw(token)))
     assert isinstance(back, Raw)
-    assert exact(bytes(back).decode()).compare_total(exact(token)) == 0
+    assert to_decimal(bytes(back).decode()).compare_total(to_decimal(token)) == 0
 
 
 @pytest.mark.parametrize("token", ["1.10", "515.0", "0.30000000000000000001", "1E+5"])
 def test_a_number_in_plain_notation_comes_back_as_it_was(token: str) -> None:
     """The very token."""
-    assert bytes(from_sdk_values(to_sdk_values(Raw(token)))).decode() == token
+    assert bytes(from_python(to_sdk_values(Raw(token)))).decode() == token
 
 
 def test_an_exponent_beyond_decimals_passes_by() -> None:
     """Python has no such number; nothing raises."""
-    assert bytes(from_sdk_values(to_sdk_values(Raw("1e-99999999999999999999")))) == (
+    assert bytes(from_python(to_sdk_values(Raw("1e-99999999999999999999")))) == (
         b"1e-99999999999999999999"
     )
 
@@ -60,8 +60,8 @@ def test_non_finite_numbers(token: str) -> None:
     python = to_sdk_values(NonFinite(token))
     assert isinstance(python, float)
     assert not math.isfinite(python)
-    assert from_sdk_values(python).token == token
-    assert from_sdk_values(Decimal(token)).token == token
+    assert from_python(python).token == token
+    assert from_python(Decimal(token)).token == token
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,19 @@ def test_non_finite_numbers(token: str) -> None:
         (dt.time(12, 30), "12:30:00"),
         ((1, "a"), [1, "a"]),
         ({1: {"a": (None,)}}, {"1": {"a": [None]}}),
-        (b"x", "b'x'"),
         (True, True),
         (None, None),
     ],
 )
 def test_what_maps_make(made: Any, taken: Any) -> None:
-    """Dates in ISO 8601, tuples as lists, names as text, and the rest as text."""
-    assert from_sdk_values(made) == taken
+    """Dates in ISO 8601, tuples as lists, names as text."""
+    assert from_python(made) == taken
 
 
 def test_a_float_that_a_map_made() -> None:
     """It becomes a token, so that it looks like a number and not like an integer."""
-    assert bytes(from_sdk_values(2.0)) == b"2.0"
-    assert bytes(from_sdk_values(1e300)) == b"1e+300"
+    assert bytes(from_python(2.0)) == b"2.0"
+    assert bytes(from_python(1e300)) == b"1e+300"
 
 
 TOKENS = ("0.00000010", "1e5", "1E+5", "-0.0", "1.50", "1e-400", "123456789012345678901.5")
@@ -127,6 +126,6 @@ def test_expressions_see_numbers() -> None:
     """Though an untouched number keeps its token, a computed one is a number."""
     number = Token("1e5")
     assert number + 1 == 100_001
-    assert from_sdk_values(number) == Raw("1e5")
-    assert from_sdk_values(number * 1) == Raw("1E+5")
-    assert from_sdk_values(copy.deepcopy({"a": [number]})) == {"a": [Raw("1e5")]}
+    assert from_python(number) == Raw("1e5")
+    assert from_python(number * 1) == Raw("1E+5")
+    assert from_python(copy.deepcopy({"a": [number]})) == {"a": [Raw("1e5")]}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.plan import NoteCounts, StreamPlan
+    from target_segment_objects.plan import Conversions, StreamPlan
     from target_segment_objects.settings import Settings
     from target_segment_objects.singer import MappedStream, SegmentObjectsSink
     from target_segment_objects.source import Origin, Source
@@ -235,7 +235,7 @@ class _Target(TargetSegmentObjects):
         super()._process_record_message(message)
         self._tally.read(message.stream, filtered=self._tally.outcomes == before)
 
-    def _note(self, plan: StreamPlan, notes: NoteCounts, origin: Origin) -> None:
+    def _note(self, plan: StreamPlan, notes: Conversions, origin: Origin) -> None:
         self._tally.note(plan, notes, origin)
 
     def _source_and_routes(self, message: Message) -> tuple[Source, list[Route]]:

@@ -16,10 +16,11 @@ from msgspec import Raw
 from target_segment_objects.errors import RejectedRecordError, one_line
 from target_segment_objects.plan import (
     UNDECLARED,
+    ConversionCode,
+    ConversionCounts,
     NonFinite,
-    Notes,
     json_text,
-    normal_date,
+    normalize_datetime,
     parse_record,
     without_non_finite,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_segment_objects.objects import SegmentObject
-    from target_segment_objects.plan import NoteCounts, PlannedColumn, StreamPlan
+    from target_segment_objects.plan import Conversions, PlannedColumn, StreamPlan
     from target_segment_objects.source import Origin
 
     Path = tuple[str, ...]
@@ -53,7 +54,7 @@ _TYPE_OF_KIND: Final[Mapping[str, str]] = {
     "integer": "integer",
     "number": "number",
     "boolean": "boolean",
-    "text": "string",
+    "json": "string",
 }
 """What a column becomes that has had no value yet, where the schema alone decides it."""
 
@@ -83,7 +84,7 @@ class _Column:
             "type": self.type or _TYPE_OF_KIND.get(self.kind or ""),
             "renamed": bool(self.path) and "_".join(self.path) != self.name,
             "flattened": len(self.path) > 1,
-            "json_text": self.kind == "text",
+            "json_text": self.kind == "json",
             "values": self.values,
             "nulls": self.nulls,
             "unfit": self.unfit,
@@ -223,7 +224,7 @@ class PreviewCounts:
                 row.message = fault.message
                 row.value = self._example(origin.raw, fault.path)
 
-    def note(self, plan: StreamPlan, notes: NoteCounts, origin: Origin) -> None:
+    def note(self, plan: StreamPlan, notes: Conversions, origin: Origin) -> None:
         """Something happened to the values of a record that became an object of a plan."""
         of_collection = self._collections[plan.collection].notes
         for (code, name), count in notes.items():
@@ -326,7 +327,7 @@ class PreviewCounts:
         """The first value gives a column its type; a later one may not fit it."""
         kind = _TYPE_OF[type(value)]
         if column.type is None:
-            if kind == "string" and normal_date(value) == (value, True):
+            if kind == "string" and normalize_datetime(value) == (value, True):
                 kind = "timestamp"
             column.type = kind
             if self._shows_values:
@@ -363,14 +364,14 @@ def _declared(planned: PlannedColumn, known: _Column | None) -> _Column:
 def _fits(column: str, kind: str, value: Any) -> bool:
     """Whether a column takes a value of another kind whole."""
     if column == "timestamp":
-        return kind == "string" and normal_date(value) == (value, True)
+        return kind == "string" and normalize_datetime(value) == (value, True)
     return column == "string" or (column == "number" and kind == "integer")
 
 
-def _note_path(plan: StreamPlan, notes: NoteCounts, code: str, name: str) -> Path:
+def _note_path(plan: StreamPlan, notes: Conversions, code: ConversionCode, name: str) -> Path:
     if code == "hashed_id":
         return plan.key_properties[:1] if len(plan.key_properties) == 1 else ()
-    if name == UNDECLARED and isinstance(notes, Notes):
+    if name == UNDECLARED and isinstance(notes, ConversionCounts):
         return notes.undeclared.get(code, ())
     return plan.path_of(name)
 
@@ -383,7 +384,7 @@ def _collection_document(name: str, each: _Collection) -> dict[str, Any]:
                 "stream": _plain_text(plan.stream),
                 "id": "keys" if plan.key_properties else "hash of the record",
                 "keys": _plain(plan.key_properties),
-                "left_out": None if plan.left_out is None else _plain_text(plan.left_out),
+                "left_out": None if plan.omitted_key is None else _plain_text(plan.omitted_key),
             }
             for plan in each.plans.values()
         ],

@@ -28,14 +28,14 @@ _SENTENCE: Final = 100
 _HAPPENS: Final[Mapping[str, str]] = {
     "coerced": "made to fit the schema's type",
     "mismatched": "not of the schema's type, sent",
-    "dated": "date gets a `T` or an offset",
-    "undated": "no RFC 3339 date, sent as text",
+    "date_normalized": "date gets a `T` or an offset",
+    "invalid_date": "no RFC 3339 date, sent as text",
     "long_string": "cut at 512 in most warehouses",
     "hashed_id": "id over 100 characters, hashed",
     "dropped": "32 KB or more, dropped",
     "truncated": "32 KB or more, cut",
     "nulled": "not finite, sent as null",
-    "nul": "U+0000, refused by warehouses",
+    "nul_character": "U+0000, refused by warehouses",
 }
 
 _Cell = str | int
