@@ -54,9 +54,7 @@ bench: .venv/.made
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/.made
-	@mkdir -p build
-	$(BIN)/python -m target_segment_objects.settings.sources >build/settings.md
-	@mv build/settings.md docs/settings.md
+	$(BIN)/python -m tests.settings.page
 	$(BIN)/python -m tests.meltano.plugin
 	$(BIN)/python -m tests.meltano.hub
 	$(BIN)/python -m pytest tests/project/test_docs.py tests/project/test_meltano.py tests/project/test_hub.py

@@ -597,9 +597,9 @@ MUTANTS = (
     Mutant(
         "a variable and a file may differ in silence",
         "sources:_difference",
-        "one.get(name, missing) != other.get(name, missing)",
+        "ours.get(name, missing) != theirs.get(name, missing)",
         "False",
-        "tests/settings/test_configuration.py",
+        "tests/settings/test_sources.py",
     ),
 )
 

@@ -29,16 +29,16 @@ from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE,
 from target_segment_objects.plan import Flattening, PlanOptions
 from target_segment_objects.settings import addresses
 from target_segment_objects.settings.kinds import (
-    Boolean,
-    Choice,
-    FilePath,
-    Integer,
-    IntegerOrWord,
-    JsonObject,
     Kind,
-    Number,
-    Text,
     WrongValueError,
+    boolean,
+    choice,
+    file_path,
+    integer,
+    integer_or_word,
+    json_object,
+    number,
+    text,
 )
 from target_segment_objects.settings.nested_names import joined_collections, joined_stream_maps
 from target_segment_objects.settings.rules import (
@@ -119,55 +119,55 @@ class Settings:
     """What the user decided, checked. Secrets are left out of its repr."""
 
     write_key: str | None = _declare(
-        Text("the write key of a Segment source", addresses.write_key, secret=True),
+        text("the write key of a Segment source", addresses.write_key, secret=True),
         None,
         "The write key of the Segment source that takes the objects. Required, unless "
         "`local_warehouse` is set.",
     )
     method: Literal["bulk", "set"] = _declare(
-        Choice(("bulk", "set")),
+        choice("bulk", "set"),
         "bulk",
         "How objects travel. `bulk`: one session of gzip parts a sync, for a program on a "
         "schedule. `set`: calls of up to 10 objects, for one that runs continuously.",
     )
     region: Literal["oregon", "dublin"] = _declare(
-        Choice(("oregon", "dublin")),
+        choice("oregon", "dublin"),
         "oregon",
         "The region of the Segment workspace. `dublin` with `method: bulk` needs `bulk_url`, since "
         "Segment documents no address for it.",
     )
     objects_url: str | None = _declare(
-        Text("the base address of the Objects API", addresses.api_address),
+        text("the base address of the Objects API", addresses.api_address),
         None,
         "The base address of the Objects API (`method: set`), without the version path. By default "
         "`https://objects.segment.com`, in `dublin` `https://objects.euw1.segment.com`.",
     )
     bulk_url: str | None = _declare(
-        Text("the base address of the Objects Bulk API", addresses.api_address),
+        text("the base address of the Objects Bulk API", addresses.api_address),
         None,
         "The base address of the Objects Bulk API (`method: bulk`), without the version path. By "
         "default `https://objects-bulk-api.segmentapis.com`, in `dublin` there is none.",
     )
     allow_http: bool = _declare(
-        Boolean(),
+        boolean(),
         False,
         "Allow plain http beyond loopback, for an emulator in another container. The write key "
         "then travels unencrypted.",
     )
     ca_bundle: Path | None = _declare(
-        FilePath("a file of certificates in PEM form, or a directory", addresses.has_certificates),
+        file_path("a file of certificates in PEM form, or a directory", addresses.has_certificates),
         None,
         "A file (PEM) or directory of the certificate authorities to trust. By default "
         "`SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE` of the environment, else the usual ones.",
     )
     proxy: str | None = _declare(
-        Text("the URL of a proxy", addresses.proxy_address, secret=True),
+        text("the URL of a proxy", addresses.proxy_address, secret=True),
         None,
         "The proxy to go through, as a URL; user and password may be in it. By default "
         "`HTTPS_PROXY` and `NO_PROXY` of the environment. Never used for loopback.",
     )
     local_warehouse: Path | None = _declare(
-        FilePath(
+        file_path(
             "the path of a file in an existing directory",
             lambda path: path.parent.is_dir() and not path.is_dir(),
         ),
@@ -178,10 +178,10 @@ class Settings:
     )
 
     collections: Mapping[str, str] = _declare(
-        JsonObject["Mapping[str, str]"](
+        json_object(
             "an object of stream names, each with its collection's name",
             {"type": "object", "additionalProperties": {"type": "string"}},
-            joined=joined_collections,
+            join=joined_collections,
         ),
         {},
         "Stream name → collection name, taken as given. A valid name has lower-case letters and "
@@ -189,63 +189,63 @@ class Settings:
         "underscore first or last. Streams that are not listed get a name by rule.",
     )
     pluralize: bool = _declare(
-        Boolean(),
+        boolean(),
         True,
         "Make the last word of a collection's name plural, as Segment advises.",
     )
     allow_collection_digits: bool = _declare(
-        Boolean(),
+        boolean(),
         False,
         "Keep digits in collection names instead of spelling them (`s3_files` → `s_three_files`). "
         "Segment's documentation excludes digits; its own SQL source sends them.",
     )
     nested: Literal["flatten", "json", "reject"] = _declare(
-        Choice(("flatten", "json", "reject")),
+        choice("flatten", "json", "reject"),
         "flatten",
         "What becomes of objects and arrays. `flatten`: an object whose properties the schema "
         "lists becomes properties joined by `_`; arrays and all other objects become JSON text. "
         "`json`: all become JSON text. `reject`: the record is rejected.",
     )
     nulls: Literal["send", "drop"] = _declare(
-        Choice(("send", "drop")),
+        choice("send", "drop"),
         "send",
         "What becomes of nulls. `send`: sent, so that a value that was cleared is not kept. "
         "`drop`: the property is left out, and Segment keeps the value that it has.",
     )
     non_finite_numbers: Literal["reject", "null"] = _declare(
-        Choice(("reject", "null")),
+        choice("reject", "null"),
         "reject",
         "What becomes of NaN and infinities. `reject`: the record is rejected. `null` (the word, "
         "in quotes where YAML is written): they become null.",
     )
     oversized_values: Literal["reject", "truncate", "drop"] = _declare(
-        Choice(("reject", "truncate", "drop")),
+        choice("reject", "truncate", "drop"),
         "reject",
         "What becomes of a value of 32 KB or more, which Segment does not take. `reject`: the "
         "record is rejected. `truncate`: cut at a character. `drop`: the property is left out.",
     )
     type_mismatches: Literal["coerce", "send", "reject"] = _declare(
-        Choice(("coerce", "send", "reject")),
+        choice("coerce", "send", "reject"),
         "coerce",
         "What becomes of a value that is not of its schema's type. `coerce`: converted without "
         'loss (`1234` → `"1234"` in a string column), a reject where that is impossible. `send`: '
         "sent as it is. `reject`: the record is rejected.",
     )
     long_ids: Literal["hash", "reject"] = _declare(
-        Choice(("hash", "reject")),
+        choice("hash", "reject"),
         "hash",
         "What becomes of an id over 100 characters. `hash`: its SHA-256 is the id. `reject`: the "
         "record is rejected.",
     )
 
     max_rejects: int = _declare(
-        Integer(-1, _MANY),
+        integer(-1, _MANY),
         0,
         "How many rejected records are tolerated before the run ends; -1 for any number. Anything "
         "but 0 needs `dead_letter_path`.",
     )
     dead_letter_path: Path | None = _declare(
-        FilePath(
+        file_path(
             "the path of a file in an existing directory",
             lambda path: path.parent.is_dir() and not path.is_dir(),
         ),
@@ -254,7 +254,7 @@ class Settings:
         "`segment-objects replay` needs. It is appended to and never shortened by a run.",
     )
     report_path: Path | None = _declare(
-        FilePath(
+        file_path(
             "the path of a file in an existing directory",
             lambda path: path.parent.is_dir() and (path.is_file() or not path.exists()),
         ),
@@ -265,43 +265,43 @@ class Settings:
         "report before.",
     )
     synchronous: bool = _declare(
-        Boolean(),
+        boolean(),
         True,
         "Send the header `Synchronous: true` with `set` calls, so that updates of one object are "
         "applied in order. Off is faster, and may reorder them.",
     )
     max_concurrency: int = _declare(
-        Integer(1, MAX_REQUESTS_AT_ONCE),
+        integer(1, MAX_REQUESTS_AT_ONCE),
         10,
         "How many requests may be in flight at once, for the whole target.",
     )
     part_size_bytes: int = _declare(
-        Integer(1, MAX_PART_BYTES),
+        integer(1, MAX_PART_BYTES),
         MAX_PART_BYTES,
         "The uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
         "least one object, whatever its size.",
     )
     compression_level: Level = _declare(
-        IntegerOrWord("auto", 0, 9),
+        integer_or_word("auto", 0, 9),
         "auto",
         "How hard gzip compresses the parts. `auto`: 6 as long as that takes a quarter of a core "
         "at most and nothing waits for it, as behind most taps, else 1. 0: not at all; 1 to 3: "
         "igzip's levels, fast; 4 to 9: zlib's, 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
-        Number(above=0, below=SESSION_SECONDS),
+        number(above=0, below=SESSION_SECONDS),
         240,
         "After how many seconds of silence a bulk session is kept alive. Segment ends a session "
         "after 600.",
     )
     checkpoint_seconds: float = _declare(
-        Number(least=0, most=_YEAR),
+        number(least=0, most=_YEAR),
         1800,
         "How many seconds old a bulk session may become before it is finished, its state printed, "
         "and the next one opened with the next record. 0: one session a sync, however long.",
     )
     spool_dir: Path | None = _declare(
-        FilePath(
+        file_path(
             "an existing directory that can be written to",
             lambda path: path.is_dir() and os.access(path, os.W_OK | os.X_OK),
         ),
@@ -310,56 +310,56 @@ class Settings:
         "temporary files.",
     )
     spool_max_bytes: int = _declare(
-        Integer(1, _MANY),
+        integer(1, _MANY),
         10_000_000_000,
         "The compressed size in bytes at which a spool makes a checkpoint: its session is finished "
         "and its state printed. The disk takes up to twice this while one session fills and "
         "another one goes up.",
     )
     request_timeout_seconds: float = _declare(
-        Number(above=0, most=_YEAR),
+        number(above=0, most=_YEAR),
         60,
         "How many seconds one request may take in all, uploads excepted.",
     )
     upload_timeout_seconds: float = _declare(
-        Number(above=0, most=_YEAR),
+        number(above=0, most=_YEAR),
         600,
         "How many seconds the upload of one part may take in all.",
     )
     retry_seconds: float = _declare(
-        Number(least=0, most=_YEAR),
+        number(least=0, most=_YEAR),
         600,
         "How many seconds one request may spend waiting between attempts. There are at least three "
         "attempts, whatever this says.",
     )
 
     shutdown_seconds: float = _declare(
-        Number(least=0, most=_YEAR),
+        number(least=0, most=_YEAR),
         8,
         "How many seconds a stop (SIGINT, SIGTERM) leaves for the delivery of what was read.",
     )
     unknown_messages: Literal["error", "ignore"] = _declare(
-        Choice(("error", "ignore")),
+        choice("error", "ignore"),
         "error",
         "What becomes of a message of an unknown type. `error`: the run ends. `ignore`: it is "
         "passed over, with one warning.",
     )
     max_line_bytes: int = _declare(
-        Integer(1, 2_147_483_647),
+        integer(1, 2_147_483_647),
         16_777_216,
         "The longest line of input, in bytes. Reading a line may take up to 45 times its length in "
         "memory, when it has little but short numbers or empty lists; the default fits a container "
         "of 1 GB. Raise it for a tap whose records are longer.",
     )
     max_depth: int = _declare(
-        Integer(1, 250),
+        integer(1, 250),
         100,
         "The deepest nesting of objects and arrays in a line of input.",
     )
 
     stream_maps: Mapping[str, object] | None = _declare(
-        JsonObject["Mapping[str, object]"](
-            "an object of the SDK's stream maps", _MAPS["stream_maps"], joined=joined_stream_maps
+        json_object(
+            "an object of the SDK's stream maps", _MAPS["stream_maps"], join=joined_stream_maps
         ),
         None,
         "Stream name → what to do with its records: rename, filter, add and remove properties. See "
@@ -367,20 +367,18 @@ class Settings:
     )
     stream_map_config: Mapping[str, object] | None = _declare(
         # Often holds the seed of a hash, so no repr shows it.
-        JsonObject["Mapping[str, object]"]("an object", _MAPS["stream_map_config"], in_repr=False),
+        json_object("an object", _MAPS["stream_map_config"], in_repr=False),
         None,
         "Values of your own, for use in the expressions of `stream_maps`.",
     )
     faker_config: Mapping[str, object] | None = _declare(
-        JsonObject["Mapping[str, object]"](
-            "an object with `seed` and `locale`", _MAPS["faker_config"]
-        ),
+        json_object("an object with `seed` and `locale`", _MAPS["faker_config"]),
         None,
         "Seed and locale of `fake` in the expressions of `stream_maps`. Needs the package `faker` "
         "beside the target.",
     )
     flattening_enabled: bool = _declare(
-        Boolean(),
+        boolean(),
         False,
         "Name nested properties as the SDK's flattening does (`flattening_separator`, "
         "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
@@ -388,33 +386,33 @@ class Settings:
         "`nested: flatten` flattens to any depth.",
     )
     flattening_max_depth: int | None = _declare(
-        Integer(0, 1000),
+        integer(0, 1000),
         None,
         "How many levels of declared objects are flattened; objects further inside become what "
         "`nested` says, JSON text by default. 0 is as if flattening were off. Required with "
         "`flattening_enabled`.",
     )
     flattening_max_key_length: int | None = _declare(
-        Integer(1, 10_000),
+        integer(1, 10_000),
         None,
         "The number of characters from which on a flattened name is shortened: its parts, from the "
         "first on, become their capital letters, or three letters. By default 255. Ids are made "
         "of the key properties under their own names.",
     )
     flattening_separator: str | None = _declare(
-        Text("the text between the parts of a flattened name"),
+        text("the text between the parts of a flattened name"),
         None,
         "What stands between the parts of a flattened name, before it is written in snake case. By "
         "default `__`, which becomes `_`.",
     )
     add_record_metadata: bool = _declare(
-        Boolean(),
+        boolean(),
         False,
         "Add the SDK's `_sdc_` properties to every record: when it was extracted, received and "
         "batched, its sequence and its version.",
     )
     validate_records: bool = _declare(
-        Boolean(),
+        boolean(),
         False,
         "Check every record, as the tap wrote it, against its whole JSON schema; one that breaks "
         "it is rejected. Off here, since taps break their own schemas in ways that do not matter "
@@ -577,7 +575,7 @@ def config_jsonschema() -> dict[str, Any]:
     properties: dict[str, object] = {}
     for name, declaration in DECLARED.items():
         schema = {
-            **declaration.kind.schema(),
+            **declaration.kind.schema,
             "title": _title(name),
             "description": declaration.description,
         }

@@ -1,18 +1,16 @@
-"""The kinds of settings: what each allows, how the environment writes it, and its JSON schema.
+"""The kinds of settings: what each allows, how a variable writes it, and its JSON schema.
 
-A sentence about a wrong value says what is allowed and which type came, never the value itself: it
+A sentence about a wrong value says what is allowed and which type was given, never the value: it
 may be a secret, or stand where a secret should.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -23,25 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "Boolean",
-    "Choice",
-    "FilePath",
-    "Integer",
-    "IntegerOrWord",
-    "JsonObject",
     "Kind",
-    "Number",
-    "Text",
     "WrongValueError",
+    "boolean",
+    "choice",
+    "file_path",
+    "integer",
+    "integer_or_word",
+    "json_object",
     "not_a_number",
+    "number",
+    "text",
 ]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=str)
 
-_DECIMAL = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,4})?")
-_WHOLE = re.compile(r"-?[0-9]{1,300}")
-_TYPES = {
+_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,4})?\s*")
+_INTEGER: Final = re.compile(r"\s*-?[0-9]{1,300}\s*")
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+_TYPES: Final = {
     type(None): "null",
     bool: "a boolean",
     int: "an integer",
@@ -53,347 +52,253 @@ _TYPES = {
 
 
 class WrongValueError(ValueError):
-    """A value that its setting does not allow. The message goes on after the setting's name."""
+    """A value that its setting does not allow. The message continues the setting's name."""
 
 
 def not_a_number(name: str) -> float:
-    """Refuse `NaN`, `Infinity` and `-Infinity`, which Python's JSON reader would take."""
+    """Refuse `NaN`, `Infinity` and `-Infinity`, which Python's JSON reader accepts."""
     raise ValueError(f"{name} is not JSON")
 
 
-class Kind(ABC, Generic[T]):
-    """What a setting may be. `T` is the type that the program gets."""
+def _parse_json(text: str) -> object:
+    return json.loads(text, parse_constant=not_a_number)
 
-    secret = False
-    in_repr = True  # in a repr
 
-    @property
-    @abstractmethod
-    def allowed(self) -> str:
-        """What is allowed, to go on after `must be`."""
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """What a setting may be. `T` is the type that the program gets.
 
-    @abstractmethod
+    Attributes:
+        allowed: what is allowed; it continues `must be`.
+        schema: the JSON schema of the values that a configuration file may have.
+        convert: returns a value of one of the `types` as the program uses it, and `None` or a
+            `WrongValueError` if it is not allowed.
+        types: the types that its values have in JSON.
+        normalize: returns a number for a value that is a number in another form.
+        parse: returns the value that a variable's text stands for, and a `ValueError` for none.
+        secret: never shown, and marked so in the JSON schema.
+        in_repr: whether a repr may show the value.
+    """
+
+    allowed: str
+    schema: Mapping[str, object]
+    convert: Callable[[Any], T | None]
+    types: tuple[type, ...] = (str,)
+    normalize: Callable[[object], object] = lambda value: value
+    parse: Callable[[str], object] = str
+    secret: bool = False
+    in_repr: bool = True
+
     def validate(self, value: object) -> T:
-        """The value as the program uses it.
+        """Return the value as the program uses it.
 
         Raises:
             WrongValueError: it is not allowed.
         """
-
-    @abstractmethod
-    def schema(self) -> dict[str, object]:
-        """The JSON schema of the values that a configuration file may have."""
+        value = self.normalize(value)
+        is_boolean = isinstance(value, bool) and bool not in self.types
+        if is_boolean or not isinstance(value, self.types):
+            given = _TYPES.get(type(value), "a value of another type")
+            raise WrongValueError(f"must be {self.allowed}, not {given}")
+        converted = self.convert(value)
+        if converted is None:
+            raise WrongValueError(f"must be {self.allowed}")
+        return converted
 
     def from_variable(self, text: str) -> object:
-        """The value that a variable's text stands for, to be given to `take`. JSON, if not text.
+        """Return the value that a variable's text stands for, which `validate` would accept.
 
         Raises:
-            WrongValueError: the text is not of this kind.
+            WrongValueError: it is not allowed.
         """
         try:
-            return json.loads(text, parse_constant=not_a_number)
+            value = self.parse(text)
+        except WrongValueError:
+            raise
         except (ValueError, RecursionError):
-            pass
+            value = None
+        else:
+            self.validate(value)
+            return value
         raise WrongValueError(f"must be {self.allowed}")
 
-    def error(self, value: object, *types: type) -> WrongValueError:
-        """The sentence for a value: with the type that came, when that is what is wrong."""
-        if type(value) in types:
-            return WrongValueError(f"must be {self.allowed}")
-        came = _TYPES.get(type(value), "a value of another type")
-        return WrongValueError(f"must be {self.allowed}, not {came}")
 
+def boolean() -> Kind[bool]:
+    """True or false; a variable may also have `1` or `0`."""
 
-class Boolean(Kind[bool]):
-    """True or false, strictly."""
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return "`true` or `false`"
-
-    def validate(self, value: object) -> bool:
-        """The boolean."""
-        if isinstance(value, bool):
-            return value
-        raise self.error(value)
-
-    def schema(self) -> dict[str, object]:
-        """A boolean."""
-        return {"type": ["boolean", "null"]}
-
-    def from_variable(self, text: str) -> object:
-        """`true`, `false`, `1` or `0`, in any case."""
-        value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
+    def parse(text: str) -> bool:
+        value = _BOOLEANS.get(text.strip().lower())
         if value is None:
             raise WrongValueError("must be `true` or `false` (or `1` or `0`)")
         return value
 
+    schema = {"type": ["boolean", "null"]}
+    return Kind("`true` or `false`", schema, bool, types=(bool,), parse=parse)
 
-@dataclass(frozen=True)
-class Integer(Kind[int]):
+
+def integer(least: int, most: int) -> Kind[int]:
     """An integer within bounds, both included. `10.0` is one too: YAML and JSON tools write it."""
-
-    least: int
-    most: int
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return f"an integer from {self.least} to {self.most}"
-
-    def validate(self, value: object) -> int:
-        """The integer."""
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        if isinstance(whole, int) and not isinstance(whole, bool):
-            if self.least <= whole <= self.most:
-                return whole
-            raise WrongValueError(f"must be {self.allowed}")
-        raise self.error(value)
-
-    def schema(self) -> dict[str, object]:
-        """An integer within the bounds."""
-        return {"type": ["integer", "null"], "minimum": self.least, "maximum": self.most}
+    return Kind(
+        f"an integer from {least} to {most}",
+        {"type": ["integer", "null"], "minimum": least, "maximum": most},
+        lambda value: value if least <= value <= most else None,
+        types=(int,),
+        normalize=_integral,
+        parse=_parse_json,
+    )
 
 
-@dataclass(frozen=True)
-class IntegerOrWord(Kind["int | S"]):
+def integer_or_word(word: S, least: int, most: int) -> Kind[int | S]:
     """A word, or an integer within bounds, both included.
 
     An integer in a string is one too: to Meltano, a setting of two types is a string.
     """
-
-    word: S
-    least: int
-    most: int
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return f"`{self.word}` or an integer from {self.least} to {self.most}"
-
-    def validate(self, value: object) -> int | S:
-        """The word or the integer."""
-        if value == self.word:
-            return self.word
-        if isinstance(value, str):
-            if not _WHOLE.fullmatch(value.strip()):
-                raise self.error(value, str)
-            value = int(value)
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        if isinstance(whole, int) and not isinstance(whole, bool):
-            if self.least <= whole <= self.most:
-                return whole
-            raise WrongValueError(f"must be {self.allowed}")
-        raise self.error(value)
-
-    def schema(self) -> dict[str, object]:
-        """The word, an integer within the bounds, or that in a string."""
-        numbers = "|".join(map(str, range(self.least, self.most + 1)))
-        return {
+    words = [str(number) for number in range(least, most + 1)]
+    return Kind(
+        f"`{word}` or an integer from {least} to {most}",
+        {
             "type": ["string", "integer", "null"],
-            "pattern": rf"^({self.word}|{numbers})$",
-            "minimum": self.least,
-            "maximum": self.most,
-        }
+            "pattern": rf"^({'|'.join([word, *words])})$",
+            "minimum": least,
+            "maximum": most,
+        },
+        lambda value: value if str(value) in {word, *words} else None,
+        types=(int, str),
+        normalize=lambda value: _integral(_number_in(value, _INTEGER)),
+    )
 
-    def from_variable(self, text: str) -> object:
-        """The text itself."""
-        return text
 
-
-@dataclass(frozen=True)
-class Number(Kind[float]):
-    """A finite number within bounds. `above` and `below` are not themselves allowed.
+def number(
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Kind[float]:
+    """A finite number within bounds; `above` and `below` are not themselves allowed.
 
     A number in a string is one too: Meltano has no kind of setting that brings a fraction from its
     environment into the file that it writes, other than text.
     """
+    low = f"from {least}," if least is not None else f"greater than {above} and"
+    high = f"at most {most}" if most is not None else f"less than {below}"
+    bounds = {
+        "minimum": least,
+        "exclusiveMinimum": above,
+        "maximum": most,
+        "exclusiveMaximum": below,
+    }
 
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-    below: float | None = None
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        low = f"from {self.least}" if self.least is not None else f"greater than {self.above}"
-        high = f"at most {self.most}" if self.most is not None else f"less than {self.below}"
-        return f"a number {low} and {high}" if self.above is not None else f"a number {low}, {high}"
-
-    def validate(self, value: object) -> float:
-        """The number, as a float."""
-        given = value
-        if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
-            value = float(value)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise self.error(given)
-        inside = (
-            (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.most is None or value <= self.most)
-            and (self.below is None or value < self.below)
-        )
+    def convert(value: float) -> float | None:
         # NaN compares false with every bound, and an infinity is beyond one of them.
-        if not inside or (isinstance(value, float) and not math.isfinite(value)):
-            raise WrongValueError(f"must be {self.allowed}")
-        return float(value)
+        is_inside = (
+            (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        )
+        return float(value) if is_inside else None
 
-    def schema(self) -> dict[str, object]:
-        """A number within the bounds."""
-        bounds = {
-            "minimum": self.least,
-            "exclusiveMinimum": self.above,
-            "maximum": self.most,
-            "exclusiveMaximum": self.below,
-        }
-        given = {word: bound for word, bound in bounds.items() if bound is not None}
-        return {"type": ["number", "null"], **given}
+    return Kind(
+        f"a number {low} {high}",
+        {
+            "type": ["number", "null"],
+            **{word: bound for word, bound in bounds.items() if bound is not None},
+        },
+        convert,
+        types=(int, float),
+        normalize=lambda value: _number_in(value, _NUMBER),
+        parse=_parse_json,
+    )
 
 
-@dataclass(frozen=True)
-class Choice(Kind[S]):
+def choice(*words: S) -> Kind[S]:
     """One of a few words."""
-
-    words: tuple[S, ...]
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        *others, last = (f"`{word}`" for word in self.words)
-        return f"{', '.join(others)} or {last}"
-
-    def validate(self, value: object) -> S:
-        """The word."""
-        for word in self.words:
-            if value == word:
-                return word
-        raise self.error(value, str)
-
-    def schema(self) -> dict[str, object]:
-        """A string out of the words; null is let in by the type alone, as the SDK does."""
-        return {"type": ["string", "null"], "enum": list(self.words)}
-
-    def from_variable(self, text: str) -> object:
-        """The text itself."""
-        return text
+    *others, last = (f"`{word}`" for word in words)
+    return Kind(
+        f"{', '.join(others)} or {last}",
+        # `null` is allowed by the type alone, as the SDK declares choices.
+        {"type": ["string", "null"], "enum": list(words)},
+        lambda value: value if value in words else None,
+    )
 
 
-@dataclass(frozen=True)
-class Text(Kind[str]):
+def text(allowed: str, check: Callable[[str], str] = str, *, secret: bool = False) -> Kind[str]:
     """A string that is not blank.
 
-    Attributes:
-        what: what it is, to go on after `must be`.
-        check: gives the string as it is used, or raises `WrongValueError`.
+    Args:
+        allowed: what it is.
+        check: returns the string as it is used, or raises `WrongValueError`.
         secret: never shown, and marked so in the JSON schema.
     """
 
-    what: str
-    check: Callable[[str], str] = str
-    secret: bool = False
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return self.what
-
-    def validate(self, value: object) -> str:
-        """The string."""
-        if not isinstance(value, str):
-            raise self.error(value)
+    def convert(value: str) -> str:
         if not value.strip():
-            raise WrongValueError(f"must be {self.what}, not an empty string")
-        return self.check(value)
+            raise WrongValueError(f"must be {allowed}, not an empty string")
+        return check(value)
 
-    def schema(self) -> dict[str, object]:
-        """A string, marked if it is a secret."""
-        marks: dict[str, object] = {"secret": True, "writeOnly": True} if self.secret else {}
-        return {"type": ["string", "null"], **marks}
-
-    def from_variable(self, text: str) -> object:
-        """The text itself."""
-        return text
+    marks = {"secret": True, "writeOnly": True} if secret else {}
+    return Kind(allowed, {"type": ["string", "null"], **marks}, convert, secret=secret)
 
 
-@dataclass(frozen=True)
-class FilePath(Kind[Path]):
+def file_path(allowed: str, predicate: Callable[[Path], bool]) -> Kind[Path]:
     """A path on this machine.
 
-    Attributes:
-        what: what must be there, to go on after `must be`.
-        holds: whether the path is right.
+    Args:
+        allowed: what must be there.
+        predicate: whether a path is allowed.
     """
 
-    what: str
-    predicate: Callable[[Path], bool]
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return self.what
-
-    def validate(self, value: object) -> Path:
-        """The path."""
-        if not isinstance(value, str):
-            raise self.error(value)
+    def convert(value: str) -> Path | None:
+        path = Path(value)
         try:
-            right = bool(value.strip()) and self.predicate(Path(value))
+            return path if value.strip() and predicate(path) else None
         except (OSError, ValueError):  # no permission, a name too long, a NUL, a lone surrogate
-            right = False
-        if not right:
-            raise WrongValueError(f"must be {self.what}")
-        return Path(value)
+            return None
 
-    def schema(self) -> dict[str, object]:
-        """A string."""
-        return {"type": ["string", "null"]}
-
-    def from_variable(self, text: str) -> object:
-        """The text itself."""
-        return text
+    return Kind(allowed, {"type": ["string", "null"]}, convert)
 
 
-@dataclass(frozen=True)
-class JsonObject(Kind[T]):
-    """An object of the shape that a JSON schema gives. `T` is a mapping that the schema fits.
+def json_object(
+    allowed: str,
+    body: Mapping[str, object],
+    *,
+    in_repr: bool = True,
+    join: Callable[[Mapping[str, object]], Mapping[str, Any]] = dict,
+) -> Kind[Mapping[str, Any]]:
+    """An object that fits a JSON schema.
 
-    Attributes:
-        what: what it is, to go on after `must be`.
+    Args:
+        allowed: what it is.
         body: the JSON schema.
-        shown: whether a repr may show it.
-        joined: joins names in it that Meltano has split at their dots.
+        in_repr: whether a repr may show it.
+        join: joins names in it that Meltano has split at their dots.
     """
 
-    what: str
-    body: Mapping[str, object]
-    in_repr: bool = True
-    joined: Callable[[Mapping[str, object]], dict[str, object]] = dict
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return self.what
-
-    def validate(self, value: object) -> T:
-        """The object."""
-        if not isinstance(value, dict):
-            raise self.error(value)
+    def convert(value: Mapping[str, object]) -> Mapping[str, Any]:
         try:
-            value = self.joined(value)
+            joined = join(value)
         except AmbiguousNamesError as ambiguous:
             raise WrongValueError(
                 "has names with dots that Meltano has split, and how to join them is not clear: "
                 f"{ambiguous}"
             ) from None
-        error = best_match(Draft202012Validator(self.body).iter_errors(value))
+        error = best_match(Draft202012Validator(body).iter_errors(joined))
         if error is not None:
-            # The path is made of names that the user chose; the error's message has the values.
-            where = ".".join(str(part) for part in error.absolute_path)
-            raise WrongValueError(f"must be {self.what}; look at `{where}`")
-        return cast("T", value)
+            # The path consists of names that the user chose; the error's message has the values.
+            path = ".".join(map(str, error.absolute_path))
+            raise WrongValueError(f"must be {allowed}; check `{path}`")
+        return joined
 
-    def schema(self) -> dict[str, object]:
-        """The given schema."""
-        return {**self.body, "type": ["object", "null"]}
+    schema = {**body, "type": ["object", "null"]}
+    return Kind(allowed, schema, convert, types=(dict,), parse=_parse_json, in_repr=in_repr)
+
+
+def _number_in(value: object, pattern: re.Pattern[str]) -> object:
+    """The number that a string holds; any other value itself."""
+    return float(value) if isinstance(value, str) and pattern.fullmatch(value) else value
+
+
+def _integral(value: object) -> object:
+    """An integral float as an integer; any other value itself."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

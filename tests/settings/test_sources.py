@@ -11,7 +11,8 @@ import pytest
 
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.settings.declared import DECLARED, Settings
-from target_segment_objects.settings.sources import PREFIX, document, read_configuration
+from target_segment_objects.settings.sources import PREFIX, read_configuration
+from tests.settings.page import PAGE, page
 
 KEY = "aVerySecretWriteKey42"
 
@@ -41,9 +42,9 @@ def read(text: str) -> object:
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (b"", "is not JSON: look at line 1, column 1"),
+        (b"", "is not JSON: check line 1, column 1"),
         (b'{\n  "write_key": "aVerySecretWriteKey42",\n  oops\n}', "line 3, column 3"),
-        (b'{"write_key": "aVerySecretWriteKey42"', "is not JSON: look at line 1, column 38"),
+        (b'{"write_key": "aVerySecretWriteKey42"', "is not JSON: check line 1, column 38"),
         (b'["aVerySecretWriteKey42"]', "must hold one JSON object of settings"),
         (b'"aVerySecretWriteKey42"', "must hold one JSON object of settings"),
         (b"null", "must hold one JSON object of settings"),
@@ -167,14 +168,14 @@ def test_what_meltano_exports_beside_its_file_does_no_harm(write: Path) -> None:
 def test_what_meltano_loses_is_told(
     write: Path, variable: str, file: dict[str, object], names: str
 ) -> None:
-    """By the names of what differs, never by values; the file counts."""
+    """By the names of what differs, never by values; the file is used."""
     for setting in ("stream_maps", "collections"):
         write.write_text(json.dumps({setting: file}))
         told: list[str] = []
         environ = {f"{PREFIX}{setting.upper()}": variable}
         assert read_configuration([str(write)], environ, told.append) == {setting: file}
         (sentence,) = told
-        assert f"differ in {names}; the file counts" in sentence
+        assert f"differ in {names}; the file is used" in sentence
         assert "`__NULL__`" in sentence
         assert "md5" not in sentence
 
@@ -289,8 +290,8 @@ def test_a_name_twice_in_a_file_is_a_remark_and_the_last_counts(write: Path) -> 
     config = read_configuration([str(write)], {}, remarks.append)
     assert config == {"method": "bulk", "collections": {"a": "c"}}
     assert [remark.partition(" names ")[2] for remark in remarks] == [
-        "'a' more than once; the last counts",
-        "'method' more than once; the last counts",
+        "'a' more than once; the last value is used",
+        "'method' more than once; the last value is used",
     ]
 
 
@@ -327,5 +328,4 @@ def test_what_is_read_is_what_settings_take(write: Path) -> None:
 
 def test_the_page_of_settings_is_current() -> None:
     """`docs/settings.md` is what the declarations say."""
-    page = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
-    assert page.read_text(encoding="utf-8") == document()
+    assert PAGE.read_text(encoding="utf-8") == page()
