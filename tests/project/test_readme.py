@@ -50,13 +50,13 @@ def _command(folder: Path, name: str, module: str) -> None:
 
 
 def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
-    """In a clone, after the installation, each command of "Use" as it stands."""
+    """In a clone, after the installation, each command of "Usage" as it stands."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     commands = tmp_path / "bin"
     commands.mkdir()
     _command(commands, "target-segment-objects", "target_segment_objects.target")
     _command(commands, "segment-objects", "target_segment_objects.commands.main")
-    install, use, look = _blocks(_section("Use"), "sh")
+    install, use, look = _blocks(_section("Usage"), "sh")
     assert "pip install" in install
     ran = subprocess.run(
         ["/bin/sh", "-ec", f"{use}exec >look\n{look}"],
@@ -68,7 +68,7 @@ def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
         timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
-    assert [ran.stdout] == _blocks(_section("Use"), "text")
+    assert [ran.stdout] == _blocks(_section("Usage"), "text")
     looked = (tmp_path / "look").read_text(encoding="utf-8")
     assert "Nothing would be rejected." in looked
     assert "OK       local warehouse" in looked
@@ -76,8 +76,8 @@ def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
 
 
 def test_meltano_runs_as_its_page_says() -> None:
-    """The commands of "In Meltano" are the first of docs/meltano.md, which tests/meltano runs."""
-    (readme,) = _blocks(_section("In Meltano"), "sh")
+    """The commands of "Meltano" are the first of docs/meltano.md, which tests/meltano runs."""
+    (readme,) = _blocks(_section("Meltano"), "sh")
     page = (ROOT / "docs" / "meltano.md").read_text(encoding="utf-8")
     assert _blocks(page, "sh")[0].startswith(readme)
 
@@ -102,8 +102,8 @@ def _declared(kind: Any) -> Any:
 
 
 def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
-    """The record at the beginning of "What becomes of a record" arrives as the object after it."""
-    given, made = map(json.loads, _blocks(_section("What becomes of a record"), "json"))
+    """The record at the beginning of "How records are mapped" arrives as the object after it."""
+    given, made = map(json.loads, _blocks(_section("How records are mapped"), "json"))
     host = {"name": "string", "contact": {"phone": "string"}}
     described = schema(
         "room", id="integer", name="string", nightly_rate="number", host=_declared(host),
@@ -117,7 +117,7 @@ def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
 
 
 def _examples() -> list[list[str]]:
-    _, *rows = _rows(_section("What becomes of a record"))
+    _, *rows = _rows(_section("How records are mapped"))
     return rows
 
 
