@@ -16,6 +16,7 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,6 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.input import MessageReader
 from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting import rows
 from target_segment_objects.run import Run, SignalWatcher
@@ -209,19 +209,12 @@ class _ReplayTarget(TargetSegmentObjects):
 
     def __init__(self, messages: ReplayInput, config: Mapping[str, object], refused: Path) -> None:
         kept = {name: value for name, value in config.items() if name != "report_path"}
-        super().__init__(config={**kept, "max_rejects": -1, "dead_letter_path": str(refused)})
+        super().__init__(
+            config={**kept, "max_rejects": -1, "dead_letter_path": str(refused)},
+            make_run=partial(_ReplayRun, messages),
+        )
         self._messages = messages
         self.unsent: list[int] = []
-        self.run = _ReplayRun(messages, self.settings, self._report, self.logger)
-        self.run.on_wait = self._metrics.tick
-        self.message_reader = MessageReader(  # type: ignore[assignment]
-            self.settings.reader_options,
-            self.run.wake_up,
-            before_wait=self._between,
-            on_unknown=self._process_unknown_message,
-            on_error=self.run.commit_after,
-            process_block=self._process_block,
-        )
 
     @property
     def report(self) -> Report:

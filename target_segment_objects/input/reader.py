@@ -59,7 +59,10 @@ class MessageReader:
         on_error: called with the error that ends the reading, before it is raised: what was read
             before it is still to be delivered.
         process_block: called with the number of a block's first line, the block, its lines, and a
-            function that handles one of them, by its index, as a message.
+            function that handles one of them, by its index, as a message. `None`: every line is
+            handled as a message.
+        on_line_error: called with an error of one line, its message if it is one, and its number;
+            the reading goes on with the next line. `None`: the error is raised.
 
     Attributes:
         line: the number of the line that is handled as a message, or of the last one read.
@@ -73,7 +76,8 @@ class MessageReader:
         before_wait: Callable[[], float | None],
         on_unknown: Callable[[Message], None],
         on_error: Callable[[SegmentObjectsError], None],
-        process_block: BlockHandler,
+        process_block: BlockHandler | None,
+        on_line_error: Callable[[SegmentObjectsError, Message | None, int], None] | None = None,
     ) -> None:
         self._options = options
         self._wake_up = wake_up
@@ -81,6 +85,7 @@ class MessageReader:
         self._on_unknown = on_unknown
         self._on_error = on_error
         self._process_block = process_block
+        self._on_line_error = on_line_error
         self._is_cut = False  # whether the input ended before the line did
         self.line = 0
 
@@ -109,11 +114,7 @@ class MessageReader:
             fallback_count += 1
             self.line = first + index
             self._is_cut = index == len(lines) - 1 and not block.endswith(b"\n")
-            message = self.read_message(lines[index])
-            if message is not None:
-                message_type = str(message.type)
-                callbacks.get(message_type, self._on_unknown)(message)
-                counts[message_type] += 1
+            self._process_line(lines[index], callbacks, counts)
 
         self._wake_up.open()
         try:
@@ -121,7 +122,7 @@ class MessageReader:
                 lines = block.split(b"\n")
                 if not lines[-1]:
                     lines.pop()
-                if self._exceeds_line_limit(block, lines):
+                if self._process_block is None or self._exceeds_line_limit(block, lines):
                     for index in range(len(lines)):
                         process_as_message(index)
                 else:
@@ -135,6 +136,21 @@ class MessageReader:
             self._on_error(error)
             raise
         return counts
+
+    def _process_line(
+        self, line: bytes, callbacks: dict[str, Callable[[Any], None]], counts: Counter[str]
+    ) -> None:
+        message = None
+        try:
+            message = self.read_message(line)
+            if message is not None:
+                message_type = str(message.type)
+                callbacks.get(message_type, self._on_unknown)(message)
+                counts[message_type] += 1
+        except SegmentObjectsError as error:
+            if self._on_line_error is None:
+                raise
+            self._on_line_error(error, message, self.line)
 
     def read_message(self, line: bytes) -> Message | None:
         """The message of the present line; `None` for a blank line.

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.plan import Conversions, StreamPlan
+    from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
+    from target_segment_objects.source import Origin
 
 __all__ = ["Report"]
 
@@ -114,9 +115,19 @@ class Report:
         before, counts.encoded = counts.encoded, counts.encoded + records
         return not before or before // _MEASURED_EACH != counts.encoded // _MEASURED_EACH
 
-    def remove(self, stream: str) -> None:
-        """A record is of a stream that stream maps remove."""
-        self._removed[stream] += 1
+    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, _origin: Origin) -> None:
+        """A record became an object of this plan, on the general path."""
+        if self.count(plan.stream, plan.collection):
+            self.measure(plan.stream, encoded.object.properties)
+        if encoded.new_columns:
+            self.columns(plan.collection, encoded.new_columns)
+        if encoded.conversions:
+            self.remember(plan.stream, plan.collection, encoded.conversions)
+
+    def filter(self, stream: str, *, is_removed: bool) -> None:
+        """Stream maps leave nothing of a record, or have removed the whole stream."""
+        if is_removed:
+            self._removed[stream] += 1
 
     def ignore(self, kind: str, sentence: str) -> None:
         """A message of an unknown type is ignored: told once a type, and counted."""
@@ -128,7 +139,7 @@ class Report:
         """Look at one of many objects of a stream: how much of it is nulls."""
         self._nulls.setdefault(stream, NullShare()).add(properties)
 
-    def reject(self, error: RejectedRecordError) -> None:
+    def reject(self, error: RejectedRecordError, _origin: Origin) -> None:
         """A record became no object, or one that Segment refused."""
         self.tally.rejects += 1
         whose = f"collection={error.collection}" if error.collection else f"stream={error.stream}"

@@ -15,7 +15,7 @@ from target_segment_objects.client import (
     SetApi,
     Transport,
 )
-from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery
+from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery, do_nothing
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.retries import RetryWarnings
@@ -50,16 +50,16 @@ class Connection:
     def __init__(
         self,
         delivery: Delivery,
-        transport: Transport,
-        stack: ExitStack,
-        stop_event: StopEvent,
-        flush: Callable[[], None],
+        transport: Transport | None = None,
+        stack: ExitStack | None = None,
+        stop_event: StopEvent | None = None,
+        flush: Callable[[], None] = do_nothing,
     ) -> None:
         self.delivery = delivery
         self.flush = flush
         self._transport = transport
-        self._stack = stack
-        self._stop_event = stop_event
+        self._stack = stack or ExitStack()
+        self._stop_event = stop_event or StopEvent()
 
     def stop_until(self, deadline: float) -> None:
         """A stop leaves time until then: no wait goes on that would outlast it. From any thread."""
@@ -68,7 +68,8 @@ class Connection:
     def abort(self) -> None:
         """Let every request fail that waits or is in flight. From any thread."""
         self._stop_event.set()
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def close(self) -> None:
         """End the threads, without waiting for a retry, and close connections."""
@@ -123,7 +124,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
             address = (
                 settings.bulk_address if settings.method == "bulk" else settings.objects_address
             )
-            key, flush = settings.write_key or "", _nothing_to_flush
+            key, flush = settings.write_key or "", do_nothing
         transport = stack.enter_context(Transport(address, key, settings.transport_options))
         caller = Caller(
             transport,
@@ -160,10 +161,6 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 observer=observer,
             )
         return Connection(delivery, transport, stack.pop_all(), stop_event, flush)
-
-
-def _nothing_to_flush() -> None:
-    """Segment's answer is all that can be had."""
 
 
 def _local_warehouse(

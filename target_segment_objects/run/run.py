@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from logging import Logger
 
+    from target_segment_objects.delivery import Delivery
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
@@ -52,6 +53,13 @@ _DUE_CHECK_SECONDS: Final = 0.1
 class Run:
     """What the target hands its objects and states to.
 
+    Args:
+        settings: what the user decided.
+        report: takes warnings, and counts.
+        logger: takes errors that come after the first.
+        delivery: takes the objects instead of Segment. Then nothing is connected, any number of
+            rejects is tolerated, none is written to a file, and no state is printed.
+
     Attributes:
         output_above_progress: held while a state is written, so that it does not run into the
             progress line when stdout is the same terminal.
@@ -63,7 +71,14 @@ class Run:
             the first object; no setting, but for tests, in which waiting takes no time.
     """
 
-    def __init__(self, settings: Settings, report: Report, logger: Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        logger: Logger,
+        *,
+        delivery: Delivery | None = None,
+    ) -> None:
         self.wake_up = WakeupPipe()
         self.output_above_progress: Callable[[], AbstractContextManager[None]] = nullcontext
         self.position = 0
@@ -78,7 +93,10 @@ class Run:
         path = settings.dead_letter_path
         self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
         self._connection: Connection | None = None
-        self._printing = True
+        self._printing = delivery is None
+        if delivery is not None:
+            self._rejects = Rejects(-1, None)
+            self._connection = Connection(delivery)
         self._stop_deadline: float | None = None
         self._next_due_check = self._next_print = 0.0
         self._closed = False
@@ -152,7 +170,7 @@ class Run:
             RejectedRecordError: the same, when no more are tolerated.
             DeadLetterError: when it cannot be written down.
         """
-        self._report.reject(error)
+        self._report.reject(error, origin)
         self._rejects.take(error, origin)
 
     def _refused(self, error: RejectedRecordError, origins: list[Origin]) -> None:

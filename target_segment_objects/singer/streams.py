@@ -137,6 +137,11 @@ class Routes:
         if known is not None:
             self._cache.put(PlannedStream(*known, compiled))
 
+    def drop_plan(self, stream: str) -> None:
+        """Drop the routes of a stream whose new SCHEMA is wrong."""
+        self._of.pop(stream, None)
+        self._compiled.pop(stream, None)
+
     def warn_of_unused_names(self) -> None:
         """Warn of streams that the settings name and the tap has not sent.
 

@@ -44,9 +44,10 @@ from target_segment_objects.source import Origin, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from logging import Logger
 
     from target_segment_objects.fastpath import BlockSegment
-    from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
+    from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.reporting import StreamCounts
 
 __all__ = ["TargetSegmentObjects", "main"]
@@ -85,16 +86,34 @@ class TargetSegmentObjects(Target):
 
     settings: Settings
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         *,
         config: dict[str, Any] | None = None,
         parse_env_config: bool = False,
         validate_config: bool = True,
         setup_mapper: bool = True,  # noqa: ARG002  the routes need it in any case
+        report: Report | None = None,
+        make_run: Callable[[Settings, Report, Logger], Run] = Run,
+        on_line_error: Callable[[SegmentObjectsError, Message | None, int], None] | None = None,
     ) -> None:
+        """Check the configuration, and prepare a run. Nothing is read or connected yet.
+
+        Args:
+            config: the settings.
+            parse_env_config: whether to read settings from the environment too.
+            validate_config: the SDK's; the configuration is always checked.
+            setup_mapper: the SDK's; stream maps are always made.
+            report: takes counts and warnings.
+            make_run: makes the run that takes objects and states.
+            on_line_error: see `MessageReader`. With it, no line takes the fast path, where an error
+                is not that of one line.
+
+        Raises:
+            ConfigurationError: for a wrong setting.
+        """
         environment = read_configuration(["ENV"], os.environ) if parse_env_config else {}
-        self._report = Report(self.logger)
+        self._report = report or Report(self.logger)
         super().__init__(
             config={**(config or {}), **environment},
             parse_env_config=True,
@@ -110,7 +129,7 @@ class TargetSegmentObjects(Target):
         self._terminal = Terminal(self._report.tally)
         self._ended = False
         self._routes = Routes(self, self.settings, self.stream_maps, self._report)
-        self.run = Run(self.settings, self._report, self.logger)
+        self.run = make_run(self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
         self.message_reader = MessageReader(  # type: ignore[assignment]
             self.settings.reader_options,
@@ -118,7 +137,8 @@ class TargetSegmentObjects(Target):
             before_wait=self._between,
             on_unknown=self._process_unknown_message,
             on_error=self.run.commit_after,
-            process_block=self._process_block,
+            process_block=self._process_block if on_line_error is None else None,
+            on_line_error=on_line_error,
         )
         self._block_encoder = BlockEncoder(self.settings.reader_options.max_depth)
 
@@ -196,6 +216,13 @@ class TargetSegmentObjects(Target):
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         """Plan the stream, unless nothing has changed."""
         stream = _stream_of(message)
+        try:
+            self._plan(stream, message)
+        except SegmentObjectsError:
+            self._routes.drop_plan(stream)
+            raise
+
+    def _plan(self, stream: str, message: Message) -> None:
         if not isinstance(message.schema, msgspec.Raw):
             raise MessageError(
                 f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line
@@ -235,20 +262,18 @@ class TargetSegmentObjects(Target):
             time_extracted=message.time_extracted,
             version=message.version,
         )
-        if not routes:
-            self._report.remove(source.stream)
         objects, faults = self._objects(routes, origin, message)
         if faults:  # nothing of a faulty record is sent
             for route, _ in objects:
                 self._counts_of(route).rejected += 1
             self.run.reject(_rejected(faults, origin), origin)
             return
+        if not objects:
+            self._report.filter(source.stream, is_removed=not routes)
         noted: set[tuple[str, str]] = set()
         for route, encoded in objects:
-            self._count(route.sink.plan, encoded)
-            if encoded.conversions:
-                noted.update(encoded.conversions)
-                self._note(route.sink.plan, encoded.conversions, origin)
+            self._report.encoded(route.sink.plan, encoded, origin)
+            noted.update(encoded.conversions)
             self.run.put(encoded.object, origin)
         if noted and self._routes.allow_long_strings(source.stream, noted):
             self._block_encoder.set_stream(source.stream, self._routes.compiled(source.stream))
@@ -271,17 +296,6 @@ class TargetSegmentObjects(Target):
             else:
                 objects.append((route, encoded))
         return objects, faults
-
-    def _count(self, plan: StreamPlan, encoded: EncodedRecord) -> None:
-        """A record has become an object."""
-        if self._report.count(plan.stream, plan.collection):
-            self._report.measure(plan.stream, encoded.object.properties)
-        if encoded.new_columns:
-            self._report.columns(plan.collection, encoded.new_columns)
-
-    def _note(self, plan: StreamPlan, notes: Conversions, _origin: Origin) -> None:
-        """Something happened to the values of a record that became an object."""
-        self._report.remember(plan.stream, plan.collection, notes)
 
     def _counts_of(self, route: Route) -> StreamCounts:
         return self._report.tally.of_stream(route.sink.stream_name, route.sink.plan.collection)
@@ -343,6 +357,10 @@ class TargetSegmentObjects(Target):
         self._report.tally.reading()
         return timeout
 
+    def warn_of_unused_names(self) -> None:
+        """Warn of streams that the settings name and the tap has not sent."""
+        self._routes.warn_of_unused_names()
+
     def process_endofpipe(self) -> None:
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
         self._report.tally.working()
@@ -380,7 +398,7 @@ class TargetSegmentObjects(Target):
         if error is None and self.run.wake_up.stopped:
             ending = "stopped"
         if ending == "done":
-            self._routes.warn_of_unused_names()
+            self.warn_of_unused_names()
         if isinstance(error, DeadLetterError):
             self._report.has_dead_letter = False  # not all of them are in it
         self._report.summarize(in_lines=self._terminal.wants_lines, ending=ending)

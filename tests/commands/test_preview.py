@@ -71,7 +71,7 @@ def noted(collection: dict[str, Any]) -> dict[tuple[str, str], tuple[int, str, i
     """(code, property) → how often, the path of the first, and its line."""
     return {
         (each["code"], each["property"]): (each["count"], ".".join(each["path"]), each["line"])
-        for each in collection["notes"]
+        for each in collection["conversions"]
     }
 
 
@@ -91,7 +91,9 @@ def test_columns_and_their_ways() -> None:
     """Names, paths and types of declared and undeclared columns, and how each came about."""
     (rooms,) = see(*HOTEL)["collections"]
     assert rooms["collection"] == "rooms"
-    assert rooms["streams"] == [{"stream": "Room", "id": "keys", "keys": ["id"], "left_out": "id"}]
+    assert rooms["streams"] == [
+        {"stream": "Room", "id": "keys", "keys": ["id"], "omitted_key": "id"}
+    ]
     assert rooms["objects"] == 3
     told = {
         each["name"]: (".".join(each["path"]), each["type"], each["values"], each["nulls"])
@@ -195,7 +197,7 @@ def test_all_rejects_are_counted_by_code_and_path() -> None:
         ("clash", "review_count"): (1, 23),
     }
     assert (document["records"], document["rejected"], document["objects"]) == (22, 22, 0)
-    assert document["fails"]
+    assert document["would_fail"]
 
 
 def test_all_that_would_end_a_run_is_told() -> None:
@@ -228,7 +230,7 @@ def test_all_that_would_end_a_run_is_told() -> None:
         (12, 1, "a message of the unknown type WHAT; set "),
         (13, 1, "a RECORD without a `stream`"),
     ]
-    assert by_name(document["streams"], "stream")["stays"]["passed_over"] == 1
+    assert by_name(document["streams"], "stream")["stays"]["not_checked"] == 1
     assert (document["objects"], document["complete"]) == (1, True)
 
 
@@ -239,7 +241,7 @@ def test_a_schema_that_is_mended_counts() -> None:
     stay = record("stays", id=1, a="x")
     document = see(wrong, stay, right, stay, stay, wrong, stay)
     (stays,) = document["collections"]
-    assert (stays["objects"], document["passed_over"], document["records"]) == (2, 2, 4)
+    assert (stays["objects"], document["not_checked"], document["records"]) == (2, 2, 4)
 
 
 def test_a_line_that_is_too_long() -> None:
@@ -264,34 +266,34 @@ def test_the_type_of_the_first_value_rules() -> None:
         record("rooms", id=5, flag="no"),
     )["collections"]
     columns = by_name(rooms["columns"])
-    told = {name: (each["type"], each["unfit"]) for name, each in columns.items()}
+    told = {name: (each["type"], each["incompatible"]) for name, each in columns.items()}
     assert told["any"] == ("integer", 2)
     assert told["when"] == ("timestamp", 1)
     assert told["text"] == ("string", 0)
     assert told["flag"] == ("boolean", 1)
-    assert (columns["any"]["unfit_line"], columns["when"]["unfit_line"]) == (3, 4)
+    assert (columns["any"]["incompatible_line"], columns["when"]["incompatible_line"]) == (3, 4)
 
 
 def test_values_are_told_when_asked_for_alone() -> None:
     """Without `values` no value of a record is in it; with them an example of each kind is."""
     fed = (*HOTEL, '{"type":"RECORD","stream":"Room","record":{"id":9,"price":NaN}}')
     silent = json.dumps(see(*fed))
-    for value in ("secret-name", "many", "yesterday", "2024-01-31", "éé", '"value"'):
+    for value in ("secret-name", "many", "yesterday", "2024-01-31", "éé", '"example"'):
         assert value not in silent
     document = see(*fed, values=True)
     (rooms,) = document["collections"]
     rejected = [
-        (each["code"], ".".join(each["path"]), each["value"]) for each in document["rejects"]
+        (each["code"], ".".join(each["path"]), each["example"]) for each in document["rejects"]
     ]
     assert rejected == [
         ("non_finite", "price", "Infinity"),
         ("type", "reviewCount", '"many"'),
     ]
-    examples = {each["code"]: each["value"] for each in rooms["notes"]}
+    examples = {each["code"]: each["example"] for each in rooms["conversions"]}
     assert examples["coerced"] == '"48"'
     assert examples["invalid_date"] == '"yesterday"'
     assert len(examples["long_string"]) == 60
-    assert by_name(rooms["columns"])["host_since"]["value"] == '"2024-01-31T12:00:00Z"'
+    assert by_name(rooms["columns"])["host_since"]["example"] == '"2024-01-31T12:00:00Z"'
 
 
 def test_stream_maps_come_first() -> None:
@@ -327,7 +329,7 @@ def test_a_wrong_configuration_is_an_error() -> None:
     """As for a run; the write key alone is not looked at."""
     with pytest.raises(ConfigurationError, match="nested"):
         see(nested="no")
-    assert not see(write_key=" not a key ")["fails"]
+    assert not see(write_key=" not a key ")["would_fail"]
 
 
 def test_memory_is_bounded_by_kinds() -> None:
@@ -343,9 +345,12 @@ def test_memory_is_bounded_by_kinds() -> None:
     (rooms,) = document["collections"]
     assert len(rooms["columns"]) == 2_001
     assert rooms["objects"] == len(names)
-    assert rooms["more_values"] == len(names) - 2_000
-    assert (len(document["rejects"]), document["more_rejects"]) == (1_000, len(names) - 1_000)
-    assert (len(document["errors"]), document["more_errors"]) == (1_000, 500)
+    assert rooms["values_beyond_limit"] == len(names) - 2_000
+    assert (len(document["rejects"]), document["rejects_beyond_limit"]) == (
+        1_000,
+        len(names) - 1_000,
+    )
+    assert (len(document["errors"]), document["errors_beyond_limit"]) == (1_000, 500)
     shown = list(table_lines(document))
     assert len(shown) < 150
     assert max(map(len, shown)) <= 120
@@ -418,7 +423,9 @@ def _compare(fed: bytes, folder: Path) -> None:
     assert document["objects"] == sent
     rejected = len(rejects_in(letter)) if letter.exists() else 0
     assert document["rejected"] == rejected
-    assert sum(c["unfit"] for each in document["collections"] for c in each["columns"]) >= lost
+    assert (
+        sum(c["incompatible"] for each in document["collections"] for c in each["columns"]) >= lost
+    )
 
 
 def test_nothing_is_sent_and_nothing_is_made(tmp_path: Path) -> None:

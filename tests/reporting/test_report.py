@@ -14,6 +14,7 @@ from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.plan import ConversionCode
 from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.singer.metrics import Metrics
+from target_segment_objects.source import Origin, Source
 from tests.running import KEY, environment, lines, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER = logging.getLogger("tests.report")
+ORIGIN = Origin(Source("rooms", b"{}", None), b"{}", 1)
 ROOMS = schema("rooms", id="integer", name="string")
 GUESTS = schema("guests", id="integer", name="string")
 LONG = "x" * 600
@@ -106,7 +108,7 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
     for number in range(1_200):
         report.warn(f"warning {number}", "many")
     report.warn("another", "few")
-    report.reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"))
+    report.reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"), ORIGIN)
     report.summarize(in_lines=False)
     assert len(caplog.messages) == 1_000 + 4
     another, reject, rejects, left_out = caplog.messages[1_000:]
@@ -122,7 +124,7 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
     for number in range(800):
         fault = RecordFault(("name",), "refused", f"refused: request_id={number}")
         for stream in ("rooms", "guests"):
-            report.reject(RejectedRecordError([fault], stream=stream))
+            report.reject(RejectedRecordError([fault], stream=stream), ORIGIN)
     report.summarize(in_lines=False)
     first, second, rooms, guests = caplog.messages
     assert "stream 'rooms' has rejected records: name: refused: request_id=0" in first

@@ -286,7 +286,7 @@ def test_preview_of_a_long_integer() -> None:
     """Digits without end are looked at, as a run sends them."""
     text = '{"type":"RECORD","stream":"s","record":{"id":1,"a":%s}}' % ("7" * 4_301)
     document = see(S, text)
-    assert (document["fails"], document["objects"]) == (False, 1)
+    assert (document["would_fail"], document["objects"]) == (False, 1)
 
 
 # --- Words -----------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ def _counts(document: Mapping[str, Any]) -> str:
     ]
     if document["filtered"]:
         told.append(f"{document['filtered']:,} filtered out by stream maps")
-    if document["passed_over"]:
-        told.append(f"{document['passed_over']:,} not looked at, since their SCHEMA is wrong")
+    if document["not_checked"]:
+        told.append(f"{document['not_checked']:,} not checked (invalid SCHEMA)")
     return ", ".join(told)
 
 
@@ -81,7 +81,7 @@ def _collection(collection: Mapping[str, Any]) -> Iterator[str]:
         f"  {_number(collection['objects'], 'object')}, {_number(len(columns), 'column')}"
         f"{': ' if told else ''}{', '.join(told)}"
     )
-    has_values = any("value" in each for each in columns)
+    has_values = any("example" in each for each in columns)
     rows: list[list[_Cell]] = [
         ["column", "type", "values", "nulls", *(["example"] if has_values else []), "from", ""]
     ]
@@ -93,7 +93,7 @@ def _collection(collection: Mapping[str, Any]) -> Iterator[str]:
                 each["type"] or "?",
                 each["values"],
                 each["nulls"],
-                *([_cut(each.get("value", ""), _VALUE)] if has_values else []),
+                *([_cut(each.get("example", ""), _VALUE)] if has_values else []),
                 _cut(path, _PLACE) if path != each["name"] else "",
                 ", ".join(_marks(each)),
             ]
@@ -107,7 +107,7 @@ def _identity(stream: Mapping[str, Any]) -> str:
     if not stream["keys"]:
         return "the hash of the whole record, since the stream has no key properties"
     keys = _cut(", ".join(stream["keys"]), _SENTENCE)
-    left_out = " (no property of its own: the table has it)" if stream["left_out"] else ""
+    left_out = " (no property of its own: the table has it)" if stream["omitted_key"] else ""
     return f"{keys}{left_out}"
 
 
@@ -126,28 +126,28 @@ def _marks(column: Mapping[str, Any]) -> list[str]:
 
 def _happens(collection: Mapping[str, Any]) -> Iterator[str]:
     """What happens to values of a collection on their way, and in the warehouse."""
-    notes = collection["notes"]
-    has_values = any("value" in note for note in notes)
+    notes = collection["conversions"]
+    has_values = any("example" in note for note in notes)
     found: list[list[_Cell]] = [
         [
             note["count"],
             _HAPPENS[note["code"]],
             _cut(".".join(note["path"]) or note["property"], _PLACE + 8),
             note["line"],
-            *([_cut(note.get("value", ""), _VALUE)] if has_values else []),
+            *([_cut(note.get("example", ""), _VALUE)] if has_values else []),
         ]
         for note in notes
     ]
     found += [
         [
-            each["unfit"],
+            each["incompatible"],
             f"does not fit the column's {each['type']}",
             _cut(".".join(each["path"]) or each["name"], _PLACE + 8),
-            each["unfit_line"],
+            each["incompatible_line"],
             *([""] if has_values else []),
         ]
         for each in collection["columns"]
-        if each["unfit"]
+        if each["incompatible"]
     ]
     if found:
         found.sort(key=lambda row: -int(row[0]))
@@ -166,7 +166,7 @@ def _rejects(document: Mapping[str, Any]) -> Iterator[str]:
         return
     yield ""
     yield "Would be rejected"
-    has_values = any("value" in row for row in rejects)
+    has_values = any("example" in row for row in rejects)
     head: list[_Cell] = [
         "faults",
         "code",
@@ -182,13 +182,13 @@ def _rejects(document: Mapping[str, Any]) -> Iterator[str]:
             _cut(row["stream"], _NAME),
             _cut(".".join(row["path"]) or "the record", _PLACE),
             row["line"],
-            *([_cut(row.get("value", ""), _VALUE)] if has_values else []),
+            *([_cut(row.get("example", ""), _VALUE)] if has_values else []),
         ]
         for row in rejects[:_ROWS]
     ]
     yield from _table([head, *rows], "  ")
     yield from _more(len(rejects) - _ROWS, "kinds", "  ")
-    yield from _more(document["more_rejects"], "faults at other places", "  ")
+    yield from _more(document["rejects_beyond_limit"], "faults at other places", "  ")
     for code in dict.fromkeys(row["code"] for row in rejects):
         message = next(row["message"] for row in rejects if row["code"] == code)
         yield from _wrapped(f"{code}: {message}")
@@ -203,7 +203,7 @@ def _errors(document: Mapping[str, Any]) -> Iterator[str]:
         for each in errors[:_ROWS]
     ]
     yield from _section("Would end a run", told)
-    yield from _more(len(errors) - _ROWS + document["more_errors"], "errors", "  ")
+    yield from _more(len(errors) - _ROWS + document["errors_beyond_limit"], "errors", "  ")
 
 
 def _verdict(document: Mapping[str, Any]) -> str:
