@@ -8,10 +8,6 @@ from target_segment_objects import singer
 def test_the_face_is_pinned() -> None:
     """A name that comes or goes is a decision."""
     assert singer.__all__ == [
-        "MappedStream",
-        "Route",
-        "Routes",
-        "SegmentObjectsSink",
         "TargetSegmentObjects",
         "main",
     ]
