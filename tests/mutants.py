@@ -338,7 +338,7 @@ MUTANTS = (
     Mutant(
         "stdout may be a report",
         "rules:_is_same_file",
-        "os.path.samestat(found, held) and (not is_device)",
+        "os.path.samestat(status, opened) and (not is_device)",
         "False",
         "tests/run/test_start.py",
     ),

@@ -1,8 +1,8 @@
-"""Every setting, declared once: name, type, default, what is allowed, what the user reads of it.
+"""Every setting, declared once: name, type, default, allowed values and description.
 
-The JSON schema for `--about`, the checks, the reading of the environment (`configuration`) and
-`docs/settings.md` all come from the fields of `Settings`. A wrong setting is one error that names
-it and says what is allowed; no value is ever repeated, since it may be a secret.
+The JSON schema for `--about`, the checks, the reading of the environment (`sources`) and
+`docs/settings.md` all use the fields of `Settings`. A wrong setting is one error that names it and
+says what is allowed; the value is never repeated, since it may be a secret.
 """
 # ruff: noqa: RUF009 - each of these calls makes a dataclass field, shared by nobody
 
@@ -61,14 +61,14 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
-_MANY = 2**63 - 1
+_NO_LIMIT = 2**63 - 1
 
 
 def _without_bare_null(schema: object) -> Any:
-    """The SDK's schema without the bare `"null"` among its alternatives, which is no schema."""
+    """The SDK's schema without the bare `"null"` in its alternatives, which is not a schema."""
     if isinstance(schema, dict):
         return {
-            name: [_without_bare_null(one) for one in part if one != "null"]
+            name: [_without_bare_null(branch) for branch in part if branch != "null"]
             if name in {"anyOf", "oneOf"}
             else _without_bare_null(part)
             for name, part in schema.items()
@@ -76,8 +76,10 @@ def _without_bare_null(schema: object) -> Any:
     return schema
 
 
-_MAPS: Mapping[str, Mapping[str, object]] = _without_bare_null(STREAM_MAPS_CONFIG["properties"])
-_OF_THE_SDK = (
+_SDK_SCHEMAS: Mapping[str, Mapping[str, object]] = _without_bare_null(
+    STREAM_MAPS_CONFIG["properties"]
+)
+_SDK_SETTINGS = (
     "stream_maps",
     "stream_map_config",
     "faker_config",
@@ -91,10 +93,11 @@ class Declaration:
     """One setting.
 
     Attributes:
-        name: its name in a file; in the environment, in capitals after `TARGET_SEGMENT_OBJECTS_`.
-        kind: what is allowed.
-        default: what holds without it; `None` for nothing, or for what the description says.
-        description: the user's documentation.
+        name: its name in a file; a variable has it in capitals after `TARGET_SEGMENT_OBJECTS_`.
+        kind: which values are allowed.
+        default: its value when it is not set; `None` for no value, or for the default that the
+            description gives.
+        description: its documentation for users.
     """
 
     name: str
@@ -105,66 +108,72 @@ class Declaration:
 
 def _declare(kind: Kind[T], default: D, description: str) -> T | D:
     """A field of `Settings` that carries its declaration."""
-    about = {"kind": kind, "default": default, "description": description}
-    shown = kind.in_repr and not kind.secret
-    if isinstance(default, dict):
-        made: object = field(default_factory=default.copy, repr=shown, metadata=about)
-    else:
-        made = field(default=default, repr=shown, metadata=about)
-    return cast("T | D", made)
+    metadata = {"kind": kind, "default": default, "description": description}
+    in_repr = kind.in_repr and not kind.secret
+    declared: object = (
+        field(default_factory=default.copy, repr=in_repr, metadata=metadata)
+        if isinstance(default, dict)
+        else field(default=default, repr=in_repr, metadata=metadata)
+    )
+    return cast("T | D", declared)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the user decided, checked. Secrets are left out of its repr."""
+    """The validated settings. Its repr has no secrets."""
 
     write_key: str | None = _declare(
         text("the write key of a Segment source", addresses.write_key, secret=True),
         None,
-        "The write key of the Segment source that takes the objects. Required, unless "
+        "Write key of the Segment source that receives the objects. Required, unless "
         "`local_warehouse` is set.",
     )
     method: Literal["bulk", "set"] = _declare(
         choice("bulk", "set"),
         "bulk",
-        "How objects travel. `bulk`: one session of gzip parts a sync, for a program on a "
-        "schedule. `set`: calls of up to 10 objects, for one that runs continuously.",
+        "API that objects are sent with. `bulk`: one session of gzip-compressed parts for each "
+        "sync; choose it for syncs on a schedule. `set`: calls of up to 10 objects; choose it for "
+        "a tap that runs continuously.",
     )
     region: Literal["oregon", "dublin"] = _declare(
         choice("oregon", "dublin"),
         "oregon",
-        "The region of the Segment workspace. `dublin` with `method: bulk` needs `bulk_url`, since "
-        "Segment documents no address for it.",
+        "Region of the Segment workspace. `dublin` with `method: bulk` also needs `bulk_url`, "
+        "since Segment documents no bulk address for it.",
     )
     objects_url: str | None = _declare(
         text("the base address of the Objects API", addresses.api_address),
         None,
-        "The base address of the Objects API (`method: set`), without the version path. By default "
-        "`https://objects.segment.com`, in `dublin` `https://objects.euw1.segment.com`.",
+        "Base address of the Objects API (`method: set`), without the version path. Defaults to "
+        "`https://objects.segment.com`, or to `https://objects.euw1.segment.com` with `region: "
+        "dublin`. Set it to send to an emulator.",
     )
     bulk_url: str | None = _declare(
         text("the base address of the Objects Bulk API", addresses.api_address),
         None,
-        "The base address of the Objects Bulk API (`method: bulk`), without the version path. By "
-        "default `https://objects-bulk-api.segmentapis.com`, in `dublin` there is none.",
+        "Base address of the Objects Bulk API (`method: bulk`), without the version path. "
+        "Defaults to `https://objects-bulk-api.segmentapis.com`; there is no default with "
+        "`region: dublin`. Set it to send to an emulator.",
     )
     allow_http: bool = _declare(
         boolean(),
         False,
-        "Allow plain http beyond loopback, for an emulator in another container. The write key "
-        "then travels unencrypted.",
+        "Allow plain http to other machines, for example to an emulator in another container. The "
+        "write key is then sent unencrypted.",
     )
     ca_bundle: Path | None = _declare(
         file_path("a file of certificates in PEM form, or a directory", addresses.has_certificates),
         None,
-        "A file (PEM) or directory of the certificate authorities to trust. By default "
-        "`SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE` of the environment, else the usual ones.",
+        "File (PEM) or directory of the certificate authorities to trust. Defaults to the "
+        "environment variables `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE`, then to the usual ones. "
+        "Set it behind a proxy that re-encrypts traffic.",
     )
     proxy: str | None = _declare(
         text("the URL of a proxy", addresses.proxy_address, secret=True),
         None,
-        "The proxy to go through, as a URL; user and password may be in it. By default "
-        "`HTTPS_PROXY` and `NO_PROXY` of the environment. Never used for loopback.",
+        "URL of the proxy to use; it may contain a user and a password. Defaults to the "
+        "environment variables `HTTPS_PROXY` and `NO_PROXY`. Connections to this machine never "
+        "use a proxy.",
     )
     local_warehouse: Path | None = _declare(
         file_path(
@@ -172,9 +181,9 @@ class Settings:
             lambda path: path.parent.is_dir() and not path.is_dir(),
         ),
         None,
-        "A DuckDB file, made when it is missing. Everything then runs for real, but against the "
-        "built-in emulator of Segment, which loads this file. No key is needed and nothing leaves "
-        "the machine.",
+        "Local mode: nothing is sent to Segment (`write_key` is ignored), but state still "
+        "advances. Path of a DuckDB file, created if it does not exist, that the built-in "
+        "emulator of Segment loads the objects into. Use it to try out a sync.",
     )
 
     collections: Mapping[str, str] = _declare(
@@ -184,65 +193,72 @@ class Settings:
             join=joined_collections,
         ),
         {},
-        "Stream name → collection name, taken as given. A valid name has lower-case letters and "
-        "underscores (and digits with `allow_collection_digits`), at most 100 characters, no "
-        "underscore first or last. Streams that are not listed get a name by rule.",
+        "Stream name → collection name, used as given. A valid name has lower-case letters and "
+        "underscores (and digits with `allow_collection_digits`), at most 100 characters, and no "
+        "underscore at its beginning or end. Other streams get a name derived from the stream's. "
+        "Set it to choose a name, or to load several streams into one collection.",
     )
     pluralize: bool = _declare(
         boolean(),
         True,
-        "Make the last word of a collection's name plural, as Segment advises.",
+        "Make the last word of a collection's name plural, as Segment recommends. Turn it off to "
+        "keep stream names as they are.",
     )
     allow_collection_digits: bool = _declare(
         boolean(),
         False,
-        "Keep digits in collection names instead of spelling them (`s3_files` → `s_three_files`). "
-        "Segment's documentation excludes digits; its own SQL source sends them.",
+        "Keep digits in collection names instead of spelling them out (`s3_files` → "
+        "`s_three_files`). Segment's documentation excludes digits, but its own SQL source sends "
+        "them.",
     )
     nested: Literal["flatten", "json", "reject"] = _declare(
         choice("flatten", "json", "reject"),
         "flatten",
-        "What becomes of objects and arrays. `flatten`: an object whose properties the schema "
-        "lists becomes properties joined by `_`; arrays and all other objects become JSON text. "
-        "`json`: all become JSON text. `reject`: the record is rejected.",
+        "What to do with objects and arrays. `flatten`: an object whose properties are listed in "
+        "the schema becomes one property for each of them, named with `_` between the parts; "
+        "arrays and all other objects become JSON text. `json`: all become JSON text. `reject`: "
+        "the record is rejected.",
     )
     nulls: Literal["send", "drop"] = _declare(
         choice("send", "drop"),
         "send",
-        "What becomes of nulls. `send`: sent, so that a value that was cleared is not kept. "
-        "`drop`: the property is left out, and Segment keeps the value that it has.",
+        "What to do with nulls. `send`: sent, so that a value that was cleared at the source is "
+        "cleared in Segment too. `drop`: the property is omitted, and Segment keeps its current "
+        "value.",
     )
     non_finite_numbers: Literal["reject", "null"] = _declare(
         choice("reject", "null"),
         "reject",
-        "What becomes of NaN and infinities. `reject`: the record is rejected. `null` (the word, "
-        "in quotes where YAML is written): they become null.",
+        "What to do with NaN and infinities, which JSON does not have. `reject`: the record is "
+        "rejected. `null` (the word; in YAML, put it in quotes): they are replaced by null.",
     )
     oversized_values: Literal["reject", "truncate", "drop"] = _declare(
         choice("reject", "truncate", "drop"),
         "reject",
-        "What becomes of a value of 32 KB or more, which Segment does not take. `reject`: the "
-        "record is rejected. `truncate`: cut at a character. `drop`: the property is left out.",
+        "What to do with a value of 32 KB or more, which Segment does not accept. `reject`: the "
+        "record is rejected. `truncate`: the value is cut between two characters. `drop`: the "
+        "property is omitted.",
     )
     type_mismatches: Literal["coerce", "send", "reject"] = _declare(
         choice("coerce", "send", "reject"),
         "coerce",
-        "What becomes of a value that is not of its schema's type. `coerce`: converted without "
-        'loss (`1234` → `"1234"` in a string column), a reject where that is impossible. `send`: '
-        "sent as it is. `reject`: the record is rejected.",
+        "What to do with a value that does not match the type in its schema. `coerce`: converted "
+        'without loss (`1234` → `"1234"` in a string column), or rejected if that is impossible. '
+        "`send`: sent unchanged. `reject`: the record is rejected.",
     )
     long_ids: Literal["hash", "reject"] = _declare(
         choice("hash", "reject"),
         "hash",
-        "What becomes of an id over 100 characters. `hash`: its SHA-256 is the id. `reject`: the "
-        "record is rejected.",
+        "What to do with an id of more than 100 characters, which Segment does not accept. "
+        "`hash`: replaced by its SHA-256. `reject`: the record is rejected.",
     )
 
     max_rejects: int = _declare(
-        integer(-1, _MANY),
+        integer(-1, _NO_LIMIT),
         0,
-        "How many rejected records are tolerated before the run ends; -1 for any number. Anything "
-        "but 0 needs `dead_letter_path`.",
+        "How many rejected records are tolerated before the run fails; -1 for any number. Any "
+        "value but 0 needs `dead_letter_path`. Raise it if a few bad records must not stop a "
+        "sync.",
     )
     dead_letter_path: Path | None = _declare(
         file_path(
@@ -250,8 +266,9 @@ class Settings:
             lambda path: path.parent.is_dir() and not path.is_dir(),
         ),
         None,
-        "The file that rejected records go to, a JSON line each, with their faults and all that "
-        "`segment-objects replay` needs. It is appended to and never shortened by a run.",
+        "File that rejected records are appended to, one JSON line each, with their faults and "
+        "everything that `segment-objects replay` needs to send them again. A run never shortens "
+        "it.",
     )
     report_path: Path | None = _declare(
         file_path(
@@ -259,46 +276,47 @@ class Settings:
             lambda path: path.parent.is_dir() and (path.is_file() or not path.exists()),
         ),
         None,
-        "The file that the run report goes to, as JSON: what was read, sent and rejected by "
+        "File that the run report is written to, as JSON: what was read, sent and rejected by "
         "collection, requests and retries, sessions and parts with their ids, warnings, and where "
-        "the time went. Written at the end of a run, of one that fails too, in the place of the "
-        "report before.",
+        "the time went. It is written at the end of every run, failed ones too, and replaces the "
+        "previous report.",
     )
     synchronous: bool = _declare(
         boolean(),
         True,
         "Send the header `Synchronous: true` with `set` calls, so that updates of one object are "
-        "applied in order. Off is faster, and may reorder them.",
+        "applied in order. Turning it off is faster, but updates may be reordered.",
     )
     max_concurrency: int = _declare(
         integer(1, MAX_REQUESTS_AT_ONCE),
         10,
-        "How many requests may be in flight at once, for the whole target.",
+        "Maximum number of requests in flight, for the whole target.",
     )
     part_size_bytes: int = _declare(
         integer(1, MAX_PART_BYTES),
         MAX_PART_BYTES,
-        "The uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
-        "least one object, whatever its size.",
+        "Uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
+        "least one object, whatever its size. Lower it if uploads of large parts time out.",
     )
     compression_level: Level = _declare(
         integer_or_word("auto", 0, 9),
         "auto",
-        "How hard gzip compresses the parts. `auto`: 6 as long as that takes a quarter of a core "
-        "at most and nothing waits for it, as behind most taps, else 1. 0: not at all; 1 to 3: "
-        "igzip's levels, fast; 4 to 9: zlib's, 9 is the smallest.",
+        "Compression level of the parts. `auto`: 6 while compression takes at most a quarter of a "
+        "core and nothing waits for it, as behind most taps; otherwise 1. 0: no compression. 1 to "
+        "3: fast (igzip). 4 to 9: smaller (zlib), 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
         number(above=0, below=SESSION_SECONDS),
         240,
-        "After how many seconds of silence a bulk session is kept alive. Segment ends a session "
+        "Seconds without a call after which a bulk session is kept alive. Segment ends a session "
         "after 600.",
     )
     checkpoint_seconds: float = _declare(
         number(least=0, most=_YEAR),
         1800,
-        "How many seconds old a bulk session may become before it is finished, its state printed, "
-        "and the next one opened with the next record. 0: one session a sync, however long.",
+        "Maximum age of a bulk session in seconds; it is then finished and its state emitted. 0: "
+        "no age limit, so usually one session for the whole sync. Lower it to lose less progress "
+        "when a sync is interrupted.",
     )
     spool_dir: Path | None = _declare(
         file_path(
@@ -306,104 +324,108 @@ class Settings:
             lambda path: path.is_dir() and os.access(path, os.W_OK | os.X_OK),
         ),
         None,
-        "The directory where parts wait until they are safe. By default the system's directory of "
-        "temporary files.",
+        "Directory for parts that are not yet safe in Segment. Defaults to the system's directory "
+        "for temporary files. Set it if that directory is small or in memory.",
     )
     spool_max_bytes: int = _declare(
-        integer(1, _MANY),
+        integer(1, _NO_LIMIT),
         10_000_000_000,
-        "The compressed size in bytes at which a spool makes a checkpoint: its session is finished "
-        "and its state printed. The disk takes up to twice this while one session fills and "
-        "another one goes up.",
+        "Compressed size in bytes at which a bulk session is finished and its state emitted. Up "
+        "to twice this size is needed on the disk, while one session is filled and another one is "
+        "uploaded. Lower it if the disk is small.",
     )
     request_timeout_seconds: float = _declare(
         number(above=0, most=_YEAR),
         60,
-        "How many seconds one request may take in all, uploads excepted.",
+        "Maximum duration of one request in seconds, except uploads of parts.",
     )
     upload_timeout_seconds: float = _declare(
         number(above=0, most=_YEAR),
         600,
-        "How many seconds the upload of one part may take in all.",
+        "Maximum duration of the upload of one part in seconds. Raise it for a slow network.",
     )
     retry_seconds: float = _declare(
         number(least=0, most=_YEAR),
         600,
-        "How many seconds one request may spend waiting between attempts. There are at least three "
-        "attempts, whatever this says.",
+        "Maximum time in seconds that one request spends waiting between its attempts. There are "
+        "always at least three attempts. Raise it to survive longer outages.",
     )
 
     shutdown_seconds: float = _declare(
         number(least=0, most=_YEAR),
         8,
-        "How many seconds a stop (SIGINT, SIGTERM) leaves for the delivery of what was read.",
+        "Seconds that a stop (SIGINT, SIGTERM) leaves for delivering what was already read. Keep "
+        "it below the time after which your scheduler kills the process.",
     )
     unknown_messages: Literal["error", "ignore"] = _declare(
         choice("error", "ignore"),
         "error",
-        "What becomes of a message of an unknown type. `error`: the run ends. `ignore`: it is "
-        "passed over, with one warning.",
+        "What to do with a message of an unknown type. `error`: the run fails. `ignore`: it is "
+        "skipped, with one warning.",
     )
     max_line_bytes: int = _declare(
         integer(1, 2_147_483_647),
         16_777_216,
-        "The longest line of input, in bytes. Reading a line may take up to 45 times its length in "
-        "memory, when it has little but short numbers or empty lists; the default fits a container "
-        "of 1 GB. Raise it for a tap whose records are longer.",
+        "Maximum length of a line of input in bytes. Reading a line can take up to 45 times its "
+        "length in memory, if it consists mostly of short numbers or empty lists; the default "
+        "fits a container with 1 GB. Raise it for a tap with longer records.",
     )
     max_depth: int = _declare(
         integer(1, 250),
         100,
-        "The deepest nesting of objects and arrays in a line of input.",
+        "Maximum depth of nested objects and arrays in a line of input. Raise it for a tap whose "
+        "records are nested more deeply.",
     )
 
     stream_maps: Mapping[str, object] | None = _declare(
         json_object(
-            "an object of the SDK's stream maps", _MAPS["stream_maps"], join=joined_stream_maps
+            "an object of the SDK's stream maps",
+            _SDK_SCHEMAS["stream_maps"],
+            join=joined_stream_maps,
         ),
         None,
-        "Stream name → what to do with its records: rename, filter, add and remove properties. See "
+        "Stream name → how to change its records: rename, filter, add and remove properties. See "
         "https://sdk.meltano.com/en/latest/stream_maps.html.",
     )
     stream_map_config: Mapping[str, object] | None = _declare(
         # Often holds the seed of a hash, so no repr shows it.
-        json_object("an object", _MAPS["stream_map_config"], in_repr=False),
+        json_object("an object", _SDK_SCHEMAS["stream_map_config"], in_repr=False),
         None,
-        "Values of your own, for use in the expressions of `stream_maps`.",
+        "Your own values, for use in the expressions of `stream_maps`.",
     )
     faker_config: Mapping[str, object] | None = _declare(
-        json_object("an object with `seed` and `locale`", _MAPS["faker_config"]),
+        json_object("an object with `seed` and `locale`", _SDK_SCHEMAS["faker_config"]),
         None,
         "Seed and locale of `fake` in the expressions of `stream_maps`. Needs the package `faker` "
-        "beside the target.",
+        "in the target's environment.",
     )
     flattening_enabled: bool = _declare(
         boolean(),
         False,
         "Name nested properties as the SDK's flattening does (`flattening_separator`, "
         "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
-        "whatever `nested` says; values are the same as without it. Seldom needed: "
-        "`nested: flatten` flattens to any depth.",
+        "whatever `nested` says; values stay the same. Rarely needed: `nested: flatten` flattens "
+        "to any depth.",
     )
     flattening_max_depth: int | None = _declare(
         integer(0, 1000),
         None,
-        "How many levels of declared objects are flattened; objects further inside become what "
-        "`nested` says, JSON text by default. 0 is as if flattening were off. Required with "
+        "How many levels of declared objects are flattened; `nested` decides about deeper "
+        "objects, by default they become JSON text. 0 turns flattening off. Required with "
         "`flattening_enabled`.",
     )
     flattening_max_key_length: int | None = _declare(
         integer(1, 10_000),
         None,
-        "The number of characters from which on a flattened name is shortened: its parts, from the "
-        "first on, become their capital letters, or three letters. By default 255. Ids are made "
-        "of the key properties under their own names.",
+        "Number of characters from which a flattened name is shortened: each of its parts, from "
+        "the first one on, is replaced by its capital letters, or by three letters. Defaults to "
+        "255. Ids use the original names of the key properties.",
     )
     flattening_separator: str | None = _declare(
         text("the text between the parts of a flattened name"),
         None,
-        "What stands between the parts of a flattened name, before it is written in snake case. By "
-        "default `__`, which becomes `_`.",
+        "Text between the parts of a flattened name, before the name is converted to snake case. "
+        "Defaults to `__`, which becomes `_`.",
     )
     add_record_metadata: bool = _declare(
         boolean(),
@@ -414,20 +436,21 @@ class Settings:
     validate_records: bool = _declare(
         boolean(),
         False,
-        "Check every record, as the tap wrote it, against its whole JSON schema; one that breaks "
-        "it is rejected. Off here, since taps break their own schemas in ways that do not matter "
-        "to Segment; the type of every column is looked after by `type_mismatches` in any case.",
+        "Validate every record, as the tap wrote it, against its whole JSON schema, and reject it "
+        "if it is invalid. Off by default, since taps violate their schemas in ways that do not "
+        "matter to Segment; `type_mismatches` checks the type of every column in any case.",
     )
 
     @classmethod
     def from_config(
         cls, config: Mapping[str, object], warn: Callable[[str], None] = logger.warning
     ) -> Settings:
-        """Settings from one mapping of names and JSON values; null is as if it were not there.
+        """Validate a configuration.
 
         Args:
-            config: the configuration.
-            warn: takes a sentence for each setting that is unknown, has no effect or looks wrong.
+            config: JSON values by the setting's name; null means that the setting is not set.
+            warn: called with a sentence for each setting that is unknown, has no effect or looks
+                wrong.
 
         Raises:
             ConfigurationError: names every setting that is wrong.
@@ -435,22 +458,22 @@ class Settings:
         for name in config:
             if name not in DECLARED:
                 warn(unknown_setting_warning(name, DECLARED))
-        values, faults = check(config)
-        if faults:
-            raise ConfigurationError("; ".join(faults.values()))
+        values, errors = check(config)
+        if errors:
+            raise ConfigurationError("; ".join(errors.values()))
         settings = cls(**values)
-        for remark in no_effect_warnings(settings):
-            warn(remark)
+        for sentence in no_effect_warnings(settings):
+            warn(sentence)
         return settings
 
     @property
     def objects_address(self) -> str:
-        """The base address of the Objects API, by `objects_url` or `region`."""
+        """The base address of the Objects API, from `objects_url` or `region`."""
         return self.objects_url or OBJECTS_URLS[self.region]
 
     @property
     def bulk_address(self) -> str:
-        """The base address of the Objects Bulk API, by `bulk_url` or `region`.
+        """The base address of the Objects Bulk API, from `bulk_url` or `region`.
 
         Raises:
             ConfigurationError: the region has none, and `bulk_url` is not set.
@@ -462,7 +485,7 @@ class Settings:
 
     @property
     def plan_options(self) -> PlanOptions:
-        """What the plan needs to know."""
+        """The options of a stream's plan."""
         return PlanOptions(
             collections=self.collections,
             pluralize=self.pluralize,
@@ -478,24 +501,23 @@ class Settings:
 
     @property
     def _flattening(self) -> Flattening | None:
-        """What the SDK's settings ask for; to a depth of 0 the SDK flattens nothing."""
+        """The SDK's flattening; with a depth of 0 it is off."""
         if not (self.flattening_enabled and self.flattening_max_depth):
             return None
-        asked = {
+        options = {
             "separator": self.flattening_separator,
             "max_key_length": self.flattening_max_key_length,
         }
-        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        return Flattening(self.flattening_max_depth, **given)
+        return Flattening(self.flattening_max_depth, **_without_none(options))
 
     @property
     def reader_options(self) -> ReaderOptions:
-        """What the reader needs to know."""
+        """The limits of the reader."""
         return ReaderOptions(max_line_bytes=self.max_line_bytes, max_depth=self.max_depth)
 
     @property
     def part_limits(self) -> PartLimits:
-        """What the writer of parts needs to know."""
+        """The limits of the parts of a bulk session."""
         return PartLimits(
             part_size_bytes=self.part_size_bytes,
             compression_level=self.compression_level,
@@ -504,7 +526,7 @@ class Settings:
 
     @property
     def session_limits(self) -> SessionLimits:
-        """How long and how large bulk sessions become."""
+        """The limits of a bulk session."""
         return SessionLimits(
             keep_alive_seconds=self.keep_alive_seconds,
             checkpoint_seconds=self.checkpoint_seconds,
@@ -513,12 +535,12 @@ class Settings:
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """How long one request is tried."""
+        """How long a request is retried."""
         return RetryPolicy(budget_seconds=self.retry_seconds)
 
     @property
     def transport_options(self) -> TransportOptions:
-        """How requests travel."""
+        """How requests are sent."""
         return TransportOptions(
             timeout_seconds=self.request_timeout_seconds,
             upload_timeout_seconds=self.upload_timeout_seconds,
@@ -529,48 +551,52 @@ class Settings:
         )
 
     def for_sdk(self) -> dict[str, object]:
-        """The part of the configuration that the SDK's own code reads, what is not set left out.
+        """The configuration of the SDK's own code: the settings that it reads, if they are set.
 
-        No secret is in it, and no setting that the SDK knows and this target does not offer.
+        It has no secrets, and no settings that the SDK knows and this target does not support.
         """
-        part = {name: getattr(self, name) for name in _OF_THE_SDK}
-        return {name: value for name, value in part.items() if value is not None}
+        return _without_none({name: getattr(self, name) for name in _SDK_SETTINGS})
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 DECLARED: Mapping[str, Declaration] = {
-    each.name: Declaration(each.name, **each.metadata) for each in fields(Settings)
+    setting.name: Declaration(setting.name, **setting.metadata) for setting in fields(Settings)
 }
 """Every setting by its name, in the order of the documentation."""
 
 
 def check(config: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is right in a configuration, as `Settings` takes it, and what is wrong.
+    """Validate a configuration.
 
     Returns:
-        The checked values by name, and for each wrong setting a sentence that begins with its name.
-        A rule between settings is looked at only when each of them is right by itself.
+        The valid values by name, as `Settings` uses them, and for each wrong setting a sentence
+        that begins with its name. A rule between settings is checked only if each of them is valid
+        by itself.
     """
     values: dict[str, Any] = {}
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for name, declaration in DECLARED.items():
-        given = config.get(name)
-        if given is None:
+        value = config.get(name)
+        if value is None:
             continue
         try:
-            values[name] = declaration.kind.validate(given)
+            values[name] = declaration.kind.validate(value)
         except WrongValueError as error:
-            faults[name] = f"{name} {error}"
-    alone = set(faults)
+            errors[name] = f"{name} {error}"
+    invalid = set(errors)
     for names, sentence in violations(Settings(**values)):
-        if alone.isdisjoint(names):
-            faults.setdefault(names[0], sentence)
-    return values, faults
+        if invalid.isdisjoint(names):
+            errors.setdefault(names[0], sentence)
+    return values, errors
 
 
 def config_jsonschema() -> dict[str, Any]:
-    """The JSON schema of a configuration file, for the SDK; a new one at each call.
+    """Return a new JSON schema of a configuration file, for the SDK.
 
-    Nothing is `required`: what is depends on other settings, and is for `Settings.from_config`.
+    Nothing is `required`: that depends on other settings, and is checked by `Settings`.
     """
     properties: dict[str, object] = {}
     for name, declaration in DECLARED.items():

@@ -1,6 +1,6 @@
-"""Names with dots, which Meltano splits into nested objects when they come by way of a variable.
+"""Names with dots, which Meltano splits into nested objects when it reads them from a variable.
 
-The rule that it guards: names are joined again only where nothing else can be meant.
+The rule that it guards: names are joined again only where the result is unambiguous.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ __all__ = [
 
 
 class AmbiguousNamesError(ValueError):
-    """Nested names that can be joined in more than one way, or twice; the text says which."""
+    """Nested names that cannot be joined unambiguously; the text says which."""
 
 
 def flattened_names(
     value: Mapping[str, object], parents: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """Each value that is no object, by its names joined with dots, as Meltano exports a setting."""
-    found: dict[str, object] = {}
+    """Every value that is not an object, by its path with dots, as Meltano exports a setting."""
+    flat: dict[str, object] = {}
     for name, part in value.items():
         names = (*parents, name)
         if isinstance(part, dict):
-            found |= flattened_names(part, names)
+            flat |= flattened_names(part, names)
         else:
-            found[".".join(names)] = part
-    return found
+            flat[".".join(names)] = part
+    return flat
 
 
 def joined_collections(value: Mapping[str, object]) -> dict[str, object]:
-    """`{"public": {"users": "people"}}` is `{"public.users": "people"}`, to any depth.
+    """Turn `{"public": {"users": "people"}}` into `{"public.users": "people"}`, to any depth.
 
     Raises:
-        AmbiguousNamesError: when a name is there twice, with two collections.
+        AmbiguousNamesError: a name occurs twice, with two collections.
     """
     joined: dict[str, object] = {}
     for name, part in value.items():
@@ -51,32 +51,31 @@ def joined_collections(value: Mapping[str, object]) -> dict[str, object]:
 
 
 def joined_stream_maps(value: Mapping[str, object]) -> dict[str, object]:
-    """`{"public": {"users": {"name": "…"}}}` is `{"public.users": {"name": "…"}}`, to any depth.
+    """Turn `{"public": {"users": {"name": "…"}}}` into `{"public.users": {"name": "…"}}`.
 
     Raises:
-        AmbiguousNamesError: when a name is there twice, or an object has both properties and
-            streams in it: `users` may be a part of a property's name as well.
+        AmbiguousNamesError: a name occurs twice, or an object contains both properties and
+            streams: `users` could also be a part of a property's name.
     """
     joined: dict[str, object] = {}
     for name, part in value.items():
-        # A name that has its dot was not split: what is nested in it is a mistake.
-        nested = isinstance(part, dict) and any(isinstance(each, dict) for each in part.values())
+        # A name that still has its dot was not split: an object nested in it is a mistake.
+        nested = isinstance(part, dict) and any(isinstance(inner, dict) for inner in part.values())
         if not isinstance(part, dict) or not nested or "." in name:
             _add(joined, name, part)
             continue
-        inner = joined_stream_maps(part)
-        mixed = [key for key, each in part.items() if not isinstance(each, dict)]
-        if mixed:
+        properties = {key for key, value in part.items() if not isinstance(value, dict)}
+        if properties:
             raise AmbiguousNamesError(
-                f"`{name}.{next(iter(part.keys() - set(mixed)))}` may be a stream or a property; "
+                f"`{name}.{next(iter(part.keys() - properties))}` may be a stream or a property; "
                 "write `?` for the dot in the name of a stream"
             )
-        for rest, definition in inner.items():
+        for rest, definition in joined_stream_maps(part).items():
             _add(joined, f"{name}.{rest}", definition)
     return joined
 
 
 def _add(joined: dict[str, object], name: str, value: object) -> None:
     if name in joined and joined[name] != value:
-        raise AmbiguousNamesError(f"`{name}` stands there twice")
+        raise AmbiguousNamesError(f"`{name}` occurs twice")
     joined[name] = value

@@ -1,7 +1,7 @@
-"""Rules between settings, and remarks on settings that do nothing.
+"""Rules between settings, and warnings about settings that have no effect.
 
-A rule names the settings that it is about, the one to change first; it is asked only when each of
-them is right by itself.
+A rule names the settings that it is about, beginning with the one to change. It applies only if
+each of them is valid by itself.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["UNSUPPORTED", "no_effect_warnings", "unknown_setting_warning", "viol
 
 UNSUPPORTED = {
     "load_method": "Segment merges objects of one id, whatever it says",
-    "batch_size_rows": "batches are as large as Segment takes them",
+    "batch_size_rows": "batches are as large as Segment accepts",
     "batch_wait_limit_seconds": "an object never waits long for its batch to fill",
-    "batch_config": "BATCH messages are not taken",
+    "batch_config": "BATCH messages are not supported",
     "hard_delete": "Segment's API cannot delete",
     "soft_delete": "Segment's API cannot delete",
     "process_activate_version_messages": "Segment's API cannot delete",
     "default_target_schema": "the schema is chosen in Segment",
 }
-"""Settings that other targets have and tools send, with the reason why they do nothing here."""
+"""Settings of other targets, which tools send to every target, and why they have no effect."""
 
 _PLAIN = re.compile(r"[a-z](?:[a-z_]*[a-z])?")
 _WITH_DIGITS = re.compile(r"[a-z0-9](?:[a-z0-9_]*[a-z0-9])?")
@@ -44,7 +44,11 @@ _STREAMS_SHOWN = 5
 
 
 def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The names of the settings in question, the one to change first, and a sentence on it."""
+    """The rules that settings violate.
+
+    Yields:
+        The names of the rule's settings, beginning with the one to change, and a sentence.
+    """
     local = settings.local_warehouse is not None
     if settings.write_key is None and not local:
         yield (
@@ -75,20 +79,20 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                 f"{name} must be https, or loopback, or allow_http must be true",
             )
     valid = _WITH_DIGITS if settings.allow_collection_digits else _PLAIN
-    wrong = [
+    invalid = [
         stream
         for stream, collection in settings.collections.items()
         if len(collection) > MAX_COLLECTION_LENGTH or not valid.fullmatch(collection)
     ]
-    if wrong:
+    if invalid:
         digits = ", digits" if settings.allow_collection_digits else ""
         hint = "" if settings.allow_collection_digits else " (digits: allow_collection_digits)"
         yield (
             ("collections", "allow_collection_digits"),
             (
                 f"collections must give names of lower-case letters{digits} and underscores{hint}, "
-                f"at most {MAX_COLLECTION_LENGTH} characters, no underscore first or last; look at "
-                f"{_listed(wrong)}"
+                f"at most {MAX_COLLECTION_LENGTH} characters, no underscore first or last; check "
+                f"{_listed(invalid)}"
             ),
         )
     if settings.flattening_enabled and settings.flattening_max_depth is None:
@@ -99,7 +103,7 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _shared_file_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """A file that two settings name: one would replace what the other has written."""
+    """A file that two settings name: one of them would overwrite the other's content."""
     for name, other in (
         ("dead_letter_path", settings.dead_letter_path),
         ("local_warehouse", settings.local_warehouse),
@@ -128,34 +132,37 @@ def _is_warehouse(path: Path | None, warehouse: Path | None) -> bool:
 
 
 def _standard_stream_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """A file that stdin or stdout is already: states would be mixed with other lines, or lost."""
+    """A file that is also stdin or stdout: states would be mixed with other lines, or lost."""
     for name in ("report_path", "dead_letter_path", "local_warehouse"):
         path = getattr(settings, name)
         for descriptor, stream in ((0, "stdin"), (1, "stdout")):
             if path is not None and _is_same_file(path, descriptor):
-                yield (name,), f"{name} is the file that {stream} is: name another file"
+                yield (name,), f"{name} is the same file as {stream}: name another file"
 
 
 def _is_same_file(path: Path, descriptor: int) -> bool:
     try:
-        found, held = path.stat(), os.fstat(descriptor)
+        status, opened = path.stat(), os.fstat(descriptor)
     except OSError:
         return False
-    # What is written to such a device by two is mixed on a terminal alone.
-    is_device = stat.S_ISCHR(held.st_mode) and not os.isatty(descriptor)
-    return os.path.samestat(found, held) and not is_device
+    # Of the character devices, only a terminal mixes the output of two writers.
+    is_device = stat.S_ISCHR(opened.st_mode) and not os.isatty(descriptor)
+    return os.path.samestat(status, opened) and not is_device
 
 
 def no_effect_warnings(settings: Settings) -> Iterator[str]:
-    """A sentence for each setting that is right and yet looks wrong, or does nothing."""
+    """A sentence for each setting that is valid, but has no effect or is probably a mistake."""
     key = settings.write_key
     if settings.local_warehouse is None and key is not None and len(key) < _LEAST_KEY_LENGTH:
         yield (
             f"write_key has fewer than {_LEAST_KEY_LENGTH} characters: check that it is the whole "
-            "key; one so short cannot be kept out of messages safely"
+            "key; a key this short cannot be removed from messages reliably"
         )
     if settings.faker_config is not None and importlib.util.find_spec("faker") is None:
-        yield "faker_config has no effect: the package `faker` is not installed beside the target"
+        yield (
+            "faker_config has no effect: the package `faker` is not installed in the target's "
+            "environment"
+        )
     if settings.local_warehouse is not None:
         for name in ("objects_url", "bulk_url"):
             if getattr(settings, name) is not None:
@@ -163,11 +170,11 @@ def no_effect_warnings(settings: Settings) -> Iterator[str]:
 
 
 def unknown_setting_warning(name: str, known: Iterable[str]) -> str:
-    """A sentence on a setting that is not declared: why it does nothing, or what may be meant."""
+    """Why a setting that is not declared has no effect, or which setting is probably meant."""
     if name in UNSUPPORTED:
         return f"the setting {name} has no effect here: {UNSUPPORTED[name]}"
-    meant = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
-    hint = f"; did you mean {meant[0]}?" if meant else ""
+    similar = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    hint = f"; did you mean {similar[0]}?" if similar else ""
     return f"unknown setting {name[:_NAME_SHOWN]!r} is ignored{hint}"
 
 

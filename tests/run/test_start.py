@@ -107,7 +107,7 @@ def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: 
             env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
         )
     assert ran.returncode == 1
-    assert f"{name} is the file that stdout is: name another file".encode() in ran.stderr
+    assert f"{name} is the same file as stdout: name another file".encode() in ran.stderr
     assert b"Traceback" not in ran.stderr
     assert states.read_text() == '{"before": 1}\n'
 

@@ -439,7 +439,7 @@ def test_an_invalid_collection_is_told_by_its_stream(name: str) -> None:
     told = complaint(collections={"good": "fine", "my stream": name})
     assert told == (
         "collections must give names of lower-case letters and underscores (digits: "
-        "allow_collection_digits), at most 100 characters, no underscore first or last; look at "
+        "allow_collection_digits), at most 100 characters, no underscore first or last; check "
         "'my stream'"
     )
 
@@ -464,7 +464,7 @@ def test_many_invalid_collections_are_told_in_a_short_sentence() -> None:
     [
         ("collections", [], "must be an object of stream names, each with its collection's name"),
         ("collections", {"a": {"b": 1}}, "check `a.b`"),
-        ("collections", {"a": {"b": "c"}, "a.b": "d"}, "`a.b` stands there twice"),
+        ("collections", {"a": {"b": "c"}, "a.b": "d"}, "`a.b` occurs twice"),
         ("stream_maps", {"a": {"x": "1", "b": {"x": "1"}}}, "`a.b` may be a stream or a property"),
         ("collections", "{}", "not a string"),
         ("stream_maps", {"a": PASSWORD}, "must be an object of the SDK's stream maps; check `a`"),
@@ -553,7 +553,7 @@ def test_null_is_as_if_the_setting_were_not_there() -> None:
         ("batch_size_rows", "the setting batch_size_rows has no effect here: batches are as large"),
         (
             "batch_config",
-            "the setting batch_config has no effect here: BATCH messages are not taken",
+            "the setting batch_config has no effect here: BATCH messages are not supported",
         ),
     ],
 )

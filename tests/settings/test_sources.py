@@ -301,7 +301,7 @@ def test_a_name_twice_in_a_file_is_a_remark_and_the_last_counts(write: Path) -> 
         ("WRITEKEY", f"did you mean {PREFIX}WRITE_KEY?"),
         ("MAX_CONCURENCY", f"did you mean {PREFIX}MAX_CONCURRENCY?"),
         ("LOAD_METHOD", "has no effect here: Segment merges objects of one id"),
-        ("BATCH_CONFIG", "has no effect here: BATCH messages are not taken"),
+        ("BATCH_CONFIG", "has no effect here: BATCH messages are not supported"),
         ("_LOAD_SCHEMA", None),
         ("COLLECTIONS_USERS", None),
         ("STREAM_MAPS_USERS_ID", None),
