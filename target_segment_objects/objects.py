@@ -99,12 +99,12 @@ class ObjectLine(msgspec.Struct, gc=False):
     properties: Any
 
     @classmethod
-    def of(cls, made: SegmentObject) -> ObjectLine:
+    def from_object(cls, obj: SegmentObject) -> ObjectLine:
         """An object whose properties are encoded already."""
-        return cls(made.id, made.collection, msgspec.Raw(made.properties))
+        return cls(obj.id, obj.collection, msgspec.Raw(obj.properties))
 
-    def sealed(self) -> SegmentObject:
-        """The same with encoded properties."""
+    def encoded(self) -> SegmentObject:
+        """The same object with encoded properties."""
         return SegmentObject(self.collection, self.id, _text(self.properties))
 
 

@@ -1,4 +1,4 @@
-"""Where an object comes from: its record as the tap wrote it, to be told or sent again."""
+"""Where an object comes from: its record as the tap wrote it, kept for the dead letter."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Origin", "Source"]
+__all__ = ["SourceRecord", "SourceStream"]
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceStream:
     """What a stream's SCHEMA said, before stream maps.
 
     Attributes:
         stream: its name.
         schema: its JSON Schema, as the tap wrote it.
         key_properties: as the tap wrote them.
-        is_object: whether it is no stream of the tap's but a collection, and its "record" an
-            object's line: by bulk the tap's own record is not kept until Segment refuses it.
+        is_object: whether `stream` is the name of a collection, and the "record" is the line of
+            an object: by bulk, the tap's own record is not kept until Segment refuses it.
     """
 
     stream: str
@@ -28,35 +28,36 @@ class Source:
     is_object: bool = False
 
 
-class Origin(msgspec.Struct, frozen=True):
+class SourceRecord(msgspec.Struct, frozen=True):
     """Where an object comes from: one record, as the tap wrote it.
 
     Attributes:
         source: what its stream's SCHEMA said.
-        text: the record, or the whole line that it stands in.
+        content: the record, or the whole line that it is in.
         line: the line's number, from 1.
-        is_message: whether `text` is the line: few records are ever looked at again.
-        time_extracted, version: what the message said beside the record, where `text` is the
-            record: `add_record_metadata` sends it.
+        holds_whole_message: whether `content` is the line. It is parsed only when it is needed,
+            which is rare.
+        time_extracted, version: these fields of the message, where `content` is the record;
+            `add_record_metadata` sends them.
     """
 
-    source: Source
-    text: bytes
+    source: SourceStream
+    content: bytes
     line: int
-    is_message: bool = False
+    holds_whole_message: bool = False
     time_extracted: Any = None
     version: Any = None
 
     @property
     def raw(self) -> bytes:
         """The record."""
-        return bytes(_decode(self.text).record) if self.is_message else self.text
+        return bytes(_decode(self.content).record) if self.holds_whole_message else self.content
 
     @property
-    def beside(self) -> tuple[Any, Any]:
+    def message_fields(self) -> tuple[Any, Any]:
         """The message's `time_extracted` and `version`."""
-        if self.is_message:
-            message = _decode(self.text)
+        if self.holds_whole_message:
+            message = _decode(self.content)
             return message.time_extracted, message.version
         return self.time_extracted, self.version
 

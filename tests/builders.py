@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.objects import ObjectLine, SegmentObject
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,13 @@ def large_room(identifier: str, mark: str, kilobytes: int = 240) -> SegmentObjec
     return room(identifier, **values)
 
 
-ROOMS = Source("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"])
+ROOMS = SourceStream("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"])
 """The SCHEMA of `origin`."""
 
 
-def origin(line: int = 1) -> Origin:
+def origin(line: int = 1) -> SourceRecord:
     """Where an object comes from: a record of `rooms` in this line."""
-    return Origin(ROOMS, b'{"id":"%d"}' % line, line)
+    return SourceRecord(ROOMS, b'{"id":"%d"}' % line, line)
 
 
 def rejects_in(path: Path) -> list[dict[str, Any]]:
@@ -64,9 +64,9 @@ def rejects_in(path: Path) -> list[dict[str, Any]]:
 
 def block(
     first: int, *objects: SegmentObject
-) -> tuple[list[ObjectLine], int, Callable[[int], Origin]]:
+) -> tuple[list[ObjectLine], int, Callable[[int], SourceRecord]]:
     """What a delivery is given: objects, one of each record from this position and line on."""
-    return [*map(ObjectLine.of, objects)], first, lambda index: origin(first + index)
+    return [*map(ObjectLine.from_object, objects)], first, lambda index: origin(first + index)
 
 
 class Refusals:
@@ -82,7 +82,7 @@ class Refusals:
         self.lines: list[list[int]] = []
         self.messages: list[str] = []
 
-    def __call__(self, error: RejectedRecordError, origins: list[Origin], /) -> None:
+    def __call__(self, error: RejectedRecordError, origins: list[SourceRecord], /) -> None:
         """Take note of one."""
         self.lines.append([each.line for each in origins])
         self.messages.append(str(error))

@@ -53,14 +53,14 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "a state is printed one record early",
-        "Checkpoint._advance",
+        "Checkpoint._mark_durable",
         "self._pending[0][0] <= durable",
         "self._pending[0][0] <= durable + 1",
         "tests/delivery/test_checkpoint.py",
     ),
     Mutant(
         "bytes of states that were printed are counted for ever",
-        "Checkpoint._advance",
+        "Checkpoint._mark_durable",
         "self._pending_bytes -= len(self._safe)",
         "",
         "tests/delivery/test_checkpoint.py",
@@ -116,8 +116,8 @@ MUTANTS = (
     Mutant(
         "the first record of an unfinished session counts as durable",
         "BulkDelivery._new_session",
-        "self._log.take(position)",
-        "self._log.take(position + 1)",
+        "self._log.receipt(position)",
+        "self._log.receipt(position + 1)",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
@@ -170,12 +170,12 @@ MUTANTS = (
                 self._connection.close()
             self._rejects.sync()
             self._log.advance(self.position)
-            self._checkpoint.print_last()
+            self._checkpoint.print_now()
         """,
         """
             self._rejects.sync()
             self._log.advance(self.position)
-            self._checkpoint.print_last()
+            self._checkpoint.print_now()
             if self._connection is not None:
                 self._connection.close()
         """,
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         "a closed run prints its last state once more",
-        "Checkpoint.print_last",
+        "Checkpoint.print_now",
         "state, self._safe = self._safe, None",
         "state = self._safe",
         "tests/delivery/test_checkpoint.py",
@@ -260,7 +260,7 @@ MUTANTS = (
     ),
     Mutant(
         "one reject too many does not end the run",
-        "Rejects.take",
+        "Rejects.record",
         "self.count > self._max_rejects",
         "self.count > self._max_rejects + 1",
         "tests/delivery/test_rejects.py tests/commands/test_command_input.py",
@@ -429,8 +429,8 @@ MUTANTS = (
     Mutant(
         "what Segment refuses by bulk stands as a record",
         "delivery:_origin",
-        'Source(collection, b"{}", None, is_object=True)',
-        'Source(collection, b"{}", None)',
+        'SourceStream(collection, b"{}", None, is_object=True)',
+        'SourceStream(collection, b"{}", None)',
         "tests/commands/test_replay.py",
     ),
     Mutant(

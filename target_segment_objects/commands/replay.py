@@ -36,7 +36,7 @@ from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting import rows
 from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.singer import TargetSegmentObjects
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ def _told_whole(
             f"what is left of the dead letter {path} cannot be written beside it: {why}; make room "
             "and replay it again: what is sent twice is merged by id"
         )
-    count = sum(row.sent for row in rows(target.report.tally))
+    count = sum(row.sent for row in rows(target.report.counts))
     objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
     error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is as it was",)
     return error
@@ -182,7 +182,7 @@ class _ReplayRun(Run):
         self._in_sessions = settings.method == "bulk"
 
     def _put(
-        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         if self._in_sessions:
             for index, made in enumerate(objects):
@@ -229,7 +229,7 @@ class _ReplayTarget(TargetSegmentObjects):
         if not self._ended:
             self._ended = True
             self._report._rejected.clear()  # noqa: SLF001  their advice is for another file
-            self._report.summarize(ending="failed" if error is not None else "done")
+            self._report.log_summary(ending="failed" if error is not None else "done")
             self._metrics.end(succeeded=error is None)
 
     def give_up(self, status: int) -> None:
@@ -244,10 +244,10 @@ class _ReplayTarget(TargetSegmentObjects):
     def _process_unknown_message(self, message: Message) -> None:
         """An object goes to the delivery as it is."""
         made = self._messages.object_of(message)
-        source = Source(made.collection, b"{}", None, is_object=True)
+        source = SourceStream(made.collection, b"{}", None, is_object=True)
         self.run.position += 1
-        self._report.tally.of_stream(made.collection, made.collection).encoded += 1
-        self.run.put(made, Origin(source, made.line_bytes(), message.line))
+        self._report.counts.stream(made.collection, made.collection).encoded += 1
+        self.run.put(made, SourceRecord(source, made.line_bytes(), message.line))
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
         """Take note of a record of which no object is made, and no reject."""

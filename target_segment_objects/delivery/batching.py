@@ -15,7 +15,7 @@ from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CAL
 
 if TYPE_CHECKING:
     from target_segment_objects.delivery.durability import Receipt
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
 
@@ -47,7 +47,7 @@ class Waiting(msgspec.Struct):
     """
 
     object: SegmentObject
-    origins: list[Origin]
+    origins: list[SourceRecord]
     receipts: list[Receipt]
     bytes: int = 0
 

@@ -44,7 +44,7 @@ class Checkpoint:
         self._not_before = float("-inf")
 
     @property
-    def waits(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether any state waits for its records or for its second to pass."""
         return bool(self._pending) or self._safe is not None
 
@@ -61,7 +61,7 @@ class Checkpoint:
     def _ask(self) -> None:
         if self._pending and not self._asked:
             self._asked = True
-            self._on_durable(self._pending[0][0], self._advance)
+            self._on_durable(self._pending[0][0], self._mark_durable)
 
     def _thin_out(self) -> None:
         """Forget every other state but the last: later ones cover them; only freshness is lost."""
@@ -70,7 +70,7 @@ class Checkpoint:
         self._pending = deque(kept)
         self._pending_bytes = sum(len(state) for _, state in kept)
 
-    def _advance(self, durable: int) -> None:
+    def _mark_durable(self, durable: int) -> None:
         """The first `durable` records are safe."""
         self._asked = False
         while self._pending and self._pending[0][0] <= durable:
@@ -78,7 +78,7 @@ class Checkpoint:
             self._pending_bytes -= len(self._safe)
         self._ask()
 
-    def print_safe(self, now: float) -> float | None:
+    def print_if_due(self, now: float) -> float | None:
         """Print the newest safe state unless one was printed within the last second.
 
         Args:
@@ -92,10 +92,10 @@ class Checkpoint:
         if now < self._not_before:
             return self._not_before
         self._not_before = now + self._every_seconds
-        self.print_last()
+        self.print_now()
         return None
 
-    def print_last(self) -> None:
+    def print_now(self) -> None:
         """Print the newest safe state now: nothing more is coming."""
         state, self._safe = self._safe, None
         if state is not None:

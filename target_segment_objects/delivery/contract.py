@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import ObjectLine
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = [
     "MEANWHILE_SECONDS",
@@ -34,7 +34,7 @@ __all__ = [
     "ObjectsRefused",
     "Observer",
     "PartUploaded",
-    "Refused",
+    "RefusalHandler",
     "SessionOpened",
     "SessionState",
     "SessionStateChanged",
@@ -160,10 +160,10 @@ def do_nothing() -> None:
     """What is due while a delivery waits, where nothing is."""
 
 
-class Refused(Protocol):
+class RefusalHandler(Protocol):
     """What a delivery calls, on the reading thread, with an object that Segment refuses."""
 
-    def __call__(self, error: RejectedRecordError, origins: list[Origin], /) -> None:
+    def __call__(self, error: RejectedRecordError, origins: list[SourceRecord], /) -> None:
         """Take note of the records that were merged in the object.
 
         Raises:
@@ -176,7 +176,7 @@ class Delivery(Protocol):
     """What the target asks of either way."""
 
     def put_block(
-        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         """Take objects of records that follow each other. May wait for room.
 

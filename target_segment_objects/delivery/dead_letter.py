@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
-    from target_segment_objects.source import Origin, Source
+    from target_segment_objects.source import SourceRecord, SourceStream
 
 __all__ = ["DeadLetter", "Rejects"]
 
@@ -57,7 +57,7 @@ class DeadLetter:
         self._size = 0
         self._schemas = _SchemaIds()
 
-    def write(self, origin: Origin, error: RejectedRecordError) -> None:
+    def write(self, origin: SourceRecord, error: RejectedRecordError) -> None:
         """Append one reject, after the line of its schema where that does not stand there yet.
 
         Raises:
@@ -159,7 +159,7 @@ class DeadLetter:
                 "mode cannot be changed, since it belongs to another user: name a file of your own"
             ) from None
 
-    def _schema_id(self, source: Source) -> int:
+    def _schema_id(self, source: SourceStream) -> int:
         """The number of a schema in this run, whose line is written if it has not been yet."""
         known = self._schemas.find(source)
         if known is not None:
@@ -182,7 +182,7 @@ class DeadLetter:
         return {"run_id": self.run_id, "time": now, "stage": stage}
 
     def _entry(
-        self, origin: Origin, error: RejectedRecordError, schema_id: int
+        self, origin: SourceRecord, error: RejectedRecordError, schema_id: int
     ) -> dict[str, object]:
         """The reject at its stage: a record is as the tap wrote it, an object as it was sent."""
         source = origin.source
@@ -200,7 +200,7 @@ class DeadLetter:
         if source.is_object:
             return entry | {"object": msgspec.Raw(origin.raw)}
         entry |= {"stream": source.stream, "schema_id": schema_id}
-        time_extracted, version = origin.beside
+        time_extracted, version = origin.message_fields
         if isinstance(time_extracted, str):
             entry["time_extracted"] = _plain(time_extracted)
         if isinstance(version, int):
@@ -228,9 +228,9 @@ class _SchemaIds:
     def __init__(self) -> None:
         self.next_id = 1
         self._ids: dict[bytes, int] = {}
-        self._latest: dict[str, tuple[Source, int]] = {}
+        self._latest: dict[str, tuple[SourceStream, int]] = {}
 
-    def find(self, source: Source) -> int | None:
+    def find(self, source: SourceStream) -> int | None:
         """The number of a schema that was written; `None` for one that was not."""
         latest = self._latest.get(source.stream)
         if latest is not None and latest[0] is source:
@@ -240,7 +240,7 @@ class _SchemaIds:
             self._latest[source.stream] = (source, schema_id)
         return schema_id
 
-    def add(self, source: Source) -> None:
+    def add(self, source: SourceStream) -> None:
         """A schema was written, whole, under `next_id`."""
         self._ids[_digest(source)] = self.next_id
         self._latest[source.stream] = (source, self.next_id)
@@ -252,7 +252,7 @@ class _SchemaIds:
         self._latest.clear()
 
 
-def _digest(source: Source) -> bytes:
+def _digest(source: SourceStream) -> bytes:
     head = _encode((source.stream, source.key_properties))
     return hashlib.blake2b(head + source.schema, digest_size=16).digest()
 
@@ -296,7 +296,7 @@ class Rejects:
         self._dead_letter = dead_letter
         self.count = 0
 
-    def take(self, error: RejectedRecordError, origin: Origin) -> None:
+    def record(self, error: RejectedRecordError, origin: SourceRecord) -> None:
         """Write a reject down.
 
         Raises:

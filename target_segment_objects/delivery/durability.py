@@ -48,7 +48,7 @@ class DurabilityLog:
         self._actions: list[tuple[int, int, Callable[[int], None]]] = []
         self._numbers = count()
 
-    def take(self, first: int) -> Receipt:
+    def receipt(self, first: int) -> Receipt:
         """A receipt for records from this position on; no later one is for an earlier position."""
         receipt = Receipt(first)
         self._receipts.append(receipt)

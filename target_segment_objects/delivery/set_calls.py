@@ -35,11 +35,11 @@ from target_segment_objects.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_segment_objects.delivery.contract import Observer, Refused
+    from target_segment_objects.delivery.contract import Observer, RefusalHandler
     from target_segment_objects.delivery.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine, SegmentObject
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["SetCall", "SetDelivery"]
 
@@ -78,7 +78,7 @@ class SetDelivery:
         limits: when a batch is sealed.
         monotonic: the clock.
         wake: called from a worker when there is an outcome to look at.
-        refused: called with each object that Segment refuses for good.
+        on_refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
         stopped: tells whether a stop has come.
         observer: hears what is delivered.
@@ -92,7 +92,7 @@ class SetDelivery:
         limits: BatchLimits,
         monotonic: Callable[[], float],
         wake: Callable[[], None],
-        refused: Refused,
+        on_refused: RefusalHandler,
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         stopped: Callable[[], bool] = lambda: False,
@@ -104,7 +104,7 @@ class SetDelivery:
         self._stopped = stopped
         self._tick_again = float("-inf")
         self._observer = observer
-        self._refused = refused
+        self._on_refused = on_refused
         self._concurrency = concurrency
         self._monotonic = monotonic
         self._wake = wake
@@ -122,7 +122,7 @@ class SetDelivery:
         self._bytes = 0
 
     def put_block(
-        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         """Take objects; waits while twice as many calls as may be in flight are sealed.
 
@@ -131,20 +131,20 @@ class SetDelivery:
         for index, line in enumerate(objects):
             if index and self._stopped():
                 return index
-            self._put(line.sealed(), first + index, source_at(index))
+            self._put(line.encoded(), first + index, source_at(index))
             if index and self._monotonic() >= self._tick_again:  # not only behind the last one
                 self._tick_again = self._monotonic() + _TICK_SECONDS
                 self.tick()
                 self._meanwhile()
         return len(objects)
 
-    def _put(self, made: SegmentObject, position: int, origin: Origin) -> None:
+    def _put(self, made: SegmentObject, position: int, origin: SourceRecord) -> None:
         if self._outcomes:
             self._take_outcomes()
         self._raise_failure()
         size = len(origin.raw) + _ORIGIN_BYTES
         self._bytes += size
-        self._feed(Waiting(made, [origin], [self._log.take(position)], size))
+        self._feed(Waiting(made, [origin], [self._log.receipt(position)], size))
         while self._is_full():
             # As many as leave work for all workers while this thread makes new batches.
             self._wait_for_outcomes(min(self._concurrency // 2, len(self._sealed)))
@@ -289,7 +289,7 @@ class SetDelivery:
         one_too_many: SegmentObjectsError | None = None
         for waiting, error in refusals:
             try:
-                self._refused(RejectedRecordError([_fault(waiting, error)]), waiting.origins)
+                self._on_refused(RejectedRecordError([_fault(waiting, error)]), waiting.origins)
             except (RejectedRecordError, DeadLetterError) as rejected:
                 one_too_many = rejected  # its receipts are never settled
             else:

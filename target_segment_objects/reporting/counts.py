@@ -142,19 +142,19 @@ class RunCounts:
 
     # What was read, on the reading thread.
 
-    def of_stream(self, stream: str, collection: str) -> StreamCounts:
+    def stream(self, stream: str, collection: str) -> StreamCounts:
         """The counts of a stream for a collection, to be added to."""
         try:
             return self.by_stream[stream, collection]
         except KeyError:
-            self.of(collection)
+            self.collection(collection)
             return self.by_stream.setdefault((stream, collection), StreamCounts(stream, collection))
 
-    def records_of(self, stream: str) -> int:
+    def encoded_of(self, stream: str) -> int:
         """How many of a stream's records became objects."""
         return sum(counts.encoded for counts in self.by_stream.values() if counts.stream == stream)
 
-    def of(self, collection: str) -> _Delivered:
+    def collection(self, collection: str) -> _Delivered:
         """What became of a collection's objects, to be added to."""
         try:
             return self._delivered[collection]
@@ -166,14 +166,14 @@ class RunCounts:
         """All collections, in the order in which they came."""
         return list(self._delivered)
 
-    def reading(self) -> None:
+    def waiting_for_input(self) -> None:
         """From here on the run waits for input."""
         now = time.monotonic()
         if self._idle_since is not None:
             self.input_seconds += now - self._idle_since
         self._idle_since = now
 
-    def working(self) -> None:
+    def input_arrived(self) -> None:
         """There is input, or it has ended."""
         if self._idle_since is not None:
             self.input_seconds += time.monotonic() - self._idle_since
@@ -181,11 +181,11 @@ class RunCounts:
 
     # Requests, on any thread.
 
-    def count(self, attempt: Attempt) -> None:
+    def count_request(self, attempt: Attempt) -> None:
         """A request has ended."""
         with self._lock:
             name = attempt.collection
-            traffic = self.of(name).traffic if name else self.bulk
+            traffic = self.collection(name).traffic if name else self.bulk
             traffic.requests += 1
             traffic.retries += attempt.number > 1
             traffic.wait_seconds += attempt.waited_seconds
@@ -202,7 +202,7 @@ class RunCounts:
                 self.failures += 1
                 self.failed.append(attempt)
 
-    def retry(self, seconds: float) -> None:
+    def retry_scheduled(self, seconds: float) -> None:
         """A request has failed, and is made again after so many seconds."""
         with self._lock:
             self._retry_at = time.monotonic() + seconds
@@ -213,7 +213,7 @@ class RunCounts:
 
     # The whole, on any thread.
 
-    def sums(self) -> Totals:
+    def totals(self) -> Totals:
         """What there is so far."""
         by_stream, delivered = list(self.by_stream.values()), list(self._delivered.values())
         retry_at = self._retry_at

@@ -32,8 +32,8 @@ class DeliveryObserver:
     """A `delivery.Observer` that counts and logs.
 
     Args:
-        counts: the run's numbers; its `count` must have heard of a request before the event that
-            follows from it comes.
+        counts: the run's numbers. Its `count_request` must be called for a request before the
+            event that follows from it comes.
     """
 
     def __init__(self, counts: RunCounts) -> None:
@@ -44,13 +44,13 @@ class DeliveryObserver:
         counts = self._counts
         match event:
             case ObjectsDelivered():
-                of_collection = counts.of(event.collection)
+                of_collection = counts.collection(event.collection)
                 of_collection.sent += event.objects
                 of_collection.merged += event.records - event.objects
             case ObjectsRefused():
-                counts.of(event.collection).refused += event.records
+                counts.collection(event.collection).refused += event.records
             case ObjectsQueued():
-                counts.of(event.collection).bytes += event.bytes
+                counts.collection(event.collection).bytes += event.bytes
             case DeliveryWaited():
                 counts.delivery_seconds += event.seconds
             case SessionOpened():

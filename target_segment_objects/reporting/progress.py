@@ -133,7 +133,7 @@ class Progress:
         self._seen: deque[tuple[float, int]] = deque()
         self._closing = threading.Event()
         self._stderr = sys.stderr
-        self._line = _Line(sys.stderr, self._shown(tally.sums()))
+        self._line = _Line(sys.stderr, self._shown(tally.totals()))
         try:
             self._thread = start_thread(self._draw, "progress")
         except ThreadError:
@@ -147,7 +147,7 @@ class Progress:
         sys.stderr = cast("TextIO", self._above)
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def output_above(self) -> Iterator[None]:
         """The line is not there within: something else writes to the same terminal."""
         with self._line.external_write_mode(file=self._line.fp):
             yield
@@ -166,7 +166,7 @@ class Progress:
         for handler in self._handlers:
             handler.setStream(self._stderr)
 
-    def leave(self) -> None:
+    def restore(self) -> None:
         """Take the line away as well as can be, at once: the process is about to be ended."""
         if _LOCK.acquire(timeout=_SECONDS):  # and keep it: nothing draws any more
             with contextlib.suppress(OSError, ValueError):
@@ -174,7 +174,7 @@ class Progress:
 
     def _draw(self) -> None:
         while not self._closing.wait(_SECONDS):
-            self._line.shown = self._shown(self._tally.sums())
+            self._line.shown = self._shown(self._tally.totals())
             try:
                 self._line.refresh()
             except (OSError, ValueError):  # the terminal has gone; the run goes on

@@ -167,7 +167,7 @@ def _row(row: Row, tally: RunCounts | None) -> dict[str, Any]:
         fields["wait_seconds"] = _rounded(row.wait_seconds)
     if tally is None:
         return fields
-    request_id = tally.of(name).traffic.request_id
+    request_id = tally.collection(name).traffic.request_id
     return {"collection": name, "streams": streams, **fields, "last_request_id": request_id or None}
 
 

@@ -61,7 +61,7 @@ def rows(tally: RunCounts) -> list[Row]:
 
 
 def _row(tally: RunCounts, collection: str, by_stream: list[StreamCounts]) -> Row:
-    became = tally.of(collection)
+    became = tally.collection(collection)
     read = sum(counts.read for counts in by_stream)
     filtered = sum(counts.filtered for counts in by_stream)
     rejected = sum(counts.rejected for counts in by_stream) + became.refused

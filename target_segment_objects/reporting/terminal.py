@@ -33,14 +33,14 @@ class Terminal:
         tally: the run's numbers.
 
     Attributes:
-        wants_lines: whether what the table says is wanted in log lines (too).
+        logs_the_summary: whether what the table says is wanted in log lines (too).
     """
 
     def __init__(self, tally: RunCounts) -> None:
         self._tally = tally
         self._progress: Progress | None = None
         self._watched = False
-        self.wants_lines = True
+        self.logs_the_summary = True
 
     def open(self, *, parts: bool) -> None:
         """Begin with the progress line, where there is a terminal.
@@ -52,7 +52,7 @@ class Terminal:
         if not self._watched:
             return
         # With a configuration of its own the log may go anywhere.
-        self.wants_lines = "SINGER_SDK_LOG_CONFIG" in os.environ
+        self.logs_the_summary = "SINGER_SDK_LOG_CONFIG" in os.environ
         if os.environ.get("TERM") != "dumb" and not os.environ.get("TQDM_DISABLE"):
             # Imported where it is used: most runs have no terminal.
             from target_segment_objects.reporting.progress import Progress  # noqa: PLC0415
@@ -61,18 +61,18 @@ class Terminal:
                 self._progress = Progress(self._tally, parts=parts)
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def output_above_progress(self) -> Iterator[None]:
         """Something is written to stdout within, which may be the same terminal."""
         if self._progress is not None and _is_terminal(sys.stdout):
-            with self._progress.aside():
+            with self._progress.output_above():
                 yield
         else:
             yield
 
-    def leave(self) -> None:
+    def restore(self) -> None:
         """The process is about to be ended: leave the terminal as it was."""
         if self._progress is not None:
-            self._progress.leave()
+            self._progress.restore()
 
     def close(self) -> None:
         """End the progress line, and print the table."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["Report"]
 
@@ -41,14 +41,14 @@ class Report:
         logger: where warnings go as they happen, and the summary at the end.
 
     Attributes:
-        tally: the numbers.
+        counts: the numbers.
         warnings: what was warned of, in its order.
         has_dead_letter: whether rejects are kept in a file.
         tolerates_rejects: whether the run goes on after one; if not, it is the run's error.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
-        self.tally = RunCounts()
+        self.counts = RunCounts()
         self.warnings: dict[str, None] = {}
         self.has_dead_letter = False
         self.tolerates_rejects = True
@@ -81,21 +81,21 @@ class Report:
             self.warnings[sentence] = None
             self._logger.warning("%s", sentence)
 
-    def plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
+    def add_plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
         """A stream was planned.
 
         Args:
             plan: its plan.
             expressions: the properties that expressions of stream maps make.
         """
-        self.tally.of_stream(plan.stream, plan.collection)
+        self.counts.stream(plan.stream, plan.collection)
         for kind, sentence in plan.warnings:
             self.warn(sentence, kind)
-        self.columns(plan.collection, plan.column_names)
+        self.add_columns(plan.collection, plan.column_names)
         names = {property_name((name,), plan.options.flattening) for name in expressions}
         self._expressions.setdefault(plan.stream, set()).update(names)
 
-    def columns(self, collection: str, names: Iterable[str]) -> None:
+    def add_columns(self, collection: str, names: Iterable[str]) -> None:
         """A collection has these columns, by its schemas or by what records have shown."""
         known = self._columns.setdefault(collection, set())
         if len(known) > MAX_PROPERTIES:
@@ -109,39 +109,39 @@ class Report:
                 "columns",
             )
 
-    def count(self, stream: str, collection: str, records: int = 1) -> bool:
-        """Records of a stream became objects; whether it is time to `measure` one of them."""
-        counts = self.tally.of_stream(stream, collection)
+    def count_objects(self, stream: str, collection: str, records: int = 1) -> bool:
+        """Count records that became objects; return whether to `measure_nulls` of one of them."""
+        counts = self.counts.stream(stream, collection)
         before, counts.encoded = counts.encoded, counts.encoded + records
         return not before or before // _MEASURED_EACH != counts.encoded // _MEASURED_EACH
 
-    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, _origin: Origin) -> None:
+    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, _origin: SourceRecord) -> None:
         """A record became an object of this plan, on the general path."""
-        if self.count(plan.stream, plan.collection):
-            self.measure(plan.stream, encoded.object.properties)
+        if self.count_objects(plan.stream, plan.collection):
+            self.measure_nulls(plan.stream, encoded.object.properties)
         if encoded.new_columns:
-            self.columns(plan.collection, encoded.new_columns)
+            self.add_columns(plan.collection, encoded.new_columns)
         if encoded.conversions:
-            self.remember(plan.stream, plan.collection, encoded.conversions)
+            self.add_conversions(plan.stream, plan.collection, encoded.conversions)
 
     def filter(self, stream: str, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record, or have removed the whole stream."""
         if is_removed:
             self._removed[stream] += 1
 
-    def ignore(self, kind: str, sentence: str) -> None:
+    def count_ignored(self, kind: str, sentence: str) -> None:
         """A message of an unknown type is ignored: told once a type, and counted."""
         self._ignored[kind] += 1
         if self._ignored[kind] == 1:
             self.warn(sentence, "unknown message")
 
-    def measure(self, stream: str, properties: bytes) -> None:
+    def measure_nulls(self, stream: str, properties: bytes) -> None:
         """Look at one of many objects of a stream: how much of it is nulls."""
         self._nulls.setdefault(stream, NullShare()).add(properties)
 
-    def reject(self, error: RejectedRecordError, _origin: Origin) -> None:
+    def add_reject(self, error: RejectedRecordError, _origin: SourceRecord) -> None:
         """A record became no object, or one that Segment refused."""
-        self.tally.rejects += 1
+        self.counts.rejects += 1
         whose = f"collection={error.collection}" if error.collection else f"stream={error.stream}"
         codes = self._rejected.setdefault(one_line(whose), Counter())
         for fault in {fault.code: fault for fault in reversed(error.faults)}.values():
@@ -150,9 +150,9 @@ class Report:
                 self.warn(f"{error.whose} has rejected records: {fault}", f"reject: {fault.code}")
         codes[_RECORDS] += 1
 
-    def remember(self, stream: str, collection: str, notes: Conversions) -> None:
+    def add_conversions(self, stream: str, collection: str, notes: Conversions) -> None:
         """Add what happened to a stream's values."""
-        counts = self.tally.of_stream(stream, collection)
+        counts = self.counts.stream(stream, collection)
         totals = self._notes.setdefault(stream, ConversionCounts())
         for note, count in notes.items():
             totals[note] += count
@@ -163,18 +163,19 @@ class Report:
 
     # At the end.
 
-    def summarize(self, *, in_lines: bool = True, ending: str = "done") -> None:
+    def log_summary(self, *, with_collections: bool = True, ending: str = "done") -> None:
         """Log what became of values, and one line a collection. Again, it does nothing.
 
         Args:
-            in_lines: whether to log collections too; not where the user sees a table of them.
+            with_collections: whether to log collections too; false where the user sees a table of
+                them.
             ending: how the run has ended: `done`, `failed` or `stopped`.
         """
         if self._summarized:
             return
         self._summarized = True
         self._tell_values()
-        if self.tolerates_rejects or self.tally.rejects > 1:
+        if self.tolerates_rejects or self.counts.rejects > 1:
             for stream, codes in self._rejected.items():
                 self._tell_rejects(stream, codes)
         for kind, count in self._kinds.items():
@@ -189,14 +190,14 @@ class Report:
             )
         for kind, count in self._ignored.items():
             self._logger.info("Messages ignored: type=%s messages=%d", kind, count)
-        if in_lines:
+        if with_collections:
             self._tell_collections(ending)
 
     def _tell_values(self) -> None:
         for stream, notes in self._notes.items():
             self._tell_notes(stream, notes)
         for stream, share in self._nulls.items():
-            if remark := share.remark(self.tally.records_of(stream)):
+            if remark := share.remark(self.counts.encoded_of(stream)):
                 self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
 
     def _tell_notes(self, stream: str, notes: ConversionCounts) -> None:
@@ -231,7 +232,7 @@ class Report:
 
     def _tell_collections(self, ending: str) -> None:
         how = _ENDINGS[ending]
-        for row in rows(self.tally):
+        for row in rows(self.counts):
             fields = log_fields(row)
             self._logger.info(
                 "Collection %s: %s",
@@ -239,7 +240,7 @@ class Report:
                 _pairs(fields),
                 extra={"stream_name": fields["streams"], **fields},
             )
-        if sessions := session_fields(self.tally):
+        if sessions := session_fields(self.counts):
             self._logger.info("Bulk sessions %s: %s", how, _pairs(sessions), extra=sessions)
 
     def _conclude(self, sentence: str) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.client import Retry
-    from target_segment_objects.delivery import Delivery, DurabilityLog, Refused
+    from target_segment_objects.delivery import Delivery, DurabilityLog, RefusalHandler
     from target_segment_objects.emulator import Emulator
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
@@ -83,7 +83,7 @@ class Connection:
 def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     settings: Settings,
     wake: Callable[[], None],
-    refused: Refused,
+    on_refused: RefusalHandler,
     log: DurabilityLog,
     meanwhile: Callable[[], None],
     stopped: Callable[[], bool],
@@ -95,7 +95,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     Args:
         settings: what the user decided.
         wake: called from other threads when there is an outcome for the reading thread.
-        refused: called with each object that Segment refuses for good.
+        on_refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
         meanwhile: called on the reading thread, each second while it waits for Segment.
         stopped: tells whether a stop has come.
@@ -107,11 +107,11 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     """
     stop_event = StopEvent()
     clock = make_clock(stop_event)
-    observer = DeliveryObserver(report.tally)
+    observer = DeliveryObserver(report.counts)
     warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
 
     def on_retry(retry: Retry) -> None:
-        report.tally.retry(retry.wait_seconds)
+        report.counts.retry_scheduled(retry.wait_seconds)
         warn_of(retry)
 
     flush: Callable[[], None]
@@ -131,7 +131,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
             policy=settings.retry_policy,
             concurrency_limit=ConcurrencyLimit(settings.max_concurrency, clock=clock),
             clock=clock,
-            on_attempt=report.tally.count,
+            on_attempt=report.counts.count_request,
             on_retry=on_retry,
         )
         delivery: Delivery
@@ -142,7 +142,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 sessions=settings.session_limits,
                 monotonic=time.monotonic,
                 wake=wake,
-                refused=refused,
+                on_refused=on_refused,
                 log=log,
                 meanwhile=meanwhile,
                 observer=observer,
@@ -154,7 +154,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
                 limits=BatchLimits(),
                 monotonic=time.monotonic,
                 wake=wake,
-                refused=refused,
+                on_refused=on_refused,
                 log=log,
                 meanwhile=meanwhile,
                 stopped=stopped,

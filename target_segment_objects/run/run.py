@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from target_segment_objects.objects import SegmentObject
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["Run"]
 
@@ -109,7 +109,7 @@ class Run:
         """
         return self.wake_up.stopped and self._settings.method == "set"
 
-    def put(self, obj: SegmentObject, origin: Origin) -> None:
+    def put(self, obj: SegmentObject, origin: SourceRecord) -> None:
         """Deliver an object of the record at the present position.
 
         Raises:
@@ -117,9 +117,11 @@ class Run:
             DeliveryError: when anything before it could not be delivered.
             RejectedRecordError: when Segment refused an object before it, one too many.
         """
-        self._put([ObjectLine.of(obj)], self.position, lambda _: origin)
+        self._put([ObjectLine.from_object(obj)], self.position, lambda _: origin)
 
-    def put_block(self, objects: Sequence[ObjectLine], source_at: Callable[[int], Origin]) -> int:
+    def put_block(
+        self, objects: Sequence[ObjectLine], source_at: Callable[[int], SourceRecord]
+    ) -> int:
         """Deliver the objects of the next records, one each, and count the records.
 
         Args:
@@ -139,7 +141,7 @@ class Run:
         return taken
 
     def _put(
-        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], Origin]
+        self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         connection = self._connection or self._connect()
         taken = connection.delivery.put_block(objects, first, source_at)
@@ -163,17 +165,17 @@ class Run:
             self._connection.stop_until(self._stop_deadline)
         return self._connection
 
-    def reject(self, error: RejectedRecordError, origin: Origin) -> None:
+    def reject(self, error: RejectedRecordError, origin: SourceRecord) -> None:
         """Take note of a record that cannot become an object.
 
         Raises:
             RejectedRecordError: the same, when no more are tolerated.
             DeadLetterError: when it cannot be written down.
         """
-        self._report.reject(error, origin)
-        self._rejects.take(error, origin)
+        self._report.add_reject(error, origin)
+        self._rejects.record(error, origin)
 
-    def _refused(self, error: RejectedRecordError, origins: list[Origin]) -> None:
+    def _refused(self, error: RejectedRecordError, origins: list[SourceRecord]) -> None:
         """Segment refused an object: each of the records that were merged in it is a reject."""
         one_too_many: RejectedRecordError | None = None
         for origin in origins:
@@ -221,10 +223,10 @@ class Run:
 
     def _print_durable(self) -> float | None:
         """Print the newest state that was earned; when it may be printed, if that is not yet."""
-        if not self._checkpoint.waits:
+        if not self._checkpoint.has_pending:
             return None
         self._log.advance(self.position)
-        return self._checkpoint.print_safe(time.monotonic())
+        return self._checkpoint.print_if_due(time.monotonic())
 
     def finish(self) -> None:
         """Deliver all that was read, and print the last state.
@@ -304,7 +306,7 @@ class Run:
                 self._connection.close()
             self._rejects.sync()
             self._log.advance(self.position)
-            self._checkpoint.print_last()
+            self._checkpoint.print_now()
         finally:
             self._rejects.close()
             self.wake_up.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from target_segment_objects.fastpath import CompiledStream
     from target_segment_objects.singer.streams import Route
-    from target_segment_objects.source import Source
+    from target_segment_objects.source import SourceStream
 
     _Key = tuple[str, bytes, tuple[str, ...] | None]
 
@@ -33,7 +33,7 @@ class PlannedStream(NamedTuple):
         compiled: the fast path, if there is one; it knows whether long strings have come.
     """
 
-    source: Source
+    source: SourceStream
     routes: list[Route]
     compiled: CompiledStream | None
 
@@ -54,7 +54,7 @@ class StreamCache:
             _, oldest = self._cache.popitem(last=False)
             self._bytes -= _size(oldest.source)
 
-    def take(self, source: Source) -> PlannedStream | None:
+    def take(self, source: SourceStream) -> PlannedStream | None:
         """Take a form out, if it is here."""
         planned = self._cache.pop(_key(source), None)
         if planned is not None:
@@ -62,10 +62,10 @@ class StreamCache:
         return planned
 
 
-def _key(source: Source) -> _Key:
+def _key(source: SourceStream) -> _Key:
     keys = source.key_properties
     return source.stream, source.schema, None if keys is None else tuple(keys)
 
 
-def _size(source: Source) -> int:
+def _size(source: SourceStream) -> int:
     return len(source.schema) + STREAM_OVERHEAD_BYTES

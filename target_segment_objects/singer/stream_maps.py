@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
 
     from target_segment_objects.settings import Settings
-    from target_segment_objects.source import Source
+    from target_segment_objects.source import SourceStream
 
     Record = dict[str, Any]
     Transform = Callable[[Record], "Record | None"]
@@ -111,7 +111,7 @@ class StreamMaps:
         """The streams that a map is for, as far as none has come."""
         return [self._source(name) for name in self._definitions if name not in self._used]
 
-    def streams(self, source: Source, schema: dict[str, Any]) -> list[MappedStream]:
+    def streams(self, source: SourceStream, schema: dict[str, Any]) -> list[MappedStream]:
         """The streams that come out of one; none when maps remove it.
 
         Raises:
@@ -177,7 +177,7 @@ class StreamMaps:
         self,
         stream_map: CustomStreamMap,
         name: str,
-        source: Source,
+        source: SourceStream,
         schema: dict[str, Any],
         properties: Mapping[str, Any],
     ) -> MappedStream:
@@ -258,7 +258,7 @@ def _in_their_order(definitions: Mapping[str, Any]) -> list[str]:
     return [own, *copies]
 
 
-def _keys(definition: Mapping[str, Any], source: Source) -> list[str]:
+def _keys(definition: Mapping[str, Any], source: SourceStream) -> list[str]:
     """The keys that a map chooses, or the tap's.
 
     Raises:

@@ -14,7 +14,7 @@ from target_segment_objects.fastpath import CompiledStream, compile_stream
 from target_segment_objects.plan import parse_record
 from target_segment_objects.singer.sdk_values import to_sdk_values
 from target_segment_objects.singer.stream_cache import PlannedStream, StreamCache
-from target_segment_objects.source import Origin
+from target_segment_objects.source import SourceRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from target_segment_objects.settings import Settings
     from target_segment_objects.singer.sinks import SegmentObjectsSink
     from target_segment_objects.singer.stream_maps import MappedStream, StreamMaps, Transform
-    from target_segment_objects.source import Source
+    from target_segment_objects.source import SourceStream
 
 __all__ = ["Route", "Routes"]
 
@@ -50,7 +50,7 @@ class Route(NamedTuple):
         """Whether nothing of the SDK's touches the records."""
         return self.transform is None and not self.sink.include_sdc_metadata_properties
 
-    def map_and_encode(self, origin: Origin, message: Message) -> EncodedRecord | None:
+    def map_and_encode(self, origin: SourceRecord, message: Message) -> EncodedRecord | None:
         """The record's object; `None` when a stream map filters it out.
 
         Raises:
@@ -85,20 +85,20 @@ class Routes:
         self._target = target
         self._settings = settings
         self._report = report
-        self._of: dict[str, tuple[Source, list[Route]]] = {}
+        self._of: dict[str, tuple[SourceStream, list[Route]]] = {}
         self._maps = maps
         self._claims: dict[str, dict[tuple[str, str], bool]] = {}
         self._compiled: dict[str, CompiledStream] = {}
         self._cache = StreamCache()
 
-    def for_stream(self, stream: str) -> tuple[Source, list[Route]] | None:
+    def for_stream(self, stream: str) -> tuple[SourceStream, list[Route]] | None:
         """What a stream's last SCHEMA said, and its routes; `None` before the first SCHEMA.
 
         There are no routes when stream maps remove the stream.
         """
         return self._of.get(stream)
 
-    def plan(self, source: Source, schema: dict[str, Any]) -> None:
+    def plan(self, source: SourceStream, schema: dict[str, Any]) -> None:
         """Plan a stream anew.
 
         Raises:
@@ -121,7 +121,7 @@ class Routes:
         self._of[source.stream] = source, routes
         self._compile(source.stream)
 
-    def resume(self, source: Source) -> bool:
+    def resume(self, source: SourceStream) -> bool:
         """Let a stream go back to what it was planned as before; whether that is known still."""
         planned = self._cache.take(source)
         if planned is None:
@@ -181,10 +181,10 @@ class Routes:
         self._compile(stream, allow_long_strings=True)
         return True
 
-    def origin(self, compiled: CompiledStream, message: bytes, line: int) -> Origin:
+    def origin(self, compiled: CompiledStream, message: bytes, line: int) -> SourceRecord:
         """Where an object of a fast path comes from."""
         source, _ = self._of[compiled.plan.stream]
-        return Origin(source, message, line, is_message=True)
+        return SourceRecord(source, message, line, holds_whole_message=True)
 
     def _compile(self, stream: str, *, allow_long_strings: bool = False) -> None:
         """A stream that goes one way, and straight, may have a fast path."""
@@ -201,16 +201,16 @@ class Routes:
             if compiled is not None:
                 self._compiled[stream] = compiled
 
-    def _add_sink(self, source: Source, mapped: MappedStream) -> SegmentObjectsSink:
+    def _add_sink(self, source: SourceStream, mapped: MappedStream) -> SegmentObjectsSink:
         keys = list(mapped.key_properties or ())
         added = self._target.add_sink(mapped.name, mapped.schema, keys)
         sink = cast("SegmentObjectsSink", added)
         self._refuse_shared_collection(source, mapped, sink.plan.collection)
-        self._report.plan(sink.plan, mapped.expressions)
+        self._report.add_plan(sink.plan, mapped.expressions)
         return sink
 
     def _refuse_shared_collection(
-        self, source: Source, mapped: MappedStream, collection: str
+        self, source: SourceStream, mapped: MappedStream, collection: str
     ) -> None:
         """Two streams of one collection overwrite each other, unless the user has mapped both.
 

@@ -40,7 +40,7 @@ from target_segment_objects.singer.metrics import Metrics
 from target_segment_objects.singer.sinks import SegmentObjectsSink
 from target_segment_objects.singer.stream_maps import StreamMaps
 from target_segment_objects.singer.streams import Route, Routes
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,8 +125,8 @@ class TargetSegmentObjects(Target):
         self._report.tolerates_rejects = self.settings.max_rejects != 0
         path = self.settings.report_path
         self._report_file = ReportFile(path) if path is not None else None
-        self._metrics = Metrics(self._report.tally)
-        self._terminal = Terminal(self._report.tally)
+        self._metrics = Metrics(self._report.counts)
+        self._terminal = Terminal(self._report.counts)
         self._ended = False
         self._routes = Routes(self, self.settings, self.stream_maps, self._report)
         self.run = make_run(self.settings, self._report, self.logger)
@@ -178,7 +178,7 @@ class TargetSegmentObjects(Target):
         process_as_message: Callable[[int], None],
     ) -> None:
         """Process a block, whose first line has this number, a segment after the other."""
-        self._report.tally.working()
+        self._report.counts.input_arrived()
         line_block = LineBlock(block, lines)
         index = 0
         while index < len(lines):  # what a line does may change the streams, and so the rest
@@ -195,9 +195,9 @@ class TargetSegmentObjects(Target):
         """Count a segment's records, and hand its objects to the delivery."""
         streams = segment.streams
         for stream, notes in segment.conversions:
-            self._report.remember(stream.plan.stream, stream.plan.collection, notes)
+            self._report.add_conversions(stream.plan.stream, stream.plan.collection, notes)
 
-        def source_at(index: int) -> Origin:
+        def source_at(index: int) -> SourceRecord:
             line = segment.first + index
             return self._routes.origin(streams[index], lines[line], first_line + line)
 
@@ -207,9 +207,9 @@ class TargetSegmentObjects(Target):
         finally:
             for stream, records in Counter(streams[:taken]).items():
                 plan = stream.plan
-                if self._report.count(plan.stream, plan.collection, records):
-                    example = segment.objects[streams.index(stream)].sealed()
-                    self._report.measure(plan.stream, example.properties)
+                if self._report.count_objects(plan.stream, plan.collection, records):
+                    example = segment.objects[streams.index(stream)].encoded()
+                    self._report.measure_nulls(plan.stream, example.properties)
 
     # The way of a message.
 
@@ -228,7 +228,7 @@ class TargetSegmentObjects(Target):
                 f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line
             )
         keys = message.key_properties
-        source = Source(stream, bytes(message.schema), keys)
+        source = SourceStream(stream, bytes(message.schema), keys)
         known = self._routes.for_stream(stream)
         if known is not None and known[0] == source:
             return
@@ -255,7 +255,7 @@ class TargetSegmentObjects(Target):
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
         self.run.position += 1
-        origin = Origin(
+        origin = SourceRecord(
             source,
             bytes(message.record),
             message.line,
@@ -279,7 +279,7 @@ class TargetSegmentObjects(Target):
             self._block_encoder.set_stream(source.stream, self._routes.compiled(source.stream))
 
     def _objects(
-        self, routes: list[Route], origin: Origin, message: Message
+        self, routes: list[Route], origin: SourceRecord, message: Message
     ) -> tuple[list[tuple[Route, EncodedRecord]], list[Fault]]:
         """The objects of a record, one for each route that has one, and all of its faults."""
         objects: list[tuple[Route, EncodedRecord]] = []
@@ -298,7 +298,7 @@ class TargetSegmentObjects(Target):
         return objects, faults
 
     def _counts_of(self, route: Route) -> StreamCounts:
-        return self._report.tally.of_stream(route.sink.stream_name, route.sink.plan.collection)
+        return self._report.counts.stream(route.sink.stream_name, route.sink.plan.collection)
 
     def _process_state_message(self, message: Message) -> None:  # type: ignore[override]
         """Keep the state until all records before it are durable."""
@@ -332,13 +332,13 @@ class TargetSegmentObjects(Target):
                 "over such messages",
                 line=message.line,
             )
-        self._report.ignore(
+        self._report.count_ignored(
             kind.strip() or "unknown",
             f"the tap sends messages of the type{kind}, which Singer does not know; they are "
             "ignored, as `unknown_messages` says: look at the tap if it means something by them",
         )
 
-    def _source_and_routes(self, message: Message) -> tuple[Source, list[Route]]:
+    def _source_and_routes(self, message: Message) -> tuple[SourceStream, list[Route]]:
         stream = _stream_of(message)
         known = self._routes.for_stream(stream)
         if known is None:
@@ -354,7 +354,7 @@ class TargetSegmentObjects(Target):
         """What is due between two blocks of input; see `Run.between`."""
         timeout = self.run.do_due_work()
         self._metrics.tick()
-        self._report.tally.reading()
+        self._report.counts.waiting_for_input()
         return timeout
 
     def warn_of_unused_names(self) -> None:
@@ -363,7 +363,7 @@ class TargetSegmentObjects(Target):
 
     def process_endofpipe(self) -> None:
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
-        self._report.tally.working()
+        self._report.counts.input_arrived()
         self.run.finish()
         self._end()
 
@@ -378,7 +378,7 @@ class TargetSegmentObjects(Target):
 
     def _give_up(self, status: int) -> None:
         """The process is about to be ended: tell why, on a thread of the shutdown's."""
-        self._terminal.leave()
+        self._terminal.restore()
         if status == 1:
             failure = OutputError(
                 "the stop took longer than `shutdown_seconds`, so what was read and is not covered "
@@ -393,7 +393,7 @@ class TargetSegmentObjects(Target):
         if self._ended:
             return
         self._ended = True
-        self._report.tally.working()
+        self._report.counts.input_arrived()
         ending = "failed" if error is not None else "done"
         if error is None and self.run.wake_up.stopped:
             ending = "stopped"
@@ -401,8 +401,8 @@ class TargetSegmentObjects(Target):
             self.warn_of_unused_names()
         if isinstance(error, DeadLetterError):
             self._report.has_dead_letter = False  # not all of them are in it
-        self._report.summarize(in_lines=self._terminal.wants_lines, ending=ending)
-        if self._terminal.wants_lines:
+        self._report.log_summary(with_collections=self._terminal.logs_the_summary, ending=ending)
+        if self._terminal.logs_the_summary:
             self._metrics.end(succeeded=error is None)
         if self._report_file is not None:
             self._write_report(self._report_file, error)
@@ -410,7 +410,7 @@ class TargetSegmentObjects(Target):
     def _write_report(self, file: ReportFile, error: BaseException | None) -> None:
         """The records are where they are: that a report is missing does not fail their run."""
         report = document(
-            self._report.tally,
+            self._report.counts,
             method=self.settings.method,
             warnings=self._report.warnings,
             stopped=self.run.wake_up.stopped,
@@ -453,7 +453,7 @@ class TargetSegmentObjects(Target):
         shutdown.install()
         try:
             terminal.open(parts=target.settings.method == "bulk")
-            run.output_above_progress = terminal.aside
+            run.output_above_progress = terminal.output_above_progress
             run.on_error = _log
             target.listen(file_input)
         except BaseException as error:
@@ -496,7 +496,7 @@ def _is_unicode(name: Any) -> bool:
         return False
 
 
-def _read_schema(source: Source, line: int) -> dict[str, Any]:
+def _read_schema(source: SourceStream, line: int) -> dict[str, Any]:
     try:
         schema = json.loads(source.schema)
     except ValueError:
@@ -506,7 +506,7 @@ def _read_schema(source: Source, line: int) -> dict[str, Any]:
     return schema
 
 
-def _rejected(faults: list[Fault], origin: Origin) -> RejectedRecordError:
+def _rejected(faults: list[Fault], origin: SourceRecord) -> RejectedRecordError:
     """The reject of a record; a missing key as the SDK's test suite knows it."""
     missing = any(fault.code == "key_missing" for fault in faults)
     kind = _MissingKeyError if missing else RejectedRecordError

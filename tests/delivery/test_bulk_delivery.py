@@ -83,7 +83,7 @@ class Loading:
             sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes),
             monotonic=monotonic if monotonic is not None else self.clock,
             wake=self.bell,
-            refused=self.refusals,
+            on_refused=self.refusals,
             log=self.log,
             observer=observer,
         )

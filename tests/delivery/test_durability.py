@@ -30,7 +30,7 @@ def test_actions_wait_for_all_records_before_them(steps: list[tuple[str, int]]) 
     for step, number in steps:
         if step == "record":
             position += 1
-            receipts.append(log.take(position))
+            receipts.append(log.receipt(position))
         elif step == "settle" and receipts:
             receipts[number % len(receipts)].settle()
         elif step == "wait":
@@ -58,7 +58,7 @@ def test_an_action_may_ask_for_the_next() -> None:
         if len(called) < 3:
             log.on_durable(len(called), again)
 
-    log.take(3)
+    log.receipt(3)
     log.on_durable(0, again)
     log.advance(9)
     assert called == [2, 2, 2]

@@ -22,7 +22,7 @@ def test_the_face_is_pinned() -> None:
         "ObjectsRefused",
         "PartLimits",
         "PartUploaded",
-        "Refused",
+        "RefusalHandler",
         "Rejects",
         "SessionLimits",
         "SessionOpened",

@@ -23,7 +23,7 @@ from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.singer.target import TargetSegmentObjects
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 from tests.builders import ROOMS as SOURCE
 from tests.builders import origin, rejects_in
 from tests.running import KEY, lines, load, record, run, schema, state
@@ -188,8 +188,8 @@ def test_a_half_line_of_another_run(path: Path) -> None:
     for number in (2, 3):
         with path.open("ab") as other:
             other.write(half)
-        source = Source(f"stream_{number}", SOURCE.schema, ["id"])
-        letter.write(Origin(source, b"{}", number), ERROR)
+        source = SourceStream(f"stream_{number}", SOURCE.schema, ["id"])
+        letter.write(SourceRecord(source, b"{}", number), ERROR)
     letter.close()
     whole = [line for line in path.read_bytes().splitlines() if line != half]
     path.write_bytes(b"\n".join(whole) + b"\n")
@@ -408,13 +408,13 @@ def test_the_bound_is_exact() -> None:
     for tolerated in range(4):
         rejects = Rejects(tolerated, None)
         for _ in range(tolerated):
-            rejects.take(ERROR, origin())
+            rejects.record(ERROR, origin())
         for _ in range(2):
             with pytest.raises(RejectedRecordError):
-                rejects.take(ERROR, origin())
+                rejects.record(ERROR, origin())
     endless = Rejects(-1, None)
     for _ in range(1000):
-        endless.take(ERROR, origin())
+        endless.record(ERROR, origin())
     assert endless.count == 1000
 
 

@@ -54,7 +54,7 @@ class Sending:
             limits=BatchLimits(objects),
             monotonic=self.clock,
             wake=self.bell,
-            refused=self.refusals,
+            on_refused=self.refusals,
             log=self.log,
             observer=self.events.append,
         )

@@ -153,7 +153,7 @@ def through_the_fast_path(  # noqa: C901, PLR0913  what a block goes through
         for compiled, more in segment.conversions:
             add(noted, compiled.plan.stream, more)
         for made, stream in zip(segment.objects, segment.streams, strict=True):
-            sealed = made.sealed()
+            sealed = made.encoded()
             assert msgspec.json.encode(made) == sealed.line_bytes()
             assert sealed.collection == stream.plan.collection
             found.append((sealed.collection, sealed.id, sealed.properties))

@@ -14,7 +14,7 @@ from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.plan import ConversionCode
 from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.singer.metrics import Metrics
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 from tests.running import KEY, environment, lines, record, run, schema, state
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER = logging.getLogger("tests.report")
-ORIGIN = Origin(Source("rooms", b"{}", None), b"{}", 1)
+ORIGIN = SourceRecord(SourceStream("rooms", b"{}", None), b"{}", 1)
 ROOMS = schema("rooms", id="integer", name="string")
 GUESTS = schema("guests", id="integer", name="string")
 LONG = "x" * 600
@@ -77,13 +77,15 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     for number in range(7):
-        report.remember("rooms", "rooms", {(ConversionCode.COERCED, f"p{number}"): number + 1})
+        report.add_conversions(
+            "rooms", "rooms", {(ConversionCode.COERCED, f"p{number}"): number + 1}
+        )
     counts = {(ConversionCode.COERCED, "p0"): 20, (ConversionCode.DATE_NORMALIZED, "at"): 1}
-    report.remember("rooms", "rooms", counts)
-    report.count("rooms", "rooms")
-    report.count("rooms", "rooms")
-    report.summarize()
-    report.summarize()
+    report.add_conversions("rooms", "rooms", counts)
+    report.count_objects("rooms", "rooms")
+    report.count_objects("rooms", "rooms")
+    report.log_summary()
+    report.log_summary()
     coerced, dated, done = caplog.messages
     assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; correct " in coerced
     assert dated.startswith("Dates written as RFC 3339: ")
@@ -95,8 +97,8 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_remark_says_what_to_do(code: ConversionCode, caplog: pytest.LogCaptureFixture) -> None:
     """Every kind of note is told, and with it a setting or a place where it can be corrected."""
     report = Report(LOGGER)
-    report.remember("rooms", "rooms", {(code, "name"): 3})
-    report.summarize(in_lines=False)
+    report.add_conversions("rooms", "rooms", {(code, "name"): 3})
+    report.log_summary(with_collections=False)
     (sentence,) = caplog.messages
     _, _, advice = sentence.partition("stream=rooms values=3 properties=name; ")
     assert "`" in advice or "tap" in advice
@@ -108,8 +110,8 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
     for number in range(1_200):
         report.warn(f"warning {number}", "many")
     report.warn("another", "few")
-    report.reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"), ORIGIN)
-    report.summarize(in_lines=False)
+    report.add_reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"), ORIGIN)
+    report.log_summary(with_collections=False)
     assert len(caplog.messages) == 1_000 + 4
     another, reject, rejects, left_out = caplog.messages[1_000:]
     assert another == "another"
@@ -124,8 +126,8 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
     for number in range(800):
         fault = RecordFault(("name",), "refused", f"refused: request_id={number}")
         for stream in ("rooms", "guests"):
-            report.reject(RejectedRecordError([fault], stream=stream), ORIGIN)
-    report.summarize(in_lines=False)
+            report.add_reject(RejectedRecordError([fault], stream=stream), ORIGIN)
+    report.log_summary(with_collections=False)
     first, second, rooms, guests = caplog.messages
     assert "stream 'rooms' has rejected records: name: refused: request_id=0" in first
     assert "stream 'guests'" in second
@@ -232,12 +234,12 @@ def test_metrics_come_once_a_minute(
     monkeypatch.setattr("target_segment_objects.singer.metrics.time.monotonic", lambda: now[0])
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
-    metrics = Metrics(report.tally)
-    report.tally.of_stream("guests", "guests")
+    metrics = Metrics(report.counts)
+    report.counts.stream("guests", "guests")
     counts = []
     for seconds, more in ((59, 5), (60, 1), (61, 9), (121, 0)):
         now[0] = seconds
-        report.count("rooms", "rooms", more)
+        report.count_objects("rooms", "rooms", more)
         caplog.clear()
         metrics.tick()
         counts.append([each["value"] for each in _points("\n".join(caplog.messages))])

@@ -313,7 +313,7 @@ def test_lists_are_bounded() -> None:
         for part in range(2):
             observer(PartUploaded(f"sync-{number}", f"part-{number}-{part}", part, 1, 2, 2))
     for number in range(130):
-        tally.count(
+        tally.count_request(
             Attempt(
                 503,
                 "busy",

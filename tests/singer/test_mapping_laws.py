@@ -19,7 +19,7 @@ from target_segment_objects.errors import (
 )
 from target_segment_objects.input import Message
 from target_segment_objects.singer.target import TargetSegmentObjects
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 from tests.plan.test_plan_laws import law
 from tests.reference import (
     METADATA,
@@ -117,7 +117,7 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
     if definition is not None:
         config["stream_maps"] = {"rooms": definition}
     target = TargetSegmentObjects(config=config)
-    source = Source("rooms", json.dumps(schema).encode(), own_keys)
+    source = SourceStream("rooms", json.dumps(schema).encode(), own_keys)
     try:
         target._routes.plan(source, schema)
     except ConfigurationError as error:
@@ -138,7 +138,7 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
         note(f"record {raw[:2000]!r}")
         message = Message(type="RECORD", line=line)
         try:
-            made = route.map_and_encode(Origin(source, raw, line), message)
+            made = route.map_and_encode(SourceRecord(source, raw, line), message)
         except RejectedRecordError as error:
             became: Any = {(fault.path, fault.code) for fault in error.faults}
         else:

@@ -20,7 +20,7 @@ from target_segment_objects.singer.stream_cache import (
     PlannedStream,
     StreamCache,
 )
-from target_segment_objects.source import Source
+from target_segment_objects.source import SourceStream
 from tests.running import COMMAND, KEY, MEASURE, config_file, environment, lines, load, record
 from tests.running import schema as schema_of
 
@@ -112,7 +112,7 @@ def test_forms_that_are_kept_are_bounded() -> None:
     """Of any number of forms, those that were set aside last are kept, in so many bytes."""
     cache = StreamCache()
     size = 2_000
-    sources = [Source("rooms", b"%02000d" % number, ["id"]) for number in range(2_000)]
+    sources = [SourceStream("rooms", b"%02000d" % number, ["id"]) for number in range(2_000)]
     for source in sources:
         cache.put(PlannedStream(source, [], None))
     kept = [source for source in sources if cache.take(source) is not None]
@@ -120,8 +120,8 @@ def test_forms_that_are_kept_are_bounded() -> None:
     assert not any(map(cache.take, sources))
     for _ in range(2_000):  # what was taken counts no more
         cache.put(PlannedStream(sources[0], [], None))
-        assert cache.take(Source("rooms", sources[0].schema, None)) is None
-        assert cache.take(Source("guests", sources[0].schema, ["id"])) is None
+        assert cache.take(SourceStream("rooms", sources[0].schema, None)) is None
+        assert cache.take(SourceStream("guests", sources[0].schema, ["id"])) is None
     cache.put(PlannedStream(sources[1], [], None))
     assert cache.take(sources[0]) is not None
 
@@ -129,7 +129,7 @@ def test_forms_that_are_kept_are_bounded() -> None:
 def test_a_schema_beyond_the_bound_is_not_kept() -> None:
     """It is planned anew each time."""
     cache = StreamCache()
-    source = Source("rooms", b"x" * MAX_BYTES, ["id"])
+    source = SourceStream("rooms", b"x" * MAX_BYTES, ["id"])
     cache.put(PlannedStream(source, [], None))
     assert cache.take(source) is None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from target_segment_objects.errors import RejectedRecordError, SegmentObjectsError
     from target_segment_objects.input import Message
     from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["PreviewReport"]
 
@@ -73,7 +73,7 @@ class PreviewReport(Report):
         super().__init__(_SILENT)
         self._delivery = delivery
         self._with_examples = with_examples
-        self._latest: Origin | None = None
+        self._latest: SourceRecord | None = None
         self._streams: dict[str, _StreamCounts] = {}
         self._conversions: dict[str, dict[tuple[str, ConversionCode, str], _Occurrences]] = {}
         self._rejects: dict[tuple[str, str, tuple[str, ...]], _Occurrences] = {}
@@ -86,12 +86,12 @@ class PreviewReport(Report):
         """Whether a run would reject a record or end with an error."""
         return bool(self._rejects or self._errors)
 
-    def plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
+    def add_plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
         """A stream was planned."""
-        super().plan(plan, expressions)
+        super().add_plan(plan, expressions)
         self._delivery.declare(plan)
 
-    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, origin: Origin) -> None:
+    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, origin: SourceRecord) -> None:
         """A record became an object, which is delivered next."""
         super().encoded(plan, encoded, origin)
         self._delivery.use(plan)
@@ -114,7 +114,7 @@ class PreviewReport(Report):
         counts.records += 1
         counts.filtered += 1
 
-    def reject(self, error: RejectedRecordError, origin: Origin) -> None:
+    def add_reject(self, error: RejectedRecordError, origin: SourceRecord) -> None:
         """A record cannot become an object."""
         stream = origin.source.stream
         counts = self._stream(stream)
@@ -214,7 +214,7 @@ class PreviewReport(Report):
     def _stream(self, stream: str) -> _StreamCounts:
         return self._streams.setdefault(stream, _StreamCounts())
 
-    def _example(self, origin: Origin, path: tuple[str, ...]) -> str | None:
+    def _example(self, origin: SourceRecord, path: tuple[str, ...]) -> str | None:
         return example_at(origin.raw, path) if self._with_examples and path else None
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.plan import StreamPlan
-    from target_segment_objects.source import Origin
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["PreviewDelivery"]
 
@@ -162,14 +162,14 @@ class PreviewDelivery:
         self._collections.setdefault(plan.collection, _Collection()).plans[plan.stream] = plan
 
     def put_block(
-        self, objects: Sequence[ObjectLine], _first: int, source_at: Callable[[int], Origin]
+        self, objects: Sequence[ObjectLine], _first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         """Count objects and their values."""
         for index, segment_object in enumerate(objects):
             collection = self._collections[segment_object.collection]
             collection.objects += 1
             line = source_at(index).line
-            for name, value in parse_record(segment_object.sealed().properties).items():
+            for name, value in parse_record(segment_object.encoded().properties).items():
                 column = collection.column(name)
                 if column is None:
                     collection.values_beyond_limit += 1

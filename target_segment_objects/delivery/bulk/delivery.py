@@ -29,14 +29,14 @@ from target_segment_objects.delivery.contract import (
 )
 from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
 from target_segment_objects.objects import object_lines
-from target_segment_objects.source import Origin, Source
+from target_segment_objects.source import SourceRecord, SourceStream
 from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery.bulk.parts import Block, PartLimits
-    from target_segment_objects.delivery.contract import Observer, Refused
+    from target_segment_objects.delivery.contract import Observer, RefusalHandler
     from target_segment_objects.delivery.durability import DurabilityLog
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
@@ -73,7 +73,7 @@ class BulkDelivery:
         monotonic: the clock.
         wake: called from another thread when there is an outcome to look at.
         meanwhile: called on the reading thread, each second while it waits for Segment.
-        refused: called with each object that Segment refuses for good.
+        on_refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
         observer: hears what is delivered.
     """
@@ -86,7 +86,7 @@ class BulkDelivery:
         sessions: SessionLimits,
         monotonic: Callable[[], float],
         wake: Callable[[], None],
-        refused: Refused,
+        on_refused: RefusalHandler,
         log: DurabilityLog,
         meanwhile: Callable[[], None] = do_nothing,
         observer: Observer = ignore_event,
@@ -99,7 +99,7 @@ class BulkDelivery:
         self._sessions = sessions
         self._monotonic = monotonic
         self._wake = wake
-        self._refused = refused
+        self._on_refused = on_refused
         self._open: BulkSession | None = None
         self._unfinished: list[BulkSession] = []
         self._steps: queue.SimpleQueue[tuple[BulkSession, Callable[[], None]] | None] = (
@@ -118,7 +118,7 @@ class BulkDelivery:
         self,
         objects: Sequence[ObjectLine],
         first: int,
-        source_at: Callable[[int], Origin],  # noqa: ARG002  where a line came from is not kept
+        source_at: Callable[[int], SourceRecord],  # noqa: ARG002  where a line came from is not kept
     ) -> int:
         """Take objects, of about a MiB at most.
 
@@ -180,7 +180,7 @@ class BulkDelivery:
         session = BulkSession(
             self._api,
             self._limits,
-            receipt=self._log.take(position),
+            receipt=self._log.receipt(position),
             monotonic=self._monotonic,
             observer=self._observer,
         )
@@ -268,7 +268,7 @@ class BulkDelivery:
                 (), "refused", f"Segment refused the object as too large: {error.summary}"
             )
             try:
-                self._refused(RejectedRecordError([fault]), [_origin(line)])
+                self._on_refused(RejectedRecordError([fault]), [_origin(line)])
             except (RejectedRecordError, DeadLetterError) as rejected:
                 one_too_many = rejected
         if one_too_many is not None:
@@ -327,10 +327,12 @@ def _shares(lines: bytes, objects: Sequence[ObjectLine]) -> dict[str, tuple[int,
     return {collection: (count, sizes[collection]) for collection, count in counts.items()}
 
 
-def _origin(line: bytes) -> Origin:
+def _origin(line: bytes) -> SourceRecord:
     """The object itself: by bulk, the record that it was made of is not kept."""
     collection = msgspec.json.decode(line, type=_Line).collection
-    return Origin(Source(collection, b"{}", None, is_object=True), line.rstrip(b"\n"), 0)
+    return SourceRecord(
+        SourceStream(collection, b"{}", None, is_object=True), line.rstrip(b"\n"), 0
+    )
 
 
 class _Line(msgspec.Struct):
