@@ -575,7 +575,7 @@ MUTANTS = (
     ),
     Mutant(
         "each reject is warned of",
-        "Report.reject",
+        "Report.add_reject",
         "codes[fault.code] == 1 and self.tolerates_rejects",
         "self.tolerates_rejects",
         "tests/reporting/test_report.py",
