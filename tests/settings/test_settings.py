@@ -73,24 +73,24 @@ DEFAULTS: dict[str, object] = {
 
 
 def settings(**config: object) -> Settings:
-    """Settings of a right configuration that leads to no remark."""
+    """Settings of a valid configuration without warnings."""
     return Settings.from_config({"write_key": KEY, **config}, pytest.fail)
 
 
-def complaint(**config: object) -> str:
+def error_message(**config: object) -> str:
     """The error's message; nothing of its whole traceback or chain holds a secret."""
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_config({"write_key": KEY, **config}, list[str]().append)
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert KEY not in told
-    assert PASSWORD not in told
+    output = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert KEY not in output
+    assert PASSWORD not in output
     return str(caught.value)
 
 
 def test_every_setting_is_declared_with_the_designs_default() -> None:
     """Names and defaults are the design's, no more and no fewer."""
-    assert {name: each.default for name, each in DECLARED.items()} == DEFAULTS
-    assert {each.name: getattr(settings(), each.name) for each in fields(Settings)} == {
+    assert {name: setting.default for name, setting in DECLARED.items()} == DEFAULTS
+    assert {setting.name: getattr(settings(), setting.name) for setting in fields(Settings)} == {
         **DEFAULTS,
         "write_key": KEY,
     }
@@ -109,7 +109,7 @@ def test_every_setting_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_the_unit_is_in_the_name_or_the_description(name: str) -> None:
-    """Who reads of a number learns what it counts."""
+    """A reader learns the unit of every number."""
     for unit in ("seconds", "bytes"):
         if name.endswith(unit):
             assert unit in DECLARED[name].description or unit in name
@@ -128,23 +128,23 @@ BOUNDS = [
 def test_tolerated_rejects_must_go_somewhere(tmp_path: Path) -> None:
     """Any `max_rejects` but 0 needs `dead_letter_path`; -1 is the least, and means any number."""
     for tolerated in (-1, 1):
-        assert "dead_letter_path is required" in complaint(max_rejects=tolerated)
+        assert "dead_letter_path is required" in error_message(max_rejects=tolerated)
         path = str(tmp_path / "rejects.jsonl")
         assert settings(max_rejects=tolerated, dead_letter_path=path).max_rejects == tolerated
-    assert "max_rejects" in complaint(max_rejects=-2, dead_letter_path=str(tmp_path / "r"))
+    assert "max_rejects" in error_message(max_rejects=-2, dead_letter_path=str(tmp_path / "r"))
     assert settings(max_rejects=0).dead_letter_path is None
 
 
 @pytest.mark.parametrize("path", ["", "missing/rejects.jsonl"])
 def test_the_dead_letter_lies_in_a_directory_that_is_there(tmp_path: Path, path: str) -> None:
-    """A directory is no file, and none is made for it."""
-    assert "dead_letter_path" in complaint(dead_letter_path=str(tmp_path / path))
+    """A directory is not a file, and no directory is created."""
+    assert "dead_letter_path" in error_message(dead_letter_path=str(tmp_path / path))
 
 
 @pytest.mark.parametrize("path", ["", "missing/report.json", "/dev/null"])
 def test_the_report_is_a_file_in_a_directory_that_is_there(tmp_path: Path, path: str) -> None:
-    """What is no file is left alone: the report would take its place."""
-    assert "report_path" in complaint(report_path=str(tmp_path / path))
+    """Anything but a regular file is refused: the report would replace it."""
+    assert "report_path" in error_message(report_path=str(tmp_path / path))
     there = tmp_path / "report.json"
     assert settings(report_path=str(there)).report_path == there
     there.touch()
@@ -155,13 +155,13 @@ def test_the_report_is_a_file_in_a_directory_that_is_there(tmp_path: Path, path:
 def test_an_integer_within_its_bounds_is_taken(
     name: str, least: int, most: int, allowed: str
 ) -> None:
-    """Both bounds are allowed, as integral floats too; one beyond is not."""
+    """Both bounds are allowed, also as integral floats; values beyond them are not."""
     for value in (least, most, float(least), float(most)):
         taken = getattr(settings(**{name: value}), name)
         assert taken == value
         assert type(taken) is int
     for beyond in (least - 1, most + 1, float(most + 1), 10**400):
-        assert complaint(**{name: beyond}) == f"{name} must be {allowed}"
+        assert error_message(**{name: beyond}) == f"{name} must be {allowed}"
     others: list[tuple[object, str]] = [
         ("10", "a string"),
         (True, "a boolean"),
@@ -172,11 +172,11 @@ def test_an_integer_within_its_bounds_is_taken(
         ({}, "an object"),
     ]
     for other, came in others:
-        assert complaint(**{name: other}) == f"{name} must be {allowed}, not {came}"
+        assert error_message(**{name: other}) == f"{name} must be {allowed}, not {came}"
 
 
 def test_a_compression_level_is_a_number_or_auto() -> None:
-    """In a string too, as Meltano writes it; a chosen level is an integer to the program."""
+    """A string is allowed too, as Meltano writes it; the program gets an integer."""
     assert settings(compression_level="auto").compression_level == "auto"
     for level in range(10):
         for value in (level, float(level), str(level), f" {level} "):
@@ -198,7 +198,7 @@ def test_a_compression_level_is_a_number_or_auto() -> None:
         "0x1",
         "9" * 400,
     ):
-        assert complaint(compression_level=wrong) == f"compression_level must be {allowed}"
+        assert error_message(compression_level=wrong) == f"compression_level must be {allowed}"
     others: list[tuple[object, str]] = [
         (True, "a boolean"),
         (1.5, "a number"),
@@ -207,7 +207,7 @@ def test_a_compression_level_is_a_number_or_auto() -> None:
     ]
     for other, came in others:
         expected = f"compression_level must be {allowed}, not {came}"
-        assert complaint(compression_level=other) == expected
+        assert error_message(compression_level=other) == expected
 
 
 ABOVE_ZERO = "a number greater than 0 and at most 31536000"
@@ -230,16 +230,16 @@ NUMBERS = [
 def test_a_number_within_its_bounds_is_taken(
     name: str, right: list[float], wrong: list[float], allowed: str
 ) -> None:
-    """It becomes a float; what is beyond, or no finite number, is told with what is allowed."""
+    """It becomes a float; the message for any other value says what is allowed."""
     for value in right:
         taken = getattr(settings(**{name: value}), name)
         assert taken == value
         assert type(taken) is float
     for value in (*wrong, float("nan"), float("inf")):
-        assert complaint(**{name: value}) == f"{name} must be {allowed}"
+        assert error_message(**{name: value}) == f"{name} must be {allowed}"
     for text in ("", "x", "nan", "1_0", "0x1"):
-        assert complaint(**{name: text}) == f"{name} must be {allowed}, not a string"
-    assert complaint(**{name: False}) == f"{name} must be {allowed}, not a boolean"
+        assert error_message(**{name: text}) == f"{name} must be {allowed}, not a string"
+    assert error_message(**{name: False}) == f"{name} must be {allowed}, not a boolean"
 
 
 CHOICES = {
@@ -257,13 +257,13 @@ CHOICES = {
 
 @pytest.mark.parametrize(("name", "allowed"), CHOICES.items())
 def test_a_choice_is_one_of_its_words(name: str, allowed: str) -> None:
-    """Each word is taken; anything else, in other capitals too, is told with the words."""
+    """Each word is allowed; the message for any other value lists the words."""
     for word in allowed.replace(" or ", ", ").replace("`", "").split(", "):
         given = {"bulk_url": "https://bulk.example.com", name: word}
         assert getattr(settings(**given), name) == word
     for value in ("", "Bulk", "SEND", PASSWORD):
-        assert complaint(**{name: value}) == f"{name} must be {allowed}"
-    assert complaint(**{name: True}) == f"{name} must be {allowed}, not a boolean"
+        assert error_message(**{name: value}) == f"{name} must be {allowed}"
+    assert error_message(**{name: True}) == f"{name} must be {allowed}, not a boolean"
 
 
 FLAGS = [
@@ -278,12 +278,12 @@ FLAGS = [
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_flag_is_a_boolean(name: str) -> None:
-    """Nothing else will do: `"false"` as a string would be true to Python."""
+    """Nothing else is allowed: the string `"false"` would be true in Python."""
     for value in (True, False):
         assert getattr(settings(**{name: value}), name) is value
     others: list[tuple[object, str]] = [(1, "an integer"), ("false", "a string"), ([], "an array")]
     for other, came in others:
-        assert complaint(**{name: other}) == f"{name} must be `true` or `false`, not {came}"
+        assert error_message(**{name: other}) == f"{name} must be `true` or `false`, not {came}"
 
 
 @pytest.mark.parametrize(
@@ -302,15 +302,15 @@ def test_a_flag_is_a_boolean(name: str) -> None:
         ({KEY: KEY}, "must be the write key of a Segment source, not an object"),
     ],
 )
-def test_a_wrong_write_key_is_told_without_it(key: object, rule: str) -> None:
+def test_an_invalid_write_key_is_not_in_the_message(key: object, rule: str) -> None:
     """The sentence says what is allowed; the key is in no part of the error."""
-    assert complaint(write_key=key) == f"write_key {rule}"
+    assert error_message(write_key=key) == f"write_key {rule}"
 
 
 def test_a_write_key_is_required_unless_all_is_local(tmp_path: Path) -> None:
-    """With `local_warehouse` nothing is sent, so nothing is asked for."""
-    told = "write_key is required: the write key of a Segment source (or set local_warehouse)"
-    assert complaint(write_key=None) == told
+    """With `local_warehouse` nothing is sent, so no key is needed."""
+    message = "write_key is required: the write key of a Segment source (or set local_warehouse)"
+    assert error_message(write_key=None) == message
     local = {"local_warehouse": str(tmp_path / "w.duckdb")}
     assert Settings.from_config(local, pytest.fail).write_key is None
 
@@ -343,11 +343,11 @@ def test_a_write_key_is_required_unless_all_is_local(tmp_path: Path) -> None:
         (7, "not an integer"),
     ],
 )
-def test_a_wrong_address_is_told_without_it(name: str, url: object, rule: str) -> None:
+def test_an_invalid_address_is_not_in_the_message(name: str, url: object, rule: str) -> None:
     """The sentence names the setting and the rule that the address breaks."""
-    told = complaint(**{name: url})
-    assert told.startswith(f"{name} must ")
-    assert rule in told
+    message = error_message(**{name: url})
+    assert message.startswith(f"{name} must ")
+    assert rule in message
 
 
 @pytest.mark.parametrize(
@@ -364,9 +364,9 @@ def test_a_wrong_address_is_told_without_it(name: str, url: object, rule: str) -
     ],
 )
 def test_an_address_is_taken_without_its_last_slash(url: str, address: str) -> None:
-    """Https anywhere, http to loopback."""
-    made = settings(objects_url=url, bulk_url=url)
-    assert (made.objects_address, made.bulk_address) == (address, address)
+    """Https is allowed for any host, http for loopback."""
+    validated = settings(objects_url=url, bulk_url=url)
+    assert (validated.objects_address, validated.bulk_address) == (address, address)
 
 
 def test_plain_http_is_allowed_on_demand() -> None:
@@ -385,7 +385,7 @@ def test_addresses_follow_the_region() -> None:
     assert dublin.objects_address == "https://objects.euw1.segment.com"
     with pytest.raises(ConfigurationError, match="bulk_url is required"):
         _ = dublin.bulk_address
-    assert complaint(region="dublin").startswith("bulk_url is required with region: dublin and")
+    assert error_message(region="dublin").startswith("bulk_url is required with region: dublin and")
     assert settings(region="dublin", bulk_url="https://b").bulk_address == "https://b"
 
 
@@ -416,9 +416,9 @@ def test_a_proxy_may_have_a_password_and_lack_its_scheme(proxy: str, address: st
         5,
     ],
 )
-def test_a_wrong_proxy_is_told_without_it(proxy: object) -> None:
-    """A proxy's address mostly holds a password."""
-    assert complaint(proxy=proxy).startswith("proxy must be ")
+def test_an_invalid_proxy_is_not_in_the_message(proxy: object) -> None:
+    """A proxy's address usually contains a password."""
+    assert error_message(proxy=proxy).startswith("proxy must be ")
 
 
 @pytest.mark.parametrize(
@@ -434,10 +434,10 @@ def test_a_valid_collection_is_taken_as_given(name: str) -> None:
     ["", "_a", "a_", "_", "A", "a-b", "a b", "a\n", "é", "a1", "1", "a" * 101],
     ids=lambda name: ascii(name)[:12],
 )
-def test_an_invalid_collection_is_told_by_its_stream(name: str) -> None:
-    """The rule is told, and the stream; digits are hinted at."""
-    told = complaint(collections={"good": "fine", "my stream": name})
-    assert told == (
+def test_the_message_names_the_stream_of_an_invalid_collection(name: str) -> None:
+    """It also has the rule, and mentions the setting for digits."""
+    message = error_message(collections={"good": "fine", "my stream": name})
+    assert message == (
         "collections must give names of lower-case letters and underscores (digits: "
         "allow_collection_digits), at most 100 characters, no underscore first or last; check "
         "'my stream'"
@@ -445,22 +445,22 @@ def test_an_invalid_collection_is_told_by_its_stream(name: str) -> None:
 
 
 def test_digits_in_collections_need_their_setting() -> None:
-    """`allow_collection_digits` widens the rule for names given by hand, too."""
-    made = settings(collections={"s": "s3_files2"}, allow_collection_digits=True)
-    assert made.collections == {"s": "s3_files2"}
-    told = complaint(collections={"s": "s3_"}, allow_collection_digits=True)
-    assert told.startswith("collections must give names of lower-case letters, digits and")
+    """`allow_collection_digits` also applies to names that the user chose."""
+    validated = settings(collections={"s": "s3_files2"}, allow_collection_digits=True)
+    assert validated.collections == {"s": "s3_files2"}
+    message = error_message(collections={"s": "s3_"}, allow_collection_digits=True)
+    assert message.startswith("collections must give names of lower-case letters, digits and")
 
 
-def test_many_invalid_collections_are_told_in_a_short_sentence() -> None:
-    """A log line stays a log line."""
-    told = complaint(collections={f"{'s' * 900}{n}": "" for n in range(50)})
-    assert told.endswith("and 45 more")
-    assert len(told) < 700
+def test_many_invalid_collections_make_a_short_message() -> None:
+    """The message fits in a log line."""
+    message = error_message(collections={f"{'s' * 900}{n}": "" for n in range(50)})
+    assert message.endswith("and 45 more")
+    assert len(message) < 700
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "sentence"),
     [
         ("collections", [], "must be an object of stream names, each with its collection's name"),
         ("collections", {"a": {"b": 1}}, "check `a.b`"),
@@ -476,43 +476,53 @@ def test_many_invalid_collections_are_told_in_a_short_sentence() -> None:
         ("flattening_separator", "", "not an empty string"),
     ],
 )
-def test_a_wrong_object_is_told_by_the_place(name: str, value: object, told: str) -> None:
-    """Where to look is said by names, never by values."""
-    found = complaint(**{name: value})
+def test_the_message_has_the_path_in_an_invalid_object(
+    name: str, value: object, sentence: str
+) -> None:
+    """The path has names alone, never values."""
+    found = error_message(**{name: value})
     assert found.startswith((f"{name} must be ", f"{name} has names with dots "))
-    assert told in found
+    assert sentence in found
 
 
 def test_paths_must_lead_somewhere(tmp_path: Path) -> None:
-    """A directory to write to, certificates, a place for the warehouse."""
+    """The spool needs a directory, the CA bundle certificates, the warehouse a parent directory."""
     file = tmp_path / "file"
     file.write_text("no certificate")
     missing = tmp_path / "missing"
     for wrong in (file, missing, tmp_path / ("x" * 5000), "", "\0", "\ud800"):
-        told = "spool_dir must be an existing directory that can be written to"
-        assert complaint(spool_dir=str(wrong)) == told
+        message = "spool_dir must be an existing directory that can be written to"
+        assert error_message(spool_dir=str(wrong)) == message
     for wrong in (file, missing, "", "\0"):
-        told = "ca_bundle must be a file of certificates in PEM form, or a directory"
-        assert complaint(ca_bundle=str(wrong)) == told
+        message = "ca_bundle must be a file of certificates in PEM form, or a directory"
+        assert error_message(ca_bundle=str(wrong)) == message
     for wrong in (tmp_path, missing / "w.duckdb", ""):
-        told = "local_warehouse must be the path of a file in an existing directory"
-        assert complaint(local_warehouse=str(wrong)) == told
-    assert complaint(spool_dir=1).endswith(", not an integer")
-    made = settings(spool_dir=str(tmp_path), ca_bundle=str(tmp_path), local_warehouse=str(missing))
-    assert (made.spool_dir, made.ca_bundle, made.local_warehouse) == (tmp_path, tmp_path, missing)
+        message = "local_warehouse must be the path of a file in an existing directory"
+        assert error_message(local_warehouse=str(wrong)) == message
+    assert error_message(spool_dir=1).endswith(", not an integer")
+    validated = settings(
+        spool_dir=str(tmp_path), ca_bundle=str(tmp_path), local_warehouse=str(missing)
+    )
+    assert (validated.spool_dir, validated.ca_bundle, validated.local_warehouse) == (
+        tmp_path,
+        tmp_path,
+        missing,
+    )
 
 
 def test_flattening_by_the_sdk_needs_its_depth() -> None:
-    """As the SDK has it, told before it does."""
-    told = "flattening_max_depth is required with flattening_enabled"
-    assert complaint(flattening_enabled=True) == told
+    """The SDK has the same rule; this check comes first."""
+    message = "flattening_max_depth is required with flattening_enabled"
+    assert error_message(flattening_enabled=True) == message
     assert settings(flattening_enabled=True, flattening_max_depth=2).flattening_max_depth == 2
 
 
-def test_every_wrong_setting_is_told_at_once() -> None:
-    """One error; a rule between settings is silent while one of them is wrong by itself."""
-    told = complaint(write_key="", region="dublin", method=1, max_depth=0, bulk_url="http://x/v1")
-    assert told.split("; ") == [
+def test_one_message_names_every_invalid_setting() -> None:
+    """A rule between settings is skipped while one of them is invalid by itself."""
+    message = error_message(
+        write_key="", region="dublin", method=1, max_depth=0, bulk_url="http://x/v1"
+    )
+    assert message.split("; ") == [
         "write_key must be the write key of a Segment source, not an empty string",
         "method must be `bulk` or `set`, not an integer",
         "bulk_url must be without the version path: leave out `/v1`",
@@ -521,12 +531,12 @@ def test_every_wrong_setting_is_told_at_once() -> None:
 
 
 def test_a_number_may_be_in_a_string_and_an_integer_may_not() -> None:
-    """Meltano brings a fraction from its environment into the file as text alone."""
+    """Meltano writes a fraction from its environment into the file as text."""
     assert settings(retry_seconds="0.5").retry_seconds == 0.5
     assert settings(retry_seconds="60").retry_policy.budget_seconds == 60
-    assert complaint(retry_seconds="-1") == f"retry_seconds must be {FROM_ZERO}"
-    assert complaint(retry_seconds="1e999") == f"retry_seconds must be {FROM_ZERO}"
-    assert complaint(max_depth="60").endswith(", not a string")
+    assert error_message(retry_seconds="-1") == f"retry_seconds must be {FROM_ZERO}"
+    assert error_message(retry_seconds="1e999") == f"retry_seconds must be {FROM_ZERO}"
+    assert error_message(max_depth="60").endswith(", not a string")
 
 
 def test_null_is_as_if_the_setting_were_not_there() -> None:
@@ -538,7 +548,7 @@ def test_null_is_as_if_the_setting_were_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "remark"),
+    ("name", "warning"),
     [
         (
             "max_concurency",
@@ -557,56 +567,56 @@ def test_null_is_as_if_the_setting_were_not_there() -> None:
         ),
     ],
 )
-def test_an_unknown_setting_is_a_remark(name: str, remark: str) -> None:
-    """It is named with what may be meant, or why it does nothing; its value is not shown."""
-    remarks: list[str] = []
-    assert Settings.from_config({"write_key": KEY, name: PASSWORD}, remarks.append) == settings()
-    assert len(remarks) == 1
-    assert remarks[0].startswith(remark)
-    assert PASSWORD not in remarks[0]
+def test_an_unknown_setting_is_a_warning(name: str, warning: str) -> None:
+    """It says what is probably meant, or why it has no effect, without the value."""
+    warnings: list[str] = []
+    assert Settings.from_config({"write_key": KEY, name: PASSWORD}, warnings.append) == settings()
+    assert len(warnings) == 1
+    assert warnings[0].startswith(warning)
+    assert PASSWORD not in warnings[0]
 
 
-def test_a_setting_without_effect_is_a_remark(
+def test_a_setting_without_effect_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Addresses beside a local warehouse; a seed without the package that takes it."""
+    """Addresses with a local warehouse; a seed without the package that uses it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     config = {
         "local_warehouse": str(tmp_path / "w.duckdb"),
         "bulk_url": "https://host",
         "faker_config": {"seed": 1},
     }
-    remarks: list[str] = []
-    Settings.from_config(config, remarks.append)
-    assert [remark.split()[0] for remark in remarks] == ["faker_config", "bulk_url"]
+    warnings: list[str] = []
+    Settings.from_config(config, warnings.append)
+    assert [warning.split()[0] for warning in warnings] == ["faker_config", "bulk_url"]
 
 
 @pytest.mark.parametrize(("key", "warned"), [("k7#", True), ("abcdef7", True), ("abcdef78", False)])
 def test_a_short_key_is_warned_of(key: str, *, warned: bool) -> None:
-    """Below 8 characters, without showing it; with a local warehouse no key is used."""
-    remarks: list[str] = []
-    Settings.from_config({"write_key": key}, remarks.append)
-    assert [remark.split()[0] for remark in remarks] == ["write_key"] * warned
-    assert not any(key in remark for remark in remarks)
-    remarks.clear()
-    Settings.from_config({"write_key": key, "local_warehouse": "w.duckdb"}, remarks.append)
-    assert remarks == []
+    """The warning, below 8 characters, does not show it; a local warehouse uses no key."""
+    warnings: list[str] = []
+    Settings.from_config({"write_key": key}, warnings.append)
+    assert [warning.split()[0] for warning in warnings] == ["write_key"] * warned
+    assert not any(key in warning for warning in warnings)
+    warnings.clear()
+    Settings.from_config({"write_key": key, "local_warehouse": "w.duckdb"}, warnings.append)
+    assert warnings == []
 
 
 def test_no_repr_shows_a_secret() -> None:
     """The key, the proxy's password and the user's own values stay out of logs."""
-    made = settings(proxy=f"http://u:{PASSWORD}@p", stream_map_config={"hash_seed": PASSWORD})
-    assert KEY not in repr(made) + str(made)
-    assert PASSWORD not in repr(made) + str(made)
-    assert "method='bulk'" in repr(made)
+    validated = settings(proxy=f"http://u:{PASSWORD}@p", stream_map_config={"hash_seed": PASSWORD})
+    assert KEY not in repr(validated) + str(validated)
+    assert PASSWORD not in repr(validated) + str(validated)
+    assert "method='bulk'" in repr(validated)
 
 
 def test_settings_do_not_change() -> None:
-    """They are a frozen value, and one run's collections are not another's."""
-    made = settings()
+    """They are frozen, and two runs do not share their collections."""
+    validated = settings()
     with pytest.raises(FrozenInstanceError):
-        made.method = "set"  # type: ignore[misc]
-    assert made.collections is not settings().collections
+        validated.method = "set"  # type: ignore[misc]
+    assert validated.collections is not settings().collections
 
 
 json_values = st.recursive(
@@ -618,26 +628,30 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(sorted(DECLARED)) | st.text(), json_values, max_size=5))
 def test_any_configuration_is_taken_or_refused_with_one_error(config: dict[str, Any]) -> None:
-    """No value makes another exception than ours."""
+    """No value raises any other exception."""
     with suppress(ConfigurationError):
         Settings.from_config(config, list[str]().append)
 
 
 def test_the_schema_is_a_json_schema_that_shows_what_is_declared() -> None:
-    """It is valid, nothing is required, secrets are marked, and each call makes a new one."""
+    """It is valid, nothing is required, secrets are marked, and each call returns a new one."""
     schema = config_jsonschema()
     jsonschema.Draft202012Validator.check_schema(schema)
     json.dumps(schema)
     assert list(schema["properties"]) == list(DECLARED)
     assert "required" not in schema
-    assert {name for name, each in schema["properties"].items() if each.get("secret")} == {
+    assert {
+        name
+        for name, property_schema in schema["properties"].items()
+        if property_schema.get("secret")
+    } == {
         "write_key",
         "proxy",
     }
-    for name, each in schema["properties"].items():
-        assert each["description"] == DECLARED[name].description
-        assert each.get("default") == DECLARED[name].default
-        assert each["title"]
+    for name, property_schema in schema["properties"].items():
+        assert property_schema["description"] == DECLARED[name].description
+        assert property_schema.get("default") == DECLARED[name].default
+        assert property_schema["title"]
     schema["properties"].clear()
     schema_again = config_jsonschema()
     schema_again["properties"]["collections"]["default"]["a"] = "b"
@@ -645,18 +659,18 @@ def test_the_schema_is_a_json_schema_that_shows_what_is_declared() -> None:
 
 
 def test_the_schema_agrees_with_the_checks_on_defaults_and_null() -> None:
-    """The SDK, which checks by the schema, refuses nothing that we take by type."""
+    """The SDK, which validates by the schema, accepts every type that we accept."""
     validator = jsonschema.Draft202012Validator(config_jsonschema())
-    given_defaults = {name: each for name, each in DEFAULTS.items() if each is not None}
+    given_defaults = {name: default for name, default in DEFAULTS.items() if default is not None}
     assert list(validator.iter_errors(given_defaults)) == []
     assert list(validator.iter_errors({"max_concurrency": 20.0})) == []
     assert list(validator.iter_errors({"max_concurrency": 21})) != []
 
 
 def test_the_sdk_gets_its_part_without_secrets() -> None:
-    """What its own code reads, and no null: it takes a null stream map for a stream map."""
-    made = settings(stream_maps={"a": None}, proxy="p:1")
-    assert made.for_sdk() == {
+    """It gets what its own code reads, without nulls: it would apply a null stream map."""
+    validated = settings(stream_maps={"a": None}, proxy="p:1")
+    assert validated.for_sdk() == {
         "stream_maps": {"a": None},
         "add_record_metadata": False,
         "validate_records": False,
@@ -665,7 +679,7 @@ def test_the_sdk_gets_its_part_without_secrets() -> None:
 
 def test_stages_get_their_options(tmp_path: Path) -> None:
     """Each setting arrives where it has its effect."""
-    made = settings(
+    validated = settings(
         nested="json",
         long_ids="reject",
         collections={"a": "b"},
@@ -681,17 +695,17 @@ def test_stages_get_their_options(tmp_path: Path) -> None:
         ca_bundle=str(tmp_path),
         allow_http=True,
     )
-    assert made.plan_options.nested == "json"
-    assert made.plan_options.long_ids == "reject"
-    assert made.plan_options.collections == {"a": "b"}
-    assert made.reader_options.max_depth == 7
-    assert made.part_limits.part_size_bytes == 9
-    assert made.part_limits.compression_level == 1
-    assert made.part_limits.spool_dir == str(tmp_path)
-    assert made.retry_policy.budget_seconds == 3
-    assert made.transport_options.timeout_seconds == 4
-    assert made.transport_options.upload_timeout_seconds == 5
-    assert made.transport_options.max_concurrency == 6
-    assert made.transport_options.proxy == "http://p"
-    assert made.transport_options.ca_bundle == str(tmp_path)
-    assert made.transport_options.allow_http
+    assert validated.plan_options.nested == "json"
+    assert validated.plan_options.long_ids == "reject"
+    assert validated.plan_options.collections == {"a": "b"}
+    assert validated.reader_options.max_depth == 7
+    assert validated.part_limits.part_size_bytes == 9
+    assert validated.part_limits.compression_level == 1
+    assert validated.part_limits.spool_dir == str(tmp_path)
+    assert validated.retry_policy.budget_seconds == 3
+    assert validated.transport_options.timeout_seconds == 4
+    assert validated.transport_options.upload_timeout_seconds == 5
+    assert validated.transport_options.max_concurrency == 6
+    assert validated.transport_options.proxy == "http://p"
+    assert validated.transport_options.ca_bundle == str(tmp_path)
+    assert validated.transport_options.allow_http

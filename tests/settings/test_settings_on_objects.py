@@ -1,4 +1,4 @@
-"""Every setting has an effect that can be seen: what becomes of messages, names and values."""
+"""Every setting has a visible effect, here on messages, names and values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ANY: dict[str, Any] = {}
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator that takes digits in collections; no other rule is broken."""
+    """An emulator that allows digits in collections; no other rule is broken."""
     with Emulator(collection_digits=True) as emulator:
         yield emulator
         assert emulator.refusals == []
@@ -64,7 +64,7 @@ def test_pluralize(segment: Emulator) -> None:
 
 
 def test_allow_collection_digits(segment: Emulator) -> None:
-    """Digits are spelled, or kept."""
+    """Digits are spelled out, or kept."""
     fed = lines(schema("s3_files", id="integer"), record("s3_files", id=1))
     assert list(_sent(segment, fed)) == ["s_three_files"]
     assert list(_sent(segment, fed, allow_collection_digits=True)) == ["s_three_files", "s3_files"]
@@ -80,7 +80,7 @@ def test_nested(segment: Emulator) -> None:
 
 
 def test_nulls(segment: Emulator) -> None:
-    """Null is sent, or left out."""
+    """Null is sent, or omitted."""
     fed = lines(ROOM, record("room", id=1, name=None, more=1))
     _sent(segment, fed)
     assert b'"name":null' in segment.requests[-1].body
@@ -96,7 +96,7 @@ def test_non_finite_numbers(segment: Emulator) -> None:
 
 
 def test_oversized_values(segment: Emulator) -> None:
-    """A value of 32 KB is a reject, is cut, or is left out."""
+    """A value of 32 KB is rejected, truncated or omitted."""
     fed = lines(ROOM, record("room", id=1, name="x" * 32_768, more=1))
     _rejected(segment, fed, "value_too_large")
     assert "name" not in _sent(segment, fed, oversized_values="drop")["rooms"]
@@ -104,7 +104,7 @@ def test_oversized_values(segment: Emulator) -> None:
 
 
 def test_type_mismatches(segment: Emulator) -> None:
-    """A number in a string column becomes a string, goes as it is, or is a reject."""
+    """A number in a string column becomes a string, is sent unchanged, or is rejected."""
     fed = lines(ROOM, record("room", id=1, name=1234))
     assert _sent(segment, fed)["rooms"]["name"] == "1234"
     assert _sent(segment, fed, type_mismatches="send")["rooms"]["name"] == 1234
@@ -118,11 +118,13 @@ def test_long_ids(segment: Emulator) -> None:
     _rejected(segment, fed, "long_id", long_ids="reject")
 
 
-TWO_BAD = lines(ROOM, *(record("room", **each) for each in ({}, {"id": 1}, {"name": "y"})))
+TWO_BAD = lines(
+    ROOM, *(record("room", **properties) for properties in ({}, {"id": 1}, {"name": "y"}))
+)
 
 
 def test_max_rejects(segment: Emulator, tmp_path: Path) -> None:
-    """So many rejects are tolerated, one more ends the run; -1 tolerates any number."""
+    """This many rejects are tolerated, one more fails the run; -1 tolerates any number."""
     path = str(tmp_path / "rejects.jsonl")
     _rejected(segment, TWO_BAD, "key_missing")
     _rejected(segment, TWO_BAD, "key_missing", max_rejects=1, dead_letter_path=path)
@@ -132,7 +134,7 @@ def test_max_rejects(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_dead_letter_path(segment: Emulator, tmp_path: Path) -> None:
-    """Rejected records lie there; the last one too, of a run that tolerates none."""
+    """Rejected records are in the file, also the one that fails a run."""
     path = tmp_path / "rejects.jsonl"
     _rejected(segment, TWO_BAD, "key_missing", dead_letter_path=str(path))
     (reject,) = rejects_in(path)
@@ -140,14 +142,14 @@ def test_dead_letter_path(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_report_path(segment: Emulator, tmp_path: Path) -> None:
-    """The report lies there when the run has ended."""
+    """The report is written there when the run ends."""
     path = tmp_path / "report.json"
     _sent(segment, FED, report_path=str(path))
     assert json.loads(path.read_bytes())["total"]["sent"] == 1
 
 
 def test_unknown_messages(segment: Emulator) -> None:
-    """A message of an unknown type ends the run, or is passed over."""
+    """A message of an unknown type fails the run, or is skipped."""
     fed = lines({"type": "FIRE"}, ROOM, record("room", id=1))
     with pytest.raises(MessageError, match="line 1"):
         _sent(segment, fed)
@@ -155,7 +157,7 @@ def test_unknown_messages(segment: Emulator) -> None:
 
 
 def test_max_line_bytes(segment: Emulator) -> None:
-    """A line of this length is taken, one of a byte more is not."""
+    """A line of this length is accepted, a line with one byte more is not."""
     longest = max(map(len, FED.splitlines()))
     _sent(segment, FED, max_line_bytes=longest)
     with pytest.raises(MessageError, match="max_line_bytes"):
@@ -163,7 +165,7 @@ def test_max_line_bytes(segment: Emulator) -> None:
 
 
 def test_max_depth(segment: Emulator) -> None:
-    """A line of this depth is taken, one of a level more is not."""
+    """A line of this depth is accepted, a line with one level more is not."""
     fed = lines(schema("room", id="integer", a=ANY), record("room", id=1, a=[[[[[]]]]]))
     _sent(segment, fed, max_depth=7)
     with pytest.raises(MessageError, match="max_depth"):
@@ -176,14 +178,14 @@ def test_stream_maps(segment: Emulator) -> None:
 
 
 def test_stream_map_config(segment: Emulator) -> None:
-    """Expressions see these values."""
+    """Expressions can use these values."""
     maps = {"room": {"name": "name + config['end']"}}
     sent = _sent(segment, FED, stream_maps=maps, stream_map_config={"end": "!"})
     assert sent["rooms"]["name"] == "Beach!"
 
 
 def test_faker_config(segment: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seed and locale reach the package `faker`; without the package, it is told."""
+    """Seed and locale reach the package `faker`; without the package, a message says so."""
     given: list[object] = []
 
     class Faker:
@@ -243,7 +245,7 @@ def test_flattening_max_key_length(segment: Emulator) -> None:
 
 
 def test_flattening_separator(segment: Emulator) -> None:
-    """The separator stands between the parts, as far as Segment's rule for names lets it."""
+    """The separator is put between the parts, as far as Segment's rule for names allows."""
     sent = _sent(segment, TREE, **FLAT, flattening_separator="_of_")
     assert sent["trees"] == {"id": "1", "long_name_of_b": 2}
 
@@ -255,7 +257,7 @@ def test_add_record_metadata(segment: Emulator) -> None:
 
 
 def test_validate_records(segment: Emulator) -> None:
-    """A record that breaks its schema in a way that no column minds is a reject when asked for."""
+    """A record that violates its schema, but no column's type, is rejected on request."""
     short = {"type": "string", "maxLength": 3}
     fed = lines(schema("room", id="integer", name=short), record("room", id=1, name="Beach"))
     assert _sent(segment, fed)["rooms"]["name"] == "Beach"

@@ -1,4 +1,4 @@
-"""Every setting has an effect that Segment, or the user, can see: how requests travel.
+"""Every setting has a visible effect, here on requests.
 
 What a setting makes of the objects themselves is in `test_settings_on_objects`. A test is named
 for its setting, and no setting is without one.
@@ -61,7 +61,7 @@ def _by_bulk(segment: Emulator, **more: Any) -> dict[str, Any]:
 
 
 def test_every_setting_has_a_test() -> None:
-    """Each declared setting is flipped by the test of its name, here or for objects."""
+    """A test with the name of each setting changes it, here or for objects."""
     tests = {*globals(), *vars(test_settings_on_objects)}
     assert [name for name in DECLARED if f"test_{name}" not in tests] == []
 
@@ -103,20 +103,20 @@ def test_region(config: dict[str, Any], host: bytes) -> None:
     """Without an address, the region decides where a request would go, as a proxy sees it."""
     with RawServer(_refuse) as proxy, pytest.raises(DeliveryError):
         load({"write_key": KEY, "proxy": proxy.url, "retry_seconds": 0, **config}, FED)
-    assert {each.split(b"\r\n")[0] for each in proxy.requests} == {
+    assert {request.split(b"\r\n")[0] for request in proxy.requests} == {
         b"CONNECT " + host + b":443 HTTP/1." + proxy.requests[0].split(b"\r\n")[0][-1:]
     }
 
 
 def test_objects_url() -> None:
-    """`set` calls go to this address, whose path is a prefix."""
+    """`set` calls go to this address; its path is a prefix."""
     with RawServer(answering(answer(200))) as server:
         load({"write_key": KEY, "method": "set", "objects_url": f"{server.url}/here/"}, FED)
     assert server.requests[0].startswith(b"POST /here/v1/set HTTP/1.1\r\n")
 
 
 def test_bulk_url() -> None:
-    """Bulk sessions go to this address, whose path is a prefix."""
+    """Bulk sessions go to this address; its path is a prefix."""
     answers = (
         answer(201, b'{"sync_id":"s"}'),
         answer(201, b'{"part_id":"p"}'),
@@ -124,7 +124,7 @@ def test_bulk_url() -> None:
     )
     with RawServer(answering(*answers)) as server:
         load({"write_key": KEY, "bulk_url": f"{server.url}/there"}, FED)
-    assert [each.split(b" ")[1] for each in server.requests] == [
+    assert [request.split(b" ")[1] for request in server.requests] == [
         b"/there/v0/start",
         b"/there/v0/upload/s",
         b"/there/v0/finish/s",
@@ -160,14 +160,16 @@ def test_proxy(segment: Emulator) -> None:
             load(config, FED)
         load({**config, "objects_url": segment.url}, FED)
     login = base64.b64encode(b"ann:hunter2")
-    assert all(login in each for each in proxy.requests)
-    assert all(each.startswith(b"CONNECT objects.segment.com:443 ") for each in proxy.requests)
+    assert all(login in request for request in proxy.requests)
+    assert all(
+        request.startswith(b"CONNECT objects.segment.com:443 ") for request in proxy.requests
+    )
     assert "hunter2" not in str(failed.value)
     assert _calls(segment) == ["set"]
 
 
 def test_ca_bundle(tmp_path: Path) -> None:
-    """A certificate of an authority of one's own is trusted with its bundle, and not without."""
+    """A certificate of a private authority is trusted with its bundle, and not without."""
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
@@ -182,7 +184,7 @@ def test_ca_bundle(tmp_path: Path) -> None:
 
 
 def test_local_warehouse(tmp_path: Path) -> None:
-    """Without a key, everything lands in a file of this machine."""
+    """Without a key, all objects go to a file on this machine."""
     pytest.importorskip("duckdb")
     ran = load({"local_warehouse": str(tmp_path / "w.duckdb")}, FED)
     assert (tmp_path / "w.duckdb").is_file()
@@ -190,7 +192,7 @@ def test_local_warehouse(tmp_path: Path) -> None:
 
 
 def test_synchronous(segment: Emulator) -> None:
-    """The header `Synchronous: true` is sent, or left out."""
+    """The header `Synchronous: true` is sent, or omitted."""
     load(_by_set(segment), FED)
     load(_by_set(segment, synchronous=False), FED)
     asked, free = segment.requests
@@ -199,7 +201,7 @@ def test_synchronous(segment: Emulator) -> None:
 
 
 def test_max_concurrency(segment: Emulator) -> None:
-    """So many calls are in flight at once: four meet at a barrier; with 1, no two ever do."""
+    """This many calls are in flight at once: four meet at a barrier; with 1, never two."""
     load(_by_set(segment, max_concurrency=1), HUNDRED)
     assert segment.in_flight_peak == 1
     barrier = threading.Barrier(4, timeout=20)
@@ -230,13 +232,15 @@ def test_compression_level(segment: Emulator) -> None:
     varied = lines(ROOMS, *(record("rooms", id=n, name=names[n**3 % 5]) for n in range(5000)))
     for level in (0, 1, 9):
         load(_by_bulk(segment, compression_level=level), varied)
-    none, fast, small = (each.body_bytes for each in segment.requests if each.call == "upload")
+    none, fast, small = (
+        request.body_bytes for request in segment.requests if request.call == "upload"
+    )
     assert none > 2 * fast
     assert fast > small
 
 
 def test_keep_alive_seconds(segment: Emulator, tmp_path: Path) -> None:
-    """A silent session is kept alive after so many seconds."""
+    """A session without calls is kept alive after this many seconds."""
     kept = threading.Event()
     segment.fault(
         InjectedFault(call="keep-alive", at="applied", callback=lambda _request: kept.set())
@@ -250,7 +254,7 @@ def test_keep_alive_seconds(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_checkpoint_seconds(segment: Emulator) -> None:
-    """A session of this age is finished, and the next one begun; with 0 there is one for all."""
+    """A session of this age is finished and the next one started; with 0 there is one."""
     # More than one block of the reader, which looks at the clock between blocks.
     many = lines(ROOMS, *(record("rooms", id=n, name="x" * 30_000) for n in range(80)))
     load(_by_bulk(segment, checkpoint_seconds=0), many)
@@ -261,16 +265,16 @@ def test_checkpoint_seconds(segment: Emulator) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system shows no open files")
 def test_spool_dir(segment: Emulator, tmp_path: Path) -> None:
-    """Parts wait in this directory until the session is finished, and nothing is left of them."""
+    """Parts are kept in this directory until the session is finished, then removed."""
     seen: list[str] = []
     parts = tmp_path / "parts"
     parts.mkdir()
 
     def look(_request: object) -> None:
         # The file has no name; a system shows where it lies all the same.
-        for each in Path("/proc/self/fd").iterdir():
+        for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                seen.append(str(each.readlink()))
+                seen.append(str(descriptor.readlink()))
 
     segment.fault(InjectedFault(call="finish", at="body", callback=look))
     # More than is kept in memory.
@@ -281,7 +285,7 @@ def test_spool_dir(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_spool_max_bytes(segment: Emulator) -> None:
-    """A spool of this size makes a checkpoint: the session is finished and the next one begun."""
+    """At this size of the spool, the session is finished and the next one started."""
     rows = [record("rooms", id=number, name=f"{number:x}" * 300) for number in range(4_000)]
     load(_by_bulk(segment), lines(ROOMS, *rows))
     assert len(segment.sessions) == 1
@@ -289,12 +293,12 @@ def test_spool_max_bytes(segment: Emulator) -> None:
     # The spool is looked at whenever a block of lines was compressed: there are a few MiB here.
     assert len(segment.sessions) > 1 + 2
     assert sum(session.objects for session in segment.sessions.values()) == 2 * len(rows)
-    assert {each.state for each in segment.sessions.values()} == {"finished"}
+    assert {session.state for session in segment.sessions.values()} == {"finished"}
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(0, 1), (60, 143)])
 def test_shutdown_seconds(segment: Emulator, tmp_path: Path, seconds: float, code: int) -> None:
-    """A stop waits for a withheld answer so long; without that time the records are not sure."""
+    """A stop waits this long for a withheld answer; otherwise the records are uncertain."""
     with start(tmp_path, _by_set(segment, shutdown_seconds=seconds)) as command:
         hold = segment.hold("set")
         command.write(ROOMS, record("rooms", id=1), state(1))
@@ -307,25 +311,25 @@ def test_shutdown_seconds(segment: Emulator, tmp_path: Path, seconds: float, cod
 
 
 def test_request_timeout_seconds(segment: Emulator) -> None:
-    """A withheld answer is given up after this time, and the request sent again."""
+    """A request without an answer is aborted after this time and sent again."""
     with segment.hold("set"):
         load(_by_set(segment, request_timeout_seconds=0.5), FED)
     assert _calls(segment) == ["set", "set"]
 
 
 def test_upload_timeout_seconds(segment: Emulator) -> None:
-    """The same for an upload, whatever the time of other requests."""
+    """The same for an upload, independently of other requests."""
     with segment.hold("upload"):
         load(_by_bulk(segment, upload_timeout_seconds=0.5), FED)
     assert _calls(segment) == ["start", "upload", "upload", "finish"]
 
 
 def test_retry_seconds(segment: Emulator) -> None:
-    """With no time to wait, three attempts are made and no fourth; with time, a fourth is."""
+    """Without time to wait there are three attempts; with time there is a fourth."""
     segment.fault(InjectedFault(call="set", count=3, status=503))
     with suppress(DeliveryError):
         load(_by_set(segment, retry_seconds=0), FED)
-    assert [each.status for each in segment.requests] == [503] * 3
+    assert [request.status for request in segment.requests] == [503] * 3
     segment.fault(InjectedFault(call="set", first=4, count=3, status=503))
     load(_by_set(segment, retry_seconds=60), FED)
-    assert [each.status for each in segment.requests[3:]] == [503] * 3 + [200]
+    assert [request.status for request in segment.requests[3:]] == [503] * 3 + [200]

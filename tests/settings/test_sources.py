@@ -1,4 +1,4 @@
-"""Where the configuration comes from: files, variables, `.env`; the sentence when one is wrong."""
+"""The sources of the configuration: files, variables and `.env`, and their messages."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def write(tmp_path: Path) -> Path:
     return tmp_path / "config.json"
 
 
-def complaint(paths: list[str], environ: dict[str, str] | None = None) -> str:
+def error_message(paths: list[str], environ: dict[str, str] | None = None) -> str:
     """The error's message; nothing of its whole traceback or chain holds the key."""
     with pytest.raises(ConfigurationError) as caught:
         read_configuration(paths, environ or {}, pytest.fail)
-    told = "".join(traceback.format_exception(caught.value))
-    assert KEY not in told
+    message = "".join(traceback.format_exception(caught.value))
+    assert KEY not in message
     assert KEY not in repr(caught.value)
     assert caught.value.__context__ is None
     return str(caught.value)
 
 
 def read(text: str) -> object:
-    """What one variable becomes, for `stream_map_config`, which takes any object."""
+    """The value of one variable, for `stream_map_config`, which allows any object."""
     return read_configuration([], {f"{PREFIX}STREAM_MAP_CONFIG": text}, pytest.fail)
 
 
@@ -59,27 +59,27 @@ def read(text: str) -> object:
     ],
 )
 def test_an_unreadable_file_is_one_sentence(write: Path, content: bytes, rule: str) -> None:
-    """A file that holds no JSON object is told by its path and the rule, never by its content."""
+    """The message for a file without a JSON object has its path and the rule, never its content."""
     write.write_bytes(content)
-    told = complaint([str(write)])
-    assert repr(str(write)) in told
-    assert rule in told
-    assert "\n" not in told
+    message = error_message([str(write)])
+    assert repr(str(write)) in message
+    assert rule in message
+    assert "\n" not in message
 
 
 def test_a_missing_file_and_a_directory_are_one_sentence(tmp_path: Path) -> None:
-    """The path is named, and what is wrong with it."""
+    """The message has the path and what is wrong with it."""
     missing = str(tmp_path / "none.json")
-    assert complaint([missing]) == f"the configuration file {missing!r} does not exist"
-    assert "cannot be read: Is a directory" in complaint([str(tmp_path)])
+    assert error_message([missing]) == f"the configuration file {missing!r} does not exist"
+    assert "cannot be read: Is a directory" in error_message([str(tmp_path)])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission_is_one_sentence(write: Path) -> None:
-    """The system's reason is told."""
+    """The message has the system's reason."""
     write.write_text("{}")
     write.chmod(0)
-    assert "cannot be read: Permission denied" in complaint([str(write)])
+    assert "cannot be read: Permission denied" in error_message([str(write)])
 
 
 def test_a_byte_order_mark_is_passed_over(write: Path) -> None:
@@ -101,13 +101,13 @@ def test_the_later_file_wins(tmp_path: Path) -> None:
 def test_the_environment_is_read_with_and_without_env(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variables count whatever `--config` says."""
+    """Variables are used whatever `--config` says."""
     monkeypatch.chdir(tmp_path)
     assert read_configuration(paths, {f"{PREFIX}WRITE_KEY": KEY}) == {"write_key": KEY}
 
 
 def test_a_variable_gives_what_no_file_gives(write: Path) -> None:
-    """The key may stay in the environment; a null in a file is nothing given."""
+    """The key may stay in the environment; a null in a file means not set."""
     write.write_text('{"method": "set", "nulls": null}')
     environ = {f"{PREFIX}WRITE_KEY": KEY, f"{PREFIX}METHOD": "bulk", f"{PREFIX}NULLS": "drop"}
     assert read_configuration([str(write)], environ, pytest.fail) == {
@@ -120,7 +120,7 @@ def test_a_variable_gives_what_no_file_gives(write: Path) -> None:
 def test_variables_win_over_files_with_env(
     write: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the SDK documents it, wherever `ENV` stands."""
+    """As the SDK documents it, at any position of `ENV`."""
     monkeypatch.chdir(tmp_path)
     write.write_text('{"method": "set", "nulls": "send"}')
     for paths in (["ENV", str(write)], [str(write), "ENV"]):
@@ -129,7 +129,7 @@ def test_variables_win_over_files_with_env(
 
 
 def test_what_meltano_exports_beside_its_file_does_no_harm(write: Path) -> None:
-    """It flattens nested objects in the variable, where they are no stream maps any more."""
+    """It flattens nested objects in the variable, which are then no longer stream maps."""
     write.write_text('{"stream_maps": {"users": {"name": "first"}}, "collections": {"a": "b"}}')
     environ = {
         f"{PREFIX}STREAM_MAPS": '{"users.name": "first"}',
@@ -165,16 +165,16 @@ def test_what_meltano_exports_beside_its_file_does_no_harm(write: Path) -> None:
         ),
     ],
 )
-def test_what_meltano_loses_is_told(
+def test_what_meltano_loses_is_a_warning(
     write: Path, variable: str, file: dict[str, object], names: str
 ) -> None:
-    """By the names of what differs, never by values; the file is used."""
+    """It has the names that differ, never values; the file is used."""
     for setting in ("stream_maps", "collections"):
         write.write_text(json.dumps({setting: file}))
-        told: list[str] = []
+        warnings: list[str] = []
         environ = {f"{PREFIX}{setting.upper()}": variable}
-        assert read_configuration([str(write)], environ, told.append) == {setting: file}
-        (sentence,) = told
+        assert read_configuration([str(write)], environ, warnings.append) == {setting: file}
+        (sentence,) = warnings
         assert f"differ in {names}; the file is used" in sentence
         assert "`__NULL__`" in sentence
         assert "md5" not in sentence
@@ -183,7 +183,7 @@ def test_what_meltano_loses_is_told(
 def test_dotenv_is_read_with_env_alone_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`.env` in the working directory counts with `--config ENV`; the process is not changed."""
+    """`.env` in the working directory is used with `--config ENV`; the process does not change."""
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text(f"{PREFIX}METHOD=set\n{PREFIX}REGION='dublin'\nOTHER=1\n")
     environ = {f"{PREFIX}REGION": "oregon"}
@@ -195,10 +195,10 @@ def test_dotenv_is_read_with_env_alone_and_the_environment_wins(
 def test_a_dotenv_that_is_not_utf8_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its content is not told."""
+    """The message does not have its content."""
     monkeypatch.chdir(tmp_path)
     Path(".env").write_bytes(f"{PREFIX}WRITE_KEY={KEY}".encode() + b"\xff\n")
-    assert complaint(["ENV"]) == "the file '.env' is not UTF-8"
+    assert error_message(["ENV"]) == "the file '.env' is not UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_dotenv_that_is_not_utf8_is_one_sentence(
     ],
 )
 def test_a_variable_is_parsed_by_its_settings_type(name: str, text: str, value: object) -> None:
-    """Every type has its way to be written in the environment."""
+    """Every type has a form for variables."""
     config = read_configuration([], {PREFIX + name.upper(): text}, pytest.fail)
     assert config == {name: value}
     assert type(config[name]) is type(value)
@@ -249,54 +249,54 @@ def test_a_variable_is_parsed_by_its_settings_type(name: str, text: str, value: 
 def test_a_wrong_variable_is_one_sentence_that_names_it(name: str, text: str, rule: str) -> None:
     """The sentence begins with the variable and says what is allowed, not what was given."""
     variable = PREFIX + name.upper()
-    told = complaint([], {variable: text, f"{PREFIX}LOCAL_WAREHOUSE": "w.duckdb"})
-    assert told.startswith(f"{variable} ")
-    assert rule in told
-    assert len(told) < 200
+    message = error_message([], {variable: text, f"{PREFIX}LOCAL_WAREHOUSE": "w.duckdb"})
+    assert message.startswith(f"{variable} ")
+    assert rule in message
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize("name", DECLARED)
 @pytest.mark.parametrize("text", ["", " "])
 def test_an_empty_variable_is_an_error_that_names_it(name: str, text: str) -> None:
-    """It is mostly a secret that a deployment did not fill in, whatever the setting's type."""
+    """It is usually a secret that a deployment did not fill in."""
     variable = PREFIX + name.upper()
-    assert f"{variable} is empty: unset it, or make it " in complaint([], {variable: text})
+    assert f"{variable} is empty: unset it, or make it " in error_message([], {variable: text})
 
 
-def test_wrong_variables_and_wrong_files_are_told_together(write: Path) -> None:
+def test_one_message_names_wrong_variables_and_wrong_files(write: Path) -> None:
     """One error names all, in the order of the documentation."""
     write.write_text(json.dumps({"method": "x", "write_key": KEY}))
     environ = {f"{PREFIX}MAX_CONCURRENCY": "abc", f"{PREFIX}NULLS": ""}
-    assert complaint([str(write)], environ).split("; ") == [
+    assert error_message([str(write)], environ).split("; ") == [
         "method must be `bulk` or `set`",
         f"{PREFIX}NULLS is empty: unset it, or make it `send` or `drop`",
         f"{PREFIX}MAX_CONCURRENCY must be an integer from 1 to 20",
     ]
 
 
-def test_an_empty_key_is_not_also_told_as_missing() -> None:
-    """The variable is the one thing to put right."""
-    told = complaint([], {f"{PREFIX}WRITE_KEY": ""})
+def test_an_empty_key_is_not_reported_as_missing_too() -> None:
+    """The variable is the only thing to correct."""
+    message = error_message([], {f"{PREFIX}WRITE_KEY": ""})
     assert (
-        told
+        message
         == f"{PREFIX}WRITE_KEY is empty: unset it, or make it the write key of a Segment source"
     )
 
 
-def test_a_name_twice_in_a_file_is_a_remark_and_the_last_counts(write: Path) -> None:
-    """JSON leaves it open; the user is told, at any depth and once."""
+def test_a_name_twice_in_a_file_is_a_warning_and_the_last_counts(write: Path) -> None:
+    """JSON leaves this undefined; there is one warning, at any depth."""
     write.write_text('{"method": "set", "collections": {"a": "b", "a": "c"}, "method": "bulk"}')
-    remarks: list[str] = []
-    config = read_configuration([str(write)], {}, remarks.append)
+    warnings: list[str] = []
+    config = read_configuration([str(write)], {}, warnings.append)
     assert config == {"method": "bulk", "collections": {"a": "c"}}
-    assert [remark.partition(" names ")[2] for remark in remarks] == [
+    assert [warning.partition(" names ")[2] for warning in warnings] == [
         "'a' more than once; the last value is used",
         "'method' more than once; the last value is used",
     ]
 
 
 @pytest.mark.parametrize(
-    ("variable", "remark"),
+    ("variable", "warning"),
     [
         ("WRITEKEY", f"did you mean {PREFIX}WRITE_KEY?"),
         ("MAX_CONCURENCY", f"did you mean {PREFIX}MAX_CONCURRENCY?"),
@@ -308,16 +308,16 @@ def test_a_name_twice_in_a_file_is_a_remark_and_the_last_counts(write: Path) -> 
         ("LOGLEVEL", None),
     ],
 )
-def test_a_slip_in_a_variables_name_is_a_remark(variable: str, remark: str | None) -> None:
-    """What Meltano and the SDK set for their own ends is nobody's mistake."""
-    remarks: list[str] = []
-    assert read_configuration([], {PREFIX + variable: "x", "PATH": "y"}, remarks.append) == {}
-    assert len(remarks) == (remark is not None)
-    assert remark is None or remark in remarks[0]
+def test_a_slip_in_a_variables_name_is_a_warning(variable: str, warning: str | None) -> None:
+    """Variables that Meltano and the SDK set for themselves are not mistakes."""
+    warnings: list[str] = []
+    assert read_configuration([], {PREFIX + variable: "x", "PATH": "y"}, warnings.append) == {}
+    assert len(warnings) == (warning is not None)
+    assert warning is None or warning in warnings[0]
 
 
 def test_what_is_read_is_what_settings_take(write: Path) -> None:
-    """A file and the environment together make settings."""
+    """A file and the environment together give valid settings."""
     write.write_text('{"max_concurrency": 4.0, "retry_seconds": 5}')
     settings = Settings.from_config(
         read_configuration([str(write)], {f"{PREFIX}WRITE_KEY": KEY}), pytest.fail
@@ -327,5 +327,5 @@ def test_what_is_read_is_what_settings_take(write: Path) -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    """`docs/settings.md` is what the declarations say."""
+    """`docs/settings.md` matches the declarations."""
     assert PAGE.read_text(encoding="utf-8") == page()
