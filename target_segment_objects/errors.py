@@ -32,13 +32,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from target_segment_objects.faults import Fault
+
 __all__ = [
     "Attempt",
     "AuthenticationError",
     "ConfigurationError",
     "DeadLetterError",
     "DeliveryError",
-    "Fault",
     "InputError",
     "LocalWarehouseError",
     "MessageError",
@@ -102,26 +103,6 @@ class MissingSchemaError(MessageError):
 
 class SchemaError(InputError):
     """A SCHEMA message cannot be made into a plan."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with one record. Holds where, never the value: a fault may be logged.
-
-    Attributes:
-        path: where in the record, from its top: property names, and indexes of lists as text.
-            Empty when the fault is the whole record's.
-        code: what kind of fault, one of a closed list (`columns.FAULTS`).
-        message: what is wrong and which setting decides it.
-    """
-
-    path: tuple[str, ...]
-    code: str
-    message: str
-
-    def __str__(self) -> str:
-        where = ".".join(self.path)
-        return f"{where}: {self.message}" if where else self.message
 
 
 class RejectedRecordError(InputError):

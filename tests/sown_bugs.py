@@ -120,21 +120,21 @@ BUGS = (
     ),
     Bug(
         "truncation is off by one",
-        "_size_checker.sized",
+        "_size_checker.check_size",
         "encoded[: MAX_VALUE_BYTES - 1]",
         "encoded[:MAX_VALUE_BYTES]",
     ),
     Bug(
         "a value of exactly 32 KB is taken",
-        "_size_checker.sized",
+        "_size_checker.check_size",
         "len(encoded) >= MAX_VALUE_BYTES",
         "len(encoded) > MAX_VALUE_BYTES",
     ),
     Bug(
         "`type_mismatches: send` coerces",
         "_match_or_coerce",
-        "otherwise = _first_match(values.any_scalar, text)",
-        "otherwise = coerces",
+        "coerce = _first_match(values.any_scalar, to_json_text)",
+        "coerce = coerce",
     ),
     Bug("keys are joined with `_`", "join_key_texts", '":".join', '"_".join'),
     Bug(

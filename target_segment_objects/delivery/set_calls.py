@@ -25,11 +25,11 @@ from target_segment_objects.delivery.contract import (
 )
 from target_segment_objects.errors import (
     DeadLetterError,
-    Fault,
     RefusedError,
     RejectedRecordError,
     ThreadError,
 )
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.threads import start_thread
 
 if TYPE_CHECKING:
@@ -327,7 +327,5 @@ class SetDelivery:
 
 
 def _fault(waiting: Waiting, error: RefusedError) -> Fault:
-    hint = ""
-    if b":null" in waiting.object.properties:
-        hint = ". It has nulls: if Segment takes none here, set `nulls` to `drop`"
-    return Fault((), "refused", f"Segment refused the object: {error.summary}{hint}")
+    case = "nulls" if b":null" in waiting.object.properties else "error"
+    return Fault((), FaultCode.REFUSED, case, (error.summary,))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import (
     OMIT,
@@ -83,7 +84,7 @@ def _string_check(leaf: Leaf, notes: ConversionCounts) -> ValueCheck:
         if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
             size = len(text) if text.isascii() else len(text.encode())
             if size >= MAX_VALUE_BYTES:
-                raise UnsendableValue(("value_too_large", ()))
+                raise UnsendableValue(Fault((), FaultCode.VALUE_TOO_LARGE))
             notes[note] += 1
 
     return check
@@ -113,7 +114,7 @@ def _raw_check(leaf: Leaf, make: Make) -> ValueCheck:
 
 def _converter(leaf: Leaf, converters: Converters, notes: ConversionCounts, nothing: Any) -> Make:
     """The column's own converter, as on the general path."""
-    convert, name = converters.of(leaf.column), leaf.name
+    convert, name = converters.for_column(leaf.column), leaf.name
 
     def make(text: bytes) -> Any:
         notes.name = name

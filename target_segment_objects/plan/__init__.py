@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from target_segment_objects.plan.conversion import FAULTS, OMIT, Converters, UnsendableValue
+from target_segment_objects.plan.conversion import OMIT, Converters, UnsendableValue
 from target_segment_objects.plan.conversion_counts import (
     UNDECLARED,
     ConversionCode,
@@ -36,7 +36,6 @@ from target_segment_objects.plan.values import (
 
 __all__ = [
     "CHARACTER_CLASSES",
-    "FAULTS",
     "MAX_INT_DIGITS",
     "OMIT",
     "UNDECLARED",

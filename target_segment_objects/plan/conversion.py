@@ -1,6 +1,6 @@
-"""A declared column and the options become one closure: value → scalar, or why it cannot be.
+"""Compiles a column and the options into a converter: a function from a value to a scalar.
 
-The rule that it guards: what the options decide is decided here, once a column, not once a value.
+Invariant: what the options decide is decided once per column, not once per value.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from target_segment_objects.plan.schemas import Column, Kind
 
 __all__ = [
-    "FAULTS",
     "OMIT",
     "Convert",
     "Converters",
@@ -32,37 +32,10 @@ __all__ = [
 ]
 
 
-FAULTS: Final[Mapping[str, str]] = {
-    "record": "the record is not an object",
-    "json": "the record is not JSON",
-    "unicode": "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that",
-    "name": "its name has no letter or digit, so that it cannot name a column; "
-    "rename it with `stream_maps`",
-    "clash": "another property has the same name in Segment; rename one of them with "
-    "`stream_maps`, or set `nested` to `json` for properties of objects",
-    "nested": "an object or array, and `nested` is `reject`",
-    "type": "not of the type that the schema says, and not converted to it; see `type_mismatches`",
-    "non_finite": "NaN or infinite; see `non_finite_numbers`",
-    "value_too_large": "has 32 KB or more, the API's limit for a value; see `oversized_values`",
-    "key_missing": "the key property is missing; choose keys that every record has in "
-    "`__key_properties__` of `stream_maps`",
-    "expression": "its expression in `stream_maps` fails on this record",
-    "key_empty": "the key property is null, empty or not finite",
-    "key_type": "the key property is not of the type that the schema says",
-    "long_id": "the id has more than 100 characters; see `long_ids`",
-    "empty": "nothing to send: an object needs at least one property",
-    "object_too_large": "the object has more than 400 KB, the API's limit for one object; leave "
-    "properties out with `stream_maps`",
-    "refused": "Segment refused the object",
-    "schema": "breaks the stream's JSON Schema, and `validate_records` is on",
-}
-"""Every code of a `Fault`, with what it tells the user."""
-
-
 class UnsendableValue(Exception):  # noqa: N818  caught by the plan, never seen by a caller
-    """A value cannot be sent: the code of each fault, and where inside the value it is."""
+    """A value cannot be sent. The paths of its faults begin at the value."""
 
-    def __init__(self, *faults: tuple[str, tuple[str, ...]]) -> None:
+    def __init__(self, *faults: Fault) -> None:
         super().__init__(faults)
         self.faults = faults
 
@@ -75,46 +48,46 @@ class _Omit:
 
 
 OMIT: Final = _Omit()
-"""The answer for a value that leaves no property."""
+"""What a converter returns for a value that becomes no property."""
 
 Convert = Callable[[Any], "Scalar | _Omit"]
 _Match = Callable[[Any], "Scalar | NoMatch"]
 
 
 class Converters:
-    """The converters of a plan: one for all columns of a kind, since a stream has many.
+    """The converters of a plan, one for all columns of the same kind and types.
 
     Args:
-        options: what they decide.
-        counts: what they note, of the property that it names.
+        options: the plan's options.
+        counts: where converters count; the caller sets its `name` before it calls one.
     """
 
     def __init__(self, options: PlanOptions, counts: ConversionCounts) -> None:
         self._options = options
         self._counts = counts
-        self._of: dict[tuple[Kind, frozenset[str]] | None, Convert] = {}
+        self._by_kind: dict[tuple[Kind, frozenset[str]] | None, Convert] = {}
 
-    def of(self, column: Column | None) -> Convert:
-        """The function that makes a column's values fit to send; `None` is an undeclared property.
+    def for_column(self, column: Column | None) -> Convert:
+        """Return the converter of a column; `None` stands for an undeclared property.
 
-        Its argument is a value as `plan.parse_record` gives it. It raises `UnsendableValue`.
+        It takes a value as `parse_record` returns it, and raises `UnsendableValue`.
         """
         kind = (column.kind, column.types) if column is not None else None
-        if kind not in self._of:
-            self._of[kind] = compile_converter(column, self._options, self._counts)
-        return self._of[kind]
+        if kind not in self._by_kind:
+            self._by_kind[kind] = compile_converter(column, self._options, self._counts)
+        return self._by_kind[kind]
 
 
 def compile_converter(
     column: Column | None, options: PlanOptions, counts: ConversionCounts
 ) -> Convert:
-    """A converter, as `Converters.of` gives it."""
-    sized = _size_checker(options, counts)
-    text = _json_text_converter(options, counts)
-    fit = _match_or_coerce(column, options, text, counts)
+    """Compile a converter; see `Converters.for_column`."""
+    check_size = _size_checker(options, counts)
+    to_json_text = _json_text_converter(options, counts)
+    match_or_coerce = _match_or_coerce(column, options, to_json_text, counts)
     null: Scalar | _Omit = None if options.nulls == "send" else OMIT
-    refuse_nested = options.nested == "reject"
-    null_non_finite = options.non_finite_numbers == "null"
+    rejects_nested = options.nested == "reject"
+    nulls_non_finite = options.non_finite_numbers == "null"
 
     def convert(value: Any) -> Scalar | _Omit:
         if value is None:
@@ -122,18 +95,18 @@ def compile_converter(
         kind = type(value)
         if kind is Raw or kind is NonFinite:
             if not values.is_finite(value):
-                if null_non_finite:
+                if nulls_non_finite:
                     counts.count(ConversionCode.NON_FINITE_NULLED)
                     return null
-                raise UnsendableValue(("non_finite", ()))
-        elif refuse_nested and (kind is dict or kind is list):
-            raise UnsendableValue(("nested", ()))
-        scalar = fit(value)
+                raise UnsendableValue(Fault((), FaultCode.NON_FINITE))
+        elif rejects_nested and (kind is dict or kind is list):
+            raise UnsendableValue(Fault((), FaultCode.NESTED))
+        scalar = match_or_coerce(value)
         if type(scalar) is str:
             if not is_plain_string(scalar):
-                return sized(scalar)
+                return check_size(scalar)
         elif type(scalar) is Raw and len(bytes(scalar)) >= MAX_VALUE_BYTES:
-            return sized(scalar)
+            return check_size(scalar)
         return scalar  # type: ignore[return-value]
 
     return convert
@@ -149,7 +122,7 @@ _PLAIN: Final[Mapping[str, frozenset[type]]] = {
 
 
 def plain_types(column: Column, options: PlanOptions) -> frozenset[type]:
-    """Types whose values a column's converter answers as they are, plain strings only."""
+    """The types whose values a column's converter returns unchanged; of strings, plain ones."""
     return _plain_types(column.kind, options.nulls == "send")
 
 
@@ -160,36 +133,34 @@ def _plain_types(kind: Kind, with_null: bool) -> frozenset[type]:  # noqa: FBT00
 
 
 def is_plain_string(text: str) -> bool:
-    """Whether a string has nothing to look at: neither its length nor what its characters are."""
+    """Whether a string needs no check: neither of its length nor of its characters."""
     return len(text) <= WAREHOUSE_STRING_LENGTH and text.isascii() and "\0" not in text
 
 
 def _match_or_coerce(
-    column: Column | None, options: PlanOptions, text: _Match, counts: ConversionCounts
+    column: Column | None, options: PlanOptions, to_json_text: _Match, counts: ConversionCounts
 ) -> _Match:
-    """What the column takes as it is, then what `type_mismatches` makes of the rest."""
-    takes, coerces = _matcher_and_coercer(column, text)
-    code = (
-        ConversionCode.MISMATCHED if options.type_mismatches == "send" else ConversionCode.COERCED
-    )
-    if options.type_mismatches == "coerce":
-        otherwise = coerces
-    elif options.type_mismatches == "send":
-        otherwise = _first_match(values.any_scalar, text)
-    else:
-        otherwise = _never
+    """Take a value that matches the column; treat others as `type_mismatches` says."""
+    match, coerce = _matcher_and_coercer(column, to_json_text)
+    code = ConversionCode.COERCED
+    if options.type_mismatches == "send":
+        code = ConversionCode.MISMATCHED
+        coerce = _first_match(values.any_scalar, to_json_text)
+    elif options.type_mismatches == "reject":
+        coerce = _never
 
-    def fit(value: Any) -> Scalar | NoMatch:
-        scalar = takes(value)
+    def match_or_coerce(value: Any) -> Scalar | NoMatch:
+        scalar = match(value)
         if scalar is not NO_MATCH:
             return scalar
-        scalar = otherwise(value)
+        scalar = coerce(value)
         if scalar is NO_MATCH:
-            raise UnsendableValue(("type", ()))
+            raise UnsendableValue(Fault((), FaultCode.TYPE))
         counts.count(code)
         return scalar
 
-    return fit if column is None or column.kind != "date" else _date_normalizer(fit, counts)
+    is_date = column is not None and column.kind == "date"
+    return _date_normalizer(match_or_coerce, counts) if is_date else match_or_coerce
 
 
 def _never(_: Any) -> NoMatch:
@@ -197,120 +168,118 @@ def _never(_: Any) -> NoMatch:
 
 
 def _first_match(first: _Match, second: _Match) -> _Match:
-    def fit(value: Any) -> Scalar | NoMatch:
+    def match(value: Any) -> Scalar | NoMatch:
         scalar = first(value)
         return scalar if scalar is not NO_MATCH else second(value)
 
-    return fit
+    return match
 
 
-def _only_containers(text: _Match) -> _Match:
-    return lambda value: text(value) if type(value) in (dict, list) else NO_MATCH
+def _only_containers(to_json_text: _Match) -> _Match:
+    return lambda value: to_json_text(value) if type(value) in (dict, list) else NO_MATCH
 
 
-def _matcher_and_coercer(column: Column | None, text: _Match) -> tuple[_Match, _Match]:
-    """What a column takes as it is, and what it can coerce."""
+def _matcher_and_coercer(column: Column | None, to_json_text: _Match) -> tuple[_Match, _Match]:
+    """What a column takes unchanged, and what can be converted to it without loss."""
     kind = column.kind if column is not None else "untyped"
-    contained = _only_containers(text)
-    if kind == "untyped":
-        return _first_match(values.any_scalar, contained), _never
-    if kind == "object":  # what is not an object where one is declared: nothing fits
-        return _never, text
-    if kind == "json":
-        return contained, text
-    if kind in {"string", "date"}:
-        return values.as_string, _first_match(contained, values.coerce_string)
-    if kind == "integer":
-        return values.as_integer, values.coerce_integer
-    if kind == "number":
-        return values.as_number, values.coerce_number
-    if kind == "boolean":
-        return values.as_boolean, values.coerce_boolean
     types = column.types if column is not None else frozenset()
-    nested = bool(types & {"object", "array"})
-    if kind == "union_with_string":
-        return (
-            (_first_match(values.any_scalar, contained), _never)
-            if nested
-            else (values.any_scalar, contained)
-        )
-    return _mixed(types, text if nested else _never, contained if nested else _never)
+    container = _only_containers(to_json_text)
+    match kind:
+        case "untyped":
+            return _first_match(values.any_scalar, container), _never
+        case "object":  # what comes here is no object
+            return _never, to_json_text
+        case "json":
+            return container, to_json_text
+        case "string" | "date":
+            return values.as_string, _first_match(container, values.coerce_string)
+        case "integer":
+            return values.as_integer, values.coerce_integer
+        case "number":
+            return values.as_number, values.coerce_number
+        case "boolean":
+            return values.as_boolean, values.coerce_boolean
+    takes_containers = bool(types & {"object", "array"})
+    if kind == "union":
+        return _union(types, *((container, to_json_text) if takes_containers else (_never, _never)))
+    if takes_containers:
+        return _first_match(values.any_scalar, container), _never
+    return values.any_scalar, container
 
 
-def _mixed(types: frozenset[str], text: _Match, contained: _Match) -> tuple[_Match, _Match]:
-    takes, coerces = contained, text
+def _union(types: frozenset[str], match: _Match, coerce: _Match) -> tuple[_Match, _Match]:
     if "boolean" in types:
-        takes = _first_match(values.as_boolean, takes)
-        coerces = _first_match(values.coerce_boolean, coerces)
+        match = _first_match(values.as_boolean, match)
+        coerce = _first_match(values.coerce_boolean, coerce)
     if "number" in types:
-        takes = _first_match(values.as_number, takes)
-        coerces = _first_match(values.coerce_number, coerces)
+        match = _first_match(values.as_number, match)
+        coerce = _first_match(values.coerce_number, coerce)
     elif "integer" in types:
-        takes = _first_match(values.as_integer, takes)
-        coerces = _first_match(values.coerce_integer, coerces)
-    return takes, coerces
+        match = _first_match(values.as_integer, match)
+        coerce = _first_match(values.coerce_integer, coerce)
+    return match, coerce
 
 
-def _date_normalizer(fit: _Match, counts: ConversionCounts) -> _Match:
-    def dated(value: Any) -> Scalar | NoMatch:
-        scalar = fit(value)
+def _date_normalizer(match: _Match, counts: ConversionCounts) -> _Match:
+    def normalize(value: Any) -> Scalar | NoMatch:
+        scalar = match(value)
         if type(value) is not str:
             return scalar
-        normal, real = values.normalize_datetime(value)
-        if not real:
+        text, is_date = values.normalize_datetime(value)
+        if not is_date:
             counts.count(ConversionCode.INVALID_DATE)
-        elif normal != value:
+        elif text != value:
             counts.count(ConversionCode.DATE_NORMALIZED)
-        return normal
+        return text
 
-    return dated
+    return normalize
 
 
 def _json_text_converter(options: PlanOptions, counts: ConversionCounts) -> _Match:
-    """JSON text, with the non-finite numbers inside looked after."""
-    refuse = options.non_finite_numbers == "reject"
+    """The function from a value to its JSON text; it finds non-finite numbers at any depth."""
+    rejects_non_finite = options.non_finite_numbers == "reject"
 
-    def text(value: Any) -> Scalar:
+    def to_json_text(value: Any) -> Scalar:
         try:
-            told = values.json_text(value)
+            text = values.json_text(value)
         except (UnicodeEncodeError, TypeError):  # a lone surrogate or a NonFinite inside
-            return look_closely(value)
-        return look_closely(value) if may_be_infinite(told.encode()) else told
+            return check_and_convert(value)
+        return check_and_convert(value) if may_be_infinite(text.encode()) else text
 
-    def look_closely(value: Any) -> Scalar:
-        found: list[tuple[str, ...]] = []
-        clean = values.without_non_finite(value, (), found)
-        faults = [("non_finite", path) for path in found] if refuse else []
-        told = ""
+    def check_and_convert(value: Any) -> Scalar:
+        paths: list[tuple[str, ...]] = []
+        finite = values.without_non_finite(value, (), paths)
+        faults = [Fault(path, FaultCode.NON_FINITE) for path in paths if rejects_non_finite]
+        text = ""
         try:
-            told = values.json_text(clean)
+            text = values.json_text(finite)
         except UnicodeEncodeError:
-            faults.append(("unicode", ()))
+            faults.append(Fault((), FaultCode.INVALID_TEXT))
         if faults:
             raise UnsendableValue(*faults)
-        if found:
-            counts.count(ConversionCode.NON_FINITE_NULLED, len(found))
-        return told
+        if paths:
+            counts.count(ConversionCode.NON_FINITE_NULLED, len(paths))
+        return text
 
-    return text
+    return to_json_text
 
 
 def _size_checker(
     options: PlanOptions, counts: ConversionCounts
 ) -> Callable[[str | Raw], Scalar | _Omit]:
-    """Strings that are not plain, and huge tokens: encodable, and below 32 KB?"""
+    """The check of strings that are not plain, and of long number tokens."""
 
-    def sized(scalar: str | Raw) -> Scalar | _Omit:
+    def check_size(scalar: str | Raw) -> Scalar | _Omit:
         try:
             encoded = scalar.encode() if isinstance(scalar, str) else bytes(scalar)
         except UnicodeEncodeError:
-            raise UnsendableValue(("unicode", ())) from None
+            raise UnsendableValue(Fault((), FaultCode.INVALID_TEXT)) from None
         if len(encoded) >= MAX_VALUE_BYTES:
             if options.oversized_values == "drop":
                 counts.count(ConversionCode.DROPPED)
                 return OMIT
             if options.oversized_values == "reject" or type(scalar) is Raw:
-                raise UnsendableValue(("value_too_large", ()))
+                raise UnsendableValue(Fault((), FaultCode.VALUE_TOO_LARGE))
             counts.count(ConversionCode.TRUNCATED)
             scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
         if type(scalar) is str:
@@ -320,4 +289,4 @@ def _size_checker(
                 counts.count(ConversionCode.NUL_CHARACTER)
         return scalar
 
-    return sized
+    return check_size

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.errors import Fault
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_ID_LENGTH
 from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import FAULTS, UnsendableValue
+from target_segment_objects.plan.conversion import UnsendableValue
 from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
 from target_segment_objects.plan.values import NO_MATCH
 
@@ -26,9 +26,6 @@ __all__ = ["IdentifyRecord", "compile_identifier", "join_key_texts"]
 
 IdentifyRecord = Callable[[dict[str, Any], list[Fault]], str]
 """The record's id; the faults of its keys are added to the list, and then the id means nothing."""
-
-_MISSING: Final = object()
-
 
 _TYPE_OF: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -74,12 +71,12 @@ def compile_identifier(
         for key, read in readers:
             part = ""
             try:
-                part = read(record.get(key, _MISSING))
+                if key in record:
+                    part = read(record[key])
+                else:
+                    faults.append(_missing_key(key, [*record, *columns]))
             except UnsendableValue as error:
-                faults += [
-                    Fault((key, *path), code, _message(code, key, [*record, *columns]))
-                    for code, path in error.faults
-                ]
+                faults += [fault.below((key,)) for fault in error.faults]
             parts.append(part)
         if fits is not None and type(record.get(omitted_key or "")) not in fits:
             # Of a record with nothing but its key it was counted already.
@@ -87,7 +84,7 @@ def compile_identifier(
         told = parts[0] if alone else join_key_texts(parts)
         if len(told) > MAX_ID_LENGTH:
             if options.long_ids == "reject":
-                faults.append(Fault((), "long_id", FAULTS["long_id"]))
+                faults.append(Fault((), FaultCode.LONG_ID))
             else:
                 counts[ConversionCode.HASHED_ID, key_names] += 1
                 return values.digest(told.encode())
@@ -98,18 +95,11 @@ def compile_identifier(
     return identify
 
 
-def _message(code: str, key: str, names: Iterable[str]) -> str:
-    """What to do is known where a missing key differs from a property in case alone."""
-    message = FAULTS[code]
-    if code == "key_missing":
-        for name in names:
-            if name != key and name.casefold() == key.casefold():
-                return message.partition(";")[0] + (
-                    f"; there is a property {name!r}, and upper and lower case make a difference: "
-                    "correct `key_properties` in the tap, or name it in `__key_properties__` of "
-                    "`stream_maps`"
-                )
-    return message
+def _missing_key(key: str, names: Iterable[str]) -> Fault:
+    for name in names:
+        if name != key and name.casefold() == key.casefold():
+            return Fault((key,), FaultCode.KEY_MISSING, "other case", (name,))
+    return Fault((key,), FaultCode.KEY_MISSING)
 
 
 def _key_text(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
@@ -120,25 +110,23 @@ def _key_text(column: Column | None, options: PlanOptions) -> Callable[[Any], st
     refuse_non_finite = options.non_finite_numbers == "reject"
 
     def read(value: Any) -> str:
-        if value is _MISSING:
-            raise UnsendableValue(("key_missing", ()))
         if value is None or value == "" or not values.is_finite(value):
-            raise UnsendableValue(("key_empty", ()))
-        faults: list[tuple[str, tuple[str, ...]]] = []
+            raise UnsendableValue(Fault((), FaultCode.KEY_EMPTY))
+        faults: list[Fault] = []
         if refuse_nested and type(value) in (dict, list):
-            faults.append(("nested", ()))
+            faults.append(Fault((), FaultCode.NESTED))
         text = ""
         try:
             key = coerce(value)
             if key is NO_MATCH and not as_it_comes:
-                faults.append(("key_type", ()))
+                faults.append(Fault((), FaultCode.KEY_TYPE))
             if not faults:
                 key, found = _without_non_finite(value if key is NO_MATCH else key)
-                faults += [("non_finite", path) for path in found if refuse_non_finite]
+                faults += [Fault(path, FaultCode.NON_FINITE) for path in found if refuse_non_finite]
                 text = values.canonical_text(key)
                 text.isascii() or text.encode()
         except UnicodeEncodeError:
-            faults.append(("unicode", ()))
+            faults.append(Fault((), FaultCode.INVALID_TEXT))
         if faults:
             raise UnsendableValue(*faults)
         return text

@@ -16,9 +16,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from target_segment_objects.errors import Fault, RejectedRecordError
+from target_segment_objects.errors import RejectedRecordError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import values
-from target_segment_objects.plan.conversion import FAULTS
 
 __all__ = ["from_python", "parse_record", "reject_whole_record"]
 
@@ -49,17 +49,17 @@ def parse_record(raw: bytes) -> dict[str, Any]:
         try:
             record = _parse_oddities(raw.decode())
         except UnicodeDecodeError:
-            raise reject_whole_record("unicode") from None
+            raise reject_whole_record(FaultCode.INVALID_TEXT) from None
         except ValueError:
-            raise reject_whole_record("json") from None
+            raise reject_whole_record(FaultCode.INVALID_JSON) from None
     if type(record) is not dict:
-        raise reject_whole_record("record")
+        raise reject_whole_record(FaultCode.NOT_AN_OBJECT)
     return record
 
 
-def reject_whole_record(code: str) -> RejectedRecordError:
+def reject_whole_record(code: FaultCode) -> RejectedRecordError:
     """The reject of a record for one fault that is the whole record's."""
-    return RejectedRecordError([Fault((), code, FAULTS[code])])
+    return RejectedRecordError([Fault((), code)])
 
 
 _UNCHANGED: Final = frozenset({str, int, bool, type(None), Raw, values.NonFinite})

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.errors import Fault, SchemaError
+from target_segment_objects.errors import SchemaError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.conversion import (
-    FAULTS,
     OMIT,
     Converters,
     UnsendableValue,
@@ -72,21 +72,20 @@ class ObjectBuilder:
         self.undeclared: set[str] = set()
         self.has_undeclared_inside = False
 
-    def add_fault(self, path: Path, code: str) -> None:
-        """Something is wrong at this path."""
-        self.faults.append(Fault(path, code, FAULTS[code]))
+    def add_fault(self, path: Path, code: FaultCode) -> None:
+        """Add a fault at this path."""
+        self.faults.append(Fault(path, code))
 
-    def clash(self, path: Path, other: Path) -> None:
-        """The property at this path has the name of another."""
-        message = FAULTS["clash"]
+    def add_clash(self, path: Path, other: Path) -> None:
+        """Add the fault that the property at this path has the name of another one."""
         if other:
-            message = message.replace("another property", f"the property {'.'.join(other)!r}", 1)
-        self.faults.append(Fault(path, "clash", message))
+            self.faults.append(Fault(path, FaultCode.NAME_CLASH, "with", (".".join(other),)))
+        else:
+            self.faults.append(Fault(path, FaultCode.NAME_CLASH))
 
     def add_faults(self, path: Path, error: UnsendableValue) -> None:
-        """The value at this path cannot be sent."""
-        for code, inner in error.faults:
-            self.add_fault(path + inner, code)
+        """Add the faults of the value at this path."""
+        self.faults += [fault.below(path) for fault in error.faults]
 
 
 class PropertyWriters:
@@ -209,7 +208,7 @@ class PropertyWriters:
         return self._leaf_writer(path, self.columns[name].column, name)
 
     def _leaf_writer(self, path: Path, column: Column, name: str) -> Writer:
-        convert = self.converters.of(column)
+        convert = self.converters.for_column(column)
         counts = self.counts
         plain = plain_types(column, self.options)
         is_number = column.kind == "number"
@@ -265,7 +264,7 @@ class PropertyWriters:
     def _write_non_object(self, path: Path, column: Column) -> Writer:
         """What is no object where one is declared becomes a property of the object's own name."""
         name = naming.property_name(path, self.options.flattening)
-        convert = self.converters.of(column)
+        convert = self.converters.for_column(column)
 
         def write(value: Any, builder: ObjectBuilder) -> None:
             scalar: object = OMIT
@@ -274,14 +273,14 @@ class PropertyWriters:
                 scalar = convert(value)
             except UnsendableValue as error:
                 builder.add_faults(path, error)
-                if error.faults == (("type", ()),):
+                if error.faults == (Fault((), FaultCode.TYPE),):
                     return
             if not values.is_finite(value):  # sent as null: a null object, and no property
                 return
             if not name:
-                builder.add_fault(path, "name")
+                builder.add_fault(path, FaultCode.NO_NAME)
             elif name in self.columns:
-                builder.clash(path, self.columns[name].path)
+                builder.add_clash(path, self.columns[name].path)
             else:
                 builder.undeclared.add(name)
                 if scalar is not OMIT:
@@ -310,18 +309,18 @@ class PropertyWriters:
         try:
             name = self._name(path)
         except UnicodeEncodeError:
-            builder.add_fault(path, "unicode")
+            builder.add_fault(path, FaultCode.INVALID_TEXT)
             name = None
         scalar: object = OMIT
         self.counts.name, self.counts.path = UNDECLARED, path
         try:
-            scalar = self.converters.of(None)(value)
+            scalar = self.converters.for_column(None)(value)
         except UnsendableValue as error:
             builder.add_faults(path, error)
         if name == "":
-            builder.add_fault(path, "name")
+            builder.add_fault(path, FaultCode.NO_NAME)
         elif name is not None and (name in self.columns or name in builder.undeclared):
-            builder.clash(path, self.columns[name].path if name in self.columns else ())
+            builder.add_clash(path, self.columns[name].path if name in self.columns else ())
         elif name is not None:
             builder.undeclared.add(name)
             if scalar is not OMIT:

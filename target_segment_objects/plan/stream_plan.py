@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from target_segment_objects.errors import Fault, RejectedRecordError
+from target_segment_objects.errors import RejectedRecordError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from target_segment_objects.plan import naming, values
-from target_segment_objects.plan.conversion import FAULTS, OMIT, UnsendableValue
+from target_segment_objects.plan.conversion import OMIT, UnsendableValue
 from target_segment_objects.plan.ids import IdentifyRecord, compile_identifier
 from target_segment_objects.plan.nulls import null_bytes
 from target_segment_objects.plan.options import PlanOptions
@@ -239,9 +240,9 @@ def _encoder(
             write_id_alone(record, builder)
         told = _digest(original()) if identify is None else identify(record, builder.faults)
         if not builder.properties and not builder.faults:
-            builder.add_fault((), "empty")
+            builder.add_fault((), FaultCode.EMPTY)
         if not told and not builder.faults:
-            builder.add_fault((), "key_empty")
+            builder.add_fault((), FaultCode.KEY_EMPTY)
         if builder.faults:
             raise RejectedRecordError(_each_once(builder.faults))
         made = SegmentObject(collection, told, _encode_properties(builder.properties))
@@ -267,20 +268,18 @@ def _identifier(
 
 def _each_once(faults: Sequence[Fault]) -> list[Fault]:
     """Each fault once; a key that is not of its type is one fault, and not its property's too."""
-    keys = {fault.path for fault in faults if fault.code == "key_type"}
+    keys = {fault.path for fault in faults if fault.code == FaultCode.KEY_TYPE}
     return [
-        fault for fault in dict.fromkeys(faults) if fault.code != "type" or fault.path not in keys
+        fault
+        for fault in dict.fromkeys(faults)
+        if fault.code != FaultCode.TYPE or fault.path not in keys
     ]
 
 
-def _too_large(made: SegmentObject) -> RejectedRecordError:
-    """What to do about it is known where most of the object is nulls."""
-    message = FAULTS["object_too_large"]
-    if null_bytes(made.properties) * 2 > len(made.properties):
-        message = message.partition(";")[0] + (
-            "; most of it is nulls of properties that the record lacks: set `nulls` to `drop`"
-        )
-    return RejectedRecordError([Fault((), "object_too_large", message)])
+def _too_large(obj: SegmentObject) -> RejectedRecordError:
+    mostly_nulls = null_bytes(obj.properties) * 2 > len(obj.properties)
+    case = "nulls" if mostly_nulls else ""
+    return RejectedRecordError([Fault((), FaultCode.OBJECT_TOO_LARGE, case)])
 
 
 def _digest(original: dict[str, Any]) -> str:
@@ -297,7 +296,7 @@ def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], ObjectBuil
     column = writers.omitted_column
     if column is not None and column.kind == "object":  # whole, since its leaves are left out too
         column = plain_column("json", column.types)
-    convert = writers.converters.of(column)
+    convert = writers.converters.for_column(column)
 
     def write_id_alone(record: dict[str, Any], builder: ObjectBuilder) -> None:
         if omitted_key is None or omitted_key not in record:

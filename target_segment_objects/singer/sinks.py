@@ -9,9 +9,9 @@ import jsonschema_rs
 import msgspec
 from singer_sdk.sinks import Sink
 
-from target_segment_objects.errors import Fault, RejectedRecordError, SchemaError
+from target_segment_objects.errors import RejectedRecordError, SchemaError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import (
-    FAULTS,
     StreamPlan,
     compile_plan,
     parse_record,
@@ -102,7 +102,7 @@ class SegmentObjectsSink(Sink):
     def _validate(self, validator: jsonschema_rs.Validator, raw: bytes) -> None:
         value = without_tokens(to_sdk_values(parse_record(raw)))
         faults = [
-            Fault(tuple(map(str, error.instance_path)), "schema", FAULTS["schema"])
+            Fault(tuple(map(str, error.instance_path)), FaultCode.SCHEMA)
             for error in validator.iter_errors(value)
         ]
         if faults:

@@ -20,7 +20,8 @@ from singer_sdk.mapper import (
     SameRecordTransform,
 )
 
-from target_segment_objects.errors import ConfigurationError, Fault, RejectedRecordError
+from target_segment_objects.errors import ConfigurationError, RejectedRecordError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import read_columns, resolved_schema
 from target_segment_objects.singer.sdk_values import is_value
 
@@ -284,9 +285,7 @@ def _transform(stream_map: CustomStreamMap, definition: str, stream: str) -> Tra
         except Exception as error:  # noqa: BLE001  the user's expression may raise anything
             raise _failure(error, definition, property_name or _FILTER, stream) from None
         if property_name is not None and not is_value(value):
-            raise _fault(
-                definition, property_name, f", where it gives no value ({type(value).__name__})"
-            )
+            raise _fault(definition, property_name, "no value", type(value).__name__)
         return value
 
     stream_map._eval = watched  # type: ignore[assignment,method-assign]  # noqa: SLF001
@@ -318,17 +317,14 @@ def _failure(
             f"stream_maps, for stream {stream!r}: the expression `{definition}.{name}` is wrong: "
             f"{wrong}"
         )
-    advice = f" ({kind}); change it so that it also works where a property is null or missing"
     if name_of is not None:
-        advice = f", which has no {name_of!r}; write `record.get({name_of!r})` if some lack it"
-    return _fault(definition, name, advice)
+        return _fault(definition, name, "missing", name_of)
+    return _fault(definition, name, "error", kind)
 
 
-def _fault(definition: str, name: str, why: str) -> RejectedRecordError:
-    expression = f"its expression in `stream_maps`, `{definition}.{name}`,"
-    return RejectedRecordError(
-        [Fault((name,), "expression", f"{expression} fails on this record{why}")]
-    )
+def _fault(definition: str, name: str, case: str, detail: str) -> RejectedRecordError:
+    details = (f"{definition}.{name}", detail)
+    return RejectedRecordError([Fault((name,), FaultCode.EXPRESSION, case, details)])
 
 
 def _check(name: str, definition: object) -> None:

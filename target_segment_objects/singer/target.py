@@ -22,7 +22,6 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabiliti
 
 from target_segment_objects.errors import (
     DeadLetterError,
-    Fault,
     MessageError,
     MissingSchemaError,
     OutputError,
@@ -32,6 +31,7 @@ from target_segment_objects.errors import (
     one_line,
 )
 from target_segment_objects.fastpath import BlockEncoder, LineBlock
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.input import Message, MessageReader
 from target_segment_objects.reporting import Report, ReportFile, Terminal, document
 from target_segment_objects.run import Run, SignalWatcher
@@ -508,7 +508,7 @@ def _read_schema(source: SourceStream, line: int) -> dict[str, Any]:
 
 def _rejected(faults: list[Fault], origin: SourceRecord) -> RejectedRecordError:
     """The reject of a record; a missing key as the SDK's test suite knows it."""
-    missing = any(fault.code == "key_missing" for fault in faults)
+    missing = any(fault.code == FaultCode.KEY_MISSING for fault in faults)
     kind = _MissingKeyError if missing else RejectedRecordError
     return kind(list(dict.fromkeys(faults)), stream=origin.source.stream, line=origin.line)
 

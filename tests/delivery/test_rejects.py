@@ -21,7 +21,7 @@ import pytest
 from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
-from target_segment_objects.errors import Fault as RecordFault
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import SourceRecord, SourceStream
 from tests.builders import ROOMS as SOURCE
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 ROOMS = schema("rooms", id="integer", name="string")
 BAD = record("rooms", id="x", name="Attic")
-ERROR = RejectedRecordError([RecordFault(("id",), "key_type", "no integer")])
+ERROR = RejectedRecordError([Fault(("id",), FaultCode.KEY_TYPE)])
 
 
 @pytest.fixture

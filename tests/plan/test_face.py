@@ -9,7 +9,6 @@ def test_the_face_is_pinned() -> None:
     """A name that comes or goes is a decision."""
     assert plan.__all__ == [
         "CHARACTER_CLASSES",
-        "FAULTS",
         "MAX_INT_DIGITS",
         "OMIT",
         "UNDECLARED",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from target_segment_objects import errors
-from target_segment_objects.plan import conversion as columns
+from target_segment_objects.faults import FAULT_SENTENCES
 from target_segment_objects.reporting.remarks import REMARKS
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ TEMPLATES = _templates()
 ROWS = [match[2].strip() for match in _ROW.finditer(PAGE)]
 CLASSES = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)} - {
     "Attempt",
-    "Fault",
 }
 MESSAGES = [row for row in ROWS if row not in CLASSES]
 
@@ -137,7 +136,8 @@ def test_a_kind_of_error_has_a_row(name: str) -> None:
 def test_the_codes_of_faults_are_complete() -> None:
     """The table of rejects has every code, with the message that is told with it."""
     told = dict(_CODE.findall(PAGE))
-    assert told == {code: message for code, message in columns.FAULTS.items() if message}
+    sentences = {code.value: text for (code, case), text in FAULT_SENTENCES.items() if not case}
+    assert told == sentences
 
 
 def test_the_remarks_on_values_are_complete() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.emulator import Emulator, InjectedFault
-from target_segment_objects.errors import Fault as RecordFault
 from target_segment_objects.errors import RejectedRecordError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import ConversionCode
 from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.singer.metrics import Metrics
@@ -110,12 +110,12 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
     for number in range(1_200):
         report.warn(f"warning {number}", "many")
     report.warn("another", "few")
-    report.add_reject(RejectedRecordError([RecordFault((), "type", "why")], stream="rooms"), ORIGIN)
+    report.add_reject(RejectedRecordError([Fault((), FaultCode.TYPE)], stream="rooms"), ORIGIN)
     report.log_summary(with_collections=False)
     assert len(caplog.messages) == 1_000 + 4
     another, reject, rejects, left_out = caplog.messages[1_000:]
     assert another == "another"
-    assert reject == "stream 'rooms' has rejected records: why"
+    assert reject == f"stream 'rooms' has rejected records: {Fault((), FaultCode.TYPE).message}"
     assert rejects.startswith("Records rejected: stream=rooms records=1 reasons=type:1; ")
     assert left_out.startswith("Warnings left out: kind=many count=200; ")
 
@@ -124,12 +124,15 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
     """However their sentences differ, as by a request id; all are counted."""
     report = Report(LOGGER)
     for number in range(800):
-        fault = RecordFault(("name",), "refused", f"refused: request_id={number}")
+        fault = Fault(("name",), FaultCode.REFUSED, "error", (f"request_id={number}",))
         for stream in ("rooms", "guests"):
             report.add_reject(RejectedRecordError([fault], stream=stream), ORIGIN)
     report.log_summary(with_collections=False)
     first, second, rooms, guests = caplog.messages
-    assert "stream 'rooms' has rejected records: name: refused: request_id=0" in first
+    assert (
+        "stream 'rooms' has rejected records: name: Segment refused the object: request_id=0"
+        in first
+    )
     assert "stream 'guests'" in second
     for told in (rooms, guests):
         assert "records=800 reasons=refused:800; " in told

@@ -27,7 +27,8 @@ from target_segment_objects.delivery.contract import (
     ignore_event,
     observe_wait,
 )
-from target_segment_objects.errors import DeadLetterError, DeliveryError, Fault, RejectedRecordError
+from target_segment_objects.errors import DeadLetterError, DeliveryError, RejectedRecordError
+from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import object_lines
 from target_segment_objects.source import SourceRecord, SourceStream
 from target_segment_objects.threads import start_thread
@@ -264,9 +265,7 @@ class BulkDelivery:
             collection = msgspec.json.decode(line, type=_Line).collection
             session.objects[collection] -= 1
             self._observer(ObjectsRefused(collection, 1))
-            fault = Fault(
-                (), "refused", f"Segment refused the object as too large: {error.summary}"
-            )
+            fault = Fault((), FaultCode.REFUSED, "too large", (error.summary,))
             try:
                 self._on_refused(RejectedRecordError([fault]), [_origin(line)])
             except (RejectedRecordError, DeadLetterError) as rejected:
