@@ -1,14 +1,16 @@
 """Segment's Objects API and Objects Bulk API, from Python, without Singer.
 
-    >>> from target_segment_objects.client import OBJECTS_URLS, SetApi, Transport
+    >>> from target_segment_objects.client import BULK_URLS, BulkApi, Transport
     >>> from target_segment_objects.objects import SegmentObject
     >>> room = SegmentObject("rooms", "2561341", b'{"name":"Charming Beach Room"}')
-    >>> def deliver(write_key: str) -> int:
-    ...     with Transport(OBJECTS_URLS["oregon"], write_key) as transport:
-    ...         return SetApi(transport).send("rooms", [room]).attempts
+    >>> def deliver(write_key: str) -> None:
+    ...     with Transport(BULK_URLS["oregon"], write_key) as transport:
+    ...         with BulkApi(transport).session() as session:
+    ...             session.upload([room])
 
-Three layers: `Transport` makes one exchange, `RetryPolicy` says when to try again, and `SetApi` and
-`BulkApi` know what an answer means. Every error is one of `target_segment_objects.errors`.
+It has three layers: `Transport` makes one exchange, `Caller` tries again as `RetryPolicy` says, and
+`SetApi` and `BulkApi` know what a response means. Every error is one of
+`target_segment_objects.errors`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from target_segment_objects.client.outcomes import Failure, FailureKind, Respons
 from target_segment_objects.client.retry import Action, RetryPolicy, decide
 from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
 from target_segment_objects.client.transport import FileBody, Transport, TransportOptions
+from target_segment_objects.client.upload_session import UploadSession
 
 __all__ = [
     "BULK_URLS",
@@ -44,6 +47,7 @@ __all__ = [
     "SetApi",
     "Transport",
     "TransportOptions",
+    "UploadSession",
     "advise",
     "decide",
     "find_ca_bundle",

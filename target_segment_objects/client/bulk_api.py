@@ -7,7 +7,9 @@ is delivered when `finish` is answered, and not before.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -15,14 +17,17 @@ import msgspec
 from target_segment_objects.client.advice import Destination
 from target_segment_objects.client.calls import ApiCall, Caller, CallResult
 from target_segment_objects.client.transport import FileBody
+from target_segment_objects.client.upload_session import UploadSession
 from target_segment_objects.errors import (
+    DeliveryError,
     PartTooLargeError,
     RefusedError,
     SessionRefusedError,
 )
+from target_segment_objects.objects import MAX_PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_segment_objects.client.outcomes import Response
     from target_segment_objects.client.transport import Transport
@@ -59,6 +64,49 @@ class BulkApi:
         self._options = self._transport.options
         self._destination = Destination.of(self._transport, "bulk_url", BULK_URLS)
 
+    @contextmanager
+    def session(self, *, part_size_bytes: int = MAX_PART_BYTES) -> Iterator[UploadSession]:
+        """A whole session: started, filled in the `with` block, and finished at its end.
+
+            with bulk_api.session() as session:
+                session.upload(objects)
+
+        When the block ends without an error, Segment has all objects. When it ends with one, the
+        session is finished with an error text and the error is raised. What Segment then does
+        with the parts that were uploaded is not documented, so upload all objects again in a new
+        session; objects that arrive twice are merged by id.
+
+        Args:
+            part_size_bytes: uncompressed bytes of a part, at most 512,000,000.
+
+        Raises:
+            ValueError: `part_size_bytes` is not between 1 and 512,000,000.
+            SessionRefusedError: the session is lost, and its parts with it.
+            DeliveryError: as `start`, `upload` and `finish`.
+        """
+        if not 1 <= part_size_bytes <= MAX_PART_BYTES:
+            raise ValueError(f"part_size_bytes is 1 to {MAX_PART_BYTES:,}, not {part_size_bytes:,}")
+        sync_id = self.start()
+        session = UploadSession(
+            sync_id,
+            upload_part=partial(self.upload, sync_id),
+            keep_alive=partial(self.keep_alive, sync_id),
+            monotonic=self._caller.clock.monotonic,
+            part_size_bytes=part_size_bytes,
+        )
+        try:
+            yield session
+            session.flush()
+        except BaseException as error:
+            # Our own texts hold no data of an object; those of other errors may.
+            text = str(error) if isinstance(error, DeliveryError) else type(error).__name__
+            with suppress(DeliveryError):
+                BulkApi(self._caller.without_retries()).finish(sync_id, text)
+            raise
+        finally:
+            session.close()
+        self.finish(sync_id)
+
     def start(self) -> str:
         """Open a session.
 
@@ -78,7 +126,7 @@ class BulkApi:
         )
         return self._caller.call(call, self._id_reader("sync_id"), wanted="sync_id")[0]
 
-    def upload(self, sync_id: str, file: BinaryIO, size: int) -> str:
+    def upload(self, sync_id: str, file: IO[bytes], size: int) -> str:
         """Upload one part.
 
         Args:

@@ -163,6 +163,15 @@ class Caller:
         """The caller itself, or one with all defaults over the transport."""
         return caller if isinstance(caller, Caller) else cls(caller)
 
+    def without_retries(self) -> Caller:
+        """A caller of one attempt a call, without callbacks, that shares the rest."""
+        return Caller(
+            self.transport,
+            policy=RetryPolicy(budget_seconds=0.0, min_attempts=1, first_wait=1.0),
+            concurrency_limit=self.concurrency_limit,
+            clock=self.clock,
+        )
+
     def call(
         self, call: ApiCall, read: Callable[[Response], T | None], *, wanted: str = "body"
     ) -> tuple[T, CallResult]:

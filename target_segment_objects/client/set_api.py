@@ -13,7 +13,7 @@ from target_segment_objects.client.calls import ApiCall, Caller, CallResult
 from target_segment_objects.objects import MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from target_segment_objects.client.transport import Transport
 
@@ -78,6 +78,38 @@ class SetApi:
             collection=collection,
         )
         return self._caller.call(call, lambda _: True)[1]
+
+    def send_all(self, objects: Iterable[SegmentObject]) -> int:
+        """Send any number of objects, of any collections, in calls that follow each other.
+
+        Args:
+            objects: read as a stream. Neighbours of one collection share a call, up to ten of
+                them; two objects of one id never do, so that the later one arrives later.
+
+        Returns:
+            The number of objects. Segment has all of them.
+
+        Raises:
+            DeliveryError: as `send`. What was sent before has arrived; sending it again is safe,
+                since objects are merged by id.
+        """
+        count = 0
+        batch: dict[str, SegmentObject] = {}
+        collection = ""
+        for segment_object in objects:
+            if batch and (
+                segment_object.collection != collection
+                or segment_object.id in batch
+                or len(batch) == MAX_OBJECTS_PER_CALL
+            ):
+                self.send(collection, list(batch.values()))
+                batch.clear()
+            collection = segment_object.collection
+            batch[segment_object.id] = segment_object
+            count += 1
+        if batch:
+            self.send(collection, list(batch.values()))
+        return count
 
 
 def _element(collection: str, each: bytes | SegmentObject) -> bytes:

@@ -13,7 +13,7 @@ import weakref
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import requests
 import urllib3
@@ -110,7 +110,7 @@ class FileBody:
         size: bytes to send, all that the file has.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._left = size
         self.size = size

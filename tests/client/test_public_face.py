@@ -31,6 +31,7 @@ def test_the_public_face_is_pinned() -> None:
         "SetApi",
         "Transport",
         "TransportOptions",
+        "UploadSession",
         "advise",
         "decide",
         "find_ca_bundle",
