@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from target_segment_objects.fastpath.block_encoder import BlockEncoder, BlockSegment, LineBlock
+from target_segment_objects.fastpath.block_encoder import BlockEncoder, BlockSegment
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
+from target_segment_objects.fastpath.line_block import LineBlock
 
 __all__ = [
     "BlockEncoder",

@@ -1,8 +1,7 @@
 """Blocks of lines become segments: runs of encoded objects, and lines for the general path.
 
-The rules that it guards. Order: segments follow each other as their lines do. And no callbacks: a
-segment is data, so whoever applies one may change the streams; the rest of the block is then
-encoded anew, by the streams that hold from there on.
+Rules: segments are in the order of their lines. A segment is data, and nobody is called back: the
+caller may change the streams between two segments, and then has the rest of the block encoded anew.
 """
 
 from __future__ import annotations
@@ -16,122 +15,53 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import MsgspecError
 
-from target_segment_objects.fastpath.compiled_stream import (
-    MAX_LINE_BYTES,
-    EncodedLines,
-    line_decoder,
-)
-from target_segment_objects.fastpath.exact_numbers import (
-    lines_with_inexact_numbers,
-    may_have_inexact_numbers,
-)
+from target_segment_objects.fastpath.compiled_stream import EncodedLines, line_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from target_segment_objects.fastpath.compiled_stream import CompiledStream, Decode
+    from target_segment_objects.fastpath.line_block import LineBlock
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.plan import ConversionCode, Conversions
 
-    NotesOf = Sequence[tuple[CompiledStream, Conversions]]
+__all__ = ["BlockEncoder", "BlockSegment"]
 
-__all__ = ["BlockEncoder", "BlockSegment", "LineBlock", "may_be_deeper"]
-
-_NUL: Final = b"\\u0000"
-_BRACES: Final = bytes.maketrans(b"[]", b"{}")
-_NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')
 _FREE_SWITCHES: Final = 64
-"""So many times lines may go from one decoder to another before all become one."""
+"""How often lines may alternate between decoders before all streams get one decoder."""
 
 
 class BlockSegment(NamedTuple):
-    """What became of lines that follow each other.
+    """Consecutive lines of a block: encoded objects, or a single fallback line.
 
     Attributes:
         first: index of the first line in its block.
         end: index of the line after the last one.
-        objects: one for each line; none when the segment is a single line for the general path.
+        objects: one for each line; none for a fallback line.
         streams: the stream of each object.
-        conversions: conversion counts, once for each stream.
+        conversions: counts of conversions, once for each stream that has any.
     """
 
     first: int
     end: int
     objects: Sequence[ObjectLine] = ()
     streams: Sequence[CompiledStream] = ()
-    conversions: NotesOf = ()
+    conversions: Sequence[tuple[CompiledStream, Conversions]] = ()
 
     @property
     def is_fallback(self) -> bool:
-        """Whether this is one line that the general path must process."""
+        """Whether this is a single line that must be handled as a message."""
         return not self.objects
-
-
-class LineBlock:
-    """Whole lines of input. What is known of all of them is found out once, and if needed.
-
-    Args:
-        content: the lines with their breaks.
-        lines: the lines without.
-
-    Attributes:
-        closed: what a lane has found out of it, for each of its needs.
-    """
-
-    def __init__(self, content: bytes, lines: Sequence[bytes]) -> None:
-        self.lines = lines
-        self._content = content
-        self._unverified: set[int] | None = None
-        self.excluded: dict[tuple[bool, bool], list[int]] = {}
-
-    @cached_property
-    def oversized(self) -> set[int]:
-        """The indexes of lines whose objects might be too large."""
-        if len(self._content) <= MAX_LINE_BYTES or max(map(len, self.lines)) <= MAX_LINE_BYTES:
-            return set()
-        return {index for index, line in enumerate(self.lines) if len(line) > MAX_LINE_BYTES}
-
-    @cached_property
-    def with_nul(self) -> set[int]:
-        """The indexes of lines that may have the character U+0000, which is counted."""
-        # One character alone is found much faster, and most blocks have none.
-        if b"\\" not in self._content or _NUL not in self._content:
-            return set()
-        return {index for index, line in enumerate(self.lines) if _NUL in line}
-
-    @cached_property
-    def inexact(self) -> set[int]:
-        """The indexes of lines with a number that a double may not keep."""
-        return (
-            set(lines_with_inexact_numbers(self.lines))
-            if may_have_inexact_numbers(self._content)
-            else set()
-        )
-
-    def unverified(self, max_depth: int) -> set[int]:
-        """The indexes of lines that may be too deep, or are not UTF-8."""
-        if self._unverified is None:
-            self._unverified = {
-                index
-                for index, line in enumerate(self.lines)
-                if line.count(b"{") + line.count(b"[") > max_depth
-                and may_be_deeper(line, max_depth)
-            }
-            if not _is_utf8(self._content):
-                self._unverified.update(
-                    index for index, line in enumerate(self.lines) if not _is_utf8(line)
-                )
-        return self._unverified
 
 
 class BlockEncoder:
     """The compiled streams of a run, and the decoders of their lines.
 
-    Streams come one after another, often each with its records, and a decoder costs as much as it
-    has streams. So they are kept in groups with a decoder each, and two groups become one when the
-    newer has grown as large as the older: n streams cost n log n. Where lines of several groups
-    alternate, all groups become one. A stream that changes may change again, and back: it has a
-    decoder of its own, which is kept with its form.
+    Streams arrive one after another, often with their records in between, and building a decoder
+    costs time for each of its streams. So streams are kept in groups with a decoder each, and the
+    two newest groups are merged when the newer is at least as large: n streams cost n log n. Where
+    lines alternate between groups, all groups are merged. A stream whose SCHEMA has changed may
+    change again, and back: it gets a decoder of its own, which is kept with its compiled stream.
 
     Args:
         max_depth: objects and arrays inside each other that a line may have.
@@ -146,12 +76,12 @@ class BlockEncoder:
         self._current: _Group | None = None
         self._changes = 0
         self._switches = 0
-        # Once true, always true: what a stream needs may be done for one that does not.
+        # Never reset: what one stream needs does no harm to another.
         self._must_scan_numbers = self._must_verify_text = False
         self._max_lines = 1 << 30
 
     def set_stream(self, stream: str, compiled: CompiledStream | None) -> None:
-        """From here on the lines of a stream are encoded by this; by nothing when it is `None`."""
+        """From here on, lines of a stream are encoded by this; `None`: they are fallback lines."""
         self._changes += 1
         self._current = None
         old = self._compiled.pop(stream, None)
@@ -169,18 +99,18 @@ class BlockEncoder:
             while self._groups and len(self._groups[-1].streams) <= len(group.streams):
                 group = _Group(self._groups.pop().streams | group.streams)
             self._groups.append(group)
-        self._use(group)
+        self._set_current(group)
 
-    def _use(self, group: _Group) -> None:
-        """A group is new: its streams are in no other one."""
-        self._group_of.update((each.plan.stream, group) for each in group.streams.values())
+    def _set_current(self, group: _Group) -> None:
+        """Make a new group, which takes its streams from all others, the current one."""
+        self._group_of.update((stream.plan.stream, group) for stream in group.streams.values())
         self._current = group
 
     def encode(self, block: LineBlock, start: int = 0) -> Iterator[BlockSegment]:
-        """Encode the lines of a block from one on, until its end or until the streams change.
+        """Encode the lines of a block from an index on, until its end or until the streams change.
 
-        A segment is made when it is asked for. After a change of the streams there is none more:
-        ask again, from the `end` of the last one.
+        Each segment is made when it is asked for. After a change of the streams the iterator ends:
+        call again with the `end` of the last segment.
         """
         changes, count = self._changes, len(block.lines)
         excluded = self._excluded_indexes(block)
@@ -203,37 +133,33 @@ class BlockEncoder:
         """The indexes of lines that must not be decoded here."""
         if not self._compiled:
             return []
-        needs = self._must_scan_numbers, self._must_verify_text
-        if (known := block.excluded.get(needs)) is not None:
-            return known
-        excluded = block.oversized | block.with_nul
-        if self._must_scan_numbers:
-            excluded = excluded | block.inexact
-        if self._must_verify_text:
-            excluded = excluded | block.unverified(self._max_depth)
-        return block.excluded.setdefault(needs, sorted(excluded))
+        return block.excluded(
+            must_scan_numbers=self._must_scan_numbers,
+            must_verify_text=self._must_verify_text,
+            max_depth=self._max_depth,
+        )
 
     def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[BlockSegment]:
-        """The lines that one decoder takes, and the line that none takes; maybe none of both."""
+        """The lines that the current decoder accepts, then the line that none does, if any."""
         group = self._current or next(iter(self._group_of.values()), None)
         if group is None:
             yield BlockSegment(start, start + 1)
             return
         decoded: list[Any] = []
         decode = group.decode
-        # What was decoded before a refusal stays in the list.
+        # Lines that were decoded before an error stay in the list.
         with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
             decoded.extend(map(decode, islice(block.lines, start, stop)))
         if decoded:
-            yield from _encode(decoded, group.streams, start)
+            yield from _segments(decoded, group.streams, start)
         refused = start + len(decoded)
         if refused < stop and not self._switch(group, block.lines[refused]):
             yield BlockSegment(refused, refused + 1)
 
     def _switch(self, group: _Group, line: bytes) -> bool:
-        """Let the group that takes a line be the current one; false when no other does."""
+        """Make the group that accepts a line the current one; false when no other group does."""
         with contextlib.suppress(MsgspecError, UnicodeDecodeError, RecursionError):
-            other = self._group_of.get(_name(line).stream)
+            other = self._group_of.get(_decode_name(line).stream)
             if other is not None and other is not group:
                 other.decode(line)
                 self._current = other
@@ -247,24 +173,24 @@ class BlockEncoder:
         group = _Group({stream.line_type: stream for stream in self._compiled.values()})
         self._groups = [group]
         self._switches = 0
-        self._use(group)
+        self._set_current(group)
 
 
-class _Named(msgspec.Struct):
+class _StreamName(msgspec.Struct):
     stream: str = ""
 
 
-_name = msgspec.json.Decoder(_Named).decode
+_decode_name = msgspec.json.Decoder(_StreamName).decode
 
 
 class _Group:
-    """Streams whose lines one decoder takes; the decoder is built when it is first needed."""
+    """Streams with one decoder of their lines, which is built when it is first needed."""
 
     def __init__(self, streams: dict[type, CompiledStream]) -> None:
         self.streams = streams
 
     def remove(self, compiled: CompiledStream) -> None:
-        """Let the lines of a stream be taken no more."""
+        """Do not accept the lines of a stream any more."""
         del self.streams[compiled.line_type]
         self.__dict__.pop("decode", None)
 
@@ -274,37 +200,14 @@ class _Group:
         return streams[0].decode if len(streams) == 1 else line_decoder(streams)
 
 
-def may_be_deeper(line: bytes, max_depth: int) -> bool:
-    """Whether a line has more than so many objects and arrays inside each other.
-
-    Exact for JSON; of other text this may say yes though it is not so.
-    """
-    if b"\\" in line:
-        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes side by side change for no brace whether it stands in a string.
-    braces = line.translate(_BRACES, _NO_BRACES).replace(b'""', b"")
-    if b'"' in braces:
-        braces = b"".join(braces.split(b'"')[::2])
-    for _ in range(max_depth):  # the innermost ones go
-        if not braces:
-            return False
-        braces = braces.replace(b"{}", b"")
-    return bool(braces)
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        return text.isascii() or text.decode() is not None
-    except UnicodeDecodeError:
-        return False
-
-
-def _encode(
+def _segments(
     decoded: Sequence[Any], stream_of: dict[type, CompiledStream], first: int
 ) -> Iterator[BlockSegment]:
-    """The segments of decoded lines, of which this is the first one's index."""
+    """The segments of decoded lines, the first of which has this index in its block."""
     streams = list(map(stream_of.__getitem__, map(type, decoded)))
-    objects, fallback, notes = _encode_mixed_streams([line.record for line in decoded], streams)
+    objects, fallback, conversions = _encode_mixed_streams(
+        [line.record for line in decoded], streams
+    )
     start = 0
     for stop in [*sorted(fallback), len(decoded)]:
         if stop > start:
@@ -313,40 +216,35 @@ def _encode(
                 first + stop,
                 objects[start:stop],
                 streams[start:stop],
-                _added_up(notes, streams, start, stop) if notes else (),
+                _sums_by_stream(conversions, streams, start, stop) if conversions else (),
             )
         if stop < len(decoded):
             yield BlockSegment(first + stop, first + stop + 1)
         start = stop + 1
 
 
-def _added_up(
-    notes: dict[int, Conversions], streams: Sequence[CompiledStream], start: int, stop: int
-) -> NotesOf:
-    """The notes of lines from one on and before another, added up by stream."""
-    totals: dict[CompiledStream, dict[tuple[ConversionCode, str], int]] = {}
-    for index in notes.keys() & range(start, stop):
-        total = totals.setdefault(streams[index], {})
-        for note, count in notes[index].items():
-            total[note] = total.get(note, 0) + count
-    return list(totals.items())
+def _sums_by_stream(
+    conversions: dict[int, Conversions], streams: Sequence[CompiledStream], start: int, stop: int
+) -> Sequence[tuple[CompiledStream, Conversions]]:
+    """The counts of conversions of the lines from `start` to before `stop`, summed by stream."""
+    sums: dict[CompiledStream, dict[tuple[ConversionCode, str], int]] = {}
+    for index in conversions.keys() & range(start, stop):
+        total = sums.setdefault(streams[index], {})
+        for conversion, count in conversions[index].items():
+            total[conversion] = total.get(conversion, 0) + count
+    return list(sums.items())
 
 
 def _encode_mixed_streams(
     records: Sequence[Any], streams: Sequence[CompiledStream]
 ) -> EncodedLines:
-    """As `CompiledStream.encode_records`, of records of any streams."""
+    """As `CompiledStream.encode_records`, for records of several streams."""
     if streams.count(streams[0]) == len(streams):
         return streams[0].encode_records(records)
-    indexes: dict[CompiledStream, list[int]] = {}
+    indexes_of: dict[CompiledStream, list[int]] = {}
     for index, stream in enumerate(streams):
-        indexes.setdefault(stream, []).append(index)
-    objects: dict[int, ObjectLine] = {}
-    fallback: set[int] = set()
-    notes: dict[int, Conversions] = {}
-    for stream, own in indexes.items():
-        made = stream.encode_records([records[index] for index in own])
-        objects.update(zip(own, made.objects, strict=True))
-        fallback.update(own[index] for index in made.fallback)
-        notes.update((own[index], found) for index, found in made.notes.items())
-    return EncodedLines([objects[index] for index in range(len(records))], fallback, notes)
+        indexes_of.setdefault(stream, []).append(index)
+    encoded = EncodedLines.empty(len(records))
+    for stream, indexes in indexes_of.items():
+        encoded.insert(stream.encode_records([records[index] for index in indexes]), indexes)
+    return encoded

@@ -2,10 +2,10 @@
 
 Invariant: a record gets the same bytes here as on the general path. A stream for which that cannot
 be proved at SCHEMA has no fast path. A record outside of what was proved (an undeclared property, a
-value of another type, a date without an offset) is a fallback line: the general path takes it.
+value of another type, a date without an offset) is in a fallback line: the general path takes it.
 
 A line is decoded into a struct that is tagged with its stream, so that one decoder takes the lines
-of all streams. Work that is left for Python is done column by column.
+of all streams. What is left for Python is done column by column.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from functools import cached_property
-from itertools import repeat, starmap
+from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Union
 
 import msgspec
 from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 
+from target_segment_objects.fastpath.line_block import MAX_LINE_BYTES
 from target_segment_objects.fastpath.structs import StreamStructs
 from target_segment_objects.fastpath.untyped_values import compile_value_checks
 from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
@@ -40,18 +41,16 @@ if TYPE_CHECKING:
     Get = Callable[[Struct], Any]
     Decode = Callable[[bytes], Any]
 
-__all__ = ["MAX_LINE_BYTES", "CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
+__all__ = ["CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
 
-MAX_LINE_BYTES: Final = 40_000
-"""Bytes of a line up to which an object stays below the API's limit: no value grows sixfold."""
 _MAX_OVERHEAD_BYTES: Final = MAX_OBJECT_BYTES - 6 * MAX_LINE_BYTES - 2_000
 _EXTRA_BYTES_PER_NAME: Final = 30
-"""Bytes that a property may have beside its name where the record has none: `"":null,`, widely."""
+"""More than a property takes beside its name where the record has no value: `"":null,`."""
 _MAX_CALL_BYTES: Final = 8 << 20
 _MAX_DATES: Final = 50_000
 _NO_OBJECT: Final = ObjectLine("", "", None)
-_NOTHING = Annotated[str, Meta(min_length=1, max_length=0)]
-"""A type that no value is of."""
+_NEVER = Annotated[str, Meta(min_length=1, max_length=0)]
+"""A type without values."""
 
 
 def compile_stream(
@@ -61,13 +60,13 @@ def compile_stream(
     allow_long_strings: bool = False,
     is_valid: Callable[[Raw], bool] | None = None,
 ) -> CompiledStream | None:
-    """The fast path of a plan; `None` where it cannot be proved to be the same.
+    """The fast path of a plan; `None` where equality with the general path cannot be proved.
 
     Args:
-        plan: what is to be compiled.
+        plan: the plan of the stream.
         max_depth: objects and arrays inside each other that a line may have.
         allow_long_strings: accept strings over 512 characters, and count them.
-        is_valid: says of a record whether it is one that may be taken at all.
+        is_valid: says whether a record is valid; a line with an invalid one is a fallback line.
     """
     keys = plan.key_properties
     if not keys or len(set(keys)) < len(keys) or not plan.columns:
@@ -77,17 +76,17 @@ def compile_stream(
     if _max_overhead_bytes(plan) > _MAX_OVERHEAD_BYTES:
         return None
     try:
-        shape = StreamStructs(plan, allow_long_strings=allow_long_strings)
+        structs = StreamStructs(plan, allow_long_strings=allow_long_strings)
     except ValueError:  # a name with a quote in it, or a lone surrogate
         return None
-    if shape.depth + 1 > max_depth:
+    if structs.depth + 1 > max_depth:
         return None
-    return CompiledStream(plan, shape, allow_long_strings=allow_long_strings, is_valid=is_valid)
+    return CompiledStream(plan, structs, allow_long_strings=allow_long_strings, is_valid=is_valid)
 
 
 def _max_overhead_bytes(plan: StreamPlan) -> int:
-    """Bytes that an object may have though its record has next to nothing."""
-    return sum(len(each.name.encode()) + _EXTRA_BYTES_PER_NAME for each in plan.columns)
+    """Bytes that an object may have although its record has hardly any."""
+    return sum(len(column.name.encode()) + _EXTRA_BYTES_PER_NAME for column in plan.columns)
 
 
 def _kind(plan: StreamPlan, key: str) -> str:
@@ -101,30 +100,33 @@ class EncodedLines(NamedTuple):
     Attributes:
         objects: one for each line.
         fallback: indexes of the lines for the general path; their objects are meaningless.
-        notes: conversion counts by line index. Entries of fallback lines are ignored.
+        conversions: counts of conversions by line index; those of fallback lines are to be ignored.
     """
 
     objects: list[ObjectLine]
     fallback: set[int]
-    notes: dict[int, Conversions]
+    conversions: dict[int, Conversions]
 
-    def at(
-        self, objects: list[ObjectLine], indexes: Sequence[int], fallback: set[int]
-    ) -> EncodedLines:
-        """The same with other line indexes, and with more fallback lines."""
-        return EncodedLines(
-            objects,
-            fallback | {indexes[index] for index in self.fallback},
-            {indexes[index]: notes for index, notes in self.notes.items()},
-        )
+    @classmethod
+    def empty(cls, count: int) -> EncodedLines:
+        """A meaningless object for each line, which `insert` replaces."""
+        return cls([_NO_OBJECT] * count, set(), {})
+
+    def insert(self, lines: EncodedLines, indexes: Sequence[int]) -> None:
+        """Insert lines, the first of which has the first of these indexes here."""
+        for index, encoded in zip(indexes, lines.objects, strict=True):
+            self.objects[index] = encoded
+        self.fallback.update(indexes[index] for index in lines.fallback)
+        for index, conversions in lines.conversions.items():
+            self.conversions[indexes[index]] = conversions
 
 
 class CompiledStream:
     """The fast path of one stream.
 
     Attributes:
-        plan: what it was made of.
-        line_type: the struct of its lines, tagged by the stream's name.
+        plan: the plan that was compiled.
+        line_type: the struct of its lines, tagged with the stream's name.
         must_scan_numbers: numbers are decoded as doubles, so lines with inexact numbers must be
             excluded.
         must_verify_text: some values are kept undecoded; their depth and UTF-8 are unchecked when a
@@ -137,22 +139,22 @@ class CompiledStream:
     def __init__(
         self,
         plan: StreamPlan,
-        shape: StreamStructs,
+        structs: StreamStructs,
         *,
         allow_long_strings: bool,
         is_valid: Callable[[Raw], bool] | None,
     ) -> None:
         self.plan = plan
         # The JSON Schema validator decodes numbers as doubles, too.
-        self.must_scan_numbers = shape.must_scan_numbers or is_valid is not None
-        self.must_verify_text = shape.must_verify_text or is_valid is not None
+        self.must_scan_numbers = structs.has_numbers or is_valid is not None
+        self.must_verify_text = structs.has_raws or is_valid is not None
         self.max_lines = max(1, _MAX_CALL_BYTES // _max_overhead_bytes(plan))
         self.allow_long_strings = allow_long_strings
         self.line_type = defstruct(
             "Line",
             [
                 ("type", Literal["RECORD"]),
-                ("record", shape.record_type if is_valid is None else Raw),
+                ("record", structs.record_type if is_valid is None else Raw),
                 ("time_extracted", str | None, None),
                 ("version", int | None, None),
             ],
@@ -162,17 +164,19 @@ class CompiledStream:
             gc=False,
         )
         self._is_valid = is_valid
-        self._decode_record = msgspec.json.Decoder(shape.record_type).decode
-        self._branches = shape.branches
-        self._dates = [attrgetter(leaf.path) for leaf in shape.leaves if leaf.column.kind == "date"]
-        self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in shape.keys]
-        self._notes = ConversionCounts()
+        self._decode_record = msgspec.json.Decoder(structs.record_type).decode
+        self._branches = structs.branches
+        self._dates = [
+            attrgetter(leaf.path) for leaf in structs.leaves if leaf.column.kind == "date"
+        ]
+        self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in structs.keys]
+        self._conversions = ConversionCounts()
         self._value_checks = compile_value_checks(
-            plan, shape, self._notes, allow_long_strings=allow_long_strings
+            plan, structs, self._conversions, allow_long_strings=allow_long_strings
         )
-        self._left_out = shape.left_out
-        self._flatten = _flattener(shape)
-        self._empty = _empty(shape) if shape.left_out is not None else None
+        self._omitted_key = structs.omitted_key
+        self._flatten = structs.flattener()
+        self._empty = structs.empty_properties()
 
     @cached_property
     def decode(self) -> Decode:
@@ -180,28 +184,24 @@ class CompiledStream:
         return line_decoder([self])
 
     def encode_records(self, records: Sequence[Any]) -> EncodedLines:
-        """What becomes of the records of decoded lines."""
+        """The objects of the records of decoded lines, of which there is at least one."""
         if self._is_valid is None:
             return self._encode(records)
         valid = self._valid(records, self._is_valid)
-        invalid = {*range(len(records))} - valid.keys()
-        objects = [_NO_OBJECT] * len(records)
-        if not valid:
-            return EncodedLines(objects, invalid, {})
-        indexes = list(valid)
-        made = self._encode(list(valid.values()))
-        for index, each in zip(indexes, made.objects, strict=True):
-            objects[index] = each
-        return made.at(objects, indexes, invalid)
+        encoded = EncodedLines.empty(len(records))
+        encoded.fallback.update({*range(len(records))} - valid.keys())
+        if valid:
+            encoded.insert(self._encode(list(valid.values())), list(valid))
+        return encoded
 
     def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
         """The valid records, by their indexes."""
-        found: dict[int, Struct] = {}
+        valid: dict[int, Struct] = {}
         for index, raw in enumerate(raws):
             with contextlib.suppress(MsgspecError, UnicodeDecodeError):
                 if is_valid(raw):
-                    found[index] = self._decode_record(raw)
-        return found
+                    valid[index] = self._decode_record(raw)
+        return valid
 
     def _encode(self, records: Records) -> EncodedLines:
         for branch in self._branches:
@@ -210,42 +210,42 @@ class CompiledStream:
         for get in self._dates:
             self._check_dates(get, records, fallback)
         ids = self._ids(records, fallback)
-        notes = self._check_values(records, fallback) if self._value_checks else {}
-        if self._left_out is not None:
-            # A loop of C: this is done for each record of most streams.
-            deque(map(setattr, records, repeat(self._left_out), repeat(UNSET)), maxlen=0)
+        conversions = self._check_values(records, fallback) if self._value_checks else {}
+        if self._omitted_key is not None:
+            # A loop in C: most streams need it for each record.
+            deque(map(setattr, records, repeat(self._omitted_key), repeat(UNSET)), maxlen=0)
         properties = records if self._flatten is None else list(self._flatten(records))
         if self._empty is not None and self._empty in properties:
-            fallback.update(index for index, each in enumerate(properties) if each == self._empty)
+            fallback.update(index for index, row in enumerate(properties) if row == self._empty)
         objects = list(map(ObjectLine, ids, repeat(self.plan.collection), properties))
-        return EncodedLines(objects, fallback, notes)
+        return EncodedLines(objects, fallback, conversions)
 
     def _check_dates(self, get: Get, records: Records, fallback: set[int]) -> None:
-        """Dates that are not RFC 3339 already make fallback lines. Most dates repeat: a cache."""
-        fresh = set(map(get, records)) - _known_rfc3339
-        if not fresh:
+        """Make dates that are not RFC 3339 fallback lines. Most dates repeat, hence the cache."""
+        unknown = set(map(get, records)) - _known_rfc3339
+        if not unknown:
             return
-        right = {text for text in fresh if normalize_datetime(text) == (text, True)}
+        valid = {text for text in unknown if normalize_datetime(text) == (text, True)}
         if len(_known_rfc3339) > _MAX_DATES:
             _known_rfc3339.clear()
             _known_rfc3339.update(_NO_DATES)
-        _known_rfc3339.update(right)
-        if wrong := fresh - right:
-            fallback.update(index for index, record in enumerate(records) if get(record) in wrong)
+        _known_rfc3339.update(valid)
+        if invalid := unknown - valid:
+            fallback.update(index for index, record in enumerate(records) if get(record) in invalid)
 
-    def _ids(self, records: Records, fallback: set[int]) -> Iterable[str]:
-        parts = [map(text, map(get, records)) for get, text in self._keys]
-        ids = (
-            list(parts[0]) if len(parts) == 1 else [*map(join_key_texts, zip(*parts, strict=True))]
-        )
+    def _ids(self, records: Records, fallback: set[int]) -> list[str]:
+        texts = [map(text, map(get, records)) for get, text in self._keys]
+        ids = [*texts[0]] if len(texts) == 1 else [*map(join_key_texts, zip(*texts, strict=True))]
         if max(map(len, ids)) > MAX_ID_LENGTH:
-            fallback.update(index for index, told in enumerate(ids) if len(told) > MAX_ID_LENGTH)
+            fallback.update(
+                index for index, object_id in enumerate(ids) if len(object_id) > MAX_ID_LENGTH
+            )
         return ids
 
     def _check_values(self, records: Records, fallback: set[int]) -> dict[int, Conversions]:
-        """What no type says: raw values, and strings that may be long. Notes are a record's own."""
-        found: dict[int, Conversions] = {}
-        notes, checks = self._notes, self._value_checks
+        """Check and convert what the struct types cannot; the counts of conversions by record."""
+        conversions: dict[int, Conversions] = {}
+        counts, checks = self._conversions, self._value_checks
         for index, record in enumerate(records):
             if index in fallback:
                 continue
@@ -254,54 +254,36 @@ class CompiledStream:
                     check(record)
             except (UnsendableValue, MsgspecError, UnicodeDecodeError):
                 fallback.add(index)
-                notes.clear()
-            if notes:
-                found[index] = dict(notes)
-                notes.clear()
-        return found
+                counts.clear()
+            if counts:
+                conversions[index] = dict(counts)
+                counts.clear()
+        return conversions
 
 
 def line_decoder(streams: Collection[CompiledStream]) -> Decode:
     """The function from a line of one of these streams to its struct."""
-    # One struct alone is taken without its tag: the second makes the tag be looked at.
+    # msgspec ignores the tag of a single struct; of two, it reads the tag.
     tag = max(stream.plan.stream for stream in streams) + "\0"
-    nobody = defstruct("Nobody", [("never", _NOTHING)], tag_field="stream", tag=tag)
-    types: Any = (*(stream.line_type for stream in streams), nobody)
+    never = defstruct("Never", [("never", _NEVER)], tag_field="stream", tag=tag)
+    types: Any = (*(stream.line_type for stream in streams), never)
     return msgspec.json.Decoder(Union[types]).decode  # noqa: UP007
 
 
 _NO_DATES: Final = (None, UNSET)
 _known_rfc3339: set[Any] = {*_NO_DATES}
-"""Dates that go as they are, of all streams: whether one does is no stream's own."""
+"""Dates that are sent as they are, of all streams."""
 
 
-def _text(key: str) -> str:
+def _unchanged(key: str) -> str:
     return key
 
 
 _KEY_TEXT: Final[dict[str, Callable[[Any], str]]] = {
-    "string": _text,
-    "date": _text,
+    "string": _unchanged,
+    "date": _unchanged,
     "integer": str,
     "number": canonical_number,
     "boolean": {True: "true", False: "false"}.__getitem__,
 }
 """The text of a key in an id, by its column's kind."""
-
-
-def _empty(shape: StreamStructs) -> Struct:
-    """The properties of a record that has nothing but its key, which is none of them."""
-    if shape.flat_type is not None:
-        return shape.flat_type()
-    return shape.record_type(**{str(shape.left_out): UNSET})
-
-
-def _flattener(shape: StreamStructs) -> Callable[[Records], Iterable[Struct]] | None:
-    """The function from records to structs of their properties, where those are not the same."""
-    flat = shape.flat_type
-    if flat is None:
-        return None
-    get: Get = attrgetter(*(leaf.path for leaf in shape.leaves))
-    if len(shape.leaves) == 1:
-        return lambda records: map(flat, map(get, records))
-    return lambda records: starmap(flat, map(get, records))

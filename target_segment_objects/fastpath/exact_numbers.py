@@ -18,25 +18,28 @@ if TYPE_CHECKING:
 
 __all__ = ["lines_with_inexact_numbers", "may_have_inexact_numbers"]
 
-_LONG: Final = b"0" * 16
-"""So many digits and points may be more than 15 digits."""
-_SAMPLE: Final = b"0" * 4
-_MINUS: Final = re.compile(rb"-[0-9]{3}").search
-_TINY_LOWER: Final = re.compile(rb"e-[0-9]{3}").search
-_TINY_UPPER: Final = re.compile(rb"E-[0-9]{3}").search
-_TINY: Final = b"e-000"
-"""With such an exponent a number may be nearer to 0 than any double but 0."""
+# Of text that is translated to character classes.
+_16_DIGITS: Final = b"0" * 16
+"""Digits and points: these may be more than 15 digits."""
+_4_DIGITS: Final = b"0" * 4
+_NEG_EXPONENT_3: Final = b"e-000"
+"""Beyond -99 a number may be so small that the nearest double is 0."""
+
+# Of the text itself. A pattern that begins with one character is found as fast as that character.
+_MINUS_3_DIGITS: Final = re.compile(rb"-[0-9]{3}").search
+_LOWER_NEG_EXPONENT_3: Final = re.compile(rb"e-[0-9]{3}").search
+_UPPER_NEG_EXPONENT_3: Final = re.compile(rb"E-[0-9]{3}").search
 
 
 def may_have_inexact_numbers(block: bytes) -> bool:
-    """Whether any line of a block may have such a number: quick, and true too often."""
+    """Whether any line of a block may have such a number. Quick; true more often than necessary."""
     # A run of 16 digits covers four of every fourth byte, so sampling those is enough.
-    if _SAMPLE in block[::4].translate(CHARACTER_CLASSES) and _LONG in block.translate(
-        CHARACTER_CLASSES
-    ):
-        return True
-    # A pattern that begins with one character is found as fast as that character.
-    return bool(_MINUS(block) and (_TINY_LOWER(block) or _TINY_UPPER(block)))
+    return (
+        _4_DIGITS in block[::4].translate(CHARACTER_CLASSES)
+        and _16_DIGITS in block.translate(CHARACTER_CLASSES)
+    ) or bool(
+        _MINUS_3_DIGITS(block) and (_LOWER_NEG_EXPONENT_3(block) or _UPPER_NEG_EXPONENT_3(block))
+    )
 
 
 def lines_with_inexact_numbers(lines: Iterable[bytes]) -> list[int]:
@@ -44,27 +47,30 @@ def lines_with_inexact_numbers(lines: Iterable[bytes]) -> list[int]:
     return [
         index
         for index, line in enumerate(lines)
-        if (_LONG in (shapes := line.translate(CHARACTER_CLASSES)) or _TINY in shapes)
-        and not all(map(_is_exact_as_double, _words(line, shapes)))
+        if (
+            _16_DIGITS in (classes := line.translate(CHARACTER_CLASSES))
+            or _NEG_EXPONENT_3 in classes
+        )
+        and not all(map(_is_exact_as_double, _long_numbers(line, classes)))
     ]
 
 
-def _words(line: bytes, shapes: bytes) -> Iterator[bytes]:
-    """What looks like such a number: the translated text has blanks around each number."""
-    for sign in (_LONG, _TINY):
-        at = shapes.find(sign)
+def _long_numbers(line: bytes, classes: bytes) -> Iterator[bytes]:
+    """What may be such a number: the character classes have blanks around each number."""
+    for pattern in (_16_DIGITS, _NEG_EXPONENT_3):
+        at = classes.find(pattern)
         while at >= 0:
-            start = shapes.rfind(b" ", 0, at) + 1
-            end = shapes.find(b" ", at)
+            start = classes.rfind(b" ", 0, at) + 1
+            end = classes.find(b" ", at)
             end = len(line) if end < 0 else end
             if line[start - 1 : start] != b'"' and line[end : end + 1] != b'"':
                 yield line[start:end]
-            at = shapes.find(sign, end)
+            at = classes.find(pattern, end)
 
 
-def _is_exact_as_double(word: bytes) -> bool:
-    """Whether a number is the same as a double; a word that is no number stands in a string."""
+def _is_exact_as_double(token: bytes) -> bool:
+    """Whether a number is the same as a double; true for text in a string that is no number."""
     try:
-        return type(as_number(Raw(word))) is float
+        return type(as_number(Raw(token))) is float
     except ValueError:
         return True

@@ -1,11 +1,12 @@
-"""The structs of a stream whose records are as its SCHEMA says: what is decoded, what is encoded.
+"""The structs of a stream with records as declared: what is decoded, and what is encoded.
 
-The rule that it guards: a struct takes no value that its column does not take as it is. Values of
-columns without one type of their own stay raw, for the column's converter to look at.
+Invariant: a struct accepts a value only if its column sends it unchanged. The values of columns
+without a single type stay raw, for the column's converter.
 """
 
 from __future__ import annotations
 
+from itertools import starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -14,30 +15,32 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, defstruct
 from target_segment_objects.objects import MAX_ID_LENGTH, WAREHOUSE_STRING_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from target_segment_objects.plan import Column, StreamPlan
 
+    Flatten = Callable[[Iterable[Struct]], Iterable[Struct]]
+
 __all__ = ["Branch", "Leaf", "StreamStructs"]
 
-_SURE_INTEGER: Final = 10**18
+_MAX_KEY_INTEGER: Final = 10**18
 """The largest integer in a key: msgspec compares no larger ones."""
 
 _KEY_STRING = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 _KEY_TYPES: Final[Mapping[str, Any]] = {
     "string": _KEY_STRING,
     "date": _KEY_STRING,
-    "integer": Annotated[int, Meta(ge=-_SURE_INTEGER, le=_SURE_INTEGER)],
+    "integer": Annotated[int, Meta(ge=-_MAX_KEY_INTEGER, le=_MAX_KEY_INTEGER)],
     "number": float,
     "boolean": bool,
 }
 _FEW_NUMBERS: Final = 3
-"""So many number columns are looked at one by one, which is cheaper than a look at all digits."""
+"""The numbers of so few columns are checked singly: cheaper than a scan of all digits."""
 _TYPED: Final = frozenset({"string", "date", "integer", "boolean"})
-_LEAN_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
-# Null, and nothing at all, are taken too. Such types are large, and columns many: one for all.
+_SHORT_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
+# With null and a missing value. Such types are large and columns many, so all columns share them.
 _TYPES: Final[Mapping[str, Any]] = {
-    "string": _LEAN_STRING | None | UnsetType,
+    "string": _SHORT_STRING | None | UnsetType,
     "integer": int | None | UnsetType,
     "number": float | None | UnsetType,
     "boolean": bool | None | UnsetType,
@@ -46,7 +49,7 @@ _TYPES_WITH_LONG_STRINGS: Final[Mapping[str, Any]] = {**_TYPES, "string": str | 
 
 
 class Leaf(NamedTuple):
-    """A property: the path of attributes to its value, its name in Segment, and its column."""
+    """A property: the attribute path to its value, its name in Segment, and its column."""
 
     path: str
     name: str
@@ -54,23 +57,23 @@ class Leaf(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A declared object: its path of attributes; what stands for it when it is null, or missing."""
+    """A declared object: its attribute path, and what replaces it when it is null or missing."""
 
     path: str
     null_object: Struct
-    absent: Struct
+    missing_object: Struct
 
     def fill_missing(self, records: Iterable[Struct]) -> None:
-        """Let every record have an object here, so that its leaves can be fetched."""
+        """Give every record an object here, so that the leaves in it can be read."""
         parent, _, name = self.path.rpartition(".")
         parent_of = attrgetter(parent) if parent else _itself
         for record in records:
             holder = parent_of(record)
-            found = getattr(holder, name)
-            if found is None:
+            value = getattr(holder, name)
+            if value is None:
                 setattr(holder, name, self.null_object)
-            elif found is UNSET:
-                setattr(holder, name, self.absent)
+            elif value is UNSET:
+                setattr(holder, name, self.missing_object)
 
 
 def _itself(record: Struct) -> Struct:
@@ -78,58 +81,77 @@ def _itself(record: Struct) -> Struct:
 
 
 class StreamStructs:
-    """What a plan's records look like.
+    """The structs of a plan's records.
 
     Attributes:
         record_type: the struct that a record is decoded into.
-        flat_type: the struct of its properties; `None` when a record's own struct says the same.
+        flat_type: the struct of its properties; `None` when a record's own struct encodes the same.
         leaves: the properties, in the order in which they are sent.
         branches: the declared objects inside a record, each before those inside it.
         keys: path and kind of each key property.
-        left_out: the path of the key that is the object's id, and no property.
-        nothing: the value that leaves no property.
+        omitted_key: the path of the key that is the object's id, and no property.
+        absent: the value that leaves no property.
         has_doubles: whether numbers are decoded into doubles; else they stay raw.
         depth: objects inside each other.
 
     Raises:
         KeyError: when a key is no declared column of one type.
-        ValueError, UnicodeEncodeError: when msgspec does not take a property's name.
+        ValueError, UnicodeEncodeError: when msgspec does not accept a property's name.
     """
 
     def __init__(self, plan: StreamPlan, *, allow_long_strings: bool) -> None:
         drop = plan.options.nulls == "drop"
-        self.nothing: Any = None if drop else UNSET
+        self.absent: Any = None if drop else UNSET
         self.leaves: list[Leaf] = []
         self.branches: list[Branch] = []
         self.depth = 1
-        self.left_out: str | None = None
-        self._planned = {each.path: each for each in plan.columns}
+        self.omitted_key: str | None = None
+        self._planned = {column.path: column for column in plan.columns}
         self._keys = plan.key_properties
         self._types = _TYPES_WITH_LONG_STRINGS if allow_long_strings else _TYPES
-        self._omit = drop
+        self._omit_defaults = drop
         names = list(plan.declared)
         self.keys = [
             (f"f{names.index(key)}", plan.declared[key].kind) for key in self._keys if key in names
         ]
         if plan.omitted_key is not None:
-            self.left_out = f"f{names.index(plan.omitted_key)}"
-        self.has_doubles = sum(each.column.kind == "number" for each in plan.columns) > _FEW_NUMBERS
+            self.omitted_key = f"f{names.index(plan.omitted_key)}"
+        numbers = sum(planned.column.kind == "number" for planned in plan.columns)
+        self.has_doubles = numbers > _FEW_NUMBERS
         self.record_type = self._struct(plan.declared, (), "")
         self.flat_type = self._flat_type() if self._must_be_flattened() else None
 
     @property
-    def must_scan_numbers(self) -> bool:
+    def has_numbers(self) -> bool:
         """Whether any value is decoded into a double."""
         return self.has_doubles or any(kind == "number" for _, kind in self.keys)
 
     @property
-    def must_verify_text(self) -> bool:
+    def has_raws(self) -> bool:
         """Whether any value stays raw."""
         typed = _TYPED | ({"number"} if self.has_doubles else set())
         return any(leaf.column.kind not in typed for leaf in self.leaves)
 
+    def flattener(self) -> Flatten | None:
+        """The function from records to structs of their properties; `None` without `flat_type`."""
+        flat = self.flat_type
+        if flat is None:
+            return None
+        get: Callable[[Struct], Any] = attrgetter(*(leaf.path for leaf in self.leaves))
+        if len(self.leaves) == 1:
+            return lambda records: map(flat, map(get, records))
+        return lambda records: starmap(flat, map(get, records))
+
+    def empty_properties(self) -> Struct | None:
+        """The properties of a record that has nothing but its omitted key; `None` without one."""
+        if self.omitted_key is None:
+            return None
+        if self.flat_type is not None:
+            return self.flat_type()
+        return self.record_type(**{self.omitted_key: UNSET})
+
     def _struct(
-        self, columns: Mapping[str, Column], path: tuple[str, ...], attributes: str
+        self, columns: Mapping[str, Column], path: tuple[str, ...], prefix: str
     ) -> type[Struct]:
         self.depth = max(self.depth, len(path) + 1)
         fields: list[Any] = []
@@ -138,70 +160,63 @@ class StreamStructs:
             attribute = f"f{index}"
             names[attribute] = name
             inner = (*path, name)
-            where = f"{attributes}{attribute}"
+            attribute_path = f"{prefix}{attribute}"
             if not path and name in self._keys:
                 fields.append((attribute, _KEY_TYPES[column.kind]))
             else:
-                kind = self._type(column, inner, where)
-                fields.append((attribute, kind, None) if path else (attribute, kind, self.nothing))
+                field_type = self._type(column, inner, attribute_path)
+                fields.append((attribute, field_type, None if path else self.absent))
             if inner in self._planned:
                 planned = self._planned[inner]
-                self.leaves.append(Leaf(where, planned.name, planned.column))
+                self.leaves.append(Leaf(attribute_path, planned.name, planned.column))
         return defstruct(
             "Record",
             fields,
             rename=names,
             forbid_unknown_fields=True,
             kw_only=True,
-            omit_defaults=self._omit,
+            omit_defaults=self._omit_defaults,
             gc=False,
         )
 
-    def _type(self, column: Column, path: tuple[str, ...], where: str) -> Any:
-        """What the decoder takes for a column: its own type, null, and nothing at all."""
+    def _type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
+        """What the decoder accepts for a column: its own type, null, and a missing value."""
         if path not in self._planned:
-            return self._branch(column, path, where)
+            return self._object_type(column, path, attribute_path)
         kind = "string" if column.kind == "date" else column.kind
         if kind == "number" and not self.has_doubles:
             return Raw
-        return self._types.get(kind, Raw)  # a union with it would take no object
+        return self._types.get(kind, Raw)  # a union with Raw would not accept objects
 
-    def _branch(self, column: Column, path: tuple[str, ...], where: str) -> Any:
-        at = len(self.branches)
-        inner = self._struct(column.properties, path, f"{where}.")
+    def _object_type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
+        """The type of a declared object, which becomes a branch."""
+        position = len(self.branches)
+        inner = self._struct(column.properties, path, f"{attribute_path}.")
         below = {
             branch.path.rpartition(".")[2]: branch
-            for branch in self.branches[at:]
-            if branch.path.rpartition(".")[0] == where
+            for branch in self.branches[position:]
+            if branch.path.rpartition(".")[0] == attribute_path
         }
-        attributes = inner.__struct_fields__
-        null_object = {
-            name: below[name].null_object if name in below else None for name in attributes
-        }
-        absent = {
-            name: below[name].absent if name in below else self.nothing for name in attributes
-        }
-        self.branches.insert(at, Branch(where, inner(**null_object), inner(**absent)))
+        nulls: dict[str, Any] = dict.fromkeys(inner.__struct_fields__)
+        missing = dict.fromkeys(inner.__struct_fields__, self.absent)
+        nulls |= {name: branch.null_object for name, branch in below.items()}
+        missing |= {name: branch.missing_object for name, branch in below.items()}
+        self.branches.insert(position, Branch(attribute_path, inner(**nulls), inner(**missing)))
         return inner | None | UnsetType
 
     def _must_be_flattened(self) -> bool:
         if self.branches:
             return True
-        encoded = dict(
-            zip(
-                self.record_type.__struct_fields__,
-                self.record_type.__struct_encode_fields__,
-                strict=True,
-            )
-        )
+        record = self.record_type
+        encoded = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
         return any(encoded[leaf.path] != leaf.name for leaf in self.leaves)
 
     def _flat_type(self) -> type[Struct]:
         names = {f"f{index}": leaf.name for index, leaf in enumerate(self.leaves)}
         return defstruct(
             "Properties",
-            [(name, Any, self.nothing) for name in names],
+            [(name, Any, self.absent) for name in names],
             rename=names,
-            omit_defaults=self._omit,
+            omit_defaults=self._omit_defaults,
             gc=False,
         )

@@ -1,7 +1,7 @@
 """Checks and converts values that the struct types cannot validate: raw values and long strings.
 
-The rule that it guards: a value comes out as its column's converter makes it. What is usual is made
-here; the rest goes through that converter.
+Invariant: a value becomes what its column's converter makes of it. Usual values are converted here;
+the others are handed to that converter.
 """
 
 from __future__ import annotations
@@ -33,51 +33,51 @@ if TYPE_CHECKING:
     from target_segment_objects.plan import StreamPlan
 
     ValueCheck = Callable[[Struct], None]
-    Make = Callable[[bytes], Any]
+    Convert = Callable[[bytes], Any]
 
 __all__ = ["compile_value_checks"]
 
 _TYPED: Final = frozenset({"integer", "number", "boolean"})
-_DIGITS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
-_OPENING: Final = frozenset({b"{", b"["})
+_NUMBER_STARTS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
+_CONTAINER_STARTS: Final = frozenset({b"{", b"["})
 
 _parse = msgspec.json.Decoder(float_hook=Raw).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def compile_value_checks(
-    plan: StreamPlan, shape: StreamStructs, notes: ConversionCounts, *, allow_long_strings: bool
+    plan: StreamPlan, structs: StreamStructs, counts: ConversionCounts, *, allow_long_strings: bool
 ) -> list[ValueCheck]:
-    """A function for each property that needs a check, which converts it in the record.
+    """A function for each property that needs a check; it converts the value in the record.
 
     Args:
-        plan: what is compiled.
-        shape: its structs.
-        notes: where they count conversions.
+        plan: the plan of the stream.
+        structs: its structs.
+        counts: where the functions count conversions.
         allow_long_strings: see `compile_stream`.
 
-    Each raises `UnsendableValue`, or an error of msgspec's, for a record of the general path.
+    Each raises `UnsendableValue`, or an error of msgspec's, for a record of a fallback line.
     """
     checks: list[ValueCheck] = []
-    converters = Converters(plan.options, notes)
-    for leaf in shape.leaves:
+    converters = Converters(plan.options, counts)
+    for leaf in structs.leaves:
         kind = leaf.column.kind
         if kind in {"string", "date"}:
             if allow_long_strings:
-                checks.append(_string_check(leaf, notes))
-        elif kind not in _TYPED or (kind == "number" and not shape.has_doubles):
-            make = _converter(leaf, converters, notes, shape.nothing)
+                checks.append(_string_check(leaf, counts))
+        elif kind not in _TYPED or (kind == "number" and not structs.has_doubles):
+            convert = _column_converter(leaf, converters, counts, structs.absent)
             if kind == "number":
-                make = _number(make)
+                convert = _short_number_or(convert)
             elif kind in {"json", "untyped"} and plan.options.nested != "reject":
-                make = _container(make, leaf, notes)
-            checks.append(_raw_check(leaf, make))
+                convert = _container_or(convert, leaf, counts)
+            checks.append(_raw_check(leaf, convert))
     return checks
 
 
-def _string_check(leaf: Leaf, notes: ConversionCounts) -> ValueCheck:
+def _string_check(leaf: Leaf, counts: ConversionCounts) -> ValueCheck:
     get = attrgetter(leaf.path)
-    note = ConversionCode.LONG_STRING, leaf.name
+    conversion = ConversionCode.LONG_STRING, leaf.name
 
     def check(record: Struct) -> None:
         text = get(record)
@@ -85,20 +85,20 @@ def _string_check(leaf: Leaf, notes: ConversionCounts) -> ValueCheck:
             size = len(text) if text.isascii() else len(text.encode())
             if size >= MAX_VALUE_BYTES:
                 raise UnsendableValue(Fault((), FaultCode.VALUE_TOO_LARGE))
-            notes[note] += 1
+            counts[conversion] += 1
 
     return check
 
 
-def _raw_check(leaf: Leaf, make: Make) -> ValueCheck:
+def _raw_check(leaf: Leaf, convert: Convert) -> ValueCheck:
     get = attrgetter(leaf.path)
     parent, _, name = leaf.path.rpartition(".")
     if not parent:
 
         def check(record: Struct) -> None:
             raw = get(record)
-            if type(raw) is Raw:  # else it is not there
-                setattr(record, name, make(bytes(raw)))
+            if type(raw) is Raw:  # else it is missing
+                setattr(record, name, convert(bytes(raw)))
 
         return check
     parent_of = attrgetter(parent)
@@ -106,50 +106,52 @@ def _raw_check(leaf: Leaf, make: Make) -> ValueCheck:
     def check_inside(record: Struct) -> None:
         holder = parent_of(record)
         raw = getattr(holder, name)
-        if type(raw) is Raw:  # else it is not there, or in an object that is not
-            setattr(holder, name, make(bytes(raw)))
+        if type(raw) is Raw:  # else it is missing, or the object around it is
+            setattr(holder, name, convert(bytes(raw)))
 
     return check_inside
 
 
-def _converter(leaf: Leaf, converters: Converters, notes: ConversionCounts, nothing: Any) -> Make:
+def _column_converter(
+    leaf: Leaf, converters: Converters, counts: ConversionCounts, absent: Any
+) -> Convert:
     """The column's own converter, as on the general path."""
-    convert, name = converters.for_column(leaf.column), leaf.name
+    convert_value, name = converters.for_column(leaf.column), leaf.name
 
-    def make(text: bytes) -> Any:
-        notes.name = name
-        scalar = convert(_parse(text))
-        return nothing if scalar is OMIT else scalar
+    def convert(token: bytes) -> Any:
+        counts.name = name
+        scalar = convert_value(_parse(token))
+        return absent if scalar is OMIT else scalar
 
-    return make
+    return convert
 
 
-def _number(otherwise: Make) -> Make:
-    """The double of a short token; `-0` is an integer, and not the double of that name."""
+def _short_number_or(convert_other: Convert) -> Convert:
+    """Converts a short number to a double; not `-0`, since the integer becomes 0."""
 
-    def make(text: bytes) -> Any:
-        if text[:1] in _DIGITS and text != b"-0":
-            double = exact_double(text)
+    def convert(token: bytes) -> Any:
+        if token[:1] in _NUMBER_STARTS and token != b"-0":
+            double = exact_double(token)
             if double is not None:
                 return double
-        return otherwise(text)
+        return convert_other(token)
 
-    return make
+    return convert
 
 
-def _container(otherwise: Make, leaf: Leaf, notes: ConversionCounts) -> Make:
-    """An object or an array as JSON text."""
-    note = ConversionCode.LONG_STRING, leaf.name
+def _container_or(convert_other: Convert, leaf: Leaf, counts: ConversionCounts) -> Convert:
+    """Converts an object or an array to JSON text."""
+    conversion = ConversionCode.LONG_STRING, leaf.name
 
-    def make(text: bytes) -> Any:
-        if text[:1] not in _OPENING:
-            return otherwise(text)
-        told = _encode(_parse(text))
-        if len(told) >= MAX_VALUE_BYTES or may_be_infinite(told):
-            return otherwise(text)
-        scalar = told.decode()
-        if len(scalar) > WAREHOUSE_STRING_LENGTH:
-            notes[note] += 1
-        return scalar
+    def convert(token: bytes) -> Any:
+        if token[:1] not in _CONTAINER_STARTS:
+            return convert_other(token)
+        json_text = _encode(_parse(token))
+        if len(json_text) >= MAX_VALUE_BYTES or may_be_infinite(json_text):
+            return convert_other(token)
+        text = json_text.decode()
+        if len(text) > WAREHOUSE_STRING_LENGTH:
+            counts[conversion] += 1
+        return text
 
-    return make
+    return convert

@@ -1,4 +1,4 @@
-"""The fast lane: which lines it takes, which it leaves; it takes what taps mostly write."""
+"""The fast path: which lines it takes, and which are fallback lines; it takes usual records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from target_segment_objects.fastpath.exact_numbers import (
 from target_segment_objects.objects import object_lines
 from target_segment_objects.plan import PlanOptions, StreamPlan, compile_plan
 from tests.fastpath.test_fast_path_laws import (
-    NotesOfStreams,
+    ConversionsByStream,
     encoder_of,
     messages,
     process_as_message,
     segments,
+    take_fast_path,
     tame_streams,
-    through_the_fast_path,
 )
 from tests.strategies import options
 
@@ -41,7 +41,7 @@ COLUMNS = {
     "nights": {"type": ["null", "integer"]},
     "paid": {"type": ["null", "boolean"]},
     "booked_at": {"type": ["null", "string"], "format": "date-time"},
-    # Of many columns of numbers the digits of whole lines are looked at; of few, each number.
+    # With many columns of numbers, whole lines are scanned; with few, each number is checked.
     **{name: {"type": "number"} for name in ("tax", "area", "deposit")},
 }
 FEW_NUMBERS = {name: COLUMNS[name] for name in ("id", "name", "price", "nights")}
@@ -83,15 +83,15 @@ def taken(  # noqa: PLR0913
     streams: tuple[str, ...] = ("rooms",),
     allow_long_strings: bool = False,
 ) -> int:
-    """How many of the lines the fast lane takes, all of them as the plans' own way would."""
+    """How many of the lines the fast path takes; all objects are those of the general path."""
     mine = plans(columns, key_properties, chosen, streams)
     theirs = plans(columns, key_properties, chosen, streams)
-    notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
-    found, count = through_the_fast_path(
-        lines, mine, allow_long_strings=allow_long_strings, notes=notes[0]
+    conversions: tuple[ConversionsByStream, ConversionsByStream] = (Counter(), Counter())
+    found, count = take_fast_path(
+        lines, mine, allow_long_strings=allow_long_strings, conversions=conversions[0]
     )
-    assert found == [process_as_message(each, theirs, notes[1]) for each in lines]
-    assert notes[0] == notes[1]
+    assert found == [process_as_message(text, theirs, conversions[1]) for text in lines]
+    assert conversions[0] == conversions[1]
     return count
 
 
@@ -153,10 +153,10 @@ def test_a_record_as_declared_is_taken(change: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_record_that_must_be_looked_at_goes_its_own_way_alone(change: dict[str, Any]) -> None:
-    """It is treated exactly, and its neighbours are taken."""
-    odd = line({**USUAL, **change})
-    assert taken([line(USUAL), odd, line(USUAL)], COLUMNS, ["id"]) == 2
+def test_another_record_is_in_a_fallback_line_alone(change: dict[str, Any]) -> None:
+    """It is treated exactly, and the lines around it are taken."""
+    fallback_line = line({**USUAL, **change})
+    assert taken([line(USUAL), fallback_line, line(USUAL)], COLUMNS, ["id"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_record_that_must_be_looked_at_goes_its_own_way_alone(change: dict[str
         "-Infinity",
     ],
 )
-def test_a_number_that_no_double_keeps_goes_its_own_way(price: str) -> None:
+def test_a_number_that_no_double_represents_is_in_a_fallback_line(price: str) -> None:
     """Its digits are kept, or it is rejected, whatever stands beside it."""
     record = f'{{"id": 1, "price": {price}}}'
     assert taken([line(USUAL), line(record), line(USUAL)], COLUMNS, ["id"]) == 2
@@ -192,13 +192,13 @@ def test_a_number_that_no_double_keeps_goes_its_own_way(price: str) -> None:
         ("1e400", False),
     ],
 )
-def test_few_numbers_are_looked_at_one_by_one(price: str, *, is_taken: bool) -> None:
-    """Each by its column's own rule, so that none is in doubt."""
+def test_few_numbers_are_checked_one_by_one(price: str, *, is_taken: bool) -> None:
+    """Each by the rule of its column, so that no line is inexact."""
     record = f'{{"id": 1, "price": {price}}}'
     assert taken([line(record)], FEW_NUMBERS, ["id"]) == is_taken
 
 
-def test_digits_in_strings_are_not_in_doubt() -> None:
+def test_digits_in_strings_are_not_inexact() -> None:
     """A card's number in quotation marks is a string, and so is a UUID."""
     record = line({"id": 1, "name": "4929123456789012345", "more": "6f1e-0001-e-400"})
     assert may_have_inexact_numbers(record)
@@ -233,7 +233,7 @@ def test_nested_records_are_taken(nulls: Any) -> None:
 
 
 def test_a_record_with_its_key_alone_keeps_it() -> None:
-    """Its properties would be empty, so it goes its own way; nulls are no lack."""
+    """Its properties would be empty, so the general path takes it; a null is a property."""
     lines = [line({"id": 1}), line({"id": 2, "name": None}), line({"id": 3})]
     assert taken(lines, COLUMNS, ["id"]) == 1
     assert taken(lines, COLUMNS, ["id"], PlanOptions(nulls="drop")) == 0
@@ -258,7 +258,7 @@ def test_a_record_with_its_key_alone_keeps_it() -> None:
     ],
 )
 def test_keys(key_properties: list[str], record: dict[str, Any], *, is_taken: bool) -> None:
-    """Keys of one type make ids at once; the others are looked at."""
+    """Keys of one type make ids; the general path takes the others."""
     columns = {**COLUMNS, "host": HOST}
     assert taken([line(record)], columns, key_properties) == is_taken
 
@@ -282,7 +282,7 @@ def test_long_strings_are_taken_where_they_are_expected() -> None:
 
 
 def test_streams_are_mixed_as_they_come() -> None:
-    """Lines of two streams, a state, a line of nobody's and one that is no message."""
+    """Lines of two streams, a state, a line of an unknown stream, and one that is no message."""
     usual = line(USUAL)
     guest = line(USUAL, "guests", time_extracted="2026-01-01T00:00:00Z", version=3)
     others = [b'{"type": "STATE", "value": {}}', line(USUAL, "nobody"), b"tap: hello", b""]
@@ -291,7 +291,7 @@ def test_streams_are_mixed_as_they_come() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "fallback_line",
     [
         line(USUAL) + line(USUAL),
         line(USUAL) + b" {}",
@@ -302,11 +302,11 @@ def test_streams_are_mixed_as_they_come() -> None:
         line(USUAL).replace(b"Zo", b"\xff"),
         b"\xef\xbb\xbf" + line(USUAL),
     ],
-    ids=lambda odd: odd[-40:].decode(errors="replace"),
+    ids=lambda fallback_line: fallback_line[-40:].decode(errors="replace"),
 )
-def test_a_line_is_one_message_or_goes_its_own_way(odd: bytes) -> None:
+def test_a_line_is_one_message_or_a_fallback_line(fallback_line: bytes) -> None:
     """Two objects on a line, a half one, a very long one, and other members than a tap's."""
-    assert taken([line(USUAL), odd, line(USUAL)], COLUMNS, ["id"]) == 2
+    assert taken([line(USUAL), fallback_line, line(USUAL)], COLUMNS, ["id"]) == 2
 
 
 def test_a_raw_value_is_as_deep_as_a_line_may_be() -> None:
@@ -329,31 +329,31 @@ def test_a_raw_value_is_as_deep_as_a_line_may_be() -> None:
     ids=["arrays", "a string", "escapes", "escapes and many braces", "a balanced string"],
 )
 def test_a_line_of_many_braces_is_as_deep_as_they_are(beside: str) -> None:
-    """Only what is deeper than a line may be is for the reader, and not what has many braces."""
+    """Only lines that are too deep are fallback lines, not lines with many braces."""
     columns = {"id": {"type": "integer"}, "any": {}, "list": {}}
     lines = [
         line(f'{{"id": 1, "list": {beside}, "any": {"[" * levels}{"]" * levels}}}')
         for levels in (2, 97, 98, 99, 100, 2)
     ]
     encoder = encoder_of(plans(columns, ["id"]).values())
-    general = [each.first for each in segments(encoder, lines) if each.is_fallback]
+    general = [segment.first for segment in segments(encoder, lines) if segment.is_fallback]
     assert general == [3, 4]
     assert taken([lines[0], lines[1], lines[2]], columns, ["id"]) == 3
 
 
 @pytest.mark.parametrize("streams", [("rooms",), ("rooms", "guests")])
-def test_a_record_of_no_stream_is_nobodys(streams: tuple[str, ...]) -> None:
+def test_a_record_without_a_stream_is_not_taken(streams: tuple[str, ...]) -> None:
     """A lone type must not be taken for that of a line which does not name its stream."""
-    nobodys = b'{"type": "RECORD", "record": {"id": 1, "name": "x"}}'
+    no_stream = b'{"type": "RECORD", "record": {"id": 1, "name": "x"}}'
     unknown = [line(USUAL, f"{stream}\\u0000") for stream in streams]
     unknown += [line(USUAL, f"{stream}\\u0000", never=None) for stream in streams]
     unknown += [line(USUAL, f"{stream}\\u0000", never="x") for stream in streams]
-    assert taken([nobodys, *unknown, line(USUAL)], COLUMNS, ["id"], streams=streams) == 1
+    assert taken([no_stream, *unknown, line(USUAL)], COLUMNS, ["id"], streams=streams) == 1
 
 
 def test_short_lines_of_wide_objects_are_taken_a_few_at_once() -> None:
     """So that what a block becomes is bounded by bytes: here an object has 30 KB, a line 50."""
-    inner = {f"{'leaf' * 5} {place:x}": {"type": "string"} for place in range(600)}
+    inner = {f"{'leaf' * 5} {number:x}": {"type": "string"} for number in range(600)}
     columns = {"id": {"type": "integer"}, "host": {"type": "object", "properties": inner}}
     plan = plans(columns, ["id"])["rooms"]
     compiled = compile_stream(plan, max_depth=100)
@@ -366,26 +366,26 @@ def test_short_lines_of_wide_objects_are_taken_a_few_at_once() -> None:
     assert max(sizes) < 12_000_000
 
 
-def test_streams_that_change_in_a_block_cost_a_look_at_it_once() -> None:
-    """Each line of a block is looked at once, however often the streams change in it."""
+def test_streams_that_change_in_a_block_cost_one_scan_of_it() -> None:
+    """Each line of a block is scanned once, however often the streams change in it."""
     compiled = compile_stream(plans(COLUMNS, ["id"])["rooms"], max_depth=100)
     assert compiled is not None
 
     class Counted(bytes):
-        looks = 0
+        scans = 0
 
         def translate(self, *args: Any) -> bytes:
-            Counted.looks += 1
+            Counted.scans += 1
             return super().translate(*args)
 
-    odd = line({**USUAL, "price": 9007199254740993})
-    lines = [Counted(odd) for _ in range(100)]
+    fallback_line = line({**USUAL, "price": 9007199254740993})
+    lines = [Counted(fallback_line) for _ in range(100)]
     encoder = BlockEncoder(100)
     encoder.set_stream("rooms", compiled)
     for segment in segments(encoder, list(lines)):
         assert segment.is_fallback
         encoder.set_stream("rooms", compiled)
-    assert Counted.looks == len(lines)
+    assert Counted.scans == len(lines)
 
 
 def test_an_infinite_number_in_an_array_is_found() -> None:
@@ -405,7 +405,7 @@ def test_an_infinite_number_in_an_array_is_found() -> None:
     ],
 )
 def test_what_is_valid_as_a_double_alone_is_not_taken(schema: Any, value: str) -> None:
-    """The check reads numbers as doubles, so a line with another number goes its own way."""
+    """The validator reads numbers as doubles, so a line with another number is a fallback line."""
     columns = {"id": {"type": "integer"}, "price": schema}
     plan = plans(columns, ["id"])["rooms"]
     compiled = compile_stream(plan, max_depth=100, is_valid=lambda _: True)
@@ -413,7 +413,7 @@ def test_what_is_valid_as_a_double_alone_is_not_taken(schema: Any, value: str) -
     encoder = BlockEncoder(100)
     encoder.set_stream("rooms", compiled)
     lines = [line('{"id": 1, "price": 1}'), line(f'{{"id": 1, "price": {value}}}')]
-    assert [each.first for each in segments(encoder, lines) if each.is_fallback] == [1]
+    assert [segment.first for segment in segments(encoder, lines) if segment.is_fallback] == [1]
 
 
 def test_a_key_that_stands_twice() -> None:
@@ -423,18 +423,20 @@ def test_a_key_that_stands_twice() -> None:
     deep = line('{"id": 1, "any": ' + "[" * 99 + "]" * 99 + ', "any": 1}')
     good = line('{"id": 1, "any": "é", "any": 1}')
     encoder = encoder_of(plans(columns, ["id"]).values())
-    general = [each.first for each in segments(encoder, [bad, deep, good]) if each.is_fallback]
+    general = [
+        segment.first for segment in segments(encoder, [bad, deep, good]) if segment.is_fallback
+    ]
     assert general == [0, 1]
 
 
-def test_notes_are_those_of_records_that_were_applied() -> None:
-    """An exceptional record may end the run: what follows it was not read."""
+def test_conversions_are_those_of_records_that_were_applied() -> None:
+    """A fallback line may end the run: what follows it was not read."""
     plan = plans({"id": {"type": "integer"}, "any": {}}, ["id"])["rooms"]
     oversized = line({"id": 1, "any": ["x" * 600]})
     lines = [oversized, oversized, line({"id": 1, "any": "x" * 40_000}), oversized]
     first, second, *_ = segments(encoder_of([plan]), lines)
     assert second.is_fallback
-    assert [notes for _, notes in first.conversions] == [{("long_string", "any"): 2}]
+    assert [conversions for _, conversions in first.conversions] == [{("long_string", "any"): 2}]
 
 
 @pytest.mark.parametrize("change", ["another SCHEMA", "no fast path any more"])
@@ -495,8 +497,8 @@ def test_decoders_cost_about_as_much_as_there_are_streams(monkeypatch: pytest.Mo
     assert sum(built) < 15 * len(names)
 
 
-def test_a_value_that_is_dropped_is_noted_once() -> None:
-    """Though the record that it leaves empty goes its own way."""
+def test_a_value_that_is_dropped_is_counted_once() -> None:
+    """Though the general path takes the record, which it leaves empty."""
     columns = {"id": {"type": "integer"}, "any": {}}
     lines = [line({"id": 1, "any": "x" * 33_000})]
     assert taken(lines, columns, ["id"], PlanOptions(oversized_values="drop")) == 0
@@ -523,7 +525,7 @@ def test_the_law_is_not_empty() -> None:
             return
         lines = data.draw(st.lists(messages("rooms", record), min_size=4, max_size=4))
         count["lines"] += len(lines)
-        count["taken"] += through_the_fast_path(lines, {"rooms": plan}, allow_long_strings=True)[1]
+        count["taken"] += take_fast_path(lines, {"rooms": plan}, allow_long_strings=True)[1]
 
     sample()
     assert count["taken"] > count["lines"] / 4, count

@@ -1,7 +1,7 @@
-"""The law that the fast lane is the plan's own way: objects, rejects, order and notes.
+"""The law that the fast path equals the general path: objects, rejects, order and conversions.
 
-Blocks of lines of several streams go through the fast lane, and then, a line after the other,
-through plans that have no fast path. Lines are as taps write them, and as they should not.
+Blocks of lines of several streams go through the fast path, and then line by line through plans
+without one. Lines are as taps write them, and as they should not write them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import RejectedRecordError, SchemaError
-from target_segment_objects.fastpath.block_encoder import (
-    BlockEncoder,
-    BlockSegment,
-    LineBlock,
-    may_be_deeper,
-)
+from target_segment_objects.fastpath.block_encoder import BlockEncoder, BlockSegment
 from target_segment_objects.fastpath.compiled_stream import CompiledStream, compile_stream
-from target_segment_objects.plan import StreamPlan, compile_plan
+from target_segment_objects.fastpath.line_block import LineBlock, may_be_deeper
+from target_segment_objects.plan.stream_plan import StreamPlan, compile_plan
 from tests.plan.test_plan_laws import law, planned
 from tests.reference import Rejected, encoded, transform
 from tests.strategies import keys, options, records, schemas
@@ -37,16 +33,16 @@ MAX_DEPTH = 100
 NO_CHANGES: Mapping[int, StreamPlan] = {}
 STREAMS = ["rooms", "guests", 'quo"te', "Über", "stays"]
 
-Made = tuple[str, str, bytes] | set[tuple[Any, str]] | str
-"""An object; the faults of a reject; or what a line is that has no record."""
+Outcome = tuple[str, str, bytes] | set[tuple[Any, str]] | str
+"""An object, the faults of a reject, or the text "no record"."""
 
 
-NotesOfStreams = Counter[tuple[str, str, str]]
-"""How often what happened: by stream, code and property."""
+ConversionsByStream = Counter[tuple[str, str, str]]
+"""How often which conversion happened: by stream, code and property."""
 
 
 class Envelope(msgspec.Struct):
-    """A line, for the own way."""
+    """A line, for the general path."""
 
     record: msgspec.Raw
     stream: str
@@ -54,30 +50,30 @@ class Envelope(msgspec.Struct):
 
 
 def process_as_message(
-    line: bytes, plans: Mapping[str, StreamPlan], notes: NotesOfStreams | None = None
-) -> Made:
-    """What becomes of a line without the fast lane; its notes are added."""
+    line: bytes, plans: Mapping[str, StreamPlan], conversions: ConversionsByStream | None = None
+) -> Outcome:
+    """The outcome of a line on the general path; its conversions are added."""
     try:
-        found = msgspec.json.decode(line, type=Envelope)
+        message = msgspec.json.decode(line, type=Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return "no record"
-    plan = plans.get(found.stream)
-    if found.type != "RECORD" or plan is None:
+    plan = plans.get(message.stream)
+    if message.type != "RECORD" or plan is None:
         return "no record"
     with contextlib.suppress(RejectedRecordError):
-        if notes is not None:
-            add(notes, found.stream, plan.encode_json(bytes(found.record)).conversions)
-    return planned(plan, bytes(found.record))
+        if conversions is not None:
+            add(conversions, message.stream, plan.encode_json(bytes(message.record)).conversions)
+    return planned(plan, bytes(message.record))
 
 
-def add(notes: NotesOfStreams, stream: str, more: Conversions) -> None:
+def add(conversions: ConversionsByStream, stream: str, more: Conversions) -> None:
     """Add what happened to values of a stream."""
     for (code, name), count in more.items():
-        notes[stream, code, name] += count
+        conversions[stream, code, name] += count
 
 
 def encoder_of(plans: Iterable[StreamPlan], *, allow_long_strings: bool = False) -> BlockEncoder:
-    """A fast lane of those plans that have a fast path."""
+    """A block encoder of those plans that have a fast path."""
     encoder = BlockEncoder(MAX_DEPTH)
     for plan in plans:
         encoder.set_stream(
@@ -88,7 +84,7 @@ def encoder_of(plans: Iterable[StreamPlan], *, allow_long_strings: bool = False)
 
 
 def segments(encoder: BlockEncoder, lines: list[bytes]) -> Iterator[BlockSegment]:
-    """All segments of a block, whatever becomes of the lane between them."""
+    """All segments of a block, whatever is done to the encoder between them."""
     block = LineBlock(b"\n".join(lines) + b"\n", lines)
     index = 0
     while index < len(lines):
@@ -99,17 +95,17 @@ def segments(encoder: BlockEncoder, lines: list[bytes]) -> Iterator[BlockSegment
             index = segment.end
 
 
-def through_the_fast_path(  # noqa: C901, PLR0913  what a block goes through
+def take_fast_path(  # noqa: C901, PLR0913  what a block goes through
     lines: list[bytes],
     plans: dict[str, StreamPlan],
     *,
     allow_long_strings: bool,
     changes: Mapping[int, StreamPlan] = NO_CHANGES,
     max_lines: int | None = None,
-    widens: bool = False,
-    notes: NotesOfStreams | None = None,
-) -> tuple[list[Made], int]:
-    """What becomes of each line by the fast lane, and how many it took.
+    allow_more: bool = False,
+    conversions: ConversionsByStream | None = None,
+) -> tuple[list[Outcome], int]:
+    """The outcome of each line, and how many the fast path took.
 
     Args:
         lines: a block.
@@ -117,11 +113,11 @@ def through_the_fast_path(  # noqa: C901, PLR0913  what a block goes through
         allow_long_strings: see `compile_stream`.
         changes: the plan that is its stream's from behind a line on, which is a SCHEMA.
         max_lines: how many lines are encoded at once, if not as many as the streams allow.
-        notes: takes what happened to values, if given.
-        widens: whether a record with a long string lets its stream allow more, as in a run.
+        conversions: where conversions are counted, if given.
+        allow_more: whether a record with a long string makes its stream allow them, as in a run.
     """
     encoder = BlockEncoder(MAX_DEPTH)
-    noted: NotesOfStreams = Counter() if notes is None else notes
+    counted: ConversionsByStream = Counter() if conversions is None else conversions
     forms: dict[tuple[int, bool], CompiledStream | None] = {}
 
     def put(plan: StreamPlan, *, allow_long_strings: bool) -> None:
@@ -136,29 +132,29 @@ def through_the_fast_path(  # noqa: C901, PLR0913  what a block goes through
 
     for plan in plans.values():
         put(plan, allow_long_strings=allow_long_strings)
-    found: list[Made] = []
+    outcomes: list[Outcome] = []
     taken = 0
     for segment in segments(encoder, lines):
         if segment.is_fallback:
-            found.append(process_as_message(lines[segment.first], plans, noted))
+            outcomes.append(process_as_message(lines[segment.first], plans, counted))
             if segment.first in changes:
                 plan = changes[segment.first]
                 plans[plan.stream] = plan
                 put(plan, allow_long_strings=allow_long_strings)
-            elif widens:
-                for name in {name for name, code, _ in noted if code == "long_string"}:
+            elif allow_more:
+                for name in {name for name, code, _ in counted if code == "long_string"}:
                     put(plans[name], allow_long_strings=True)
             continue
         assert len(segment.objects) == len(segment.streams) == segment.end - segment.first
         for compiled, more in segment.conversions:
-            add(noted, compiled.plan.stream, more)
-        for made, stream in zip(segment.objects, segment.streams, strict=True):
-            sealed = made.encoded()
-            assert msgspec.json.encode(made) == sealed.line_bytes()
+            add(counted, compiled.plan.stream, more)
+        for object_line, stream in zip(segment.objects, segment.streams, strict=True):
+            sealed = object_line.encoded()
+            assert msgspec.json.encode(object_line) == sealed.line_bytes()
             assert sealed.collection == stream.plan.collection
-            found.append((sealed.collection, sealed.id, sealed.properties))
+            outcomes.append((sealed.collection, sealed.id, sealed.properties))
         taken += len(segment.objects)
-    return found, taken
+    return outcomes, taken
 
 
 def messages(stream: str, record: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -169,7 +165,7 @@ def messages(stream: str, record: st.SearchStrategy[bytes]) -> st.SearchStrategy
         record.map(lambda raw: head + raw + b"}"),
         record.map(lambda raw: head + raw + b', "time_extracted": "2026-01-01T00:00:00Z"}'),
         record.map(lambda raw: b'{"record":%b,"stream":%b,"type":"RECORD"}' % (raw, name)),
-        st.tuples(record, st.sampled_from(ODD_ENDS)).map(lambda two: head + two[0] + two[1]),
+        st.tuples(record, st.sampled_from(UNUSUAL_ENDS)).map(lambda two: head + two[0] + two[1]),
     )
 
 
@@ -244,12 +240,12 @@ def _objects(
     draw: st.DrawFn, kinds: dict[str, str], always: list[str], inner: dict[str, str]
 ) -> bytes:
     members = []
-    odd = draw(st.integers(0, 9)) == 0
+    is_unusual = draw(st.integers(0, 9)) == 0
     for name, kind in kinds.items():
         if name not in always and draw(st.integers(0, 4)) == 0:
             continue
-        values = BESIDE[kind] if odd and draw(st.booleans()) else FITTING[kind]
-        if name in always and not odd:
+        values = BESIDE[kind] if is_unusual and draw(st.booleans()) else FITTING[kind]
+        if name in always and not is_unusual:
             values = [value for value in values if value not in {"null", '""'}]
         value = draw(st.sampled_from(values))
         members.append(f"{json.dumps(name)}: {value}")
@@ -257,12 +253,12 @@ def _objects(
     if inner and has_host:
         host = draw(st.just(b"null") | _objects(inner, [], {}))
         members.append(f'"host": {host.decode()}')
-    if odd and draw(st.booleans()):
+    if is_unusual and draw(st.booleans()):
         members.append('"undeclared": 1')
     return ("{" + ", ".join(draw(st.permutations(members))) + "}").encode()
 
 
-ODD_ENDS = [
+UNUSUAL_ENDS = [
     b"",
     b"}}",
     b'} {"type":"STATE","value":1}',
@@ -284,7 +280,7 @@ OTHER_LINES = [
 ]
 
 
-class Source(NamedTuple):
+class Schema(NamedTuple):
     """A stream's schema at one time, with the strategy of its records."""
 
     schema: dict[str, Any]
@@ -293,18 +289,18 @@ class Source(NamedTuple):
 
 
 @st.composite
-def sources(draw: st.DrawFn) -> Source:
+def schemas_with_records(draw: st.DrawFn) -> Schema:
     """A SCHEMA, tame or wild, and its records."""
     if draw(st.booleans()):
-        return Source(*draw(tame_streams()))
+        return Schema(*draw(tame_streams()))
     schema = draw(schemas())
-    return Source(schema, draw(keys(schema)), records(schema))
+    return Schema(schema, draw(keys(schema)), records(schema))
 
 
-def referred(source: Source, message: Envelope, chosen: PlanOptions) -> Made:
+def by_the_reference(form: Schema, message: Envelope, chosen: PlanOptions) -> Outcome:
     """What the reference makes of a record."""
     raw = bytes(message.record)
-    row = transform(message.stream, source.schema, source.key_properties, chosen, raw)
+    row = transform(message.stream, form.schema, form.key_properties, chosen, raw)
     if isinstance(row, Rejected):
         return set(row.faults)
     return row.collection, row.id, encoded(row.properties)
@@ -312,16 +308,16 @@ def referred(source: Source, message: Envelope, chosen: PlanOptions) -> Made:
 
 @st.composite
 def changing_blocks(
-    draw: st.DrawFn, forms: Mapping[str, list[Source]]
-) -> tuple[list[bytes], dict[int, tuple[str, Source]]]:
+    draw: st.DrawFn, forms: Mapping[str, list[Schema]]
+) -> tuple[list[bytes], dict[int, tuple[str, Schema]]]:
     """Lines of streams, and the SCHEMAs among them, by their index."""
     kinds = [st.sampled_from(OTHER_LINES)]
     for stream, of in forms.items():
         # Records of a form that is not the present one are exceptional in many ways.
-        kinds += [messages(stream, source.record) for source in of] * 5
+        kinds += [messages(stream, form.record) for form in of] * 5
     drawn = draw(st.lists(st.one_of(kinds), min_size=1, max_size=12))
     lines = [line for line in drawn if b"\n" not in line]
-    changes: dict[int, tuple[str, Source]] = {}
+    changes: dict[int, tuple[str, Schema]] = {}
     for _ in range(draw(st.integers(0, 3)) if forms else 0):
         index = draw(st.integers(0, len(lines)))
         changes = {at + (at >= index): change for at, change in changes.items()}
@@ -333,8 +329,8 @@ def changing_blocks(
 
 @law
 @given(st.data())
-def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
-    """Every line of every block becomes what it becomes without the fast lane.
+def test_the_fast_path_equals_the_general_path(data: st.DataObject) -> None:
+    """Every line of every block has the outcome that it has without the fast path.
 
     Wherever in the block a line stands that the fast path leaves alone, that changes a stream or
     shows a long string, and however many lines are encoded at once.
@@ -342,54 +338,52 @@ def test_the_fast_lane_is_the_plans_own_way(data: st.DataObject) -> None:
     chosen = data.draw(options())
     allow_long_strings = data.draw(st.booleans())
     max_lines = data.draw(st.sampled_from([None, 1, 2, 3]))
-    forms: dict[str, list[Source]] = {}
+    forms: dict[str, list[Schema]] = {}
     for stream in data.draw(
         st.lists(st.sampled_from(STREAMS), min_size=1, max_size=4, unique=True)
     ):
         for _ in range(data.draw(st.integers(1, 2))):
-            source = data.draw(sources())
+            form = data.draw(schemas_with_records())
             try:
-                compile_plan(stream, source.schema, source.key_properties, chosen)
+                compile_plan(stream, form.schema, form.key_properties, chosen)
             except SchemaError:
                 continue
-            forms.setdefault(stream, []).append(source)
+            forms.setdefault(stream, []).append(form)
 
-    def plan_of(stream: str, source: Source) -> StreamPlan:
-        return compile_plan(stream, source.schema, source.key_properties, chosen)
+    def plan_of(stream: str, form: Schema) -> StreamPlan:
+        return compile_plan(stream, form.schema, form.key_properties, chosen)
 
     lines, changes = data.draw(changing_blocks(forms))
     for line in lines:
         note(f"line {line[:2000]!r}")
 
-    plan_of_form = {
-        id(source): plan_of(stream, source) for stream, of in forms.items() for source in of
-    }
+    plan_of_form = {id(form): plan_of(stream, form) for stream, of in forms.items() for form in of}
     plans = {stream: plan_of_form[id(of[0])] for stream, of in forms.items()}
     alike = {stream: plan_of(stream, of[0]) for stream, of in forms.items()}
-    mine = {index: plan_of_form[id(source)] for index, (_, source) in changes.items()}
+    mine = {index: plan_of_form[id(form)] for index, (_, form) in changes.items()}
     theirs = {index: plan_of(*change) for index, change in changes.items()}
-    notes: tuple[NotesOfStreams, NotesOfStreams] = (Counter(), Counter())
+    conversions: tuple[ConversionsByStream, ConversionsByStream] = (Counter(), Counter())
     present = {stream: of[0] for stream, of in forms.items()}
 
-    found, _ = through_the_fast_path(
+    outcomes, _ = take_fast_path(
         lines,
         plans,
         allow_long_strings=allow_long_strings,
         changes=mine,
         max_lines=max_lines,
-        widens=True,
-        notes=notes[0],
+        allow_more=True,
+        conversions=conversions[0],
     )
-    assert len(found) == len(lines)
-    for index, (line, made) in enumerate(zip(lines, found, strict=True)):
-        assert made == process_as_message(line, alike, notes[1])
+    assert len(outcomes) == len(lines)
+    for index, (line, outcome) in enumerate(zip(lines, outcomes, strict=True)):
+        assert outcome == process_as_message(line, alike, conversions[1])
         if index in changes:
-            stream, source = changes[index]
-            alike[stream], present[stream] = theirs[index], source
-        elif not isinstance(made, str):
+            stream, form = changes[index]
+            alike[stream], present[stream] = theirs[index], form
+        elif not isinstance(outcome, str):
             message = msgspec.json.decode(line, type=Envelope)
-            assert made == referred(present[message.stream], message, chosen)
-    assert notes[0] == notes[1]
+            assert outcome == by_the_reference(present[message.stream], message, chosen)
+    assert conversions[0] == conversions[1]
 
 
 def depth_of(value: Any) -> int:
