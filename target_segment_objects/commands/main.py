@@ -1,27 +1,24 @@
-"""`segment-objects`: what can be done around the target, a subcommand each.
+"""`segment-objects`: the command line, with a subcommand for each of the tools.
 
-A subcommand is a function that adds its parser and names what runs; `COMMANDS` lists them. What a
-command needs is imported when it runs, so that the others start fast. Errors are one sentence on
-stderr and exit status 1.
+`COMMANDS` lists the functions that each add a subcommand's parser. The module of a command is
+imported when the command runs, so that the others start fast. An error is one sentence on stderr
+and exit status 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
 import sys
-import threading
-from datetime import date, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from target_segment_objects.commands.output import OutputFailedError, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
-    from target_segment_objects.emulator import QueryResult
+    _Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,243 +30,128 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for add in COMMANDS:
         add(subparsers)
     options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
+    command = import_module(f"target_segment_objects.commands.{options.module}")
+    run: Callable[[argparse.Namespace], int] = command.run
     try:
         return run(options)
-    except _OutputFailedError as failure:
-        return 1 if failure.is_pipe else _fail(f"{failure}.")
+    except OutputFailedError as error:
+        return 1 if error.is_pipe else fail(f"{error}.")
 
 
-class _OutputFailedError(Exception):
-    """Stdout takes no more.
-
-    Attributes:
-        is_pipe: whether its reader has seen enough, which is no fault.
-    """
-
-    def __init__(self, message: str, *, is_pipe: bool = False) -> None:
-        super().__init__(message)
-        self.is_pipe = is_pipe
-
-
-def _print(*lines: object) -> None:
-    """Print lines, now.
-
-    Raises:
-        _OutputFailedError: when stdout is closed, full, or read no more.
-    """
-    if sys.stdout is None:
-        raise _OutputFailedError("stdout is closed")
-    try:
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-    except OSError as error:
-        # What stdout has not taken, Python would try to write once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise _OutputFailedError(
-            f"stdout cannot be written: {error.strerror or error}",
-            is_pipe=isinstance(error, BrokenPipeError),
-        ) from None
-
-
-def _add_emulator(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_emulator(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "emulator",
         help="serve Segment's two object APIs on this machine",
-        description="Serve Segment's two object APIs on this machine until it is interrupted. "
+        description="Serve Segment's two object APIs on this machine until interrupted. "
         "The first line of the output is the address of both.",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="where to listen (default: %(default)s)"
-    )
-    parser.add_argument("--port", type=_port, default=0, help="0, the default, is a free one")
-    parser.add_argument(
-        "--warehouse", type=Path, metavar="FILE", help="a DuckDB file to load; memory without it"
+        "--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--write-key", type=_key, metavar="KEY", help="the only key taken (default: any)"
+        "--port",
+        type=_port,
+        default=0,
+        help="the port to listen on (default: 0, any free one)",
+    )
+    parser.add_argument(
+        "--warehouse",
+        type=Path,
+        metavar="FILE",
+        help="the DuckDB file to load (default: in memory)",
+    )
+    parser.add_argument(
+        "--write-key", type=_key, metavar="KEY", help="the only key to accept (default: any)"
     )
     parser.add_argument(
         "--nulls",
         choices=["clear", "refuse"],
         default="clear",
-        help="what a null property does: clear the value (default), or get a 400",
+        help="clear the value of a null property (default), or respond with 400",
     )
     parser.add_argument(
-        "--collection-digits", action="store_true", help="take digits in collection names"
+        "--collection-digits", action="store_true", help="accept digits in collection names"
     )
     parser.add_argument(
         "--session-seconds",
         type=_seconds,
         default=600.0,
         metavar="SECONDS",
-        help="silence that ends a bulk session (default: 600)",
+        help="end a bulk session after this long without a call (default: 600)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the order of asynchronous updates (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="orders asynchronous updates (default: 0)",
     )
     parser.add_argument(
         "--memory-limit",
         default="512MB",
         metavar="SIZE",
-        help="what DuckDB may use (default: %(default)s)",
+        help="the memory that DuckDB may use (default: %(default)s)",
     )
     parser.add_argument(
         "--page",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="show what arrives at the same address, in a browser (default: where only this "
-        "machine can listen to it)",
+        help="serve a web page at the same address that shows what arrives (default: only when the "
+        "emulator is not reachable from other machines)",
     )
-    parser.set_defaults(run=_run_emulator)
+    parser.set_defaults(module="emulator")
 
 
-def _run_emulator(options: argparse.Namespace) -> int:
-    from target_segment_objects.emulator import (  # noqa: PLC0415
-        Emulator,
-        EmulatorError,
-        is_loopback,
-    )
-
-    asked = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    emulator = Emulator(
-        host=options.host,
-        port=options.port,
-        warehouse=options.warehouse,
-        write_key=options.write_key,
-        nulls=options.nulls,
-        collection_digits=options.collection_digits,
-        session_seconds=options.session_seconds,
-        seed=options.seed,
-        memory_limit=options.memory_limit,
-        page=is_loopback(options.host) if options.page is None else options.page,
-    )
-    try:
-        with emulator:
-            if sys.stdout is not None:
-                _print(emulator.url)
-            asked.wait()
-    except EmulatorError as error:
-        return _fail(str(error))
-    except OSError as error:
-        address = f"{options.host}:{options.port}"
-        why = os.strerror(error.errno) if error.errno else str(error)
-        return _fail(
-            f"Cannot listen on {address}: {why}; name a free port with `--port`, or any with "
-            "`--port 0`."
-        )
-    calls = sum(1 for request in emulator.requests if request.status is not None)
-    print(
-        f"Answered the last {calls} requests, {len(emulator.refusals)} of them with a refusal.",
-        file=sys.stderr,
-    )
-    return 0
-
-
-def _add_query(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_query(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "query",
-        help="ask a warehouse file a question in SQL",
-        description="Run a query on a DuckDB file that the emulator has loaded, read-only. Rows "
-        "are printed with ` | ` between values, in aligned columns on a terminal.",
+        help="run SQL on a warehouse file",
+        description="Run a query, read-only, on a DuckDB file that the emulator has loaded. Values "
+        "are separated by ` | `, and aligned on a terminal.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("sql", metavar="SQL", help='for instance: "select * from rooms"')
-    parser.add_argument("--json", action="store_true", help="print a JSON object a row")
-    parser.set_defaults(run=_run_query)
+    parser.add_argument("sql", metavar="SQL", help='for example: "select * from rooms"')
+    parser.add_argument("--json", action="store_true", help="print each row as a JSON object")
+    parser.set_defaults(module="query")
 
 
-def _run_query(options: argparse.Namespace) -> int:
-    from target_segment_objects.emulator import EmulatorError, query_file  # noqa: PLC0415
-
-    try:
-        result = query_file(options.file, options.sql)
-    except EmulatorError as error:
-        return _fail(str(error))
-    align = sys.stdout is not None and sys.stdout.isatty()
-    _print(*(_json_lines(result) if options.json else table(result, align=align)))
-    return 0
-
-
-def _add_replay(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_replay(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "replay",
         help="send the rejects of a dead letter again",
-        description="Send the records of a dead letter again, after they or the settings were "
-        "corrected. What is still refused stays in the file.",
+        description="Send the records of a dead letter again, after correcting them or the "
+        "settings. What is rejected again stays in the file.",
     )
     parser.add_argument("dead_letter", type=Path, metavar="DEAD_LETTER")
     _add_config(parser)
     parser.add_argument(
-        "--yes", action="store_true", help="send records that were rejected over a day ago too"
+        "--yes", action="store_true", help="also send records that were rejected over a day ago"
     )
-    parser.set_defaults(run=_run_replay)
+    parser.set_defaults(module="replay.command")
 
 
-def _run_replay(options: argparse.Namespace) -> int:
-    from target_segment_objects.commands.replay import replay  # noqa: PLC0415
-    from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
-    from target_segment_objects.settings import read_configuration  # noqa: PLC0415
-
-    try:
-        config = read_configuration(options.config, os.environ)
-        done = replay(options.dead_letter, config, yes=options.yes)
-    except SegmentObjectsError as error:
-        return _fail(str(error))
-    try:
-        _print(done)
-    except _OutputFailedError as failure:
-        return _fail(f"The replay is done, but {failure}. {done}")
-    return 0
-
-
-def _add_preview(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_preview(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "preview",
-        help="show what a run would make of a tap's output, without sending anything",
-        description="Read a tap's output from stdin and show the collections, columns and ids that "
-        "a run would make of it, what it would change, and what it would reject. Nothing is sent "
-        "and no write key is needed. The exit status is 1 if a record would be rejected, or if "
-        "anything would end a run.",
+        help="show what a run would send, without sending anything",
+        description="Read a tap's output from stdin and show the collections, columns and ids of "
+        "the objects that a run would send, the values that it would convert, and the records that "
+        "it would reject. Nothing is sent and no write key is needed. The exit status is 1 if a "
+        "record would be rejected or the run would fail.",
     )
     _add_config(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--values", action="store_true", help="show example values too, and not just their paths"
+        "--values", action="store_true", help="also show example values from the records"
     )
-    parser.set_defaults(run=_run_preview)
+    parser.set_defaults(module="preview.command")
 
 
-def _run_preview(options: argparse.Namespace) -> int:
-    from target_segment_objects.commands.preview.command import preview  # noqa: PLC0415
-    from target_segment_objects.commands.preview.table import lines  # noqa: PLC0415
-    from target_segment_objects.errors import SegmentObjectsError  # noqa: PLC0415
-    from target_segment_objects.settings import PREFIX, read_configuration  # noqa: PLC0415
-
-    # No key is used, so none is asked for, nor is what stands in its place looked at.
-    environment = {**os.environ, f"{PREFIX}WRITE_KEY": "no-key-is-used"}
-    try:
-        config = read_configuration(options.config, environment)
-        document, status = preview(config, values=options.values)
-    except SegmentObjectsError as error:
-        return _fail(str(error))
-    _print(*([json.dumps(document)] if options.json else lines(document)))
-    return status
-
-
-def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "check",
-        help="see whether Segment takes the key, and whether this machine is ready",
-        description="Look at the configuration, the way to Segment, the write key, and the files "
-        "that a run needs. No object is sent. The exit status is 1 if anything has failed.",
+        help="verify the configuration, network, write key and disk",
+        description="Verify the configuration, the connection to Segment, the write key, and the "
+        "files that a run needs. No object is sent. The exit status is 1 if any check failed.",
     )
     _add_config(parser)
     parser.add_argument(
@@ -277,22 +159,9 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long each of at most two requests may take (default: 10)",
+        help="the time limit of each request; there are at most two (default: 10)",
     )
-    parser.set_defaults(run=_run_check)
-
-
-def _run_check(options: argparse.Namespace) -> int:
-    from target_segment_objects.commands.check import Verdict, check  # noqa: PLC0415
-
-    failed = False
-    try:
-        for finding in check(options.config, os.environ, seconds=options.timeout):
-            _print(finding)
-            failed = failed or finding.verdict is Verdict.FAILED
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return int(failed)
+    parser.set_defaults(module="check.command")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -301,43 +170,8 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="the target's configuration, as for target-segment-objects; several are joined",
+        help="the configuration of target-segment-objects; several files are merged",
     )
-
-
-def table(result: QueryResult, *, align: bool) -> list[str]:
-    """Return a header and the rows as lines, values joined by ` | `; none for no columns."""
-    if not result.columns:
-        return []
-    cells = [result.columns, *([_cell(value) for value in row] for row in result.rows)]
-    if not align:
-        return [" | ".join(row) for row in cells]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return [lines[0], "-+-".join("-" * width for width in widths), *lines[1:]]
-
-
-def _json_lines(result: QueryResult) -> list[str]:
-    return [
-        json.dumps(dict(zip(result.columns, row, strict=True)), ensure_ascii=False, default=_cell)
-        for row in result.rows
-    ]
-
-
-def _cell(value: Any) -> str:
-    """Return a value as text that stays on its line; null is empty."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    return str(value).replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _port(text: str) -> int:
@@ -360,12 +194,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _fail(message: str) -> int:
-    print(message, file=sys.stderr)
-    return 1
-
-
-COMMANDS: tuple[Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None], ...] = (
+COMMANDS: tuple[Callable[[_Subparsers], None], ...] = (
     _add_emulator,
     _add_query,
     _add_replay,

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from target_segment_objects.commands.check import Verdict, check
+from target_segment_objects.commands.check.command import check
+from target_segment_objects.commands.check.findings import Verdict
 from target_segment_objects.commands.main import main
 from target_segment_objects.emulator import Emulator, InjectedFault
 from tests.client.raw_server import RawServer, answer, answering
@@ -61,7 +62,7 @@ class Checked:
         findings = list(check([path], os.environ, seconds=seconds))
         self.seconds = time.monotonic() - began
         self.verdicts = {each.subject: each.verdict.value for each in findings}
-        self.told = {each.subject: each.told for each in findings}
+        self.told = {each.subject: each.detail for each in findings}
         assert len(self.verdicts) == len(findings)
         for line in map(str, findings):
             assert "\n" not in line
@@ -109,7 +110,7 @@ def test_a_wrong_key_is_told(segment: Emulator, tmp_path: Path, method: str) -> 
     """401 is the key's, and leaves the region in doubt; one request is made."""
     checked = Checked(tmp_path, at(segment.url, method, write_key="another"))
     assert checked.failed == ["write key"]
-    assert "refused with 401: copy `write_key` again" in checked.told["write key"]
+    assert "rejected with 401: copy `write_key` again" in checked.told["write key"]
     assert checked.verdicts["region"] == "UNKNOWN"
     assert len(segment.requests) == 1
 
@@ -118,7 +119,7 @@ def test_a_wrong_key_is_told(segment: Emulator, tmp_path: Path, method: str) -> 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"status": 503, "headers": {"Retry-After": "300"}}, "answered 503: Segment has trouble"),
+        ({"status": 503, "headers": {"Retry-After": "300"}}, "answered 503: Segment has a problem"),
         ({"status": 429, "headers": {"Retry-After": "300"}}, "answered 429: Segment is busy"),
         ({"status": 404}, "refused with 404: check `"),
         (
@@ -227,12 +228,12 @@ def test_a_proxy_is_named_without_its_password(
         port = taken.getsockname()[1]
     proxy = f"http://ann:hunter2@127.0.0.1:{port}"
     by_setting = Checked(tmp_path, at("https://segment.invalid", proxy=proxy))
-    assert by_setting.told["proxy"] == f"127.0.0.1:{port}, by `proxy`"
+    assert by_setting.told["proxy"] == f"127.0.0.1:{port}, from `proxy`"
     assert "no connection to the proxy: connection refused" in by_setting.told["host"]
     assert "The proxy comes from `proxy`" in by_setting.told["host"]
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     by_variable = Checked(tmp_path, at("https://segment.invalid"))
-    assert by_variable.told["proxy"] == f"127.0.0.1:{port}, by the environment"
+    assert by_variable.told["proxy"] == f"127.0.0.1:{port}, from the environment"
     monkeypatch.setenv("HTTPS_PROXY", "socks5://ann:hunter2@127.0.0.1:1")
     assert Checked(tmp_path, at("https://segment.invalid")).failed == ["proxy"]
 
@@ -267,7 +268,7 @@ def test_the_dead_letter_is_left_as_it_is(segment: Emulator, tmp_path: Path) -> 
     path, link = tmp_path / "rejects.jsonl", tmp_path / "link"
     config = at(segment.url, "set", dead_letter_path=str(path))
     before = set(tmp_path.iterdir())
-    assert Checked(tmp_path, config).told["dead letter"].endswith("can be made")
+    assert Checked(tmp_path, config).told["dead letter"].endswith("can be created")
     assert {each.name for each in set(tmp_path.iterdir()) - before} == {"config.json"}
     path.write_bytes(b"{}\n")
     assert "has 3 bytes of rejects" in Checked(tmp_path, config).told["dead letter"]
@@ -294,7 +295,7 @@ def test_a_local_warehouse_is_opened_and_not_made(
     assert checked.failed == []
     assert not path.exists()
     assert {"host", "write key", "region"}.isdisjoint(checked.verdicts)
-    assert "nothing goes to Segment" in checked.told["beyond this"]
+    assert "nothing is sent to Segment" in checked.told["not checked"]
     with Emulator(warehouse=path):
         assert "in use" in Checked(tmp_path, config).told["local warehouse"]
     assert "it has 0 tables" in Checked(tmp_path, config).told["local warehouse"]
@@ -313,7 +314,7 @@ def test_the_command(segment: Emulator, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"OK       host             {segment.url.removeprefix('http://')} answers" in lines
     wrong = config_file(tmp_path, at(segment.url, write_key="another"))
     assert main(["check", "--config", wrong]) == 1
-    assert "FAILED   write key        refused with 401" in capsys.readouterr().out
+    assert "FAILED   write key        rejected with 401" in capsys.readouterr().out
 
 
 def test_the_command_takes_the_environment(

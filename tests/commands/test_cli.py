@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.commands import main as cli
+from target_segment_objects.commands.query import table
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.emulator.store.querying import QueryResult
 from tests.emulator.wire import Client
@@ -256,8 +257,8 @@ def test_without_duckdb_the_extra_is_named(
 def test_a_terminal_gets_aligned_columns() -> None:
     """Aligned, every column is as wide as its widest cell."""
     result = QueryResult(["id", "name"], [("1", "a"), ("100", None)])
-    assert cli.table(result, align=True) == ["id  | name", "----+-----", "1   | a", "100 |"]
-    assert cli.table(QueryResult([], []), align=True) == []
+    assert table(result, align=True) == ["id  | name", "----+-----", "1   | a", "100 |"]
+    assert table(QueryResult([], []), align=True) == []
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536"])

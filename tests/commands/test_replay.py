@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.commands.main import main
-from target_segment_objects.commands.replay import Replayed, replay
+from target_segment_objects.commands.replay.command import ReplayResult, replay
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError, InputError, RefusedError
 from target_segment_objects.singer.target import TargetSegmentObjects
@@ -103,7 +103,7 @@ def test_what_was_mended_is_sent_and_the_rest_stays(
     first, second = entries(path)
     first["record"]["n"] = 2
     rewrite(path, first, second)
-    assert replay(path, config) == Replayed(sent=1, refused=1)
+    assert replay(path, config) == ReplayResult(sent=1, refused=1)
     assert {row["id"]: row["n"] for row in segment.rows("rooms")} == {"1": 1, "2": 2}
     (left,) = entries(path)
     assert [fault["code"] for fault in left["faults"]] == ["key_empty"]
@@ -117,7 +117,7 @@ def test_changed_settings_let_records_pass(
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":NaN}')
     assert "raw" in entries(path)[0]
-    assert replay(path, {**config, "non_finite_numbers": "null"}) == Replayed(sent=1, refused=0)
+    assert replay(path, {**config, "non_finite_numbers": "null"}) == ReplayResult(sent=1, refused=0)
     assert path.read_bytes() == b""
     assert segment.rows("rooms") == [{"id": "1", "n": None}]
 
@@ -131,7 +131,7 @@ def test_a_delivery_that_fails_leaves_the_file(
     whole = path.read_bytes()
     segment.fault(InjectedFault(call="set", count=None, status=501))
     segment.fault(InjectedFault(call="start", count=None, status=501))
-    told = "501.* Segment confirmed no object, and the dead letter is as it was$"
+    told = "501.* Segment confirmed no object, and the dead letter is unchanged$"
     with pytest.raises(RefusedError, match=told):
         replay(path, {**config, "type_mismatches": "send"})
     assert path.read_bytes() == whole
@@ -174,7 +174,7 @@ def test_a_replay_that_is_stopped_tells_what_has_gone(
     assert (process.returncode, out) == (1, "")
     assert told.splitlines()[-1] == (
         "the replay was stopped by a signal: start it again. Segment confirmed 1 object, and the "
-        "dead letter is as it was"
+        "dead letter is unchanged"
     )
     assert path.read_bytes() == whole
     assert len(segment.rows("rooms")) == 1
@@ -190,7 +190,7 @@ def test_old_rejects_want_a_yes(segment: Emulator, config: dict[str, Any], tmp_p
     rewrite(path, entry)
     with pytest.raises(ConfigurationError, match=r"3 days ago.*--yes"):
         replay(path, config)
-    assert replay(path, config, yes=True).sent == 1
+    assert replay(path, config, include_old=True).sent == 1
     assert segment.rows("rooms") == [{"id": "2", "n": 1}]
 
 
@@ -207,7 +207,7 @@ def test_an_object_that_was_too_large_goes_to_its_collection(
     (entry,) = entries(path)
     assert entry["stage"] == "object"
     assert entry["object"] == {"id": "7", "collection": "zimmer", "properties": {"n": 1}}
-    assert replay(path, config) == Replayed(sent=1, refused=0)
+    assert replay(path, config) == ReplayResult(sent=1, refused=0)
     assert segment.tables() == {"zimmer": [{"id": "7", "n": 1}]}
 
 
@@ -220,7 +220,7 @@ def test_what_is_refused_again_stays_what_it_was(
     (entry,) = entries(path)
     entry |= {"time": "2026-01-02T03:04:05", "line": 42}
     rewrite(path, entry)
-    assert replay(path, config, yes=True) == Replayed(sent=0, refused=1)
+    assert replay(path, config, include_old=True) == ReplayResult(sent=0, refused=1)
     (left,) = entries(path)
     assert {name: left[name] for name in ("time", "line", "run_id")} == {
         name: entry[name] for name in ("time", "line", "run_id")
@@ -236,7 +236,7 @@ def test_a_carriage_return_between_tokens_is_no_end_of_a_line(
     """The record stands in the file as the tap wrote it, breaks between its tokens included."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":\r2,"n":\r"x"}')
-    assert replay(path, {**config, "type_mismatches": "send"}) == Replayed(sent=1, refused=0)
+    assert replay(path, {**config, "type_mismatches": "send"}) == ReplayResult(sent=1, refused=0)
     assert segment.rows("rooms") == [{"id": "2", "n": "x"}]
 
 
@@ -258,10 +258,10 @@ def test_what_maps_filter_out_stays(config: dict[str, Any], tmp_path: Path) -> N
     rejected(config, path, b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
     config |= {"stream_maps": {"rooms": {"__filter__": "id != 2"}}}
-    assert replay(path, config) == Replayed(sent=0, refused=0, filtered=1)
+    assert replay(path, config) == ReplayResult(sent=0, refused=0, filtered=1)
     assert path.read_bytes() == whole
     config |= {"stream_maps": {"rooms": None}}
-    assert replay(path, config) == Replayed(sent=0, refused=0, filtered=1)
+    assert replay(path, config) == ReplayResult(sent=0, refused=0, filtered=1)
     assert path.read_bytes() == whole
 
 
@@ -274,7 +274,7 @@ def test_an_object_that_is_mended_wrongly_sends_nothing(
         thing = {"id": made["id"], "collection": "rooms", "properties": {"n": made["n"]}}
         path.write_text(json.dumps({"time": "2026-01-01T00:00:00Z", "object": thing}) + "\n")
         with pytest.raises(InputError, match="line 1 of the dead letter"):
-            replay(path, config, yes=True)
+            replay(path, config, include_old=True)
     assert not segment.requests
 
 
@@ -327,14 +327,14 @@ def test_the_rest_is_whole_again(segment: Emulator, config: dict[str, Any], tmp_
     corrected = [line.replace(b'"n":"x"', b'"n":1') for line in [*first, second[0], *third[:3]]]
     mixed = [*corrected, second[3], third[3], second[1], records[12], second[2]]
     path.write_bytes(b"\n".join([*heads, *mixed]))
-    assert replay(path, config) == Replayed(sent=8, refused=5)
+    assert replay(path, config) == ReplayResult(sent=8, refused=5)
     assert len(lines_of(path, "schema")) == 3
     left = entries(path)
     assert [each["line"] for each in left] == [5, 5, 3, 2, 4]
-    assert replay(path, config) == Replayed(sent=0, refused=5)
+    assert replay(path, config) == ReplayResult(sent=0, refused=5)
     assert entries(path) == left
     sends = {**config, "type_mismatches": "send"}
-    assert replay(path, sends) == Replayed(sent=4, refused=1)
+    assert replay(path, sends) == ReplayResult(sent=4, refused=1)
     assert [each["stream"] for each in entries(path)] == ["guests"]
     assert len(lines_of(path, "schema")) == 1
     assert len(segment.rows("rooms")) == 4
@@ -366,7 +366,7 @@ def test_a_schema_is_mended_in_its_line(
     rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(20)])
     text = path.read_bytes()
     path.write_bytes(text.replace(b'"n": {"type": "integer"}', b'"n": {"type": "string"}'))
-    assert replay(path, config) == Replayed(sent=20, refused=0)
+    assert replay(path, config) == ReplayResult(sent=20, refused=0)
     assert {row["n"] for row in segment.rows("rooms")} == {"x"}
 
 
@@ -455,7 +455,7 @@ def test_a_replay_that_is_killed_leaves_the_file(
     goes_on.set()
     assert path.read_bytes() == whole
     segment.clear_faults()
-    assert replay(path, config) == Replayed(sent=1, refused=1)
+    assert replay(path, config) == ReplayResult(sent=1, refused=1)
     assert [each["record"]["n"] for each in entries(path)] == [1]
 
 
@@ -497,10 +497,10 @@ def test_a_replay_that_is_killed_at_its_end_leaves_a_whole_file(
     left = [each["record"]["n"] for each in entries(path)]
     if at == "cleanup":
         assert left == [1, 2]
-        assert replay(path, config) == Replayed(sent=0, refused=2)
+        assert replay(path, config) == ReplayResult(sent=0, refused=2)
     else:
         assert path.read_bytes() == whole
-        assert replay(path, config) == Replayed(sent=2, refused=2)
+        assert replay(path, config) == ReplayResult(sent=2, refused=2)
     assert [each["record"]["n"] for each in entries(path)] == [1, 2]
     assert len(segment.rows("rooms")) == 2
 
@@ -540,7 +540,7 @@ def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
     assert process.returncode == 1
     assert told == (
         "the stop took longer than `shutdown_seconds`, so the replay was ended: some objects may "
-        "have been sent, and the dead letter is as it was\n"
+        "have been sent, and the dead letter is unchanged\n"
     )
     assert path.read_bytes() == whole
 
@@ -563,7 +563,7 @@ def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path
     assert size > 48_000_000
     tracemalloc.start()
     try:
-        assert replay(path, config) == Replayed(sent=0, refused=600)
+        assert replay(path, config) == ReplayResult(sent=0, refused=600)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -659,10 +659,10 @@ def test_the_same_object_twice_counts_twice(
     segment.fault(InjectedFault(call="upload", count=None, status=413))
     rejected(config, path, b'{"id":7,"n":1}', b'{"id":7,"n":1}', b'{"id":8,"n":1}')
     assert len(entries(path)) == 3
-    assert replay(path, config) == Replayed(sent=0, refused=3)
+    assert replay(path, config) == ReplayResult(sent=0, refused=3)
     assert [each["object"]["id"] for each in entries(path)] == ["7", "7", "8"]
     segment.clear_faults()
-    assert replay(path, config) == Replayed(sent=3, refused=0)
+    assert replay(path, config) == ReplayResult(sent=3, refused=0)
 
 
 def test_a_record_that_segment_refuses_stays_a_record(
@@ -686,7 +686,7 @@ def test_a_record_that_segment_refuses_stays_a_record(
         assert [fault["code"] for fault in each.pop("faults")] == ["refused"]
         assert each == {name: value for name, value in was.items() if name != "faults"}
     segment.clear_faults()
-    assert replay(path, config) == Replayed(sent=first.refused, refused=0)
+    assert replay(path, config) == ReplayResult(sent=first.refused, refused=0)
     for collection in ("rooms", "suites"):
         assert {row["id"]: row["n"] for row in segment.rows(collection)} == {
             str(number): "x" for number in (1, 2, 3)
@@ -742,7 +742,7 @@ def test_what_is_no_file_is_refused(
     """A folder, and a pipe that nobody writes to, which would be waited for without end."""
     path = tmp_path / "rejects.jsonl"
     make(path)
-    with pytest.raises(ConfigurationError, match="is no file: name the file itself"):
+    with pytest.raises(ConfigurationError, match="is not a file: name the file itself"):
         replay(path, config)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.commands.replay import replay
+from target_segment_objects.commands.replay.command import replay
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.builders import rejects_in

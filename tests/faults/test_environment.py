@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.commands.replay import replay
+from target_segment_objects.commands.replay.command import replay
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import ConfigurationError
 from tests.builders import rejects_in

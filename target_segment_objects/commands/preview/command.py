@@ -7,23 +7,42 @@ one preview shows all of them.
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from target_segment_objects.commands.output import fail, print_lines
 from target_segment_objects.commands.preview.counts import PreviewReport
 from target_segment_objects.commands.preview.delivery import PreviewDelivery
-from target_segment_objects.errors import MessageError
+from target_segment_objects.commands.preview.table import lines
+from target_segment_objects.errors import MessageError, SegmentObjectsError
 from target_segment_objects.run import Run, SignalWatcher
+from target_segment_objects.settings import PREFIX, read_configuration
 from target_segment_objects.singer import TargetSegmentObjects
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Mapping
 
-__all__ = ["preview"]
+__all__ = ["preview", "run"]
 
 _NO_KEY: Final = "no-key-is-used"
 """Replaces the write key, so that none is needed and none can be shown."""
+
+
+def run(options: Namespace) -> int:
+    """Print a preview of stdin."""
+    # Replaced here too, since a variable may hold a key that is not valid.
+    environment = {**os.environ, f"{PREFIX}WRITE_KEY": _NO_KEY}
+    try:
+        config = read_configuration(options.config, environment)
+        document, status = preview(config, values=options.values)
+    except SegmentObjectsError as error:
+        return fail(str(error))
+    print_lines(*([json.dumps(document)] if options.json else lines(document)))
+    return status
 
 
 def preview(

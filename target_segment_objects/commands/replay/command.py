@@ -1,10 +1,9 @@
-"""`segment-objects replay`: send the rejects of a dead letter again, keep what is still refused.
+"""`segment-objects replay`: send the rejects of a dead letter again; keep what is still rejected.
 
-The rule that it guards: a reject leaves the dead letter only when it was delivered. What has been
-corrected in the file, or is allowed by changed settings, goes; the rest stays, with its new faults
-and with the schemas that it refers to. A record is sent as a tap's records are; an object, which
-Segment refused by bulk, has been through stream maps, metadata and names already: it goes as it
-stands.
+The rule that it guards: a reject leaves the dead letter only when it was delivered. The others stay
+in it, with their new faults and the schemas that they refer to. A record is sent like one of a tap.
+An object, which Segment refused by bulk, is sent unchanged, since it has been through stream maps,
+metadata and names before.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.commands.reject_lines import RejectLines
-from target_segment_objects.commands.replay_input import ReplayInput
-from target_segment_objects.commands.replay_rest import Replayed, write_rest
+from target_segment_objects.commands.output import OutputFailedError, fail, print_lines
+from target_segment_objects.commands.replay.input import ReplayInput
+from target_segment_objects.commands.replay.reject_lines import RejectLines
+from target_segment_objects.commands.replay.remaining import ReplayResult, write_remaining
 from target_segment_objects.errors import (
     ConfigurationError,
     DeadLetterError,
@@ -35,10 +35,12 @@ from target_segment_objects.errors import (
 from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting import rows
 from target_segment_objects.run import Run, SignalWatcher
+from target_segment_objects.settings import read_configuration
 from target_segment_objects.singer import TargetSegmentObjects
 from target_segment_objects.source import SourceRecord, SourceStream
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from logging import Logger
     from typing import BinaryIO
@@ -48,29 +50,42 @@ if TYPE_CHECKING:
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["ReplayResult", "replay", "run"]
+
+_MAX_AGE: Final = timedelta(days=1)
 
 
-_OLD: Final = timedelta(days=1)
+def run(options: Namespace) -> int:
+    """Replay a dead letter, and print the result."""
+    try:
+        config = read_configuration(options.config, os.environ)
+        result = replay(options.dead_letter, config, include_old=options.yes)
+    except SegmentObjectsError as error:
+        return fail(str(error))
+    try:
+        print_lines(result)
+    except OutputFailedError as failure:
+        return fail(f"The replay is done, but {failure}. {result}")
+    return 0
 
 
-def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Replayed:
+def replay(path: Path, config: Mapping[str, object], *, include_old: bool = False) -> ReplayResult:
     """Send the records of a dead letter again.
 
     Args:
         path: the dead letter.
-        config: the target's configuration; its `max_rejects` and `dead_letter_path` are not used,
-            nor its `report_path`: the report is the last sync's.
-        yes: send records that were rejected more than a day ago too: they overwrite newer ones.
+        config: the target's configuration. Its `max_rejects` and `dead_letter_path` are not used,
+            nor its `report_path`: that report is of the last sync.
+        include_old: also send records that were rejected over a day ago; they overwrite newer ones.
 
     Raises:
         ConfigurationError: the file cannot be read, is in use, holds old records, or cannot be
             written.
         InputError: a line of it cannot be read; nothing was sent.
-        SegmentObjectsError: as a run of the target; then the file is as it was.
+        SegmentObjectsError: as a run of the target; the file is unchanged then.
     """
     with _locked(path) as file:
-        _look_through(path, RejectLines(file), yes=yes)
+        _check(path, RejectLines(file), include_old=include_old)
         try:
             folder = tempfile.TemporaryDirectory(
                 prefix=f".{path.name}.replay-", dir=path.parent, ignore_cleanup_errors=True
@@ -81,61 +96,66 @@ def replay(path: Path, config: Mapping[str, object], *, yes: bool = False) -> Re
                 f"{error.strerror or error}. Nothing was sent"
             ) from None
         with folder as name:
-            refused, rest = Path(name, "refused"), Path(name, "rest")
+            rejected_path, remaining_path = Path(name, "rejected"), Path(name, "remaining")
             messages = ReplayInput(RejectLines(file))
-            target = _ReplayTarget(messages, config, refused)
+            target = _ReplayTarget(messages, config, rejected_path)
             try:
                 _send(target, messages)
                 try:
-                    replayed = write_rest(rest, refused, messages, target.unsent)
-                    rest.replace(path)
+                    result = write_remaining(remaining_path, rejected_path, messages, target.unsent)
+                    remaining_path.replace(path)
                 except OSError as error:
                     raise DeadLetterError(str(error)) from error
             except SegmentObjectsError as error:
-                raise _told_whole(error, target, path) from None
-    return replayed
+                raise _with_result(error, target, path) from None
+    return result
 
 
-def _told_whole(
+def _with_result(
     error: SegmentObjectsError, target: _ReplayTarget, path: Path
 ) -> SegmentObjectsError:
-    """The error, which says too what has become of the rejects and of the file."""
+    """The error, with how many objects were sent and what is in the file."""
     if isinstance(error, DeadLetterError):
-        why = getattr(error.__cause__, "strerror", None) or "the disk is full"
+        reason = getattr(error.__cause__, "strerror", None) or "the disk is full"
         error = ConfigurationError(
-            f"what is left of the dead letter {path} cannot be written beside it: {why}; make room "
-            "and replay it again: what is sent twice is merged by id"
+            f"the remaining rejects of the dead letter {path} cannot be written beside it: "
+            f"{reason}; make room and replay it again: what is sent twice is merged by id"
         )
     count = sum(row.sent for row in rows(target.report.counts))
     objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
-    error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is as it was",)
+    error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is unchanged",)
     return error
 
 
-def _look_through(path: Path, lines: RejectLines, *, yes: bool) -> None:
-    """Read the whole file before anything is sent."""
+def _check(path: Path, lines: RejectLines, *, include_old: bool) -> None:
+    """Read the whole file before anything is sent.
+
+    Raises:
+        InputError: a line cannot be read.
+        ConfigurationError: there are old rejects, and they are not included.
+    """
     now = oldest = datetime.now(timezone.utc)
     count = old = 0
     try:
         for reject in lines:
             count += 1
-            old += now - reject.line.time > _OLD
+            old += now - reject.line.time > _MAX_AGE
             oldest = min(oldest, reject.line.time)
     except InputError as error:
         raise InputError(str(error) + ". Nothing was sent") from None
-    if old and not yes:
+    if old and not include_old:
         raise ConfigurationError(
             f"{old} of the {count} records in {path} were rejected over a day ago, "
-            f"the oldest {(now - oldest).days} days ago: sent now, they overwrite what came later; "
-            "give --yes to send them all the same, or take them out of the file"
+            f"the oldest {(now - oldest).days} days ago: if sent now, they overwrite newer "
+            "objects; pass --yes to send them anyway, or delete them from the file"
         )
 
 
 def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
-    """Run the target over the rejects. The first error is the one that is raised.
+    """Run the target over the rejects, and raise the first error.
 
     Raises:
-        InputError: a signal stopped it; what is in the dead letter stays there.
+        InputError: a signal stopped it; the dead letter is unchanged.
     """
     run = target.run
     shutdown = None
@@ -151,9 +171,9 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
             raise
         run.close()
     except MessageError as error:
-        what = str(error).removeprefix(f"line {error.line}: ")
+        sentence = str(error).removeprefix(f"line {error.line}: ")
         number = messages.line_of(error.line)
-        raise InputError(f"line {number} of the dead letter: {what}") from None
+        raise InputError(f"line {number} of the dead letter: {sentence}") from None
     finally:
         if shutdown is not None:
             shutdown.close()
@@ -163,16 +183,16 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
 
 
 def _close_after(target: _ReplayTarget, first: BaseException) -> None:
-    """End the threads of a run that has failed; that this fails too does not hide why it has."""
+    """Close a run that has failed; an error of closing does not hide the first one."""
     try:
         target.run.close()
     except Exception as error:  # noqa: BLE001  whatever it is, the first error is being raised
         if str(error) != str(first):
-            target.logger.warning("After the error, the end failed too: %s", one_line(str(error)))
+            target.logger.warning("Closing after the error failed too: %s", one_line(str(error)))
 
 
 class _ReplayRun(Run):
-    """A run that remembers by bulk too which message each object comes from."""
+    """A run that keeps, by bulk, which message each object was made from."""
 
     def __init__(
         self, messages: ReplayInput, settings: Settings, report: Report, logger: Logger
@@ -185,32 +205,35 @@ class _ReplayRun(Run):
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
         if self._in_sessions:
-            for index, made in enumerate(objects):
-                self._messages.remember(object_lines([made])[:-1], source_at(index).line)
+            for index, segment_object in enumerate(objects):
+                line = object_lines([segment_object])[:-1]
+                self._messages.remember(line, source_at(index).line)
         return super()._put(objects, first, source_at)
 
     def log_secondary_error(self, failure: SegmentObjectsError, error: BaseException) -> None:
-        """The file of the replay's own rejects is nobody's concern: they are in the dead letter."""
+        """Log nothing of the replay's own file of rejects: they are still in the dead letter."""
         if not isinstance(failure, DeadLetterError):
             super().log_secondary_error(failure, error)
 
 
 class _ReplayTarget(TargetSegmentObjects):
-    """The target, which is given objects too.
+    """The target, which also reads objects.
 
     Args:
-        messages: what it will read.
-        config: as the user has it.
-        refused: the file that it writes its own rejects to.
+        messages: its input.
+        config: the user's configuration.
+        rejected_path: the file that it writes its own rejects to.
 
     Attributes:
         unsent: the lines of the records that stream maps have filtered out.
     """
 
-    def __init__(self, messages: ReplayInput, config: Mapping[str, object], refused: Path) -> None:
-        kept = {name: value for name, value in config.items() if name != "report_path"}
+    def __init__(
+        self, messages: ReplayInput, config: Mapping[str, object], rejected_path: Path
+    ) -> None:
+        used = {name: value for name, value in config.items() if name != "report_path"}
         super().__init__(
-            config={**kept, "max_rejects": -1, "dead_letter_path": str(refused)},
+            config={**used, "max_rejects": -1, "dead_letter_path": str(rejected_path)},
             make_run=partial(_ReplayRun, messages),
         )
         self._messages = messages
@@ -218,50 +241,53 @@ class _ReplayTarget(TargetSegmentObjects):
 
     @property
     def report(self) -> Report:
-        """What the run has done."""
+        """The counts of the run."""
         return self._report
 
     def _end(self, error: BaseException | None = None) -> None:
-        """Tell what became of values. What became of rejects is the command's to tell.
+        """Log the summary, without rejects: the command prints those.
 
-        Names of streams that did not come are not told of: a dead letter has but a few of them.
+        Unused stream names are not reported, since a dead letter has only some of the streams.
         """
         if not self._ended:
             self._ended = True
-            self._report._rejected.clear()  # noqa: SLF001  their advice is for another file
+            self._report._rejected.clear()  # noqa: SLF001  its advice is for another file
             self._report.log_summary(ending="failed" if error is not None else "done")
             self._metrics.end(succeeded=error is None)
 
     def give_up(self, status: int) -> None:
-        """The process is about to be ended: tell why, on a thread of the shutdown's."""
+        """Log why the process is about to end. Called on the thread of the signal watcher."""
         if status == 1:
             failure = OutputError(
                 "the stop took longer than `shutdown_seconds`, so the replay was ended: some "
-                "objects may have been sent, and the dead letter is as it was"
+                "objects may have been sent, and the dead letter is unchanged"
             )
             self.logger.error("%s", failure)
 
     def _process_unknown_message(self, message: Message) -> None:
-        """An object goes to the delivery as it is."""
-        made = self._messages.object_of(message)
-        source = SourceStream(made.collection, b"{}", None, is_object=True)
+        """Deliver an object unchanged."""
+        segment_object = self._messages.object_of(message)
+        collection = segment_object.collection
+        source = SourceStream(collection, b"{}", None, is_object=True)
         self.run.position += 1
-        self._report.counts.stream(made.collection, made.collection).encoded += 1
-        self.run.put(made, SourceRecord(source, made.line_bytes(), message.line))
+        self._report.counts.stream(collection, collection).encoded += 1
+        self.run.put(
+            segment_object, SourceRecord(source, segment_object.line_bytes(), message.line)
+        )
 
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
-        """Take note of a record of which no object is made, and no reject."""
+        """Keep which records stream maps filter out: they become neither an object nor a reject."""
         _, routes = self._source_and_routes(message)
         before = [self._counts_of(route).filtered for route in routes]
         super()._process_record_message(message)
         after = [self._counts_of(route).filtered for route in routes]
-        if all(now > then for now, then in zip(after, before, strict=True)):
+        if all(new > old for new, old in zip(after, before, strict=True)):
             self.unsent.append(message.line)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The dead letter, while no run of the target has it open."""
+    """Open the dead letter with a lock, so that no run of the target has it open."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -270,18 +296,18 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ConfigurationError(f"the dead letter {path} is no file: name the file itself")
+        raise ConfigurationError(f"the dead letter {path} is not a file: name the file itself")
     with os.fdopen(descriptor, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
                 f"the dead letter {path} is in use by a running sync or another replay; "
-                "replay it when that is over"
+                "replay it when that has ended"
             ) from None
-        held = os.fstat(descriptor)
-        named = path.lstat() if os.path.lexists(path) else None
-        if named is None or (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
+        locked = os.fstat(descriptor)
+        current = path.lstat() if os.path.lexists(path) else None
+        if current is None or (current.st_dev, current.st_ino) != (locked.st_dev, locked.st_ino):
             raise ConfigurationError(
                 f"the dead letter {path} has been replaced by another replay; replay it again"
             )

@@ -1,7 +1,7 @@
-"""A dead letter, read: its rejects one after the other, each with the schema that it refers to.
+"""Reads the rejects of a dead letter in order, each with the schema that it refers to.
 
-The rule that it guards: a large file takes little memory. One line is held at a time, and of each
-schema where it stands in the file, some 300 bytes.
+The rule that it guards: a large file takes little memory. One line is held at a time, and for each
+schema its position in the file, some 300 bytes.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Reject", "RejectLines", "SchemaLine", "object_digest", "record_of"]
 
 Reference = tuple[str, int]
-"""A schema's run and its number in it: lines of several runs stand in one file, mixed."""
+"""A schema's run and its number there: a file may hold lines of several runs, interleaved."""
 
 
 class SchemaLine(NamedTuple):
-    """Where a schema stands in the file.
+    """The position of a schema in the file.
 
     Attributes:
-        reference: what the lines of its records call it.
-        stream: whose it is.
-        start, length: its line.
-        digest: of its stream, keys and schema: runs that had the same have the same digest.
+        reference: how the lines of its records refer to it.
+        stream: the name of its stream.
+        start, length: the position of its line, in bytes.
+        digest: of its stream, keys and schema; equal for equal schemas of different runs.
     """
 
     reference: Reference
@@ -45,7 +45,7 @@ class SchemaLine(NamedTuple):
 
 
 class Line(msgspec.Struct):
-    """A line of a dead letter: see `rejects.DeadLetter`."""
+    """A line of a dead letter: see `delivery.DeadLetter`."""
 
     time: datetime
     run_id: str = ""
@@ -65,12 +65,12 @@ class Reject(NamedTuple):
     """A reject of the file.
 
     Attributes:
-        number: its line in the file, from 1.
-        start: where the line begins.
-        text: the line, without its break.
-        line: the line, read.
-        schema: of a record.
-        object: of what is no record.
+        number: its line number in the file, from 1.
+        start: the position of the line, in bytes.
+        text: the line, without its line break.
+        line: the line, decoded.
+        schema: the schema of a record; `None` for an object.
+        object: the object; `None` for a record.
     """
 
     number: int
@@ -100,48 +100,48 @@ class RejectLines:
     """The lines of a dead letter.
 
     Args:
-        file: it, open to be read. Nobody else reads it at the same time.
+        file: the dead letter, open for reading. Nothing else moves its position meanwhile.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def __iter__(self) -> Iterator[Reject]:
-        """The rejects in their order, from the first one.
+        """The rejects in order, from the first one.
 
-        Lines end with a line feed alone: a record may hold other breaks between its tokens. A
-        schema holds from its line on, until another line of the same reference.
+        Only a line feed ends a line: a record may contain other line breaks between its tokens. A
+        schema applies from its line on, until another line with the same reference.
 
         Raises:
-            InputError: a line is none, or refers to a schema that no line before it holds.
+            InputError: a line is not valid, or refers to a schema that no earlier line holds.
         """
         schemas: dict[Reference, SchemaLine] = {}
         for number, start, text in self._lines():
-            line, made = _read(text, number)
+            line, segment_object = _read(text, number)
             reference = (line.run_id, line.schema_id)
             if line.stage == "schema":
                 digest = _digest(_encode((line.stream, line.key_properties)) + bytes(line.schema))
                 schemas[reference] = SchemaLine(reference, line.stream, start, len(text), digest)
                 continue
-            schema = schemas.get(reference) if made is None else None
-            if made is None and (schema is None or schema.stream != line.stream):
+            schema = schemas.get(reference) if segment_object is None else None
+            if segment_object is None and (schema is None or schema.stream != line.stream):
                 raise InputError(
                     f"line {number} of the dead letter refers to schema {line.schema_id} of run "
-                    f"{line.run_id!r} for stream {line.stream!r}, which no line before it holds: "
-                    "put that line back, or take this one out and let the tap send its record again"
+                    f"{line.run_id!r} for stream {line.stream!r}, which no earlier line holds: put "
+                    "that line back, or delete this one and let the tap send its record again"
                 )
-            yield Reject(number, start, text, line, schema, made)
+            yield Reject(number, start, text, line, schema, segment_object)
 
-    def schema(self, where: SchemaLine) -> bytes:
+    def schema(self, schema: SchemaLine) -> bytes:
         """The line of a schema.
 
         Raises:
             InputError: the file cannot be read.
         """
-        return self._at(where.start, where.length)
+        return self._at(schema.start, schema.length)
 
     def object(self, start: int, length: int) -> SegmentObject:
-        """The object of a line that is known to hold one.
+        """The object of a line that holds one.
 
         Raises:
             InputError: the file cannot be read.
@@ -155,7 +155,7 @@ class RejectLines:
             raise _unreadable(error) from error
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """Each line that is not blank: its number, where it begins, and its text."""
+        """Each line that is not blank: its number, its position, and its text."""
         end = 0
         try:
             self._file.seek(0)
@@ -171,7 +171,7 @@ def record_of(line: Line) -> bytes:
     """The record, as the tap wrote it.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: the line holds no record.
     """
     if isinstance(line.record, msgspec.Raw):
         return bytes(line.record)
@@ -181,7 +181,7 @@ def record_of(line: Line) -> bytes:
 
 
 def object_digest(line: bytes) -> bytes:
-    """What an object's line is known by again."""
+    """A digest that identifies an object's line."""
     return _digest(line)
 
 
@@ -190,50 +190,50 @@ def _digest(text: bytes) -> bytes:
 
 
 def _unreadable(error: OSError) -> InputError:
-    return InputError(f"the dead letter cannot be read to its end: {error.strerror or error}")
+    return InputError(f"the dead letter cannot be read to the end: {error.strerror or error}")
 
 
 def _read(text: bytes, number: int) -> tuple[Line, SegmentObject | None]:
-    made, whole = None, False
+    segment_object = None
     try:
         line = _decode(text)
         if line.stage == "schema":
-            whole = bool(line.stream) and bytes(line.schema).startswith(b"{")
+            is_valid = bool(line.stream) and bytes(line.schema).startswith(b"{")
         elif isinstance(line.object, msgspec.Raw):
-            made = _object(bytes(line.object))
-            whole = True
+            segment_object = _object(bytes(line.object))
+            is_valid = True
         else:
-            whole = bool(line.stream) and b"\n" not in record_of(line)
+            is_valid = bool(line.stream) and b"\n" not in record_of(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        whole = False
-    if not whole:
+        is_valid = False
+    if not is_valid:
         raise InputError(
-            f"line {number} of the dead letter is not one that a run has written: a record has "
-            "`time`, `run_id`, `schema_id`, `stream` and `record` (or `raw`), a schema the first "
-            "four and `schema`, an object `time` and an `object` with `id`, `collection` and "
-            "`properties` that Segment takes; correct it, or delete it if a full disk or a kill "
-            "has cut it off, since no state covers what was cut off"
+            f"line {number} of the dead letter is not one that a run writes: a record has `time`, "
+            "`run_id`, `schema_id`, `stream` and `record` (or `raw`), a schema the first four and "
+            "`schema`, an object `time` and an `object` with `id`, `collection` and `properties` "
+            "that Segment accepts; correct it, or delete it if a full disk or a kill has cut it "
+            "off, since no state covers what was cut off"
         )
     if line.time.tzinfo is None:
         line.time = line.time.replace(tzinfo=timezone.utc)
-    return line, made
+    return line, segment_object
 
 
 def _object(text: bytes) -> SegmentObject:
     """An object of the dead letter, on one line.
 
     Raises:
-        ValueError: when Segment takes no such object.
+        ValueError: Segment does not accept such an object.
     """
     compact = msgspec.json.format(text, indent=-1)
-    made = msgspec.json.decode(compact, type=_Object)
+    fields = msgspec.json.decode(compact, type=_Object)
     properties = bytes(msgspec.json.decode(compact, type=_ObjectLine).properties)
-    whole = SegmentObject(made.collection, made.id, properties)
+    segment_object = SegmentObject(fields.collection, fields.id, properties)
     if not (
-        0 < len(made.id) <= MAX_ID_LENGTH
-        and made.collection
-        and made.properties
-        and len(whole.line_bytes()) <= MAX_OBJECT_BYTES
+        0 < len(fields.id) <= MAX_ID_LENGTH
+        and fields.collection
+        and fields.properties
+        and len(segment_object.line_bytes()) <= MAX_OBJECT_BYTES
     ):
-        raise ValueError(made.id)
-    return whole
+        raise ValueError(fields.id)
+    return segment_object

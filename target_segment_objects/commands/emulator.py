@@ -1,0 +1,60 @@
+"""`segment-objects emulator`: serve Segment's object APIs until a signal comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from target_segment_objects.commands.output import fail, print_lines, print_to_stderr
+from target_segment_objects.emulator import Emulator, EmulatorError, is_loopback
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from types import FrameType
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    stop_requested = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stop_requested.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    emulator = Emulator(
+        host=options.host,
+        port=options.port,
+        warehouse=options.warehouse,
+        write_key=options.write_key,
+        nulls=options.nulls,
+        collection_digits=options.collection_digits,
+        session_seconds=options.session_seconds,
+        seed=options.seed,
+        memory_limit=options.memory_limit,
+        page=is_loopback(options.host) if options.page is None else options.page,
+    )
+    try:
+        with emulator:
+            if sys.stdout is not None:
+                print_lines(emulator.url)
+            stop_requested.wait()
+    except EmulatorError as error:
+        return fail(str(error))
+    except OSError as error:
+        address = f"{options.host}:{options.port}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return fail(
+            f"Cannot listen on {address}: {reason}; name a free port with `--port`, or any with "
+            "`--port 0`."
+        )
+    answered = sum(1 for request in emulator.requests if request.status is not None)
+    print_to_stderr(
+        f"Answered the last {answered} requests, {len(emulator.refusals)} of them with a refusal."
+    )
+    return 0
