@@ -352,7 +352,7 @@ MUTANTS = (
     Mutant(
         "a web site's name reaches the emulator",
         "App._check_host",
-        "not host or self._names.has(host)",
+        "not host or self._names.allows(host)",
         "True",
         "tests/emulator/test_serving.py",
     ),
@@ -400,8 +400,8 @@ MUTANTS = (
     ),
     Mutant(
         "a table is named without its database",
-        "Warehouse._named",
-        'f"{quoted(self._database)}.main.{quoted(table)}"',
+        "TableMerger.full_name",
+        'f"{quoted(self.database)}.main.{quoted(table)}"',
         'f"main.{quoted(table)}"',
         "tests/emulator/test_loader_names.py",
     ),
@@ -491,8 +491,8 @@ MUTANTS = (
     ),
     Mutant(
         "a query string of many fields ends the page",
-        "Page.answer",
-        'raise RefusalError(400, f"a query has at most {_MAX_FIELDS} fields") from None',
+        "Page.respond",
+        'raise RefusalError(400, f"a query may have at most {_MAX_FIELDS} fields") from None',
         "raise",
         "tests/emulator/test_page.py",
     ),

@@ -177,7 +177,7 @@ def test_an_emulator_that_cannot_start_is_gone(monkeypatch: pytest.MonkeyPatch, 
     with monkeypatch.context() as patch:
         _Refusal(patch, name)
         emulator = Emulator()
-        with pytest.raises(EmulatorError, match="The system starts no more threads"):
+        with pytest.raises(EmulatorError, match="The system cannot start more threads"):
             emulator.start()
     emulator.stop()
     assert threading.active_count() == before

@@ -1,7 +1,8 @@
-"""Segment's two object APIs on loopback: every rule, sessions, merging, and faults on request.
+"""An emulator of Segment's two object APIs: their rules, sessions, merging, and injected faults.
 
-Imports nothing from the rest of the package: it writes the API's rules a second time, so that a
-wrong limit cannot be wrong on both sides (docs/decisions/0007-the-emulators-independence.md).
+It imports nothing from the rest of the package. The API's rules are written here a second time, so
+that a wrong limit cannot be wrong on both sides
+(docs/decisions/0007-the-emulators-independence.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`Emulator`: both object APIs of Segment on one loopback port, and a look at what arrived.
+"""`Emulator`: both object APIs of Segment on one port of this machine, and access to what arrived.
 
-The one place that wires rules, sessions, faults, order, store and server.
+This module connects rules, sessions, faults, ordering, store and server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from target_segment_objects.emulator.api.request_log import RequestLog
 from target_segment_objects.emulator.api.sessions import Sessions
 from target_segment_objects.emulator.errors import EmulatorError
 from target_segment_objects.emulator.rules.names import table_name
-from target_segment_objects.emulator.rules.requests import MAX_AT_ONCE, Rules
+from target_segment_objects.emulator.rules.requests import MAX_CONCURRENCY, Rules
 from target_segment_objects.emulator.store.memory import MemoryStore
 from target_segment_objects.emulator.store.ordering import Ordering
 from target_segment_objects.emulator.wire.connection import ConnectionHandler
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from target_segment_objects.emulator.api.request_log import RecordedRequest
     from target_segment_objects.emulator.api.sessions import EmulatorSession
     from target_segment_objects.emulator.rules.columns import Scalar
-    from target_segment_objects.emulator.store.memory import Row, Store, Update
+    from target_segment_objects.emulator.store.contract import Row, Store, Update
 
 _TICK_SECONDS = 0.2
 _REORDER_SECONDS = 0.4
@@ -47,11 +47,11 @@ _FINISH_WAIT_SECONDS = 30.0
 class Emulator:
     """Segment on a port of this machine, from `start` (or `with`) to `stop`.
 
-    Without a warehouse, objects live in memory, values as they were sent. With one, they live in a
-    DuckDB file, in typed columns.
+    Without a warehouse, objects are kept in memory, with values as sent. With one, they are kept in
+    a DuckDB file, in typed columns.
     """
 
-    def __init__(  # noqa: PLR0913 each is a keyword with a default
+    def __init__(  # noqa: PLR0913 keywords with defaults
         self,
         *,
         write_key: str | None = None,
@@ -63,27 +63,28 @@ class Emulator:
         session_seconds: float = 600.0,
         seed: int = 0,
         clock: Callable[[], float] | None = None,
-        max_at_once: int = MAX_AT_ONCE,
+        max_concurrency: int = MAX_CONCURRENCY,
         memory_limit: str = "512MB",
         finish_wait_seconds: float = _FINISH_WAIT_SECONDS,
         page: bool = False,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare an emulator; nothing listens and no file is touched before `start`.
+        """Configure an emulator; it does not listen or open a file before `start`.
 
-        write_key: the only key taken; None takes any that is not empty.
-        host, port: where to listen; port 0 is a free one.
-        warehouse: a DuckDB file, made when missing; needs the extra `[emulator]`.
+        write_key: the only key that is accepted; None accepts any that is not empty.
+        host, port: where to listen; port 0 chooses a free one.
+        warehouse: a DuckDB file, created when missing; needs the extra `[emulator]`.
         nulls: a null property clears the value, or is refused [unknown].
-        collection_digits: take digits in collections, which the documentation excludes.
-        session_seconds: silence after which a bulk session is expired.
-        seed: of the order of asynchronous updates and of `InjectedFault.chance`.
+        collection_digits: accept digits in collections, which the documentation excludes.
+        session_seconds: a bulk session expires after this many seconds without a call.
+        seed: for the order of asynchronous updates and for `InjectedFault.chance`.
         clock: monotonic seconds, for sessions and the log; `time.monotonic` by default.
-        max_at_once: requests in flight per write key and per IP address.
-        memory_limit: DuckDB's, as DuckDB writes it.
-        finish_wait_seconds: a finish is answered after so many seconds though it still loads.
-        page: show what arrives at `/`, to whoever can reach the port, without a key.
-        on_failure: called on a thread of the emulator's when it fails itself: a full disk, a bug.
+        max_concurrency: most requests at once per write key and per IP address.
+        memory_limit: DuckDB's setting of that name.
+        finish_wait_seconds: a finish gets its response after this time, even if still loading.
+        page: show at `/` what arrives, to anybody who can reach the port, without a key.
+        on_failure: called on one of the emulator's threads when the emulator itself fails, for
+            example because the disk is full.
         """
         self._host = host
         self._port = port
@@ -97,7 +98,7 @@ class Emulator:
         self._on_failure = on_failure
         clock = clock or time.monotonic
         self._clock = clock
-        self._traffic = RequestLog(clock, max_at_once)
+        self._request_log = RequestLog(clock, max_concurrency)
         self._sessions = Sessions(clock, session_seconds)
         self._faults = FaultScript(seed)
         self._store: Store = MemoryStore()
@@ -108,24 +109,24 @@ class Emulator:
         self._app: App | None = None
         self._server: Server | None = None
         self._folder: Path | None = None
-        self._settler = threading.Thread(
-            target=self._settle_in_time, name="segment-emulator-flush", daemon=True
+        self._flusher = threading.Thread(
+            target=self._flush_periodically, name="segment-emulator-flush", daemon=True
         )
 
     def start(self) -> Self:
-        """Open the store and listen. An emulator starts once.
+        """Open the store and listen. An emulator can be started once.
 
-        `MissingExtraError`, `WarehouseError` and `OSError` tell why it cannot.
+        `MissingExtraError`, `WarehouseError` or `OSError` when it cannot start.
         """
         if self._server is not None:
-            message = "An emulator starts once; make another one."
+            message = "An emulator can be started only once; create another one."
             raise EmulatorError(message)
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="segment-emulator-"))
         except OSError as error:
             raise EmulatorError(
                 f"There is no folder for temporary files: {error.strerror or error}; "
-                "name one that can be written with the environment variable `TMPDIR`."
+                "set the environment variable `TMPDIR` to a folder that can be written."
             ) from None
         try:
             if self._warehouse is not None:
@@ -137,7 +138,7 @@ class Emulator:
                 host=self._host,
                 write_key=self._write_key,
                 sessions=self._sessions,
-                traffic=self._traffic,
+                request_log=self._request_log,
                 ordering=self._ordering,
                 store=self._store,
                 store_lock=self._store_lock,
@@ -147,7 +148,7 @@ class Emulator:
             )
             exchange = ConnectionHandler(
                 self._app,
-                self._traffic,
+                self._request_log,
                 self._faults,
                 self._sessions,
                 report=self._failed,
@@ -161,32 +162,32 @@ class Emulator:
         self._port = self._server.port
         try:
             self._server.start()
-            self._settler.start()
+            self._flusher.start()
         except RuntimeError:
             self._stopping.set()
             self._server.stop()
             self._store.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             raise EmulatorError(
-                "The system starts no more threads: raise the limit of processes (`ulimit -u`, or "
-                "the container's)."
+                "The system cannot start more threads: raise the limit of processes (`ulimit -u`, "
+                "or that of the container)."
             ) from None
         return self
 
     def stop(self) -> None:
-        """Cut what is held, end every thread, store everything. Calling it again does nothing.
+        """Cut held requests, end all threads and store everything; a second call does nothing.
 
-        `EmulatorError` when the emulator itself failed meanwhile.
+        `EmulatorError` when the emulator itself has failed.
         """
         if self._server is None or self._stopping.is_set():
             return
         self._stopping.set()
         self._faults.stop()
         self._server.stop()
-        self._settler.join()
+        self._flusher.join()
         try:
             self.flush()
-        except Exception as error:  # noqa: BLE001 raised below, once all is cleaned up
+        except Exception as error:  # noqa: BLE001 raised below, after the cleanup
             self._errors.append(error)
         try:
             self._store.close()
@@ -208,7 +209,7 @@ class Emulator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop; an error on the way out does not hide the one that came first."""
+        """Stop; an error of `stop` does not replace an error of the block."""
         try:
             self.stop()
         except EmulatorError:
@@ -224,17 +225,17 @@ class Emulator:
     @property
     def requests(self) -> list[RecordedRequest]:
         """The last 20,000 requests, in order of arrival."""
-        return self._traffic.requests()
+        return self._request_log.requests()
 
     @property
     def refusals(self) -> list[RecordedRequest]:
-        """The last 20,000 requests that were answered 4xx; `reason` says why."""
-        return self._traffic.refusals()
+        """The last 20,000 requests that got a 4xx; `reason` says why."""
+        return self._request_log.refusals()
 
     @property
     def in_flight_peak(self) -> int:
-        """The most requests that were in flight at once."""
-        return self._traffic.peak
+        """The largest number of requests that were in flight at once."""
+        return self._request_log.peak
 
     @property
     def sessions(self) -> dict[str, EmulatorSession]:
@@ -244,9 +245,9 @@ class Emulator:
     def rows(self, collection: str, *, typed: bool = False) -> list[Row]:
         """Return the objects of a collection, merged, in order of first arrival.
 
-        Each is `{"id": …, property: value, …}`, property names as a warehouse has them. In memory,
-        values are as sent, cleared ones None, and `typed=True` returns what a warehouse would
-        show; in DuckDB they are always typed, with every column in every row.
+        A row is `{"id": …, property: value, …}`, with property names as in a warehouse. In memory,
+        values are as sent, cleared ones None; `typed=True` returns what a warehouse would show. In
+        DuckDB they are always typed, with every column in every row.
         """
         self.flush()
         table = table_name(collection)
@@ -259,14 +260,14 @@ class Emulator:
         """Return the rows of every table, by the table's name."""
         self.flush()
         with self._store_lock:
-            names = self._store.names()
+            names = self._store.table_names()
         return {name: self.rows(name, typed=typed) for name in names}
 
     def history(self, collection: str, identifier: str) -> list[dict[str, Scalar]]:
         """Return the properties applied to one object, in order of application; memory only."""
         self.flush()
         if not isinstance(self._store, MemoryStore):
-            message = "Only the memory store keeps a history; leave out `warehouse`."
+            message = "Only the memory store keeps a history; omit `warehouse`."
             raise EmulatorError(message)
         with self._store_lock:
             return self._store.history(table_name(collection), identifier)
@@ -275,7 +276,7 @@ class Emulator:
         """Return the rows of a query on the warehouse; `WarehouseError` when it fails."""
         self.flush()
         if isinstance(self._store, MemoryStore):
-            message = "Only a warehouse can be queried; give `warehouse`, a DuckDB file."
+            message = "Only a warehouse can be queried; set `warehouse` to a DuckDB file."
             raise EmulatorError(message)
         with self._store_lock:
             rows: list[dict[str, Any]] = self._store.query(sql)  # type: ignore[attr-defined]
@@ -286,26 +287,27 @@ class Emulator:
         """How many values no column could hold, by table and column (or property, without one)."""
         self.flush()
         with self._store_lock:
-            return self._store.lost()
+            return self._store.lost_values()
 
     def flush(self) -> None:
-        """Apply all that was answered, asynchronous updates and loading sessions included."""
+        """Apply all accepted updates, asynchronous ones and those of finished sessions included."""
         if self._app is not None:
-            self._app.settle()
+            self._app.flush()
         with self._store_lock:
             self._store.flush()
 
     def fault(self, fault: InjectedFault) -> InjectedFault:
-        """Add a fault to the script, and return it."""
+        """Inject a fault, and return it."""
         self._faults.add(fault)
         return fault
 
     def hold(
         self, call: str = "any", first: int = 1, count: int | None = 1, *, before: bool = False
     ) -> Hold:
-        """Withhold the answers of `count` requests from the `first` of that call on.
+        """Withhold the responses to `count` requests of a call, from number `first` on.
 
-        They were applied by then, unless `before`, which holds them with their body read.
+        The requests are applied before they are held; with `before`, they are held after their body
+        was read and applied when released.
         """
         hold = Hold()
         self._faults.add(
@@ -314,16 +316,16 @@ class Emulator:
         return hold
 
     def clear_faults(self) -> None:
-        """Forget all faults and holds; what is held goes on."""
+        """Remove all faults and holds; held requests continue."""
         self._faults.clear()
 
     def expire_sessions(self, sync_id: str | None = None) -> None:
-        """Expire one bulk session, or all that are open, now."""
+        """Expire one bulk session, or all open ones, now."""
         self._sessions.expire(sync_id)
 
     def _view(self) -> PageState:
         return PageState(
-            self._traffic,
+            self._request_log,
             self._sessions,
             self._store,
             clock=self._clock,
@@ -335,11 +337,11 @@ class Emulator:
         with self._store_lock:
             self._store.apply(updates)
 
-    def _settle_in_time(self) -> None:
+    def _flush_periodically(self) -> None:
         # Set calls reach the store, and a warehouse's file, within a second.
         try:
             while not self._stopping.wait(_TICK_SECONDS):
-                self._ordering.settle(everything=False)
+                self._ordering.apply_due(everything=False)
                 with self._store_lock:
                     self._store.flush()
         except Exception as error:  # noqa: BLE001 raised by stop

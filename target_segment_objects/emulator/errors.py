@@ -1,10 +1,10 @@
-"""What can go wrong in the emulator, told apart by who has to act.
+"""The emulator's errors, by who has to act.
 
 EmulatorError            the emulator cannot do what its user asked
 ├── MissingExtraError    DuckDB is not installed: install the extra
 └── WarehouseError       the DuckDB file cannot be opened, read or written
     └── WarehouseLockedError   another process has it open
-RefusalError             a request that Segment would not take: an answer, never a crash
+RefusalError             a request that Segment would refuse: becomes an HTTP response
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class WarehouseLockedError(WarehouseError):
 
 
 class RefusalError(Exception):
-    """A request that breaks a rule: the HTTP status and a reason that holds no property value."""
+    """A request that breaks a rule: an HTTP status and a reason that holds no property value."""
 
     def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
-        """Keep the answer's `status`, its `reason` and any extra `headers`."""
+        """Keep the response's `status`, its `reason` and any extra `headers`."""
         super().__init__(reason)
         self.status = status
         self.reason = reason

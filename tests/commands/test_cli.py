@@ -205,7 +205,7 @@ def test_a_file_in_use_is_one_sentence(tmp_path: Path) -> None:
         found = run("query", str(path), "select 1")
     assert found.returncode == 1
     assert found.stderr == (
-        f"The warehouse file {path} is in use; stop what has it open and try again.\n"
+        f"The warehouse file {path} is in use; close the program that has it open and try again.\n"
     )
 
 

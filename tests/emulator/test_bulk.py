@@ -118,14 +118,14 @@ def test_a_closed_session_takes_nothing(client: Client) -> None:
         client.finish(sync_id),
     ):
         assert (answer.status, answer.reason) == (400, "the session is finished")
-    assert client.keep_alive("unknown").reason == "the session is not known"
+    assert client.keep_alive("unknown").reason == "the session is unknown"
 
 
 def test_a_session_belongs_to_its_key(segment: Emulator, client: Client) -> None:
     """Another key does not know the session."""
     sync_id = client.start()
     with Client(segment, "another") as other:
-        assert other.finish(sync_id).reason == "the session is not known"
+        assert other.finish(sync_id).reason == "the session is unknown"
     assert client.finish(sync_id).status == 202
 
 
@@ -162,7 +162,7 @@ BAD_PARTS = {
     "32 KB": (lines(room("1", a="x" * 32768)), "32 KB"),
     "a line over 400 KB": (GOOD + b" " * 409_600, "409600"),
     "an endless line": (b" " * 2_000_000, "line 1: over 409600 bytes"),
-    "a key twice": (b'{"id":"1","collection":"a","properties":{"a":1,"a":1}}', "appears twice"),
+    "a key twice": (b'{"id":"1","collection":"a","properties":{"a":1,"a":1}}', "the same key twice"),
 }
 
 
@@ -192,11 +192,11 @@ COMPRESSED = gzip.compress(GOOD)
     ("body", "reason"),
     [
         (GOOD, "not gzip"),
-        (b"", "cut short"),
-        (COMPRESSED[:-1], "cut short"),
-        (COMPRESSED[:10], "cut short"),
-        (COMPRESSED + b"x", "cut short"),
-        (COMPRESSED + COMPRESSED[:15], "cut short"),
+        (b"", "truncated"),
+        (COMPRESSED[:-1], "truncated"),
+        (COMPRESSED[:10], "truncated"),
+        (COMPRESSED + b"x", "truncated"),
+        (COMPRESSED + COMPRESSED[:15], "truncated"),
         (COMPRESSED[:-8] + b"\0\0\0\0" + COMPRESSED[-4:], "not gzip"),
     ],
 )
@@ -269,4 +269,4 @@ def test_a_carriage_return_in_a_part_is_refused(client: Client) -> None:
     sync_id = client.start()
     answer = client.upload(sync_id, lines(room("1", a=1)).replace(b"\n", b"\r\n"))
     assert answer.status == 400
-    assert answer.reason.startswith("line 1: a carriage return")
+    assert answer.reason.startswith("line 1: has a carriage return")

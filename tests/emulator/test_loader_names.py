@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.emulator.store.memory import MemoryStore, Update
+from target_segment_objects.emulator.store.contract import Update
+from target_segment_objects.emulator.store.memory import MemoryStore
 from target_segment_objects.emulator.store.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def test_any_name_of_a_collection_and_a_property(tmp_path: Path, file: str) -> N
         for start in (0, len(NAMES)):  # one id twice in a flush, then new and known ones
             _load(memory, updates[start:])
             _load(warehouse, updates[start:])
-    assert warehouse.names() == memory.names()
+    assert warehouse.table_names() == memory.table_names()
     assert {name: warehouse.rows(name) for name in NAMES} == {
         name: memory.typed_rows(name) for name in NAMES
     }
     for name in NAMES:
-        found = warehouse.newest(name, 5, 100, 50)
+        found = warehouse.preview(name, 5, 100, 50)
         assert found is not None
         assert found.rows[0][0] in {"a", "b"}
         assert len(found.columns) == len(set(NAMES) - {"received_at"})

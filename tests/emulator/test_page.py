@@ -182,10 +182,10 @@ def test_on_another_address_public_names_see_nothing(host: str, taken: bool) -> 
         page = Page("segment.internal", segment._view())
     head = Head("GET", "/", Headers({"host": host}), "", keep_alive=True, expects_continue=False)
     if taken:
-        assert page.answer(head).status == 200
+        assert page.respond(head).status == 200
     else:
         with pytest.raises(RefusalError) as caught:
-            page.answer(head)
+            page.respond(head)
         assert caught.value.status == 403
 
 
@@ -420,13 +420,13 @@ def test_the_page_goes_on_while_a_session_loads(segment: Emulator) -> None:
 def test_tables_are_read_once_a_change(segment: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking again at what has not changed asks the store nothing."""
     asked = []
-    newest = segment._store.newest
+    newest = segment._store.preview
 
     def counted(table: str, *bounds: int) -> object:
         asked.append(table)
         return newest(table, *bounds)
 
-    monkeypatch.setattr(segment._store, "newest", counted)
+    monkeypatch.setattr(segment._store, "preview", counted)
     with Client(segment) as client:
         client.one("1", a=1)
         for _ in range(5):
@@ -438,7 +438,7 @@ def test_tables_are_read_once_a_change(segment: Emulator, monkeypatch: pytest.Mo
     view = segment._view()
     for number in range(50):
         view.state(f"nowhere_{number}")
-    assert len(view._remembered) <= 8
+    assert len(view._cached) <= 8
 
 
 def test_a_warehouse_that_cannot_be_read_is_told(
@@ -452,7 +452,7 @@ def test_a_warehouse_that_cannot_be_read_is_told(
     with Client(segment) as client:
         client.one("1", a=1)
         with monkeypatch.context() as patch:
-            patch.setattr(segment._store, "newest", fail)
+            patch.setattr(segment._store, "preview", fail)
             found = state(segment)
             assert (found["unreadable"], found["tables"], found["rows"]) == (True, [], None)
         assert state(segment)["rows"]["rows"] == [["1", "1"]]

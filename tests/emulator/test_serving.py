@@ -102,7 +102,7 @@ def test_the_21st_request_at_once_is_429() -> None:
 
 def test_a_client_never_overtakes_the_gate() -> None:
     """A request that was answered is no longer counted: one at a time is always taken."""
-    with Emulator(max_at_once=1) as segment, Client(segment) as one, Client(segment) as other:
+    with Emulator(max_concurrency=1) as segment, Client(segment) as one, Client(segment) as other:
         for number in range(200):
             client = (one, other)[number % 2]
             assert client.one("1", a=number).status == 200
@@ -255,7 +255,7 @@ def test_an_emulator_starts_once_and_stops_at_any_time() -> None:
     """Stopping twice, or before the start, does nothing; starting twice is an error."""
     segment = Emulator()
     segment.stop()
-    with segment, pytest.raises(EmulatorError, match="starts once"):
+    with segment, pytest.raises(EmulatorError, match="started only once"):
         segment.start()
     segment.stop()
     assert segment.tables() == {}

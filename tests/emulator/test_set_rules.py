@@ -53,7 +53,7 @@ REFUSED = {
     "an unknown field of an object": (of(extra=1), "unknown field `extra`"),
     "no object": (call(objects=[]), "1 to 10"),
     "11 objects": (call(objects=[{**ROOM, "id": str(n)} for n in range(11)]), "got 11"),
-    "an id twice": (call(objects=[ROOM, ROOM]), "two objects of one id"),
+    "an id twice": (call(objects=[ROOM, ROOM]), "have the same id"),
     "an empty collection": (call(collection=""), "collection"),
     "an upper-case collection": (call(collection="Rooms"), "collection"),
     "a digit in a collection": (call(collection="rooms2"), "collection"),
@@ -85,11 +85,11 @@ REFUSED = {
     ),
     "a property twice": (
         b'{"collection":"rooms","objects":[{"id":"1","properties":{"a":1,"a":2}}]}',
-        "appears twice",
+        "the same key twice",
     ),
     "a field twice": (
         b'{"collection":"rooms","objects":[{"id":"1","id":"2","properties":{"a":1}}]}',
-        "appears twice",
+        "the same key twice",
     ),
 }
 

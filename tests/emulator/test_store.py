@@ -18,9 +18,10 @@ from target_segment_objects.emulator import (
     WarehouseError,
     WarehouseLockedError,
 )
-from target_segment_objects.emulator.rules.columns import fit, type_of
+from target_segment_objects.emulator.rules.columns import column_type_of, fit
 from target_segment_objects.emulator.rules.names import column_name, snake_case
-from target_segment_objects.emulator.store.memory import MemoryStore, Update
+from target_segment_objects.emulator.store.contract import Update
+from target_segment_objects.emulator.store.memory import MemoryStore
 from target_segment_objects.emulator.store.warehouse import Warehouse
 from tests.emulator.wire import Client, lines, room
 
@@ -198,8 +199,8 @@ def test_duckdb_and_memory_hold_the_same(
             memory.apply(updates)
             warehouse.apply(updates)
             warehouse.flush()
-        assert set(warehouse.names()) == set(memory.names())
-        for table in memory.names():
+        assert set(warehouse.table_names()) == set(memory.table_names())
+        for table in memory.table_names():
             assert comparable(warehouse.rows(table)) == comparable(memory.typed_rows(table))
         warehouse.close()
 
@@ -240,7 +241,7 @@ def test_values_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
 
 def test_a_large_part_is_merged_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part beyond a slice, of two collections, with ids in several slices, is merged in order."""
-    monkeypatch.setattr("target_segment_objects.emulator.store.warehouse._SLICE_BYTES", 2000)
+    monkeypatch.setattr("target_segment_objects.emulator.store.merging._SLICE_BYTES", 2000)
     items = [
         room(str(n % 70), ("rooms", "guests")[n % 2], value=n, **{f"p{n % 3}": n})
         for n in range(500)
@@ -270,7 +271,7 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
 @given(first=SCALARS.filter(lambda value: value is not None))
 def test_the_first_value_always_fits(first: Any) -> None:
     """A column made for a value holds that value."""
-    assert fit(first, type_of(first)) is not None
+    assert fit(first, column_type_of(first)) is not None
 
 
 def test_a_wide_part_is_merged_in_slices_of_few_rows(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_a_wide_part_is_merged_in_slices_of_few_rows(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "w.duckdb", tmp_path, limit)
     warehouse.apply(updates)
     warehouse.flush()
-    assert warehouse.sizes() == {"rooms": objects}
+    assert warehouse.object_counts() == {"rooms": objects}
     found = warehouse.query(f"SELECT count(p{columns - 1}) AS n FROM rooms")  # noqa: S608
     assert found == [{"n": objects}]
     warehouse.close()

@@ -323,7 +323,7 @@ def tell(  # noqa: PLR0913  the last three are one choice each
         child.err.decode(),
         _turns(segment),
         [each.state for each in segment.sessions.values()],
-        [each.reason for each in segment.refusals if each.reason != "a fault on request"],
+        [each.reason for each in segment.refusals if each.reason != "an injected fault"],
         segment.in_flight_peak,
         len(rejects_in(dead_letter)) if kept else 0,
     )

@@ -49,7 +49,7 @@ def segment() -> Iterator[Emulator]:
     """An emulator that takes one key; no rule of the API is broken."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
-        assert [each for each in emulator.refusals if each.reason != "a fault on request"] == []
+        assert [each for each in emulator.refusals if each.reason != "an injected fault"] == []
 
 
 @pytest.fixture

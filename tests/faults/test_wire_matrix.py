@@ -270,7 +270,7 @@ def _check_books(world: _World, outcome: Outcome) -> None:
         first = sum(part.objects for part in finished[0].parts)
         assert outcome.last == max(each for each in (0, *world.source.states) if each <= first)
     for request in segment.refusals:
-        if request.reason != "a fault on request":
+        if request.reason != "an injected fault":
             gone = case.fault.expires or case.place.call in {"finish", "keep-alive"}
             assert gone, request.reason
             assert request.reason.startswith("the session is")

@@ -134,7 +134,7 @@ def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
 def test_a_file_of_data_is_no_warehouse(tmp_path: Path, name: str) -> None:
     """DuckDB would open such a file beside a database in memory, and all would be lost."""
     (tmp_path / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="is no DuckDB database"):
+    with pytest.raises(ConfigurationError, match="is not a DuckDB database"):
         load(
             {"local_warehouse": str(tmp_path / name)}, lines(schema("rooms"), record("rooms", id=1))
         )
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     folder.mkdir()
     patch = FULL.replace("{name}", name)
     if (name, method) == ("apply", "bulk"):
-        patch = FULL.replace("{name}", "_merge")  # what both methods come to in the end
+        patch = FULL.replace("Warehouse.{name}", "TableMerger._merge")  # both methods call it
     (folder / "sitecustomize.py").write_text(patch, encoding="utf-8")
     started = time.monotonic()
     ran = _run(tmp_path, environment(PYTHONPATH=str(folder)), method=method, retry_seconds=600)

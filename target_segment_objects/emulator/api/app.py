@@ -1,6 +1,6 @@
-"""The two APIs behind the wire: a request that was read whole becomes an answer.
+"""Both APIs without a network: a request becomes a response.
 
-Knows routes, rules, sessions and the store; knows nothing of sockets or faults.
+This module knows paths, rules, sessions and the store, but no sockets and no injected faults.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from target_segment_objects.emulator.rules.requests import (
     Rules,
     check_content,
     check_key,
-    read_finish,
+    parse_finish_body,
 )
-from target_segment_objects.emulator.store.memory import Update
+from target_segment_objects.emulator.store.contract import Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
     from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
-    from target_segment_objects.emulator.store.memory import Store
+    from target_segment_objects.emulator.store.contract import Store
     from target_segment_objects.emulator.store.ordering import Ordering
 
 _MAX_BODY_BYTES = {
@@ -43,20 +43,20 @@ _BULK_CALLS = frozenset({"upload", "finish", "keep-alive"})
 
 
 class ApiPath(NamedTuple):
-    """Which call a path is, and the session that it names."""
+    """The call that a path stands for, and the session that it names."""
 
     call: str
     sync_id: str | None = None
 
     @property
     def max_body_bytes(self) -> int:
-        """The longest body that is read."""
+        """Most bytes of a body that are read."""
         return _MAX_BODY_BYTES.get(self.call, _MAX_OTHER_BODY_BYTES)
 
 
 @dataclass
 class HttpResponse:
-    """An HTTP answer; `reason` says why it is a refusal and stays out of a success's body."""
+    """An HTTP response; `reason` says why a request was refused, and is empty for a success."""
 
     status: int
     body: bytes = b"{}"
@@ -65,7 +65,7 @@ class HttpResponse:
 
 
 def parse_path(path: str) -> ApiPath:
-    """Return the call of a path; the call is `other` for a path of neither API."""
+    """Return the call of a path; it is `other` for a path of neither API."""
     path = path.partition("?")[0]
     if path == "/v1/set":
         return ApiPath("set")
@@ -78,7 +78,7 @@ def parse_path(path: str) -> ApiPath:
 
 
 def refusal(error: RefusalError) -> HttpResponse:
-    """Return the answer to a refused request: `{"error": {"message": …}}` [client]."""
+    """Return the response to a refused request: `{"error": {"message": …}}` [client]."""
     body = msgspec.json.encode({"error": {"message": error.reason}})
     return HttpResponse(error.status, body, dict(error.headers), error.reason)
 
@@ -86,14 +86,14 @@ def refusal(error: RefusalError) -> HttpResponse:
 class App:
     """The two APIs of one emulator."""
 
-    def __init__(  # noqa: PLR0913 the one place that knows them all
+    def __init__(  # noqa: PLR0913 it uses all of them
         self,
         *,
         rules: Rules,
         host: str,
         write_key: str | None,
         sessions: Sessions,
-        traffic: RequestLog,
+        request_log: RequestLog,
         ordering: Ordering,
         store: Store,
         store_lock: threading.RLock,
@@ -101,12 +101,12 @@ class App:
         new_path: Callable[[str], Path],
         finish_wait_seconds: float,
     ) -> None:
-        """Wire the app: `host` is where it listens, `new_path` gives the path of a part."""
+        """Create the app: `host` is where it listens, `new_path` gives the path of a part."""
         self._names = HostNames(host)
         self._rules = rules
         self._write_key = write_key
         self._sessions = sessions
-        self._traffic = traffic
+        self._request_log = request_log
         self._ordering = ordering
         self._store = store
         self._store_lock = store_lock
@@ -116,33 +116,33 @@ class App:
         self._loads: list[_Load] = []
 
     def check_head(self, request: RecordedRequest) -> None:
-        """Refuse what needs no body to be refused: 421, 404, 405, 429, 401."""
+        """Refuse what can be refused without the body: with 421, 404, 405, 429 or 401."""
         self._check_host(request)
         if request.call == "other":
             raise RefusalError(404, "no such path")
         if request.method != "POST":
-            raise RefusalError(405, "only POST is taken here", {"Allow": "POST"})
-        self._traffic.check_gate(request)
+            raise RefusalError(405, "only POST is allowed", {"Allow": "POST"})
+        self._request_log.check_concurrency(request)
         check_key(request.write_key, self._write_key)
 
     def _check_host(self, request: RecordedRequest) -> None:
-        """Refuse a web site's requests that reach this machine under the site's own name.
+        """Refuse requests of a web site whose name was pointed at this machine (DNS rebinding).
 
-        A browser always names a host, and an origin with each POST. Beyond loopback, a client that
-        is no browser may know the emulator by any name.
+        A browser always sends the host, and an origin with each POST. Beyond loopback, a client
+        that is not a browser may use any name for the emulator.
         """
         host = request.headers.get("host")
-        if not host or self._names.has(host):
+        if not host or self._names.allows(host):
             return
         if self._names.only_loopback or "origin" in request.headers:
             raise RefusalError(421, "send to the address that the emulator printed")
 
-    def new_upload(self) -> Path:
-        """Return a path for an upload's body."""
+    def new_upload_path(self) -> Path:
+        """Return the path of a new file for the body of an upload."""
         return self._new_path(self._new_id())
 
-    def answer(self, request: RecordedRequest, upload: Path | None) -> HttpResponse:
-        """Handle a request whose head was checked; `upload` is where the body of an upload lies."""
+    def respond(self, request: RecordedRequest, upload: Path | None) -> HttpResponse:
+        """Handle a request whose head was checked; `upload` is the file with an upload's body."""
         key = request.write_key or ""
         if request.call == "set":
             return self._set(request)
@@ -160,21 +160,21 @@ class App:
         finally:
             self._sessions.leave(session)
 
-    def settle(self) -> None:
-        """Wait for the loading of finished sessions and apply what asynchronous calls left."""
+    def flush(self) -> None:
+        """Wait until finished sessions are loaded, and apply all asynchronous updates."""
         for load in list(self._loads):
             load.join()
-            self._forget(load)
-        self._ordering.settle(everything=True)
+            self._finish_load(load)
+        self._ordering.apply_due(everything=True)
 
     def _set(self, request: RecordedRequest) -> HttpResponse:
         check_content(request.headers, "application/json", None)
-        call = self._rules.read_set(request.body)
+        call = self._rules.parse_set_body(request.body)
         request.objects = len(call.objects)
         synchronous = request.headers.get("synchronous").strip().lower() == "true"
         collection = call.collection
         updates = [Update(collection, item.id, item.properties) for item in call.objects]
-        self._ordering.take(updates, synchronous=synchronous)
+        self._ordering.submit(updates, synchronous=synchronous)
         return HttpResponse(200, b'{"success":true}')
 
     def _upload(
@@ -188,25 +188,25 @@ class App:
 
     def _finish(self, request: RecordedRequest, session: EmulatorSession) -> HttpResponse:
         check_content(request.headers, "application/json", None)
-        self._sessions.close(session, read_finish(request.body))
+        self._sessions.close(session, parse_finish_body(request.body))
         if session.state == "finished" and session.parts:
             load = _Load(self, session)
             try:
                 load.start()
-            except RuntimeError:  # the system has no more threads: this one loads it
+            except RuntimeError:  # no more threads can be started: load it on this one
                 load.run()
             self._loads.append(load)
-            # A session can take longer to load than a client waits: then it goes on behind 202.
+            # Loading may take longer than a client waits: then it goes on after the 202.
             if load.is_alive():
                 load.join(self._finish_wait)
             if not load.is_alive():
                 if load.error is not None:
                     self._sessions.reopen(session)
-                self._forget(load)
+                self._finish_load(load)
         return HttpResponse(202)
 
-    def _forget(self, load: _Load) -> None:
-        """Forget a load that has ended; whoever comes first raises its error."""
+    def _finish_load(self, load: _Load) -> None:
+        """Remove a load that has ended; the first caller raises its error."""
         try:
             self._loads.remove(load)
         except ValueError:
@@ -216,7 +216,7 @@ class App:
 
     def load_session(self, session: EmulatorSession) -> None:
         """Merge the parts of a finished session, in order, after the `set` calls before it."""
-        self._ordering.settle(everything=True)
+        self._ordering.apply_due(everything=True)
         with self._store_lock:
             self._store.flush()
             for part in session.parts:
@@ -237,5 +237,5 @@ class _Load(threading.Thread):
     def run(self) -> None:
         try:
             self._app.load_session(self._session)
-        except Exception as error:  # noqa: BLE001 handed to the thread that waits
+        except Exception as error:  # noqa: BLE001 raised on the thread that waits
             self.error = error

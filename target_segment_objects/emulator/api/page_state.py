@@ -1,7 +1,7 @@
-"""What the page shows, as JSON: the newest requests, refusals, sessions and objects, all bounded.
+"""The state that the page shows, as JSON: the newest requests, refusals, sessions and objects.
 
-Nothing is kept for it but the last tables asked for: it looks at the logs and the store that are
-there anyway. Write keys are not in it, and one that comes back in somebody's text is hidden there.
+All of it is bounded, and read from the log and the store; only the last tables shown are cached.
+It contains no write keys, and one that occurs in a text is hidden.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
     from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
-    from target_segment_objects.emulator.store.memory import Store
+    from target_segment_objects.emulator.store.contract import Store
 
 REQUESTS = 50
-"""Requests, and refusals, shown."""
+"""Most requests that are shown, and most refusals."""
 SESSIONS = 20
 TABLES = 200
 ROWS = 20
 COLUMNS = 100
-"""Beside the id."""
+"""Besides the id."""
 TEXT_CHARS = 200
-"""Of a value, a reason, an error; the rest is cut."""
+"""Most characters of a value, a reason or an error; the rest is cut."""
 _PATH_CHARS = 60
 _MARGIN_CHARS = 100
 _SHORTEST_KEY = 8
@@ -39,9 +39,9 @@ _REMEMBERED = 8
 class PageState:
     """The state of one emulator as its page shows it."""
 
-    def __init__(  # noqa: PLR0913 what it looks at
+    def __init__(  # noqa: PLR0913 it reads all of them
         self,
-        traffic: RequestLog,
+        request_log: RequestLog,
         sessions: Sessions,
         store: Store,
         *,
@@ -49,8 +49,8 @@ class PageState:
         write_key: str | None,
         warehouse: str,
     ) -> None:
-        """Look at these; `warehouse` is the file's name, empty for objects in memory."""
-        self._traffic = traffic
+        """Show these; `warehouse` is the file's name, empty for objects in memory."""
+        self._request_log = request_log
         self._sessions = sessions
         self._store = store
         self._clock = clock
@@ -58,16 +58,16 @@ class PageState:
         self._warehouse = warehouse
         self._run = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._remembered: dict[str, tuple[object, dict[str, Any]]] = {}
+        self._cached: dict[str, tuple[object, dict[str, Any]]] = {}
 
-    def state(self, wanted: str) -> bytes:
+    def state(self, selected: str) -> bytes:
         """Return the state as JSON, with the rows of one collection.
 
-        Of `wanted` when there is such a table, else of the first. Times are the emulator's
-        monotonic clock in seconds, sizes bytes, values text; lists are newest first.
+        The collection is `selected` if there is such a table, else the first one. Times are seconds
+        of the emulator's monotonic clock, sizes are bytes, values text; lists are newest first.
         """
-        latest = self._traffic.latest(REQUESTS)
-        hide = _Hiding([*latest.keys, *([self._write_key] if self._write_key else [])])
+        latest = self._request_log.latest(REQUESTS)
+        hide = _Redactor([*latest.keys, *([self._write_key] if self._write_key else [])])
         return msgspec.json.encode(
             {
                 "run": self._run,
@@ -84,48 +84,50 @@ class PageState:
                 "sessions": [
                     _session(session, hide) for session in self._sessions.latest(SESSIONS)
                 ],
-                **self._tables(wanted, hide),
+                **self._tables(selected, hide),
             }
         )
 
-    def _tables(self, wanted: str, hide: _Hiding) -> dict[str, Any]:
-        """Return the tables' sizes and the newest rows of one, from the last time if unchanged."""
-        # One at a time: a second page on the same table finds the first one's answer.
+    def _tables(self, selected: str, hide: _Redactor) -> dict[str, Any]:
+        """Return the tables' sizes and the newest rows of one; cached until something changes."""
+        # One thread at a time, so that a second page with the same table uses the cache.
         with self._lock:
             basis = (self._store.changes, hide.keys)
-            before, tables = self._remembered.get(wanted, (None, {}))
+            before, tables = self._cached.get(selected, (None, {}))
             if before != basis:
                 try:
-                    tables = self._read(wanted, hide)
+                    tables = self._read(selected, hide)
                 except WarehouseError:
                     return {"tables": [], "table_count": 0, "rows": None, "unreadable": True}
-                if wanted not in self._remembered and len(self._remembered) >= _REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[wanted] = (basis, tables)
+                if selected not in self._cached and len(self._cached) >= _REMEMBERED:
+                    self._cached.clear()
+                self._cached[selected] = (basis, tables)
             return tables
 
-    def _read(self, wanted: str, hide: _Hiding) -> dict[str, Any]:
-        sizes = self._store.sizes()
-        names = list(sizes)[:TABLES]
-        if wanted in sizes and wanted not in names:
-            names.append(wanted)
+    def _read(self, selected: str, hide: _Redactor) -> dict[str, Any]:
+        object_counts = self._store.object_counts()
+        names = list(object_counts)[:TABLES]
+        if selected in object_counts and selected not in names:
+            names.append(selected)
         return {
-            "tables": [{"name": name, "objects": sizes[name]} for name in names],
-            "table_count": len(sizes),
-            "rows": self._rows(wanted if wanted in sizes else next(iter(sizes), ""), hide),
+            "tables": [{"name": name, "objects": object_counts[name]} for name in names],
+            "table_count": len(object_counts),
+            "rows": self._rows(
+                selected if selected in object_counts else next(iter(object_counts), ""), hide
+            ),
             "unreadable": False,
         }
 
-    def _rows(self, table: str, hide: _Hiding) -> dict[str, Any] | None:
-        found = self._store.newest(table, ROWS, COLUMNS + 1, TEXT_CHARS + _MARGIN_CHARS)
+    def _rows(self, table: str, hide: _Redactor) -> dict[str, Any] | None:
+        found = self._store.preview(table, ROWS, COLUMNS + 1, TEXT_CHARS + _MARGIN_CHARS)
         if found is None:
             return None
-        # One column more than is shown tells that there are more.
+        # One more column than is shown, to know whether there are more.
         end = COLUMNS + 1
         return {
             "table": table,
             "columns": [
-                {"name": hide(name), "type": kind, "lost": found.lost.get(name, 0)}
+                {"name": hide(name), "type": kind, "lost": found.lost_values.get(name, 0)}
                 for name, kind in found.columns[:end]
             ],
             "more_columns": len(found.columns) > end,
@@ -135,11 +137,11 @@ class PageState:
         }
 
 
-class _Hiding:
-    """Takes write keys out of a text, and cuts it."""
+class _Redactor:
+    """Hides write keys in texts, and cuts long texts."""
 
     def __init__(self, keys: list[str]) -> None:
-        # A shorter key is a test's, and may well be a word of some text.
+        # A shorter key is used in tests, and could be an ordinary word of a text.
         self.keys = [key for key in keys if len(key) >= _SHORTEST_KEY]
 
     def __call__(self, text: str, chars: int = TEXT_CHARS) -> str:
@@ -150,12 +152,12 @@ class _Hiding:
         return text if len(text) <= chars else f"{text[:chars]}…"
 
 
-def _request(request: RecordedRequest, hide: _Hiding) -> dict[str, Any]:
+def _request(request: RecordedRequest, hide: _Redactor) -> dict[str, Any]:
     ended = request.answered_at
     other = request.call == "other"
     return {
         "id": f"{request.call}-{request.number}",
-        # A path of neither API, without what may stand behind it.
+        # A path of neither API, without its query.
         "path": hide(f"{request.method} {request.path.partition('?')[0]}", _PATH_CHARS)
         if other
         else "",
@@ -169,7 +171,7 @@ def _request(request: RecordedRequest, hide: _Hiding) -> dict[str, Any]:
     }
 
 
-def _session(session: EmulatorSession, hide: _Hiding) -> dict[str, Any]:
+def _session(session: EmulatorSession, hide: _Redactor) -> dict[str, Any]:
     return {
         "sync_id": session.sync_id,
         "state": session.state,

@@ -1,8 +1,8 @@
-"""What was asked and answered: a bounded log of requests, and the gate of 20 at once.
+"""A bounded log of requests and responses, and the limit of 20 requests at once.
 
-Numbers are given on arrival, before anything else is looked at, so that a script of faults counts
-what the client sent and not what the emulator liked. The log holds no write key in its `repr` and
-none among the headers.
+A request gets its number on arrival, before anything is checked, so that injected faults count
+what the client sent and not what the emulator accepted. No write key is in the `repr` of the log
+or among the headers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIRST_FAILED_STATUS = 500
 
 
 class Headers(dict[str, str]):
-    """A request's headers; names are stored in lower case and looked up in any."""
+    """A request's headers; the case of names does not matter."""
 
     def __getitem__(self, name: str) -> str:
         """Return the value of a header, whatever the case of its name."""
@@ -43,28 +43,28 @@ class Headers(dict[str, str]):
 
 @dataclass
 class RecordedRequest:
-    """One request as the emulator saw it, filled in while it is served."""
+    """One request to the emulator; its fields are filled in while it is served."""
 
     call: str
     """`set`, `start`, `upload`, `finish`, `keep-alive`, or `other` for an unknown path."""
     number: int
-    """The how manyth of its call, from 1."""
+    """Its number among the requests of its call, from 1."""
     method: str
     path: str
     headers: Headers = field(repr=False)
     at: float
-    """When it arrived, on the emulator's clock, in seconds."""
+    """The time of arrival on the emulator's clock, in seconds."""
     answered_at: float | None = None
     status: int | None = None
-    """Of the answer; None while there is none, and for ever when the connection was cut."""
+    """Of the response; None until there is one, and also when the connection was cut."""
     reason: str = ""
     """Why it was refused or failed; empty otherwise."""
     objects: int = 0
     """Objects in a valid set call or part."""
     body: bytes = field(default=b"", repr=False)
-    """Of `set` and `finish` calls, as sent; empty again once the log holds over 64 MiB."""
+    """Of `set` and `finish` calls, as sent; the oldest are emptied when all exceed 64 MiB."""
     body_bytes: int = 0
-    """Length of the body as sent, of any call."""
+    """Length of the body of any call, as sent."""
     sync_id: str | None = None
     client: str = ""
     """The client's IP address."""
@@ -72,28 +72,28 @@ class RecordedRequest:
 
 
 class LogSummary(NamedTuple):
-    """The end of the log, newest first, and the sums of all that came since the start."""
+    """The newest entries of the log, newest first, and totals since the start."""
 
     requests: list[RecordedRequest]
     refusals: list[RecordedRequest]
     calls: dict[str, int]
     """Requests by call."""
     objects: int
-    """Objects in what was answered 2xx."""
+    """Objects in requests that got a 2xx."""
     refused: int
-    """Answers of 4xx."""
+    """Requests that got a 4xx."""
     in_flight: int
     keys: list[str]
-    """The write keys seen, the last hundred: what must not be shown."""
+    """The last hundred write keys seen, which must not be shown."""
 
 
 class RequestLog:
-    """The log and the gate of one emulator."""
+    """The log of one emulator, and its limit of simultaneous requests."""
 
-    def __init__(self, clock: Callable[[], float], at_once: int) -> None:
-        """Let `at_once` requests in per write key and per IP address."""
+    def __init__(self, clock: Callable[[], float], max_concurrency: int) -> None:
+        """Allow `max_concurrency` requests at once per write key and per IP address."""
         self._clock = clock
-        self._at_once = at_once
+        self._max_concurrency = max_concurrency
         self._lock = threading.Lock()
         self._log: deque[RecordedRequest] = deque(maxlen=_LOG_REQUESTS)
         self._refused: deque[RecordedRequest] = deque(maxlen=_LOG_REQUESTS)
@@ -107,8 +107,8 @@ class RequestLog:
         self._keys: dict[str, None] = {}
         self.peak = 0
 
-    def arrive(self, request: RecordedRequest) -> None:
-        """Number and log a request, and count it as in flight."""
+    def start(self, request: RecordedRequest) -> None:
+        """Number and log a request, which is in flight from now on."""
         with self._lock:
             self._counts[request.call] += 1
             request.number = self._counts[request.call]
@@ -123,18 +123,18 @@ class RequestLog:
                 if len(self._keys) > _REMEMBERED_KEYS:
                     del self._keys[next(iter(self._keys))]
 
-    def check_gate(self, request: RecordedRequest) -> None:
-        """Refuse with 429 a request that is one too many [doc: 20 per key and per IP address]."""
+    def check_concurrency(self, request: RecordedRequest) -> None:
+        """Refuse with 429 a request beyond the limit [doc: 20 per key and per IP address]."""
         with self._lock:
             running = max(
                 self._running["ip", request.client], self._running["key", request.write_key]
             )
-        if running > self._at_once:
-            reason = f"more than {self._at_once} requests at once"
+        if running > self._max_concurrency:
+            reason = f"more than {self._max_concurrency} requests at once"
             raise RefusalError(429, reason, {"Retry-After": "1"})
 
-    def depart(self, request: RecordedRequest, status: int | None, reason: str) -> None:
-        """Log the answer, None for a cut; only the first call for a request counts."""
+    def finish(self, request: RecordedRequest, status: int | None, reason: str) -> None:
+        """Log the response's status, None for a cut; only the first call for a request counts."""
         with self._lock:
             if request.answered_at is not None:
                 return
@@ -142,10 +142,10 @@ class RequestLog:
             request.reason = reason
             request.answered_at = self._clock()
             self._in_flight -= 1
-            for who in (("ip", request.client), ("key", request.write_key)):
-                self._running[who] -= 1
-                if not self._running[who]:
-                    del self._running[who]
+            for sender in (("ip", request.client), ("key", request.write_key)):
+                self._running[sender] -= 1
+                if not self._running[sender]:
+                    del self._running[sender]
             if status is not None:
                 if status < _FIRST_REFUSED_STATUS:
                     self._objects += request.objects
@@ -169,12 +169,12 @@ class RequestLog:
             return list(self._log)
 
     def refusals(self) -> list[RecordedRequest]:
-        """Return the last 20,000 requests that were answered 4xx, in order of their answers."""
+        """Return the last 20,000 requests that got a 4xx, in order of their responses."""
         with self._lock:
             return list(self._refused)
 
     def latest(self, count: int) -> LogSummary:
-        """Return the last `count` requests and refusals, newest first, and the sums."""
+        """Return the last `count` requests and refusals, newest first, and the totals."""
         with self._lock:
             return LogSummary(
                 list(islice(reversed(self._log), count)),
@@ -192,5 +192,5 @@ class RequestLog:
             return dict(self._counts)
 
     def running(self) -> Iterator[RecordedRequest]:
-        """Yield the logged requests that have no answer yet."""
+        """Yield the logged requests that have no response yet."""
         return (request for request in self.requests() if request.answered_at is None)

@@ -1,7 +1,7 @@
 """Bulk sessions: open until finished, failed or silent for too long [doc: 10 minutes].
 
-What a finish with an error text does to the parts is [unknown]: here they are dropped, and so are
-those of an expired session, because a client must not count on either.
+What a finish with an error text does to the parts is [unknown]. Here they are dropped, as are those
+of an expired session, because a client must not rely on either.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class EmulatorSession:
     error: str = ""
     """The text that the client finished it with."""
     parts: list[PartFile] = field(default_factory=list)
-    """In the order in which their uploads were accepted."""
+    """In the order in which they were accepted."""
     calls_running: int = field(default=0, repr=False)
     objects: int = 0
-    """In its parts."""
+    """Objects in its parts."""
     part_bytes: int = 0
-    """Of its parts as they were sent, compressed."""
+    """Bytes of its parts as sent, compressed."""
 
 
 class Sessions:
-    """All sessions of an emulator, the last 10,000 of them."""
+    """The last 10,000 sessions of an emulator."""
 
     def __init__(self, clock: Callable[[], float], seconds: float) -> None:
-        """Let sessions expire after `seconds` of silence on `clock`."""
+        """Expire sessions after `seconds` without a call, measured by `clock`."""
         self._clock = clock
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(sync_id)
             if session is None or session.write_key != write_key:
-                raise RefusalError(400, "the session is not known")
+                raise RefusalError(400, "the session is unknown")
             self._expire_if_silent(session)
             if session.state != "open":
                 raise RefusalError(400, f"the session is {session.state}")
@@ -77,7 +77,7 @@ class Sessions:
             return session
 
     def leave(self, session: EmulatorSession) -> None:
-        """End a call: the silence begins anew."""
+        """End a call; the time of silence starts again."""
         with self._lock:
             session.calls_running -= 1
             session.last_call_at = self._clock()
@@ -101,7 +101,7 @@ class Sessions:
                 self._drop(session)
 
     def reopen(self, session: EmulatorSession) -> None:
-        """Take back a finish whose objects could not be stored."""
+        """Open a session again, because the objects of its finish could not be stored."""
         with self._lock:
             session.state = "open"
 
@@ -113,14 +113,14 @@ class Sessions:
                     self._expire(session)
 
     def all(self) -> dict[str, EmulatorSession]:
-        """Return the sessions by id, oldest first, the silent ones expired."""
+        """Return the sessions by id, oldest first; sessions that are due expire first."""
         with self._lock:
             for session in self._sessions.values():
                 self._expire_if_silent(session)
             return dict(self._sessions)
 
     def latest(self, count: int) -> list[EmulatorSession]:
-        """Return the last `count` sessions, newest first, the silent ones expired."""
+        """Return the last `count` sessions, newest first; sessions that are due expire first."""
         with self._lock:
             sessions = list(islice(reversed(self._sessions.values()), count))
             for session in sessions:

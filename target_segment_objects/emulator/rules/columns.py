@@ -1,9 +1,9 @@
-"""What a column can hold: its type is the type of the first value seen [doc].
+"""Column types: a column has the type of the first value seen [doc].
 
-What a later value of another type becomes is known for one case only, a float in an integer
-column, which loses its fraction [doc]. The rest is this emulator's choice, written in
-docs/emulator.md: numbers and booleans become text in a text column, integers become floats in a
-float column, and everything else that does not fit becomes null and is counted.
+How a later value of another type is stored is documented for one case only: a float in an integer
+column loses its fraction [doc]. The rest is this emulator's choice, described in docs/emulator.md:
+numbers and booleans become text in a text column, integers become floats in a float column, and
+any other value that does not fit becomes null and is counted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ TIMESTAMP = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST_MOMENT = datetime(1, 1, 1, tzinfo=timezone.utc)
-_LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone.utc)
+_FIRST_DATETIME = datetime(1, 1, 1, tzinfo=timezone.utc)
+_LAST_DATETIME = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone.utc)
 _INT64 = range(-(2**63), 2**63)
 _INT128 = range(-(2**127), 2**127)
 
@@ -43,10 +43,10 @@ class ColumnType(Enum):
     TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
 
 
-def type_of(value: Scalar) -> ColumnType:
+def column_type_of(value: Scalar) -> ColumnType:
     """Return the type of a column whose first value is `value`, which is not None.
 
-    Integers beyond 128 bits make a text column: it is the only one that keeps their digits.
+    An integer beyond 128 bits makes a text column, the only type that keeps its digits.
     """
     if isinstance(value, bool):
         return ColumnType.BOOLEAN
@@ -69,43 +69,43 @@ def fit(value: Scalar, column: ColumnType) -> Typed:
         return value if isinstance(value, bool) else None
     if column is ColumnType.TIMESTAMP:
         instant = microseconds(value) if isinstance(value, str) else None
-        return None if instant is None else moment(instant)
+        return None if instant is None else to_datetime(instant)
     if isinstance(value, (bool, str)):
         return None
     if column is ColumnType.DOUBLE:
         return _float(value)
-    return _whole(value, _INT64 if column is ColumnType.BIGINT else _INT128)
+    return _integer(value, _INT64 if column is ColumnType.BIGINT else _INT128)
 
 
 def microseconds(text: str) -> int | None:
-    """Return an RFC 3339 date-time, or a plain date at midnight UTC, as microseconds since 1970.
+    """Return an RFC 3339 date-time, or a date at midnight UTC, as microseconds since 1970.
 
-    None when it is neither. Digits beyond the microsecond are cut.
+    None for any other text. Digits beyond the microsecond are cut.
     """
-    found = TIMESTAMP.fullmatch(text)
-    if found is None or not text.isascii():
+    match = TIMESTAMP.fullmatch(text)
+    if match is None or not text.isascii():
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    year, month, day, hour, minute, second = (int(group or 0) for group in match.groups()[:6])
     try:
         instant = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     except ValueError:
         return None
-    fraction, sign, hours, minutes = found.groups()[6:]
+    fraction, sign, hours, minutes = match.groups()[6:]
     micros = (instant - _EPOCH) // _MICROSECOND + int((fraction or "0").ljust(6, "0")[:6])
     offset = (int(hours or 0) * 60 + int(minutes or 0)) * 60_000_000
     return micros + offset if sign == "-" else micros - offset
 
 
-def moment(micros: int) -> datetime:
-    """Return microseconds since 1970 as an aware datetime, held within the years 1 to 9999."""
+def to_datetime(micros: int) -> datetime:
+    """Return microseconds since 1970 as an aware datetime, clamped to the years 1 to 9999."""
     try:
         return _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
-        return _LAST_MOMENT if micros > 0 else _FIRST_MOMENT
+        return _LAST_DATETIME if micros > 0 else _FIRST_DATETIME
 
 
-def shown(value: Typed, chars: int) -> str | None:
-    """Return `value` as a warehouse's client writes it, cut after `chars` characters."""
+def as_text(value: Typed, chars: int) -> str | None:
+    """Return `value` as a warehouse's client shows it, cut after `chars` characters."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return None if value is None else _text(value)[:chars]
@@ -127,6 +127,6 @@ def _float(value: float | Decimal) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _whole(value: float | Decimal, bounds: range) -> int | None:
-    whole = int(value)
-    return whole if whole in bounds else None
+def _integer(value: float | Decimal, bounds: range) -> int | None:
+    number = int(value)
+    return number if number in bounds else None

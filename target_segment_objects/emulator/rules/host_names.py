@@ -1,7 +1,7 @@
-"""Which names in a `Host` header are this emulator's own.
+"""Which names in a `Host` header belong to this emulator.
 
 A web site can point its own name at this machine (DNS rebinding), so that a browser sends the
-site's requests here. Such a request still carries the site's name in `Host`.
+site's requests here. Such a request still has the site's name in `Host`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class HostNames:
     """The names of an emulator that listens on one host."""
 
     def __init__(self, host: str) -> None:
-        """Take the host that the emulator listens on."""
+        """Accept names of `host`, on which the emulator listens."""
         self._host = host.lower()
         self.only_loopback = is_loopback(self._host)
-        """Whether nothing but this machine can reach the emulator."""
+        """Whether only this machine can reach the emulator."""
 
-    def has(self, header: str) -> bool:
-        """Tell whether a `Host` header names this machine and cannot be somebody else's name."""
-        found = _HOST.fullmatch(header)
-        if found is None:
+    def allows(self, header: str) -> bool:
+        """Tell whether a `Host` header names this machine and cannot be a name of another site."""
+        match = _HOST.fullmatch(header)
+        if match is None:
             return False
-        name = (found[1] or found[2]).lower()
+        name = (match[1] or match[2]).lower()
         if self.only_loopback:
             return is_loopback(name)
         # A public name has a dot; an address cannot be rebound.

@@ -1,8 +1,8 @@
-"""A bulk part: gzip of one object a line, checked whole while it streams through bounded memory.
+"""Bulk parts: gzip of one object per line, read and checked with bounded memory.
 
-A part is refused as a whole at its first broken rule, with the number of the line. Whether Segment
-looks at the lines of a part before it answers is [unknown]; here it does, so that a wrong line is
-seen by the call that sent it.
+The first broken rule refuses the whole part, with the number of the line. Whether Segment checks
+the lines of a part before it responds is [unknown]; the emulator does, so that the call that sent
+a wrong line fails.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_PART_BYTES = 512_000_000
-"""A part, uncompressed [doc]; MB read as 10^6."""
+"""Most bytes of a part, uncompressed [doc]; an MB is 10^6 bytes."""
 MAX_UPLOAD_BYTES = MAX_PART_BYTES + MAX_PART_BYTES // 100
-"""The compressed body: gzip of what cannot be compressed is a little longer [infer]."""
+"""Most bytes of the compressed body; gzip makes incompressible data a little longer [infer]."""
 _CHUNK_BYTES = 1 << 20
 _GZIP_WBITS = 31
 
 
 @dataclass(frozen=True)
 class PartFile:
-    """A part as it lies on disk, and what was found in it."""
+    """A part's file on disk, and what it contains."""
 
     part_id: str
     path: Path
@@ -41,30 +41,30 @@ class PartFile:
 
 
 def check_part(part_id: str, path: Path, rules: Rules) -> PartFile:
-    """Read the gzip file at `path` through and return what it holds.
+    """Read and check the gzip file at `path`.
 
     A `RefusalError` 400 names the first line that breaks a rule; 413 when it is over 512 MB.
     """
-    seen: dict[str, dict[str, None]] = {}
+    names_by_collection: dict[str, dict[str, None]] = {}
     number = size = 0
     with path.open("rb") as file:
         for number, line in enumerate(part_lines(file, gzipped=True), 1):
             if b"\r" in line:
-                raise RefusalError(400, f"line {number}: a carriage return; lines end with \\n")
+                raise RefusalError(400, f"line {number}: has a carriage return; lines end with \\n")
             try:
-                item = rules.read_line(line)
+                item = rules.parse_part_line(line)
             except RefusalError as error:
                 reason = f"line {number}: {error.reason}"
                 raise RefusalError(error.status, reason) from None
             size += len(line) + 1
-            names = seen.setdefault(item.collection, {})
+            names = names_by_collection.setdefault(item.collection, {})
             if not item.properties.keys() <= names.keys():
                 names.update(dict.fromkeys(item.properties))
     if not number:
-        raise RefusalError(400, "the part holds no object")
-    properties = {collection: list(names) for collection, names in seen.items()}
-    stored = path.stat().st_size
-    return PartFile(part_id, path, True, number, size, stored, properties)
+        raise RefusalError(400, "the part has no object")
+    properties = {collection: list(names) for collection, names in names_by_collection.items()}
+    compressed_size = path.stat().st_size
+    return PartFile(part_id, path, True, number, size, compressed_size, properties)
 
 
 def part_lines(file: BinaryIO, *, gzipped: bool) -> Iterator[bytes]:
@@ -86,11 +86,11 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
     total = 0
     member = zlib.decompressobj(_GZIP_WBITS)
     data = file.read(_CHUNK_BYTES)
-    begun = False
+    has_begun = False
     while data or not member.eof:
         if not data:
             break
-        begun = True
+        has_begun = True
         try:
             chunk = member.decompress(data, _CHUNK_BYTES)
         except zlib.error:
@@ -107,5 +107,5 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
                 member = zlib.decompressobj(_GZIP_WBITS)
         else:
             data = member.unconsumed_tail or file.read(_CHUNK_BYTES)
-    if not begun or not member.eof:
-        raise RefusalError(400, "the gzip stream is cut short")
+    if not has_begun or not member.eof:
+        raise RefusalError(400, "the gzip stream is truncated")

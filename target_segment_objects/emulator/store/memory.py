@@ -1,91 +1,31 @@
-"""Where objects end up, merged by id: the last value of a property stays, whatever came between.
-
-`Store` is what the emulator asks of a store; `MemoryStore` is the one for tests, `Warehouse` the
-one in DuckDB. A store is called by one thread at a time, but for `changes`, `sizes` and `newest`,
-which others may call beside it.
-"""
+"""The store in memory, for tests: every value that was ever applied to an object is kept."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from target_segment_objects.emulator.rules.columns import (
     ColumnType,
     Scalar,
-    Typed,
+    as_text,
+    column_type_of,
     fit,
-    shown,
-    type_of,
 )
 from target_segment_objects.emulator.rules.names import column_name, table_name
 from target_segment_objects.emulator.rules.parts import part_lines
 from target_segment_objects.emulator.rules.requests import Rules
+from target_segment_objects.emulator.store.contract import TablePreview, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from target_segment_objects.emulator.rules.parts import PartFile
+    from target_segment_objects.emulator.store.contract import Row
 
-Row = dict[str, Typed | Scalar]
-
-_TOUCHED = 500
-
-
-class Update(NamedTuple):
-    """Properties to merge into one object, named as they were sent."""
-
-    collection: str
-    id: str
-    properties: Mapping[str, Scalar]
-
-
-class TablePreview(NamedTuple):
-    """The objects of a table that were touched last, the newest first, as text."""
-
-    columns: list[tuple[str, str]]
-    """Name and type, `id` first."""
-    rows: list[list[str | None]]
-    """A text a column, None where there is no value."""
-    lost: dict[str, int]
-    """How many values a column could not hold; empty where the store does not count them."""
-
-
-class Store(Protocol):
-    """What the emulator needs of a store."""
-
-    @property
-    def changes(self) -> int:
-        """A number that grows with every change of what `sizes` and `newest` return."""
-
-    def sizes(self) -> dict[str, int]:
-        """Return the number of objects of each table."""
-
-    def newest(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
-        """Return at most so many rows and columns, each text cut; None for an unknown table."""
-
-    def apply(self, updates: Sequence[Update]) -> None:
-        """Take updates, in order; they may wait in memory until `flush`."""
-
-    def load(self, part: PartFile) -> None:
-        """Merge a checked part's objects, in order."""
-
-    def flush(self) -> None:
-        """Write out what waits in memory."""
-
-    def names(self) -> list[str]:
-        """Return the tables' names, in order of first arrival."""
-
-    def rows(self, table: str) -> list[Row]:
-        """Return a table's rows in order of first arrival, empty for an unknown table."""
-
-    def lost(self) -> dict[tuple[str, str], int]:
-        """Count, by table and column or property, the values that no column could hold."""
-
-    def close(self) -> None:
-        """Flush, and let go of everything."""
+_RECENT_UPDATES = 500
 
 
 class MemoryStore:
@@ -96,7 +36,7 @@ class MemoryStore:
         self._rows: dict[str, dict[str, Row]] = {}
         self._types: dict[str, dict[str, ColumnType]] = {}
         self._history: dict[str, dict[str, list[Mapping[str, Scalar]]]] = {}
-        self._touched: dict[str, deque[str]] = {}
+        self._recently_updated: dict[str, deque[str]] = {}
         self._lock = threading.Lock()
         self.changes = 0
 
@@ -112,15 +52,17 @@ class MemoryStore:
             rows = self._rows.setdefault(table, {})
             types = self._types.setdefault(table, {})
             row = rows.setdefault(identifier, {"id": identifier})
-            # Of two names that become one column only the last value is seen.
+            # If two names become the same column, the last value is kept.
             columns = {column_name(name): value for name, value in properties.items()}
             columns.pop(None, None)
             row.update(columns)  # type: ignore[arg-type]
             if not columns.keys() <= types.keys():
                 for column, value in columns.items():
                     if column is not None and column not in types and value is not None:
-                        types[column] = type_of(value)
-            self._touched.setdefault(table, deque(maxlen=_TOUCHED)).append(identifier)
+                        types[column] = column_type_of(value)
+            self._recently_updated.setdefault(table, deque(maxlen=_RECENT_UPDATES)).append(
+                identifier
+            )
             history = self._history.setdefault(table, {})
             history.setdefault(identifier, []).append(properties)
 
@@ -129,22 +71,22 @@ class MemoryStore:
         rules = Rules(collection_digits=True)
         with part.path.open("rb") as file:
             for line in part_lines(file, gzipped=part.gzipped):
-                item = rules.read_line(line)
+                item = rules.parse_part_line(line)
                 self.apply([Update(item.collection, item.id, item.properties)])
 
     def flush(self) -> None:
-        """Do nothing: nothing waits."""
+        """Do nothing: updates are applied at once."""
 
-    def names(self) -> list[str]:
+    def table_names(self) -> list[str]:
         """Return the tables' names, in order of first arrival."""
         return list(self._rows)
 
     def rows(self, table: str) -> list[Row]:
-        """Return the merged objects with their values as sent; a cleared one is None."""
+        """Return the merged objects with their values as sent; a cleared value is None."""
         return [dict(row) for row in self._rows.get(table, {}).values()]
 
     def typed_rows(self, table: str) -> list[Row]:
-        """Return the rows as a warehouse shows them: every column, its type the first value's."""
+        """Return the rows as a warehouse shows them: every column, typed by its first value."""
         types = self._types.get(table, {})
         return [
             {"id": row["id"]}
@@ -152,41 +94,41 @@ class MemoryStore:
             for row in self._rows.get(table, {}).values()
         ]
 
-    def sizes(self) -> dict[str, int]:
+    def object_counts(self) -> dict[str, int]:
         """Return the number of objects of each table."""
         with self._lock:
             return {table: len(rows) for table, rows in self._rows.items()}
 
-    def newest(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
-        """Return at most so many rows and columns, each text cut; None for an unknown table."""
+    def preview(self, table: str, rows: int, columns: int, chars: int) -> TablePreview | None:
+        """Return the rows that were updated last; see `Store.preview`."""
         with self._lock:
             objects = self._rows.get(table)
             if objects is None:
                 return None
-            # One object that is updated again and again leaves room for those before it.
-            touched = dict.fromkeys(reversed(self._touched[table]))
-            touched.update(dict.fromkeys(islice(reversed(objects), rows)))
-            kinds = dict(islice(self._types[table].items(), columns))
-            found = [
+            # An object that is updated repeatedly is shown once, with others before it.
+            newest = dict.fromkeys(reversed(self._recently_updated[table]))
+            newest.update(dict.fromkeys(islice(reversed(objects), rows)))
+            types = dict(islice(self._types[table].items(), columns))
+            texts = [
                 [
                     identifier[:chars],
                     *(
-                        shown(fit(objects[identifier].get(column), kind), chars)  # type: ignore[arg-type]
-                        for column, kind in kinds.items()
+                        as_text(fit(objects[identifier].get(column), kind), chars)  # type: ignore[arg-type]
+                        for column, kind in types.items()
                     ),
                 ]
-                for identifier in islice(touched, rows)
+                for identifier in islice(newest, rows)
             ]
-        named = [("id", ColumnType.VARCHAR), *kinds.items()]
-        return TablePreview([(name, kind.value) for name, kind in named], found, {})
+        columns_and_types = [("id", ColumnType.VARCHAR), *types.items()]
+        return TablePreview([(name, kind.value) for name, kind in columns_and_types], texts, {})
 
     def history(self, table: str, identifier: str) -> list[dict[str, Scalar]]:
         """Return the properties applied to one object, as sent, in order of application."""
         return [dict(update) for update in self._history.get(table, {}).get(identifier, [])]
 
-    def lost(self) -> dict[tuple[str, str], int]:
+    def lost_values(self) -> dict[tuple[str, str], int]:
         """Count the values that no column could hold."""
-        lost: dict[tuple[str, str], int] = {}
+        lost_values: dict[tuple[str, str], int] = {}
         for table, objects in self._history.items():
             types = self._types[table]
             for updates in objects.values():
@@ -194,9 +136,9 @@ class MemoryStore:
                     column = column_name(name)
                     if value is None or (column and fit(value, types[column]) is not None):
                         continue
-                    place = (table, column or name)
-                    lost[place] = lost.get(place, 0) + 1
-        return lost
+                    key = (table, column or name)
+                    lost_values[key] = lost_values.get(key, 0) + 1
+        return lost_values
 
     def close(self) -> None:
         """Do nothing: rows stay readable after the emulator has stopped."""

@@ -1,4 +1,4 @@
-"""Questions to a DuckDB warehouse, and its opening with errors of one sentence."""
+"""Opening and querying a DuckDB warehouse, with errors of one sentence."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
 
 
 class QueryResult(NamedTuple):
-    """What a query returned: column names and rows, both empty for a statement without a result."""
+    """Column names and rows; both are empty for a statement without a result."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
 
 
 def query_file(path: Path, sql: str) -> QueryResult:
-    """Run a query on a warehouse file, which is opened read-only and never made.
+    """Run a query on a warehouse file, which is opened read-only and never created.
 
-    The query reads that file and nothing else: no other file or address is read or written, no
-    extension is loaded, and no setting changed.
+    The query can access only that file: it cannot read or write any other file or address, load an
+    extension or change a setting.
 
     A `WarehouseError` says in one sentence what is wrong with the file or the query.
     """
@@ -56,21 +56,28 @@ def connect(path: Path, config: dict[str, str | int]) -> DuckDBPyConnection:
     except duckdb.Error as error:
         text = str(error)
         if "lock" in text or "different configuration" in text:
-            message = f"The warehouse file {path} is in use; stop what has it open and try again."
-            raise WarehouseLockedError(message) from None
-        raise WarehouseError(f"Cannot open the warehouse file {path}: {_first(text)}") from None
-    # A file of CSV, JSON or Parquet is opened too, as data beside a database in memory.
+            raise WarehouseLockedError(
+                f"The warehouse file {path} is in use; close the program that has it open "
+                "and try again."
+            ) from None
+        raise WarehouseError(
+            f"Cannot open the warehouse file {path}: {_first_line(text)}"
+        ) from None
+    # DuckDB also opens a CSV, JSON or Parquet file, as a view in a database in memory.
     opened = connection.execute(
         "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
     ).fetchone()
     if opened is None or opened[0] is None:
         connection.close()
-        raise WarehouseError(f"The file {path} is no DuckDB database; name another file.")
+        raise WarehouseError(f"The file {path} is not a DuckDB database; choose another file.")
     return connection
 
 
 def run_query(connection: DuckDBPyConnection, sql: str) -> QueryResult:
-    """Return what a query returns, instants as aware datetimes in UTC."""
+    """Run a query; timestamps are returned as aware datetimes in UTC.
+
+    `WarehouseError` when it fails.
+    """
     duckdb = _duckdb()
     sql = sql.strip().rstrip(";")
     try:
@@ -80,8 +87,8 @@ def run_query(connection: DuckDBPyConnection, sql: str) -> QueryResult:
         columns = list(relation.columns)
         zoned = [str(kind) == _WITH_ZONE for kind in relation.types]
         if any(zoned):
-            # DuckDB hands such instants to Python through pytz, which nothing else here needs.
-            names = [f"c{place}" for place in range(len(columns))]
+            # DuckDB converts such timestamps with pytz, which nothing else here needs.
+            names = [f"c{index}" for index in range(len(columns))]
             plain = [
                 f"timezone('UTC', {name})" if is_zoned else name
                 for name, is_zoned in zip(names, zoned, strict=True)
@@ -91,7 +98,7 @@ def run_query(connection: DuckDBPyConnection, sql: str) -> QueryResult:
             )
         rows = relation.fetchall()
     except duckdb.Error as error:
-        raise WarehouseError(f"The query failed: {_first(str(error))}") from None
+        raise WarehouseError(f"The query failed: {_first_line(str(error))}") from None
     if any(zoned):
         rows = [
             tuple(_in_utc(value) if z else value for value, z in zip(row, zoned, strict=True))
@@ -100,12 +107,20 @@ def run_query(connection: DuckDBPyConnection, sql: str) -> QueryResult:
     return QueryResult(columns, rows)
 
 
+def execute(connection: DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+    """Run one of the emulator's own statements; `WarehouseError` when it fails."""
+    try:
+        return connection.execute(sql).fetchall()
+    except Exception as error:
+        raise WarehouseError(f"The warehouse failed: {_first_line(str(error), 500)}") from error
+
+
 def _in_utc(value: object) -> object:
     return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value
 
 
-def _first(text: str) -> str:
-    return text.partition("\n")[0][:300]
+def _first_line(text: str, chars: int = 300) -> str:
+    return text.partition("\n")[0][:chars]
 
 
 def _duckdb() -> ModuleType:

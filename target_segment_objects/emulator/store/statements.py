@@ -1,11 +1,11 @@
-"""The SQL that merges a part into tables: DuckDB reads, sorts out and merges, never row by row.
+"""The SQL that merges a part into tables, set by set and never row by row.
 
-Every statement works on a column of JSON texts per property, where a missing property is NULL and
-a null one is the text `null`. That difference lives on until the merge, since one keeps the old
-value and the other clears it.
+Every statement has one column of JSON texts per property, where a missing property is NULL and a
+null one is the text `null`. The merge needs that difference: a missing property keeps the old
+value, a null clears it.
 
-Every table is named in full, with its database and schema, and every column with its table where
-two tables meet: a collection may be called `lines`, `staged`, `main` or anything else.
+Tables have their full names, with database and schema, and columns of joined tables the name of
+their table: a collection may be called `lines`, `staged`, `main` or anything else.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ _CASTS = {
 
 
 LINES = 'temp.main."lines"'
-"""A part's lines with their collections."""
+"""Table: the lines of a part and their collections."""
 STAGED = 'temp.main."staged"'
-"""A slice's `id` and `c0`, `c1`, … as JSON texts, in order."""
+"""Table: the `id` and `c0`, `c1`, … of a slice's objects as JSON texts, in order."""
 TYPED = 'temp.main."typed"'
-"""Its values as their columns hold them, a row an id."""
+"""Table: the same values with their columns' types, one row per id."""
 
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table, with the names that its property goes by in one part."""
+    """A column of a table, and the names of the properties that it holds in one part."""
 
     name: str
-    sent_as: tuple[str, ...]
+    property_names: tuple[str, ...]
     kind: ColumnType | None
-    """None while it has no value."""
+    """None while the column has no value."""
 
 
 def quoted(name: str) -> str:
-    """Return a name as an SQL identifier."""
+    """Return a name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Return a text as an SQL string; older DuckDBs end a statement at a NUL in it."""
+    """Return a text as an SQL string; old versions of DuckDB end a statement at a NUL in it."""
     return "('" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "')"
 
 
 def read_lines(path: Path, *, gzipped: bool) -> str:
-    """Return a table expression of one column `line`: a checked part, a JSON text a row.
+    """Return a table expression with a column `line`: the lines of a checked part.
 
-    A control character cannot stand in valid JSON, so as a delimiter it leaves lines whole.
+    The delimiter is a control character, which valid JSON cannot contain, so that lines stay whole.
     """
     compression = "gzip" if gzipped else "none"
     return (
@@ -82,8 +82,8 @@ def read_lines(path: Path, *, gzipped: bool) -> str:
     )
 
 
-def lay_down(lines: str) -> str:
-    """Return the statement that makes `LINES`, numbered."""
+def create_lines_table(lines: str) -> str:
+    """Return the statement that creates `LINES`."""
     collection = "json_extract_string(line, '/collection')"
     return f"CREATE TEMP TABLE {LINES} AS SELECT {collection} AS collection, line FROM {lines}"  # noqa: S608
 
@@ -98,69 +98,69 @@ def slice_of_lines(collections: Sequence[str], start: int, end: int) -> str:
 
 
 def stage(source: str, columns: Sequence[TableColumn]) -> str:
-    """Return the statement that makes `STAGED`."""
+    """Return the statement that creates `STAGED`."""
     pointers = ["/id"]
-    fields = ["json_extract_string(found[1], '$') AS id"]
-    for place, column in enumerate(columns):
-        if len(column.sent_as) == 1:
-            pointers.append(f"/properties/{_pointer(column.sent_as[0])}")
-            fields.append(f"found[{len(pointers)}] AS c{place}")
+    fields = ["json_extract_string(texts[1], '$') AS id"]
+    for index, column in enumerate(columns):
+        if len(column.property_names) == 1:
+            pointers.append(f"/properties/{_pointer(column.property_names[0])}")
+            fields.append(f"texts[{len(pointers)}] AS c{index}")
         else:
-            fields.append(f"{_last_of(column.sent_as)} AS c{place}")
+            fields.append(f"{_last_of(column.property_names)} AS c{index}")
     paths = ", ".join(literal(pointer) for pointer in pointers)
     return (
         f"CREATE TEMP TABLE {STAGED} AS SELECT {', '.join(fields)} FROM "  # noqa: S608
-        f"(SELECT line, json_extract(line, [{paths}])::VARCHAR[] AS found FROM {source})"
+        f"(SELECT line, json_extract(line, [{paths}])::VARCHAR[] AS texts FROM {source})"
     )
 
 
 def merge_staged(count: int) -> str:
-    """Return the query that leaves one row an id: the last value of each property that is there."""
-    fields = [f"arg_max(c{place}, rowid) AS c{place}" for place in range(count)]
+    """Return the query for one row per id, with the last value of each property that was sent."""
+    fields = [f"arg_max(c{index}, rowid) AS c{index}" for index in range(count)]
     return f"SELECT {', '.join(['id', 'min(rowid) AS n', *fields])} FROM {STAGED} GROUP BY id"  # noqa: S608
 
 
-def first_values(places: Sequence[int]) -> str:
-    """Return the query for the first value, as JSON text, of each of those columns."""
-    fields = [f"arg_min(c{place}, rowid) FILTER (WHERE c{place} <> 'null')" for place in places]
+def first_values(indexes: Sequence[int]) -> str:
+    """Return the query for the first value, as JSON text, of the columns with these indexes."""
+    fields = [f"arg_min(c{index}, rowid) FILTER (WHERE c{index} <> 'null')" for index in indexes]
     return f"SELECT {', '.join(fields)} FROM {STAGED}"  # noqa: S608
 
 
 def type_staged(merged: str, columns: Sequence[TableColumn]) -> str:
-    """Return the statement that makes `TYPED`.
+    """Return the statement that creates `TYPED`.
 
     `s0`, `s1`, … are 0 for a missing property, 1 for a null one and 2 for a value.
     """
     fields = ["id", "n"]
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if column.kind is not None:
-            cast = _CASTS[column.kind].format(c=f"c{place}", pattern=literal(TIMESTAMP.pattern))
-            fields.append(f"{cast} AS c{place}")
+            cast = _CASTS[column.kind].format(c=f"c{index}", pattern=literal(TIMESTAMP.pattern))
+            fields.append(f"{cast} AS c{index}")
         fields.append(
-            f"CASE WHEN c{place} IS NULL THEN 0 WHEN c{place} = 'null' THEN 1 ELSE 2 END"
-            f"::UTINYINT AS s{place}"
+            f"CASE WHEN c{index} IS NULL THEN 0 WHEN c{index} = 'null' THEN 1 ELSE 2 END"
+            f"::UTINYINT AS s{index}"
         )
     return f"CREATE TEMP TABLE {TYPED} AS SELECT {', '.join(fields)} FROM ({merged})"  # noqa: S608
 
 
 def count_lost(columns: Sequence[tuple[int, TableColumn]]) -> str:
-    """Return the query that counts, a column, the values that it could not hold."""
+    """Return the query that counts, for each column, the values that it could not hold."""
     fields = [
-        f"count(*) FILTER (WHERE s{place} = 2"
-        + (f" AND c{place} IS NULL)" if column.kind is not None else ")")
-        for place, column in columns
+        f"count(*) FILTER (WHERE s{index} = 2"
+        + (f" AND c{index} IS NULL)" if column.kind is not None else ")")
+        for index, column in columns
     ]
     return f"SELECT {', '.join(fields)} FROM {TYPED}"  # noqa: S608
 
 
 def update_known(table: str, columns: Sequence[TableColumn]) -> str:
-    """Return the statement that merges `TYPED` into the rows that `table`, named in full, has."""
+    """Return the statement that merges `TYPED` into the rows that `table`, a full name, has."""
     changes = ["received_at = now()"]
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if column.kind is not None:
             name = quoted(column.name)
             changes.append(
-                f"{name} = CASE WHEN new.s{place} > 0 THEN new.c{place} ELSE old.{name} END"
+                f"{name} = CASE WHEN new.s{index} > 0 THEN new.c{index} ELSE old.{name} END"
             )
     return (
         f"UPDATE {table} AS old SET {', '.join(changes)} FROM {TYPED} AS new "  # noqa: S608
@@ -170,9 +170,9 @@ def update_known(table: str, columns: Sequence[TableColumn]) -> str:
 
 def insert_new(table: str, columns: Sequence[TableColumn]) -> str:
     """Return the statement that adds the rows of `TYPED` whose ids are new, in order."""
-    kept = [(place, column) for place, column in enumerate(columns) if column.kind is not None]
-    names = ["id", "received_at", *(quoted(column.name) for _, column in kept)]
-    values = ["new.id", "now()", *(f"new.c{place}" for place, _ in kept)]
+    typed = [(index, column) for index, column in enumerate(columns) if column.kind is not None]
+    names = ["id", "received_at", *(quoted(column.name) for _, column in typed)]
+    values = ["new.id", "now()", *(f"new.c{index}" for index, _ in typed)]
     return (
         f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "  # noqa: S608
         f"FROM {TYPED} AS new "
@@ -189,7 +189,7 @@ def _pointer(name: str) -> str:
 
 
 def _last_of(names: Sequence[str]) -> str:
-    """Return the JSON text of that one of several properties which comes last in its object."""
+    """Return the expression for whichever of several properties comes last in its object."""
     listed = ", ".join(literal(name) for name in names)
     last = f"list_filter(json_keys(line, '/properties'), lambda k: k IN ({listed}))[-1]"
     pointer = f"replace(replace({last}, '~', '~0'), '/', '~1')"

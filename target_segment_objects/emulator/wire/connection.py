@@ -1,6 +1,6 @@
-"""One exchange on a connection: read, meet the faults, let the app answer, send.
+"""Serves a connection: reads requests, applies injected faults, and sends the app's responses.
 
-The only place where faults touch the wire; the app never learns of them.
+The app does not know about the faults.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from target_segment_objects.emulator.rules.requests import write_key_of
 from target_segment_objects.emulator.wire.faults import CutError
 from target_segment_objects.emulator.wire.http import (
     body_length,
+    encode_response,
     read_body,
     read_head,
-    write_answer,
 )
 
 if TYPE_CHECKING:
@@ -44,21 +44,21 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ConnectionHandler:
-    """Serves requests, one after the other; shared by all connections."""
+    """Serves the requests of a connection in order; one handler serves all connections."""
 
-    def __init__(  # noqa: PLR0913 what one exchange goes by
+    def __init__(  # noqa: PLR0913 it uses all of them
         self,
         app: App,
-        traffic: RequestLog,
+        request_log: RequestLog,
         faults: FaultScript,
         sessions: Sessions,
         *,
         report: Callable[[Exception], None],
         page: Page | None,
     ) -> None:
-        """Let `report` hear of errors that are the emulator's own; `page` None shows none."""
+        """Pass errors of the emulator itself to `report`; without `page` there is no page."""
         self._app = app
-        self._traffic = traffic
+        self._request_log = request_log
         self._faults = faults
         self._sessions = sessions
         self._report = report
@@ -76,105 +76,105 @@ class ConnectionHandler:
                 self._report(error)
 
     def _serve_one(self, connection: socket.socket, reader: BufferedReader, client: str) -> bool:
-        """Serve one request; tell whether the connection can take another."""
+        """Serve one request; tell whether the connection can be used for another."""
         try:
             head = read_head(reader)
         except RefusalError as error:
-            return _send_last(connection, refusal(error), "malformed")
+            return _send_and_close(connection, refusal(error), "malformed")
         if head is None:
             return False
-        if self._page is not None and self._page.has(head.path):
-            return _show(connection, self._page, head)
+        if self._page is not None and self._page.serves(head.path):
+            return _serve_page(connection, self._page, head)
         request = _request(head, client)
-        self._traffic.arrive(request)
-        trouble = self._faults.meeting(request)
+        self._request_log.start(request)
+        faults = self._faults.faults_for(request)
         try:
-            keep_alive = self._exchange(connection, reader, head, request, trouble)
+            keep_alive = self._respond(connection, reader, head, request, faults)
         except CutError:
-            if trouble.reset:
-                # Lingering for no time makes the kernel send a reset instead of an orderly end.
+            if faults.reset:
+                # With a linger time of 0, the kernel sends a reset instead of an orderly end.
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return False
         finally:
-            self._traffic.depart(request, None, "")
-        trouble.call_back("answered", request)
+            self._request_log.finish(request, None, "")
+        faults.run_callbacks("answered", request)
         return keep_alive
 
-    def _exchange(
+    def _respond(
         self,
         connection: socket.socket,
         reader: BufferedReader,
         head: Head,
         request: RecordedRequest,
-        trouble: ActiveFaults,
+        faults: ActiveFaults,
     ) -> bool:
-        answer, intact = self._handled(connection, reader, head, request, trouble)
+        response, intact = self._read_and_handle(connection, reader, head, request, faults)
         keep_alive = head.keep_alive and intact
         request_id = f"{request.call}-{request.number}"
-        if trouble.sends:
-            if trouble.drip is None:
-                self._traffic.depart(request, None, "")
-            return _send_troubled(
+        if faults.sends:
+            if faults.drip is None:
+                self._request_log.finish(request, None, "")
+            return _send_with_faults(
                 connection,
-                b"".join(write_answer(answer, request_id, keep_alive=False)),
-                trouble,
-                lambda: self._traffic.depart(request, answer.status, answer.reason),
+                b"".join(encode_response(response, request_id, keep_alive=False)),
+                faults,
+                lambda: self._request_log.finish(request, response.status, response.reason),
             )
-        # Before the answer is out, so that a client never overtakes the log or the gate.
-        self._traffic.depart(request, answer.status, answer.reason)
+        # Before the response is sent, so that the client's next request finds this one finished.
+        self._request_log.finish(request, response.status, response.reason)
         if not keep_alive:
-            return _send_last(connection, answer, request_id)
-        connection.sendall(b"".join(write_answer(answer, request_id, keep_alive=True)))
+            return _send_and_close(connection, response, request_id)
+        connection.sendall(b"".join(encode_response(response, request_id, keep_alive=True)))
         return True
 
-    def _handled(
+    def _read_and_handle(
         self,
         connection: socket.socket,
         reader: BufferedReader,
         head: Head,
         request: RecordedRequest,
-        trouble: ActiveFaults,
+        faults: ActiveFaults,
     ) -> tuple[HttpResponse, bool]:
-        """Return the answer, and whether the request was read to its end."""
-        trouble.call_back("arrival", request)
-        if trouble.cut == "before":
+        """Return the response, and whether the request was read to its end."""
+        faults.run_callbacks("arrival", request)
+        if faults.cut == "before":
             raise CutError
         try:
             limit = parse_path(head.path).max_body_bytes
             length = body_length(head, limit)
             if head.expects_continue:
                 connection.sendall(_CONTINUE)
-            if trouble.cut == "in":
+            if faults.cut == "in":
                 next(read_body(reader, (length or 2) // 2, limit), None)
                 raise CutError
             upload = self._read(request, read_body(reader, length, limit))
         except RefusalError as error:
             return refusal(error), False
         try:
-            answer = self._applied(request, upload, trouble)
-            if upload is not None and answer.status == HTTPStatus.CREATED:
+            response = self._handle(request, upload, faults)
+            if upload is not None and response.status == HTTPStatus.CREATED:
                 upload = None
         finally:
             if upload is not None:
                 upload.unlink(missing_ok=True)
-        trouble.call_back("applied", request)
-        trouble.wait(before=False)
-        if trouble.cut == "after":
+        faults.run_callbacks("applied", request)
+        faults.wait(before=False)
+        if faults.cut == "after":
             raise CutError
-        if trouble.answer is not None and trouble.answer.applied:
-            answer = _scripted(trouble.answer)
-        return answer, True
+        if faults.response is not None and faults.response.applied:
+            response = _injected_response(faults.response)
+        return response, True
 
     def _read(self, request: RecordedRequest, pieces: Iterator[bytes]) -> Path | None:
-        """Read the body into the request, or that of an upload into the file that is returned."""
+        """Read the body into the request; an upload's body into a file, whose path is returned."""
         if request.call != "upload":
             body = b"".join(pieces)
             request.body_bytes = len(body)
             if request.call in _LOGGED_CALLS:
                 request.body = body
             return None
-        path = self._app.new_upload()
+        path = self._app.new_upload_path()
         try:
             with path.open("xb") as file:
                 for piece in pieces:
@@ -185,18 +185,18 @@ class ConnectionHandler:
             raise
         return path
 
-    def _applied(
-        self, request: RecordedRequest, upload: Path | None, trouble: ActiveFaults
+    def _handle(
+        self, request: RecordedRequest, upload: Path | None, faults: ActiveFaults
     ) -> HttpResponse:
-        trouble.call_back("body", request)
-        trouble.wait(before=True)
-        if trouble.expire:
+        faults.run_callbacks("body", request)
+        faults.wait(before=True)
+        if faults.expire:
             self._sessions.expire(request.sync_id)
-        if trouble.answer is not None and not trouble.answer.applied:
-            return _scripted(trouble.answer)
+        if faults.response is not None and not faults.response.applied:
+            return _injected_response(faults.response)
         try:
             self._app.check_head(request)
-            return self._app.answer(request, upload)
+            return self._app.respond(request, upload)
         except RefusalError as error:
             return refusal(error)
         except Exception as error:  # noqa: BLE001 the client sees a 500, the user the cause
@@ -212,60 +212,60 @@ def _request(head: Head, client: str) -> RecordedRequest:
     return request
 
 
-def _scripted(fault: InjectedFault) -> HttpResponse:
+def _injected_response(fault: InjectedFault) -> HttpResponse:
     status = fault.status or 500
-    answer = refusal(RefusalError(status, "a fault on request", dict(fault.headers)))
+    response = refusal(RefusalError(status, "an injected fault", dict(fault.headers)))
     if fault.body is not None:
-        answer.body = fault.body
-    return answer
+        response.body = fault.body
+    return response
 
 
-def _send_troubled(
-    connection: socket.socket, wire: bytes, trouble: ActiveFaults, depart: Callable[[], None]
+def _send_with_faults(
+    connection: socket.socket, wire: bytes, faults: ActiveFaults, finish: Callable[[], None]
 ) -> bool:
-    """Send an answer as the faults want it and end the connection."""
-    if trouble.garbage is not None:
-        connection.sendall(trouble.garbage)
+    """Send a response as the faults require, and end the connection."""
+    if faults.garbage is not None:
+        connection.sendall(faults.garbage)
         raise CutError
-    if trouble.truncate is not None:
+    if faults.truncate is not None:
         end = wire.index(_END_OF_HEAD) + len(_END_OF_HEAD)
-        sent = trouble.truncate
+        sent = faults.truncate
         wire = wire[: end + sent] if sent >= 0 else wire[: max(end + sent, 0)]
-    elif trouble.drip is not None:
-        for place in range(len(wire) - 1):
-            connection.sendall(wire[place : place + 1])
-            trouble.sleep(trouble.drip)
+    elif faults.drip is not None:
+        for index in range(len(wire) - 1):
+            connection.sendall(wire[index : index + 1])
+            faults.sleep(faults.drip)
         wire = wire[-1:]
-        depart()
+        finish()
     connection.sendall(wire)
-    if trouble.truncate is not None:
+    if faults.truncate is not None:
         raise CutError
     return False
 
 
-def _show(connection: socket.socket, page: Page, head: Head) -> bool:
-    """Answer a request for the page: no call of the APIs, so it meets no log, gate or fault."""
+def _serve_page(connection: socket.socket, page: Page, head: Head) -> bool:
+    """Respond to a request for the page, which is not logged, limited or hit by faults."""
     try:
-        answer = page.answer(head)
+        response = page.respond(head)
     except RefusalError as error:
-        return _send_last(connection, refusal(error), "page")
+        return _send_and_close(connection, refusal(error), "page")
     if not head.keep_alive:
-        return _send_last(connection, answer, "page")
-    connection.sendall(b"".join(write_answer(answer, "page", keep_alive=True)))
+        return _send_and_close(connection, response, "page")
+    connection.sendall(b"".join(encode_response(response, "page", keep_alive=True)))
     return True
 
 
-def _send_last(connection: socket.socket, answer: HttpResponse, request_id: str) -> bool:
-    """Send an answer and end the connection without destroying what is on its way."""
-    connection.sendall(b"".join(write_answer(answer, request_id, keep_alive=False)))
-    # Closing with unread bytes would reset the connection, and the answer with it.
+def _send_and_close(connection: socket.socket, response: HttpResponse, request_id: str) -> bool:
+    """Send a response and end the connection so that the client can read all of it."""
+    connection.sendall(b"".join(encode_response(response, request_id, keep_alive=False)))
+    # Closing a connection with unread bytes resets it, and the client may lose the response.
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
-        drained = 0
+        drained_bytes = 0
         end = time.monotonic() + _LINGER_SECONDS
-        while drained < _LINGER_BYTES and (left := end - time.monotonic()) > 0:
+        while drained_bytes < _LINGER_BYTES and (left := end - time.monotonic()) > 0:
             connection.settimeout(left)
             if not (piece := connection.recv(65536)):
                 break
-            drained += len(piece)
+            drained_bytes += len(piece)
     return False

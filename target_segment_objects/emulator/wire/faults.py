@@ -1,8 +1,8 @@
-"""Faults on request: which call is hit is a matter of counting or of seeded dice, never of time.
+"""Injected faults: counting or a seeded random number decides which request is hit, never time.
 
-A fault names a call, the first number of it that is hit, and how many in a row. Everything it does
-happens at one of four points of an exchange: `arrival` (headers read), `body` (body read),
-`applied` (the request was handled, no byte of the answer sent) and `answered`.
+A fault names a call, the number of the first request that is hit, and how many are hit in a row.
+Everything happens at one of four points of a request: `arrival` (headers read), `body` (body
+read), `applied` (handled, no byte of the response sent) and `answered`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Point = Literal["arrival", "body", "applied", "answered"]
 
 
 class CutError(Exception):
-    """The connection is to be cut now, whatever was sent."""
+    """The connection must be cut now, whatever was sent."""
 
 
 class Hold:
-    """Withheld answers: they wait until `release`, or until the emulator stops, which cuts them.
+    """Withholds responses until `release`; when the emulator stops, their connections are cut.
 
-    Usable as a context manager that releases at its end.
+    As a context manager, it releases on exit.
     """
 
     def __init__(self) -> None:
@@ -54,19 +54,19 @@ class Hold:
             return self._changed.wait_for(lambda: self._waiting >= count, timeout)
 
     def release(self) -> None:
-        """Let all held requests go on, and those to come pass."""
+        """Let all held requests continue, and later ones pass."""
         with self._changed:
             self._open = True
             self._changed.notify_all()
 
     def cut(self) -> None:
-        """Cut the connections of all held requests, and of those to come."""
+        """Cut the connections of all held requests, and of later ones."""
         with self._changed:
             self._cut = True
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Hold the calling request; `CutError` when its connection is to be cut instead."""
+        """Hold the calling request until released; `CutError` when it must be cut instead."""
         with self._changed:
             self._waiting += 1
             self.arrived.set()
@@ -93,86 +93,86 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True)
 class InjectedFault:
-    """One fault, and the requests that it hits. All parts of it may be combined."""
+    """A fault, and which requests it hits. All its effects can be combined."""
 
     call: str = "any"
     """`set`, `start`, `upload`, `finish`, `keep-alive`, `other` or `any`."""
     first: int = 1
-    """The first request hit: the how manyth of its call, from 1, counted on arrival."""
+    """The number of the first request that is hit, among those of its call, from 1."""
     count: int | None = 1
-    """How many in a row are hit from there; None for all."""
+    """How many requests are hit, from `first` on; None for all."""
     chance: float = 1.0
-    """Hit each of those with this probability; the dice are the emulator's seed and the number."""
+    """The probability that one of these is hit; the emulator's seed and the number decide."""
     status: int | None = None
-    """Answer with this status."""
+    """The status of the response."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the answer, over the usual ones."""
+    """Headers of the response, over the usual ones."""
     body: bytes | None = None
-    """Body of the answer, instead of the usual one."""
+    """Body of the response, instead of the usual one."""
     applied: bool = False
-    """With `status`: handle the request first, and only then answer so."""
+    """With `status`: handle the request before this response."""
     delay: float = 0.0
-    """Seconds to wait before the answer."""
+    """Seconds to wait before the response."""
     hold: Hold | None = None
-    """Withhold the answer until released."""
+    """Withhold the response until released."""
     before: bool = False
-    """With `hold` and `delay`: wait before the request is handled instead of after."""
+    """With `hold` and `delay`: wait before the request is handled, not after."""
     cut: Literal["before", "in", "after"] | None = None
     """Cut the connection before the body is read, in the middle of it, or after handling."""
     reset: bool = False
     """Cut with a TCP reset instead of an orderly end."""
     truncate: int | None = None
-    """Send only so many bytes of the answer's body (negative: of its head), then cut."""
+    """Cut after this many bytes of the body; negative: as many bytes before the head's end."""
     garbage: bytes | None = None
-    """Send these bytes instead of an HTTP answer, then cut."""
+    """Send these bytes instead of an HTTP response, then cut."""
     drip: float | None = None
-    """Send the answer byte by byte, with so many seconds in between."""
+    """Send the response byte by byte, with this many seconds in between."""
     expire: bool = False
     """Expire the session before the request is handled."""
     at: Point = "arrival"
     """Where `callback` is called."""
     callback: Callable[[RecordedRequest], None] | None = None
-    """Called with the request on the connection's thread; the exchange waits for it."""
+    """Called with the request on the connection's thread, which waits for it."""
 
     def hits(self, request: RecordedRequest, seed: int) -> bool:
         """Tell whether this fault hits the request."""
-        past = request.number - self.first
-        if self.call not in {"any", request.call} or past < 0:
+        offset = request.number - self.first
+        if self.call not in {"any", request.call} or offset < 0:
             return False
-        if self.count is not None and past >= self.count:
+        if self.count is not None and offset >= self.count:
             return False
-        dice = random.Random(f"{seed}:{request.call}:{request.number}")  # noqa: S311 replayable
-        return self.chance >= 1 or dice.random() < self.chance
+        rng = random.Random(f"{seed}:{request.call}:{request.number}")  # noqa: S311 repeatable
+        return self.chance >= 1 or rng.random() < self.chance
 
 
 class ActiveFaults:
-    """The faults that hit one request, as the exchange meets them; several act together."""
+    """The faults that hit one request, combined."""
 
     def __init__(self, faults: list[InjectedFault], stopping: threading.Event) -> None:
-        """Let waits end when `stopping` is set."""
+        """End waits when `stopping` is set."""
         self._faults = faults
         self._stopping = stopping
         self.sends = any(
             fault.garbage is not None or fault.truncate is not None or fault.drip is not None
             for fault in faults
         )
-        """Whether the answer is to go out in another way than whole."""
+        """Whether the response is changed while it is sent."""
         self.cut = next((fault.cut for fault in faults if fault.cut), None)
         self.reset = any(fault.reset for fault in faults)
         self.expire = any(fault.expire for fault in faults)
-        self.answer = next((fault for fault in faults if fault.status is not None), None)
+        self.response = next((fault for fault in faults if fault.status is not None), None)
         self.garbage = next((f.garbage for f in faults if f.garbage is not None), None)
         self.truncate = next((f.truncate for f in faults if f.truncate is not None), None)
         self.drip = next((f.drip for f in faults if f.drip is not None), None)
 
-    def call_back(self, point: Point, request: RecordedRequest) -> None:
-        """Call what is to be called at this point."""
+    def run_callbacks(self, point: Point, request: RecordedRequest) -> None:
+        """Run the callbacks of this point."""
         for fault in self._faults:
             if fault.callback is not None and fault.at == point:
                 fault.callback(request)
 
     def wait(self, *, before: bool) -> None:
-        """Wait as long as the faults say at this side of handling."""
+        """Wait as the faults require, before or after the request is handled."""
         for fault in self._faults:
             if fault.before is before:
                 if fault.delay:
@@ -181,43 +181,43 @@ class ActiveFaults:
                     fault.hold.pause()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for `seconds`; `CutError` when the emulator stops meanwhile."""
+        """Wait; `CutError` when the emulator stops meanwhile."""
         if self._stopping.wait(seconds):
             raise CutError
 
 
 class FaultScript:
-    """The script of faults of one emulator."""
+    """The injected faults of one emulator."""
 
     def __init__(self, seed: int) -> None:
-        """Take the seed of the dice for `chance`."""
+        """Use `seed` for `InjectedFault.chance`."""
         self._seed = seed
         self._script: list[InjectedFault] = []
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._peace = ActiveFaults([], self._stopping)
+        self._no_faults = ActiveFaults([], self._stopping)
 
     def add(self, fault: InjectedFault) -> None:
-        """Add a fault to the script."""
+        """Add a fault."""
         with self._lock:
             self._script.append(fault)
 
     def clear(self) -> None:
-        """Forget all faults, releasing what they hold."""
+        """Remove all faults and release what they hold."""
         with self._lock:
             script, self._script = self._script, []
         for fault in script:
             if fault.hold is not None:
                 fault.hold.release()
 
-    def meeting(self, request: RecordedRequest) -> ActiveFaults:
-        """Return what hits this request."""
+    def faults_for(self, request: RecordedRequest) -> ActiveFaults:
+        """Return the faults that hit this request."""
         with self._lock:
             hits = [fault for fault in self._script if fault.hits(request, self._seed)]
-        return ActiveFaults(hits, self._stopping) if hits else self._peace
+        return ActiveFaults(hits, self._stopping) if hits else self._no_faults
 
     def stop(self) -> None:
-        """End all waiting; held requests are cut."""
+        """End all waits; held requests are cut."""
         self._stopping.set()
         with self._lock:
             holds = [fault.hold for fault in self._script if fault.hold is not None]

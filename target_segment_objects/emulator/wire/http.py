@@ -1,7 +1,7 @@
-"""HTTP/1.1 from a socket, as much as the two APIs need: heads, bodies, answers.
+"""The parts of HTTP/1.1 that both APIs need: heads, bodies and responses.
 
-Written by hand and not on `http.server`, because faults must cut at any byte, and because it must
-not be the brake of a benchmark.
+`http.server` is not used, because faults must be able to cut at any byte, and because it would
+limit the benchmarks.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 _CHUNK_BYTES = 1 << 18
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _BLANK = frozenset({b"\r\n", b"\n"})
-_HIDDEN = frozenset({"authorization", "proxy-authorization", "cookie"})
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 @dataclass
 class Head:
-    """What stands before a request's body."""
+    """The request line and the headers of a request."""
 
     method: str
     path: str
@@ -45,8 +45,8 @@ class Head:
 def read_head(reader: BufferedReader) -> Head | None:
     """Read the head of a request; None at the end of the connection.
 
-    A `RefusalError` 400 or 431 when it is malformed or too long. Headers that hold secrets are
-    replaced, but for `authorization` of the result.
+    A `RefusalError` 400 or 431 when it is malformed or too long. The values of secret headers are
+    hidden; only the field `authorization` has its value.
     """
     line = reader.readline(_MAX_LINE_BYTES)
     if line in _BLANK:  # some clients end a body with one; RFC 9112, 2.2
@@ -66,7 +66,7 @@ def read_head(reader: BufferedReader) -> Head | None:
             if len(line) >= _MAX_LINE_BYTES:
                 raise RefusalError(431, "a header is too long")
             return None
-        lines += 1  # not the names: a header that is repeated makes one value longer and longer
+        lines += 1  # not the names: a repeated header makes one value longer
         if lines > _MAX_HEADERS:
             raise RefusalError(431, "too many headers")
         _add_header(line, headers, secrets)
@@ -79,9 +79,9 @@ def read_head(reader: BufferedReader) -> Head | None:
 
 
 def body_length(head: Head, limit: int) -> int | None:
-    """Return the length of the body, None when it is chunked.
+    """Return the length of the body in bytes, None when it is chunked.
 
-    A `RefusalError` 413 when it is over `limit`, 400 when the length cannot be understood.
+    A `RefusalError` 413 when it is over `limit`, 400 when the length is malformed.
     """
     coding = head.headers.get("transfer-encoding").lower()
     if coding:
@@ -92,14 +92,14 @@ def body_length(head: Head, limit: int) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise RefusalError(400, "malformed Content-Length")
     digits = text.lstrip("0") or "0"
-    length = int(digits[:_MAX_LENGTH_DIGITS])  # what is cut is over any limit all the same
+    length = int(digits[:_MAX_LENGTH_DIGITS])  # a longer number is over any limit in any case
     if length > limit:
         raise RefusalError(413, f"the body is over {limit} bytes")
     return length
 
 
 def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterator[bytes]:
-    """Yield the body in pieces; `EOFError` when the client went away in the middle of it."""
+    """Yield the body in pieces; `EOFError` when the connection ends before the body does."""
     if length is not None:
         yield from _exactly(reader, length)
         return
@@ -126,19 +126,21 @@ def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterato
     raise RefusalError(431, "too many trailers")
 
 
-def write_answer(answer: HttpResponse, request_id: str, *, keep_alive: bool) -> tuple[bytes, bytes]:
-    """Return the head and the body of an answer as bytes."""
+def encode_response(
+    response: HttpResponse, request_id: str, *, keep_alive: bool
+) -> tuple[bytes, bytes]:
+    """Return the head and the body of a response as bytes."""
     headers = {
         "Content-Type": "application/json",
-        "Content-Length": str(len(answer.body)),
+        "Content-Length": str(len(response.body)),
         "X-Request-Id": request_id,
         "Connection": "keep-alive" if keep_alive else "close",
-        **answer.headers,
+        **response.headers,
     }
-    phrase = _REASONS.get(answer.status, "Unknown")
-    lines = [f"HTTP/1.1 {answer.status} {phrase}"]
+    phrase = _REASONS.get(response.status, "Unknown")
+    lines = [f"HTTP/1.1 {response.status} {phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), answer.body
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), response.body
 
 
 def _add_header(line: bytes, headers: Headers, secrets: Headers) -> None:
@@ -147,7 +149,7 @@ def _add_header(line: bytes, headers: Headers, secrets: Headers) -> None:
     if not colon or not name or name != name.strip():
         raise RefusalError(400, "malformed header")
     value = value.strip()
-    if name in _HIDDEN:
+    if name in _SECRET_HEADERS:
         secrets[name] = value
         value = "[hidden]"
     headers[name] = f"{headers[name]}, {value}" if name in headers else value

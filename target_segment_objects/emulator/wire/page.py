@@ -1,7 +1,7 @@
-"""The page at `/`: which files it is made of, who may read them, and the JSON behind them.
+"""The page at `/`: its files, who may read them, and its state as JSON.
 
-It only shows. It takes GET alone, and names of this machine alone in `Host`: a web site whose name
-was pointed at this machine (DNS rebinding) could read along otherwise.
+It is read-only: only GET is allowed, and only names of this machine in `Host`. Otherwise a web site
+whose name was pointed at this machine (DNS rebinding) could read it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Page:
     """The page of one emulator."""
 
     def __init__(self, host: str, view: PageState) -> None:
-        """Show `view`; `host` is where the emulator listens."""
+        """Serve `view`; `host` is where the emulator listens."""
         self._names = HostNames(host)
         self._view = view
         folder = files(__package__) / "static"
@@ -55,27 +55,27 @@ class Page:
             for path, (name, kind) in _FILES.items()
         }
 
-    def has(self, path: str) -> bool:
-        """Tell whether a path is the page's."""
+    def serves(self, path: str) -> bool:
+        """Tell whether a path belongs to the page."""
         return path == "/" or path.startswith(("/page/", "/?"))
 
-    def answer(self, head: Head) -> HttpResponse:
-        """Answer a request; a `RefusalError` 400, 403, 404 or 405 for what is not shown."""
+    def respond(self, head: Head) -> HttpResponse:
+        """Respond to a request; a `RefusalError` 400, 403, 404 or 405 when it is not allowed."""
         if head.method != "GET":
-            raise RefusalError(405, "only GET is taken here", {"Allow": "GET"})
-        if not self._names.has(head.headers.get("host")):
-            raise RefusalError(403, "open the page by the address that the emulator printed")
+            raise RefusalError(405, "only GET is allowed", {"Allow": "GET"})
+        if not self._names.allows(head.headers.get("host")):
+            raise RefusalError(403, "open the page at the address that the emulator printed")
         if head.headers.get("transfer-encoding") or head.headers.get("content-length", "0") != "0":
-            raise RefusalError(400, "a GET has no body here")
+            raise RefusalError(400, "a GET request must not have a body")
         path, _, query = head.path.partition("?")
         if path == _STATE:
             try:
-                wanted = parse_qs(query, max_num_fields=_MAX_FIELDS).get("collection", [""])[0]
+                selected = parse_qs(query, max_num_fields=_MAX_FIELDS).get("collection", [""])[0]
             except ValueError:
-                raise RefusalError(400, f"a query has at most {_MAX_FIELDS} fields") from None
-            body = self._view.state(wanted)
+                raise RefusalError(400, f"a query may have at most {_MAX_FIELDS} fields") from None
+            body = self._view.state(selected)
             return HttpResponse(200, body, {"Content-Type": "application/json", **_HEADERS})
-        found = self._files.get(path)
-        if found is None:
+        response = self._files.get(path)
+        if response is None:
             raise RefusalError(404, "no such path")
-        return found
+        return response

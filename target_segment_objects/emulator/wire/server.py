@@ -1,4 +1,4 @@
-"""The listening socket and a thread for each connection; all of them gone after `stop`."""
+"""The listening socket, and a thread for each connection; `stop` ends all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKLOG = 128
 
 
 class Server:
-    """Accepts connections from the moment it is made; serves them between `start` and `stop`."""
+    """Listens as soon as it is created; serves connections between `start` and `stop`."""
 
     def __init__(self, host: str, port: int, serve: Callable[[socket.socket, str], None]) -> None:
         """Listen on `host` and `port`, 0 for a free one; `OSError` when it cannot."""
@@ -31,12 +31,12 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port on which it listens."""
         port: int = self._listener.getsockname()[1]
         return port
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start to accept connections."""
         self._acceptor.start()
 
     def stop(self) -> None:
@@ -77,14 +77,14 @@ class Server:
             target=self._run,
             args=(connection, address[0]),
             name="segment-emulator-connection",
-            # A test that forgets to stop its emulator must not hang at its end.
+            # A test that does not stop its emulator must not hang when it ends.
             daemon=True,
         )
         with self._lock:
             self._connections[thread] = connection
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: the client may try again
+        except RuntimeError:  # no more threads can be started: the client may try again
             with self._lock:
                 del self._connections[thread]
             connection.close()
