@@ -162,7 +162,10 @@ BAD_PARTS = {
     "32 KB": (lines(room("1", a="x" * 32768)), "32 KB"),
     "a line over 400 KB": (GOOD + b" " * 409_600, "409600"),
     "an endless line": (b" " * 2_000_000, "line 1: over 409600 bytes"),
-    "a key twice": (b'{"id":"1","collection":"a","properties":{"a":1,"a":1}}', "the same key twice"),
+    "a key twice": (
+        b'{"id":"1","collection":"a","properties":{"a":1,"a":1}}',
+        "the same key twice",
+    ),
 }
 
 
