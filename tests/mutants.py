@@ -225,7 +225,7 @@ MUTANTS = (
     ),
     Mutant(
         "`.netrc` is obeyed",
-        "Transport._open",
+        "Transport.__init__",
         "session.trust_env = False\nsession.auth = self._key.auth",
         "session.trust_env = True",
         "tests/client/test_transport.py",

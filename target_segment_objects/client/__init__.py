@@ -15,16 +15,25 @@ It has three layers: `Transport` makes one exchange, `Caller` tries again as `Re
 
 from __future__ import annotations
 
-from target_segment_objects.client.address import Address, find_ca_bundle, find_proxy
+from target_segment_objects.client.address import (
+    Address,
+    base_address,
+    find_ca_bundle,
+    find_proxy,
+    has_certificates,
+    proxy_address,
+)
 from target_segment_objects.client.advice import Destination, advise
 from target_segment_objects.client.bulk_api import BULK_URLS, BulkApi
 from target_segment_objects.client.calls import Caller, CallResult, Retry
 from target_segment_objects.client.clock import Clock
 from target_segment_objects.client.concurrency import ConcurrencyLimit
+from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.retry import Action, RetryPolicy, decide
+from target_segment_objects.client.secret import write_key
 from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
-from target_segment_objects.client.transport import FileBody, Transport, TransportOptions
+from target_segment_objects.client.transport import Transport, TransportOptions
 from target_segment_objects.client.upload_session import UploadSession
 
 __all__ = [
@@ -49,7 +58,11 @@ __all__ = [
     "TransportOptions",
     "UploadSession",
     "advise",
+    "base_address",
     "decide",
     "find_ca_bundle",
     "find_proxy",
+    "has_certificates",
+    "proxy_address",
+    "write_key",
 ]

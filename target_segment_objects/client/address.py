@@ -1,25 +1,95 @@
-"""Where requests go and by which way: the base address, the proxy, the TLS roots.
+"""Where requests go: the base address, the proxy, the TLS roots.
 
-https alone, plain http to loopback, and no user info in an address: a mistake here would send the
-write key in the clear. Nothing of an address that could be a secret is ever shown.
+Only https, plain http to loopback, and no user info in an address: a mistake here would send the
+write key in the clear. No message shows a part of an address that could be a secret.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from requests.utils import get_environ_proxies
 
 from target_segment_objects.errors import ConfigurationError
 
-__all__ = ["Address", "find_ca_bundle", "find_proxy", "proxy_variable"]
+__all__ = [
+    "Address",
+    "base_address",
+    "find_ca_bundle",
+    "find_proxy",
+    "has_certificates",
+    "proxy_address",
+    "proxy_variable",
+]
 
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_URL_CHARACTERS: Final = re.compile(r"[!-~]+")
+_VERSION: Final = re.compile(r"/(v[0-9]+)(/.*)?$")
+_API_EXAMPLE: Final = "like `https://objects.segment.com`"
+_PROXY_EXAMPLE: Final = "like `http://proxy.example.com:3128`"
+
+
+def base_address(url: str) -> str:
+    """The base address of an API, without a slash at its end.
+
+    Raises:
+        ValueError: not a URL of https or http, or more than a base address. The message continues
+            the name of what holds the address.
+    """
+    parts = _split(url, _API_EXAMPLE)
+    if not parts.hostname:
+        raise ValueError(f"must name a host, {_API_EXAMPLE}")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password: the key is `write_key`")
+    if "?" in url or "#" in url:
+        raise ValueError("must end with its path, without `?` and `#`")
+    if found := _VERSION.search(parts.path):
+        raise ValueError(f"must be without the version path: leave out `/{found[1]}`")
+    return url.rstrip("/")
+
+
+def proxy_address(url: str) -> str:
+    """The address of a proxy, with `http://` before it if it has no scheme. It may have a password.
+
+    Raises:
+        ValueError: not a URL of http or https with a host and nothing after it. The message
+            continues the name of what holds the address.
+    """
+    if "://" not in url:
+        url = f"http://{url}"
+    parts = _split(url, _PROXY_EXAMPLE)
+    if not parts.hostname or parts.path not in {"", "/"} or "?" in url or "#" in url:
+        raise ValueError(f"must be a host and a port and nothing after it, {_PROXY_EXAMPLE}")
+    return url.rstrip("/")
+
+
+def _split(url: str, example: str) -> SplitResult:
+    """Split a URL of https or http.
+
+    Raises:
+        ValueError: it is none; the message continues its name.
+    """
+    # Checked before the split, which drops tabs and line breaks without an error.
+    if not _URL_CHARACTERS.fullmatch(url):
+        raise ValueError(f"must be a URL without blanks and non-ASCII characters, {example}")
+    wrong = ValueError(f"must be a URL of https or http, {example}")
+    try:
+        parts = urlsplit(url)
+        # An empty or overlong label would only fail when connecting.
+        (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in {"http", "https"} or port == 0:
+        raise wrong
+    return parts
 
 
 @dataclass(frozen=True)
@@ -47,22 +117,26 @@ class Address:
         Raises:
             ConfigurationError: not https, with user info, query or fragment, or no address at all.
         """
-        parts = _split(url, "a base address", "https://objects.segment.com")
-        if parts.query or parts.fragment or "?" in url or "#" in url:
-            raise ConfigurationError("a base address has no query and no fragment: leave them out")
-        name = parts.hostname or ""
-        loopback = _is_loopback(name)
-        if parts.scheme == "http" and not (loopback or allow_http):
-            raise ConfigurationError(
-                f"the address of {name} is plain http, which would send the write key in the "
-                "clear: use https, or set allow_http for a server on a network that you trust"
-            )
-        if parts.scheme not in {"http", "https"}:
-            raise ConfigurationError("a base address starts with https://")
-        path = parts.path.rstrip("/")
-        return cls(
-            url=f"{parts.scheme}://{parts.netloc}{path}", host=parts.netloc, loopback=loopback
+        try:
+            parts = urlsplit(base_address(url))
+        except ValueError as error:
+            raise ConfigurationError(f"the base address {error}") from None
+        address = cls(
+            url=f"{parts.scheme}://{parts.netloc}{parts.path}",
+            host=parts.netloc,
+            loopback=_is_loopback(parts.hostname or ""),
         )
+        if address.is_in_the_clear and not allow_http:
+            raise ConfigurationError(
+                f"the address of {parts.hostname} is plain http, which would send the write key in "
+                "the clear: use https, or set allow_http for a server on a network that you trust"
+            )
+        return address
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether what is sent to it can be read on the network."""
+        return self.url.startswith("http:") and not self.loopback
 
 
 def find_proxy(address: Address, proxy: str | None) -> str | None:
@@ -73,19 +147,17 @@ def find_proxy(address: Address, proxy: str | None) -> str | None:
     """
     if address.loopback:
         return None
-    name, example = "proxy", "http://proxy.example.com:3128"
+    name = "proxy"
     if proxy is None:
         name = proxy_variable(address)
-        found = get_environ_proxies(address.url)
-        proxy = found.get(urlsplit(address.url).scheme) or found.get("all")
+        proxies = get_environ_proxies(address.url)
+        proxy = proxies.get(urlsplit(address.url).scheme) or proxies.get("all")
     if not proxy:
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    parts = _split(proxy, name, example, user_info=True)
-    if parts.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"{name} must be like {example}: other proxies are not taken")
-    return proxy
+    try:
+        return proxy_address(proxy)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}") from None
 
 
 def proxy_variable(address: Address) -> str:
@@ -120,29 +192,12 @@ def find_ca_bundle(ca_bundle: str | None) -> str | bool:
     return path
 
 
-def _split(url: str, what: str, example: str, *, user_info: bool = False) -> SplitResult:
-    """Take an address apart.
-
-    Raises:
-        ConfigurationError: it is none, or has user info that it must not have.
-    """
-    wrong = ConfigurationError(f"{what} is not a valid address like {example}")
+def has_certificates(path: Path) -> bool:
+    """Whether TLS roots can be read from this file; a directory is not looked into."""
     try:
-        parts = urlsplit(url)
-        name, port = parts.hostname, parts.port
-        if not name or not url.isascii() or not url.isprintable() or " " in url:
-            raise wrong
-        # An empty or overlong label fails only when connecting otherwise.
-        name.encode("idna")
-    except ValueError:
-        raise wrong from None
-    if port == 0:
-        raise wrong
-    if "@" in parts.netloc and not user_info:
-        raise ConfigurationError(
-            f"{what} has user info before its host: leave it out, the write key is sent by itself"
-        )
-    return parts
+        return find_ca_bundle(str(path)) == str(path)
+    except ConfigurationError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from target_segment_objects.client.advice import Destination
 from target_segment_objects.client.calls import ApiCall, Caller, CallResult
-from target_segment_objects.client.transport import FileBody
+from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.upload_session import UploadSession
 from target_segment_objects.errors import (
     DeliveryError,

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from target_segment_objects.client.advice import Destination
-    from target_segment_objects.client.transport import FileBody, Transport
+    from target_segment_objects.client.file_body import FileBody
+    from target_segment_objects.client.transport import Transport
 
 __all__ = ["ApiCall", "CallResult", "Caller", "Retry"]
 

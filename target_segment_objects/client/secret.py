@@ -20,7 +20,7 @@ from target_segment_objects.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["WriteKey", "excerpt_of"]
+__all__ = ["WriteKey", "excerpt_of", "proxy_secrets", "write_key"]
 
 EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
@@ -30,6 +30,23 @@ _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
 _HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\uffff]+")
+
+
+def write_key(key: str) -> str:
+    """A key that HTTP Basic can carry as a user name.
+
+    Raises:
+        ValueError: it has characters that no key has. The message continues the setting's name.
+    """
+    if key != key.strip():
+        raise ValueError("must not begin or end with a blank or a line break")
+    if not all(" " <= character <= "~" for character in key):
+        raise ValueError("must be printable ASCII, without control characters")
+    if " " in key:
+        raise ValueError("must have no blank in it: copy it again from the source's settings")
+    if ":" in key:
+        raise ValueError("must be the key alone, without a `:`")
+    return key
 
 
 class WriteKey:
@@ -50,17 +67,10 @@ class WriteKey:
     def __init__(self, key: str, *, also_secret: Iterable[str] = ()) -> None:
         if not key:
             raise ConfigurationError("write_key is empty: set it to the source's write key")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigurationError(
-                "write_key has blanks, control or non-ASCII characters: copy it again "
-                "from the source's settings in Segment"
-            )
-        if ":" in key:
-            raise ConfigurationError(
-                "write_key has a colon, which HTTP Basic cannot carry: set the bare key; "
-                "the colon after it is added by the client"
-            )
-        self._auth = HTTPBasicAuth(key, "")
+        try:
+            self._auth = HTTPBasicAuth(write_key(key), "")
+        except ValueError as error:
+            raise ConfigurationError(f"write_key {error}") from None
         # Longest first, so that no form leaves the rest of another one behind.
         secrets = {*_forms_of(key), *_forms_of(f"{key}:"), *also_secret}
         ordered = sorted(filter(None, secrets), key=len, reverse=True)

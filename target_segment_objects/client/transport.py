@@ -7,13 +7,11 @@ raises holds the key.
 from __future__ import annotations
 
 import http.client
-import os
 import platform
-import weakref
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import requests
 import urllib3
@@ -28,6 +26,7 @@ from target_segment_objects.client.address import (
 from target_segment_objects.client.connections import DeadlineAdapter, current_exchange
 from target_segment_objects.client.deadlines import Deadline, Deadlines
 from target_segment_objects.client.failures import classify_failure
+from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.resolver import NameResolver
 from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
@@ -35,7 +34,7 @@ from target_segment_objects.errors import ConfigurationError, SpoolError
 from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -43,9 +42,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.client.connections import PreparedEndpoint
 
-__all__ = ["FileBody", "Transport", "TransportOptions"]
+__all__ = ["Transport", "TransportOptions"]
 
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """Decoded bytes of an answer that are read at most; what it says further on is not waited for."""
 
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
@@ -102,63 +101,10 @@ class TransportOptions:
         )
 
 
-class FileBody:
-    """A body that is streamed from a seekable binary file, from its start at every exchange.
-
-    Args:
-        file: open for reading, seekable.
-        size: bytes to send, all that the file has.
-    """
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self._left = size
-        self.size = size
-        self.broken = ""
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.read(MAX_ANSWER_BYTES):
-            yield block
-
-    def rewind(self) -> None:
-        """Go back to the start, for another exchange.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-        self._left = self.size
-        try:
-            self._file.seek(0)
-        except (OSError, ValueError) as error:
-            raise SpoolError(f"a part cannot be read again: {_words(error)}") from None
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of the body, never beyond its size.
-
-        Raises:
-            OSError: the file failed or ended early; `broken` says how, since the layers above
-                take any OSError for the network's.
-        """
-        wanted = self._left if size < 0 else min(size, self._left)
-        try:
-            block = self._file.read(wanted)
-        except (OSError, ValueError) as error:
-            self.broken = _words(error)
-            raise OSError(self.broken) from None
-        if wanted and not block:
-            self.broken = f"it ended {self._left} bytes early"
-            raise OSError(self.broken)
-        self._left -= len(block)
-        return block
-
-
 class Transport:
     """Sends requests to one base address, signed with one write key.
 
-    Safe for threads and after a fork. Close it, or use it in a `with` block.
+    Safe for threads, but not for use after a fork. Close it, or use it in a `with` block.
 
     Args:
         address: the base address, without the version path.
@@ -184,9 +130,29 @@ class Transport:
                 "its own"
             )
         self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
-        self._before_fork: list[object] = []
-        self._open()
-        _transports.add(self)
+        self._deadlines = Deadlines()
+        self._names = NameResolver()
+        session = requests.Session()
+        # No `.netrc` and no environment variables: `address` has read those that count.
+        session.trust_env = False
+        session.auth = self._key.auth
+        session.verify = self._verify
+        if self._proxy:
+            session.proxies = {"http": self._proxy, "https": self._proxy}
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.headers.clear()
+        session.headers.update(
+            {
+                "User-Agent": f"{self.options.user_agent} {_user_agent()}".strip(),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            }
+        )
+        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
+        session.mount("https://", self._adapter)
+        session.mount("http://", self._adapter)
+        self._session = session
+        self._endpoint: PreparedEndpoint | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._key.redact_address(self._address.url)!r}, ***)"
@@ -250,8 +216,8 @@ class Transport:
         seconds = self.options.timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._deadlines.within(seconds) as deadline:
             outcome = self._exchange(path, headers or {}, body, deadline)
-            if isinstance(body, FileBody) and body.broken:
-                raise SpoolError(f"a part cannot be read: {body.broken}")
+            if isinstance(body, FileBody) and body.failure:
+                raise SpoolError(f"a part cannot be read: {body.failure}")
             if self._deadlines.aborted:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
@@ -273,37 +239,6 @@ class Transport:
         if self._endpoint is not None:
             self._endpoint.close()
         self._session.close()
-
-    def _open(self) -> None:
-        self._deadlines = Deadlines()
-        self._names = NameResolver()
-        session = requests.Session()
-        # No `.netrc`, no variables behind our back: those that count were read by `address`.
-        session.trust_env = False
-        session.auth = self._key.auth
-        session.verify = self._verify
-        if self._proxy:
-            session.proxies = {"http": self._proxy, "https": self._proxy}
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.headers.clear()
-        session.headers.update(
-            {
-                "User-Agent": f"{self.options.user_agent} {_user_agent()}".strip(),
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            }
-        )
-        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
-        session.mount("https://", self._adapter)
-        session.mount("http://", self._adapter)
-        self._session = session
-        self._endpoint: PreparedEndpoint | None = None
-
-    def _reopen_after_fork(self) -> None:
-        # Its connections belong to the parent, and its locks may have been held while forking:
-        # kept, so that nothing closes them here.
-        self._before_fork.append((self._session, self._endpoint, self._deadlines))
-        self._open()
 
     def _exchange(
         self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
@@ -334,22 +269,6 @@ class Transport:
         )
 
 
-def _words(error: OSError | ValueError) -> str:
-    """What the system calls a file's error, without what somebody may have put into its text."""
-    return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
-
-
-_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for transport in list(_transports):
-        transport._reopen_after_fork()  # noqa: SLF001 - this module's own
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 def _read(response: BaseHTTPResponse) -> bytes:
     """The body's first 64 KiB, decoded.
 
@@ -357,12 +276,12 @@ def _read(response: BaseHTTPResponse) -> bytes:
     request and tells a cut answer from a whole one.
     """
     body = b""
-    while len(body) <= MAX_ANSWER_BYTES:
-        block = response.read(MAX_ANSWER_BYTES + 1 - len(body), decode_content=True)
+    while len(body) <= MAX_RESPONSE_BYTES:
+        block = response.read(MAX_RESPONSE_BYTES + 1 - len(body), decode_content=True)
         if not block:
             break
         body += block
-    return body[:MAX_ANSWER_BYTES]
+    return body[:MAX_RESPONSE_BYTES]
 
 
 def _user_agent() -> str:

@@ -21,13 +21,16 @@ from target_segment_objects.client import (
     OBJECTS_URLS,
     RetryPolicy,
     TransportOptions,
+    base_address,
+    has_certificates,
+    proxy_address,
+    write_key,
 )
 from target_segment_objects.delivery import PartLimits, SessionLimits
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.input import ReaderOptions
 from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
 from target_segment_objects.plan import Flattening, PlanOptions
-from target_segment_objects.settings import addresses
 from target_segment_objects.settings.kinds import (
     Kind,
     WrongValueError,
@@ -123,7 +126,7 @@ class Settings:
     """The validated settings. Its repr has no secrets."""
 
     write_key: str | None = _declare(
-        text("the write key of a Segment source", addresses.write_key, secret=True),
+        text("the write key of a Segment source", write_key, secret=True),
         None,
         "Write key of the Segment source that receives the objects. Required, unless "
         "`local_warehouse` is set.",
@@ -142,14 +145,14 @@ class Settings:
         "since Segment documents no bulk address for it.",
     )
     objects_url: str | None = _declare(
-        text("the base address of the Objects API", addresses.api_address),
+        text("the base address of the Objects API", base_address),
         None,
         "Base address of the Objects API (`method: set`), without the version path. Defaults to "
         "`https://objects.segment.com`, or to `https://objects.euw1.segment.com` with `region: "
         "dublin`. Set it to send to an emulator.",
     )
     bulk_url: str | None = _declare(
-        text("the base address of the Objects Bulk API", addresses.api_address),
+        text("the base address of the Objects Bulk API", base_address),
         None,
         "Base address of the Objects Bulk API (`method: bulk`), without the version path. "
         "Defaults to `https://objects-bulk-api.segmentapis.com`; there is no default with "
@@ -162,14 +165,14 @@ class Settings:
         "write key is then sent unencrypted.",
     )
     ca_bundle: Path | None = _declare(
-        file_path("a file of certificates in PEM form, or a directory", addresses.has_certificates),
+        file_path("a file of certificates in PEM form, or a directory", has_certificates),
         None,
         "File (PEM) or directory of the certificate authorities to trust. Defaults to the "
         "environment variables `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE`, then to the usual ones. "
         "Set it behind a proxy that re-encrypts traffic.",
     )
     proxy: str | None = _declare(
-        text("the URL of a proxy", addresses.proxy_address, secret=True),
+        text("the URL of a proxy", proxy_address, secret=True),
         None,
         "URL of the proxy to use; it may contain a user and a password. Defaults to the "
         "environment variables `HTTPS_PROXY` and `NO_PROXY`. Connections to this machine never "

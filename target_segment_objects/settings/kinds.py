@@ -228,14 +228,18 @@ def text(allowed: str, check: Callable[[str], str] = str, *, secret: bool = Fals
 
     Args:
         allowed: what it is.
-        check: returns the string as it is used, or raises `WrongValueError`.
+        check: returns the string as it is used, or raises a `ValueError` whose text continues the
+            setting's name.
         secret: never shown, and marked so in the JSON schema.
     """
 
     def convert(value: str) -> str:
         if not value.strip():
             raise WrongValueError(f"must be {allowed}, not an empty string")
-        return check(value)
+        try:
+            return check(value)
+        except ValueError as error:
+            raise WrongValueError(str(error)) from None
 
     marks = {"secret": True, "writeOnly": True} if secret else {}
     return Kind(allowed, {"type": ["string", "null"], **marks}, convert, secret=secret)

@@ -13,8 +13,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from target_segment_objects.client import Address
 from target_segment_objects.objects import MAX_COLLECTION_LENGTH
-from target_segment_objects.settings.addresses import is_plain_http_beyond_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +73,9 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     for name in ("objects_url", "bulk_url"):
         url = getattr(settings, name)
-        if url is not None and not settings.allow_http and is_plain_http_beyond_loopback(url):
+        if url is None or settings.allow_http:
+            continue
+        if Address.parse(url, allow_http=True).is_in_the_clear:
             yield (
                 (name, "allow_http"),
                 f"{name} must be https, or loopback, or allow_http must be true",

@@ -33,9 +33,13 @@ def test_the_public_face_is_pinned() -> None:
         "TransportOptions",
         "UploadSession",
         "advise",
+        "base_address",
         "decide",
         "find_ca_bundle",
         "find_proxy",
+        "has_certificates",
+        "proxy_address",
+        "write_key",
     ]
     assert all(getattr(client, name).__doc__ for name in client.__all__)
 

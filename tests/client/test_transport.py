@@ -471,28 +471,3 @@ def test_options_that_no_exchange_could_keep(wrong: dict[str, float]) -> None:
     """A caller's mistake, told at once and by name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TransportOptions(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_fork_has_connections_of_its_own() -> None:
-    """The child does not write into the parent's connection, and both go on."""
-
-    def handle(server: RawServer, connection: socket.socket) -> None:
-        while read_request(server, connection):
-            connection.sendall(answer())
-
-    with RawServer(handle) as server, Transport(server.url, KEY) as transport:
-        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
-        child = os.fork()
-        if child == 0:
-            done = False
-            try:
-                done = isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
-            finally:
-                os._exit(0 if done else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert isinstance(transport.exchange("/v1/set", body=b"{}"), Response)
-        transport.close()
-        assert len(server.requests) == 3
-        assert server.connections == 2
