@@ -178,7 +178,7 @@ def _segment_objects(words: list[str]) -> None:
     subparsers = parser.add_subparsers(required=True)
     for add in cli.COMMANDS:
         add(subparsers)
-    assert parser.parse_args(words[1:]).run
+    assert parser.parse_args(words[1:]).module
 
 
 def _target(words: list[str]) -> None:
@@ -268,14 +268,28 @@ def _run_the_sync(objects_url: str, bulk_url: str) -> None:
 _GIVEN: dict[str, Any] = {"write_key": KEY, "run_the_sync": _run_the_sync}
 
 
-@pytest.mark.parametrize("block", _of("python"))
-def test_a_block_of_python_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, with a key and, where it names Segment, with an emulator behind the name."""
+def _output_of(block: Block) -> str | None:
+    """The text block directly below a block: what it prints."""
+    end = block.line + block.text.count("\n") + 1
+    below = (other for other in BLOCKS if other.page == block.page and other.line == end + 2)
+    return next((other.text for other in below if other.language == "text"), None)
+
+
+@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.language == "python"}))
+def test_the_python_of_a_page_runs(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its blocks run one after another, with a key, and with an emulator in place of Segment."""
+    namespace = dict(_GIVEN)
     with Emulator() as segment:
         for name in ("OBJECTS_URLS", "BULK_URLS"):
             monkeypatch.setattr(client, name, {"oregon": segment.url})
-        run = partial(exec, compile(block.text, block.page, "exec"), dict(_GIVEN))
-        run()
-        if "_URLS[" in block.text:
-            assert segment.rows("rooms")
-            assert segment.refusals == []
+        for block in (b for b in BLOCKS if (b.page, b.language) == (page, "python")):
+            requests = len(segment.requests)
+            partial(exec, compile(block.text, f"{page}:{block.line}", "exec"), namespace)()
+            printed = capsys.readouterr().out
+            assert _output_of(block) in {None, printed}
+            if "_URLS[" in block.text:
+                assert len(segment.requests) > requests
+                assert segment.rows("rooms")
+                assert segment.refusals == []
