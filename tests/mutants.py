@@ -421,8 +421,8 @@ MUTANTS = (
     ),
     Mutant(
         "what maps filter out leaves the dead letter",
-        "_ReplayTarget._process_record_message",
-        "self.unsent.append(message.line)",
+        "_ReplayReport.filter",
+        "self.unsent.append(record.line)",
         "",
         "tests/commands/test_replay.py",
     ),

@@ -124,10 +124,10 @@ class Report:
         if encoded.conversions:
             self.add_conversions(plan.stream, plan.collection, encoded.conversions)
 
-    def filter(self, stream: str, *, is_removed: bool) -> None:
+    def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record, or have removed the whole stream."""
         if is_removed:
-            self._removed[stream] += 1
+            self._removed[record.source.stream] += 1
 
     def count_ignored(self, kind: str, sentence: str) -> None:
         """A message of an unknown type is ignored: told once a type, and counted."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from typing_extensions import Self
+
 __all__ = ["SignalWatcher", "StopEvent"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -93,6 +95,17 @@ class SignalWatcher:
         self._before: dict[int, Any] = {}
         self._reads, self._writes = os.pipe()
         self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Install it, on the main thread: no other one can receive signals."""
+        if threading.current_thread() is threading.main_thread():
+            self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it, and give the signals back."""
+        self.close()
+        self.restore()
 
     @property
     def exit_status(self) -> int | None:

@@ -269,7 +269,7 @@ class TargetSegmentObjects(Target):
             self.run.reject(_rejected(faults, origin), origin)
             return
         if not objects:
-            self._report.filter(source.stream, is_removed=not routes)
+            self._report.filter(origin, is_removed=not routes)
         noted: set[tuple[str, str]] = set()
         for route, encoded in objects:
             self._report.encoded(route.sink.plan, encoded, origin)

@@ -1,1 +1,1 @@
-"""What a run would make of an input, without sending anything."""
+"""`segment-objects preview`."""

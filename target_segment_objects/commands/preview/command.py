@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from target_segment_objects.commands.output import fail, print_lines
 from target_segment_objects.commands.preview.counts import PreviewReport
 from target_segment_objects.commands.preview.delivery import PreviewDelivery
 from target_segment_objects.commands.preview.table import lines
+from target_segment_objects.delivery import do_nothing
 from target_segment_objects.errors import MessageError, SegmentObjectsError
 from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.settings import PREFIX, read_configuration
@@ -75,27 +75,22 @@ def preview(
         on_line_error=report.on_line_error,
     )
     wake_up = target.run.wake_up
-    shutdown = None
     is_complete = True
-    if threading.current_thread() is threading.main_thread():
-        shutdown = SignalWatcher(wake_up.stop, lambda: None, target.settings.shutdown_seconds)
-        shutdown.install()
-    try:
-        target.process_lines(file_input)  # type: ignore[arg-type]
-        if not wake_up.stopped:
-            target.warn_of_unused_names()
-    except MessageError as error:  # a line without an end: nothing can be read after it
-        report.count_error(error, error.line)
-        is_complete = False
-    finally:
-        target.run.close()
-        if shutdown is not None:
-            shutdown.close()
-            shutdown.restore()
+    with SignalWatcher(wake_up.stop, do_nothing, target.settings.shutdown_seconds) as signals:
+        try:
+            target.process_lines(file_input)  # type: ignore[arg-type]
+            if not wake_up.stopped:
+                target.warn_of_unused_names()
+        except MessageError as error:  # a line without an end: nothing can be read after it
+            report.count_error(error, error.line)
+            is_complete = False
+        finally:
+            target.run.close()
     document = report.document(
         is_stopped=wake_up.stopped,
         is_complete=is_complete and not wake_up.stopped,
         max_rejects=target.settings.max_rejects,
     )
-    status = shutdown.exit_status if shutdown is not None else None
-    return document, int(report.would_fail) if status is None else status
+    if signals.exit_status is not None:
+        return document, signals.exit_status
+    return document, int(report.would_fail)

@@ -107,10 +107,10 @@ class PreviewReport(Report):
                 found.example = self._example(origin, found.path)
             found.count += count
 
-    def filter(self, stream: str, *, is_removed: bool) -> None:
+    def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record."""
         del is_removed
-        counts = self._stream(stream)
+        counts = self._stream(record.source.stream)
         counts.records += 1
         counts.filtered += 1
 

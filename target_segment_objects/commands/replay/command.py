@@ -12,7 +12,6 @@ import fcntl
 import os
 import stat
 import tempfile
-import threading
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -33,7 +32,7 @@ from target_segment_objects.errors import (
     one_line,
 )
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting import rows
+from target_segment_objects.reporting import Report, rows
 from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.settings import read_configuration
 from target_segment_objects.singer import TargetSegmentObjects
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
     from target_segment_objects.input import Message
     from target_segment_objects.objects import ObjectLine
-    from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
 
 __all__ = ["ReplayResult", "replay", "run"]
@@ -102,7 +100,9 @@ def replay(path: Path, config: Mapping[str, object], *, include_old: bool = Fals
             try:
                 _send(target, messages)
                 try:
-                    result = write_remaining(remaining_path, rejected_path, messages, target.unsent)
+                    result = write_remaining(
+                        remaining_path, rejected_path, messages, target.report.unsent
+                    )
                     remaining_path.replace(path)
                 except OSError as error:
                     raise DeadLetterError(str(error)) from error
@@ -158,26 +158,19 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
         InputError: a signal stopped it; the dead letter is unchanged.
     """
     run = target.run
-    shutdown = None
-    if threading.current_thread() is threading.main_thread():
-        seconds = target.settings.shutdown_seconds
-        shutdown = SignalWatcher(run.stop, run.abort, seconds, before_exit=target.give_up)
-        shutdown.install()
-    try:
+    seconds = target.settings.shutdown_seconds
+    with SignalWatcher(run.stop, run.abort, seconds, before_exit=target.give_up):
         try:
-            target.listen(messages)  # type: ignore[arg-type]
-        except BaseException as first:
-            _close_after(target, first)
-            raise
-        run.close()
-    except MessageError as error:
-        sentence = str(error).removeprefix(f"line {error.line}: ")
-        number = messages.line_of(error.line)
-        raise InputError(f"line {number} of the dead letter: {sentence}") from None
-    finally:
-        if shutdown is not None:
-            shutdown.close()
-            shutdown.restore()
+            try:
+                target.listen(messages)  # type: ignore[arg-type]
+            except BaseException as first:
+                _close_after(target, first)
+                raise
+            run.close()
+        except MessageError as error:
+            sentence = str(error).removeprefix(f"line {error.line}: ")
+            number = messages.line_of(error.line)
+            raise InputError(f"line {number} of the dead letter: {sentence}") from None
     if run.wake_up.stopped:
         raise InputError("the replay was stopped by a signal: start it again")
 
@@ -216,6 +209,28 @@ class _ReplayRun(Run):
             super().log_secondary_error(failure, error)
 
 
+class _ReplayReport(Report):
+    """A report that keeps which records are not sent, and leaves rejects to the command.
+
+    Attributes:
+        unsent: the lines of the records that stream maps have filtered out.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__(logger)
+        self.unsent: list[int] = []
+
+    def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
+        """Stream maps leave nothing of a record: it becomes neither an object nor a reject."""
+        super().filter(record, is_removed=is_removed)
+        self.unsent.append(record.line)
+
+    def log_summary(self, *, with_collections: bool = True, ending: str = "done") -> None:
+        """Log the summary without rejects, since its advice on them is for another file."""
+        self._rejected.clear()
+        super().log_summary(with_collections=with_collections, ending=ending)
+
+
 class _ReplayTarget(TargetSegmentObjects):
     """The target, which also reads objects.
 
@@ -223,37 +238,22 @@ class _ReplayTarget(TargetSegmentObjects):
         messages: its input.
         config: the user's configuration.
         rejected_path: the file that it writes its own rejects to.
-
-    Attributes:
-        unsent: the lines of the records that stream maps have filtered out.
     """
 
     def __init__(
         self, messages: ReplayInput, config: Mapping[str, object], rejected_path: Path
     ) -> None:
         used = {name: value for name, value in config.items() if name != "report_path"}
+        self.report = _ReplayReport(self.logger)
         super().__init__(
             config={**used, "max_rejects": -1, "dead_letter_path": str(rejected_path)},
+            report=self.report,
             make_run=partial(_ReplayRun, messages),
         )
         self._messages = messages
-        self.unsent: list[int] = []
 
-    @property
-    def report(self) -> Report:
-        """The counts of the run."""
-        return self._report
-
-    def _end(self, error: BaseException | None = None) -> None:
-        """Log the summary, without rejects: the command prints those.
-
-        Unused stream names are not reported, since a dead letter has only some of the streams.
-        """
-        if not self._ended:
-            self._ended = True
-            self._report._rejected.clear()  # noqa: SLF001  its advice is for another file
-            self._report.log_summary(ending="failed" if error is not None else "done")
-            self._metrics.end(succeeded=error is None)
+    def warn_of_unused_names(self) -> None:
+        """Warn of none: a dead letter has only some of the streams."""
 
     def give_up(self, status: int) -> None:
         """Log why the process is about to end. Called on the thread of the signal watcher."""
@@ -270,19 +270,10 @@ class _ReplayTarget(TargetSegmentObjects):
         collection = segment_object.collection
         source = SourceStream(collection, b"{}", None, is_object=True)
         self.run.position += 1
-        self._report.counts.stream(collection, collection).encoded += 1
+        self.report.counts.stream(collection, collection).encoded += 1
         self.run.put(
             segment_object, SourceRecord(source, segment_object.line_bytes(), message.line)
         )
-
-    def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
-        """Keep which records stream maps filter out: they become neither an object nor a reject."""
-        _, routes = self._source_and_routes(message)
-        before = [self._counts_of(route).filtered for route in routes]
-        super()._process_record_message(message)
-        after = [self._counts_of(route).filtered for route in routes]
-        if all(new > old for new, old in zip(after, before, strict=True)):
-            self.unsent.append(message.line)
 
 
 @contextmanager
