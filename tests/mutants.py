@@ -547,16 +547,16 @@ MUTANTS = (
     ),
     Mutant(
         "a declared object is flattened one level too deep",
-        "PropertyWriters._reserve_names",
-        "len(path) <= self._depth",
-        "len(path) <= self._depth + 1",
+        "compile_columns.add",
+        "len(path) <= depth",
+        "len(path) <= depth + 1",
         "tests/plan/test_plan_laws.py",
     ),
     Mutant(
         "what is undeclared is looked for one level too deep",
         "PropertyWriters._write_undeclared",
-        "len(path) < self._depth",
         "len(path) <= self._depth",
+        "len(path) <= self._depth + 1",
         "tests/plan/test_plan_laws.py",
     ),
     Mutant(

@@ -133,21 +133,21 @@ BUGS = (
     Bug(
         "`type_mismatches: send` coerces",
         "_match_or_coerce",
-        "coerce = _first_match(values.any_scalar, to_json_text)",
+        "coerce = first_match(values.any_scalar, to_json_text)",
         "coerce = coerce",
     ),
     Bug("keys are joined with `_`", "join_key_texts", '":".join', '"_".join'),
     Bug(
         "`:` in a key is not escaped",
         "join_key_texts",
-        'part.replace("\\\\", "\\\\\\\\").replace(":", "\\\\:")',
-        'part.replace("\\\\", "\\\\\\\\")',
+        'text.replace("\\\\", "\\\\\\\\").replace(":", "\\\\:")',
+        'text.replace("\\\\", "\\\\\\\\")',
     ),
     Bug(
         "an id of 100 characters is too long",
         "compile_identifier.identify",
-        "len(told) > MAX_ID_LENGTH",
-        "len(told) >= MAX_ID_LENGTH",
+        "len(object_id) > MAX_ID_LENGTH",
+        "len(object_id) >= MAX_ID_LENGTH",
     ),
     Bug(
         "an empty key is taken",

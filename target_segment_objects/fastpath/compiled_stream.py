@@ -69,7 +69,7 @@ def compile_stream(
         is_valid: says whether a record is valid; a line with an invalid one is a fallback line.
     """
     keys = plan.key_properties
-    if not keys or len(set(keys)) < len(keys) or not plan.columns:
+    if not keys or len(set(keys)) < len(keys) or not plan.columns.rows:
         return None
     if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
         return None
@@ -86,11 +86,11 @@ def compile_stream(
 
 def _max_overhead_bytes(plan: StreamPlan) -> int:
     """Bytes that an object may have although its record has hardly any."""
-    return sum(len(column.name.encode()) + _EXTRA_BYTES_PER_NAME for column in plan.columns)
+    return sum(len(row.name.encode()) + _EXTRA_BYTES_PER_NAME for row in plan.columns.rows)
 
 
 def _kind(plan: StreamPlan, key: str) -> str:
-    column = plan.declared.get(key)
+    column = plan.columns.declared.get(key)
     return column.kind if column is not None else ""
 
 

@@ -17,7 +17,7 @@ from target_segment_objects.objects import MAX_ID_LENGTH, WAREHOUSE_STRING_LENGT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from target_segment_objects.plan import Column, StreamPlan
+    from target_segment_objects.plan import Column, FastType, PlannedColumn, StreamPlan
 
     Flatten = Callable[[Iterable[Struct]], Iterable[Struct]]
 
@@ -36,7 +36,6 @@ _KEY_TYPES: Final[Mapping[str, Any]] = {
 }
 _FEW_NUMBERS: Final = 3
 """The numbers of so few columns are checked singly: cheaper than a scan of all digits."""
-_TYPED: Final = frozenset({"string", "date", "integer", "boolean"})
 _SHORT_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
 # With null and a missing value. Such types are large and columns many, so all columns share them.
 _TYPES: Final[Mapping[str, Any]] = {
@@ -49,11 +48,19 @@ _TYPES_WITH_LONG_STRINGS: Final[Mapping[str, Any]] = {**_TYPES, "string": str | 
 
 
 class Leaf(NamedTuple):
-    """A property: the attribute path to its value, its name in Segment, and its column."""
+    """A property.
+
+    Attributes:
+        path: the attribute path to its value.
+        name: its name in Segment.
+        column: its column.
+        type: what its values are decoded as; those that stay raw are checked afterwards.
+    """
 
     path: str
     name: str
     column: Column
+    type: FastType
 
 
 class Branch(NamedTuple):
@@ -101,24 +108,25 @@ class StreamStructs:
 
     def __init__(self, plan: StreamPlan, *, allow_long_strings: bool) -> None:
         drop = plan.options.nulls == "drop"
+        table = plan.columns
         self.absent: Any = None if drop else UNSET
         self.leaves: list[Leaf] = []
         self.branches: list[Branch] = []
         self.depth = 1
         self.omitted_key: str | None = None
-        self._planned = {column.path: column for column in plan.columns}
+        self._rows = table.by_path
         self._keys = plan.key_properties
         self._types = _TYPES_WITH_LONG_STRINGS if allow_long_strings else _TYPES
         self._omit_defaults = drop
-        names = list(plan.declared)
+        names = list(table.declared)
         self.keys = [
-            (f"f{names.index(key)}", plan.declared[key].kind) for key in self._keys if key in names
+            (f"f{names.index(key)}", table.declared[key].kind) for key in self._keys if key in names
         ]
-        if plan.omitted_key is not None:
-            self.omitted_key = f"f{names.index(plan.omitted_key)}"
-        numbers = sum(planned.column.kind == "number" for planned in plan.columns)
+        if table.omitted_key is not None:
+            self.omitted_key = f"f{names.index(table.omitted_key)}"
+        numbers = sum(row.fast_type == "number" for row in table.rows)
         self.has_doubles = numbers > _FEW_NUMBERS
-        self.record_type = self._struct(plan.declared, (), "")
+        self.record_type = self._struct(table.declared, (), "")
         self.flat_type = self._flat_type() if self._must_be_flattened() else None
 
     @property
@@ -129,8 +137,7 @@ class StreamStructs:
     @property
     def has_raws(self) -> bool:
         """Whether any value stays raw."""
-        typed = _TYPED | ({"number"} if self.has_doubles else set())
-        return any(leaf.column.kind not in typed for leaf in self.leaves)
+        return any(leaf.type == "raw" for leaf in self.leaves)
 
     def flattener(self) -> Flatten | None:
         """The function from records to structs of their properties; `None` without `flat_type`."""
@@ -166,9 +173,9 @@ class StreamStructs:
             else:
                 field_type = self._type(column, inner, attribute_path)
                 fields.append((attribute, field_type, None if path else self.absent))
-            if inner in self._planned:
-                planned = self._planned[inner]
-                self.leaves.append(Leaf(attribute_path, planned.name, planned.column))
+            if (row := self._rows.get(inner)) is not None:
+                leaf = Leaf(attribute_path, row.name, row.column, self._decoded_type(row))
+                self.leaves.append(leaf)
         return defstruct(
             "Record",
             fields,
@@ -181,12 +188,14 @@ class StreamStructs:
 
     def _type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
         """What the decoder accepts for a column: its own type, null, and a missing value."""
-        if path not in self._planned:
+        row = self._rows.get(path)
+        if row is None:
             return self._object_type(column, path, attribute_path)
-        kind = "string" if column.kind == "date" else column.kind
-        if kind == "number" and not self.has_doubles:
-            return Raw
-        return self._types.get(kind, Raw)  # a union with Raw would not accept objects
+        # A union with Raw would not accept objects.
+        return self._types.get(self._decoded_type(row), Raw)
+
+    def _decoded_type(self, row: PlannedColumn) -> FastType:
+        return "raw" if row.fast_type == "number" and not self.has_doubles else row.fast_type
 
     def _object_type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
         """The type of a declared object, which becomes a branch."""

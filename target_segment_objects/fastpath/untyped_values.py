@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_value_checks"]
 
-_TYPED: Final = frozenset({"integer", "number", "boolean"})
 _NUMBER_STARTS: Final = frozenset({b"-", *(b"%d" % digit for digit in range(10))})
 _CONTAINER_STARTS: Final = frozenset({b"{", b"["})
 
@@ -62,10 +61,10 @@ def compile_value_checks(
     converters = Converters(plan.options, counts)
     for leaf in structs.leaves:
         kind = leaf.column.kind
-        if kind in {"string", "date"}:
+        if leaf.type == "string":
             if allow_long_strings:
                 checks.append(_string_check(leaf, counts))
-        elif kind not in _TYPED or (kind == "number" and not structs.has_doubles):
+        elif leaf.type == "raw":
             convert = _column_converter(leaf, converters, counts, structs.absent)
             if kind == "number":
                 convert = _short_number_or(convert)

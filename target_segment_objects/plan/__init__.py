@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from target_segment_objects.plan.column_table import ColumnTable, FastType, PlannedColumn
 from target_segment_objects.plan.conversion import OMIT, Converters, UnsendableValue
 from target_segment_objects.plan.conversion_counts import (
     UNDECLARED,
@@ -16,12 +17,7 @@ from target_segment_objects.plan.number_text import CHARACTER_CLASSES, may_be_in
 from target_segment_objects.plan.options import PlanOptions
 from target_segment_objects.plan.parsing import parse_record
 from target_segment_objects.plan.schemas import Column, read_columns, resolved_schema
-from target_segment_objects.plan.stream_plan import (
-    EncodedRecord,
-    PlannedColumn,
-    StreamPlan,
-    compile_plan,
-)
+from target_segment_objects.plan.stream_plan import EncodedRecord, StreamPlan, compile_plan
 from target_segment_objects.plan.values import (
     MAX_INT_DIGITS,
     NonFinite,
@@ -40,11 +36,13 @@ __all__ = [
     "OMIT",
     "UNDECLARED",
     "Column",
+    "ColumnTable",
     "ConversionCode",
     "ConversionCounts",
     "Conversions",
     "Converters",
     "EncodedRecord",
+    "FastType",
     "Flattening",
     "NonFinite",
     "NullShare",

@@ -27,7 +27,9 @@ __all__ = [
     "Convert",
     "Converters",
     "UnsendableValue",
+    "first_match",
     "is_plain_string",
+    "matcher_and_coercer",
     "plain_types",
 ]
 
@@ -141,11 +143,11 @@ def _match_or_coerce(
     column: Column | None, options: PlanOptions, to_json_text: _Match, counts: ConversionCounts
 ) -> _Match:
     """Take a value that matches the column; treat others as `type_mismatches` says."""
-    match, coerce = _matcher_and_coercer(column, to_json_text)
+    match, coerce = matcher_and_coercer(column, to_json_text)
     code = ConversionCode.COERCED
     if options.type_mismatches == "send":
         code = ConversionCode.MISMATCHED
-        coerce = _first_match(values.any_scalar, to_json_text)
+        coerce = first_match(values.any_scalar, to_json_text)
     elif options.type_mismatches == "reject":
         coerce = _never
 
@@ -167,7 +169,9 @@ def _never(_: Any) -> NoMatch:
     return NO_MATCH
 
 
-def _first_match(first: _Match, second: _Match) -> _Match:
+def first_match(first: _Match, second: _Match) -> _Match:
+    """The function that tries two functions, one after the other."""
+
     def match(value: Any) -> Scalar | NoMatch:
         scalar = first(value)
         return scalar if scalar is not NO_MATCH else second(value)
@@ -179,20 +183,20 @@ def _only_containers(to_json_text: _Match) -> _Match:
     return lambda value: to_json_text(value) if type(value) in (dict, list) else NO_MATCH
 
 
-def _matcher_and_coercer(column: Column | None, to_json_text: _Match) -> tuple[_Match, _Match]:
+def matcher_and_coercer(column: Column | None, to_json_text: _Match) -> tuple[_Match, _Match]:
     """What a column takes unchanged, and what can be converted to it without loss."""
     kind = column.kind if column is not None else "untyped"
     types = column.types if column is not None else frozenset()
     container = _only_containers(to_json_text)
     match kind:
         case "untyped":
-            return _first_match(values.any_scalar, container), _never
+            return first_match(values.any_scalar, container), _never
         case "object":  # what comes here is no object
             return _never, to_json_text
         case "json":
             return container, to_json_text
         case "string" | "date":
-            return values.as_string, _first_match(container, values.coerce_string)
+            return values.as_string, first_match(container, values.coerce_string)
         case "integer":
             return values.as_integer, values.coerce_integer
         case "number":
@@ -203,20 +207,20 @@ def _matcher_and_coercer(column: Column | None, to_json_text: _Match) -> tuple[_
     if kind == "union":
         return _union(types, *((container, to_json_text) if takes_containers else (_never, _never)))
     if takes_containers:
-        return _first_match(values.any_scalar, container), _never
+        return first_match(values.any_scalar, container), _never
     return values.any_scalar, container
 
 
 def _union(types: frozenset[str], match: _Match, coerce: _Match) -> tuple[_Match, _Match]:
     if "boolean" in types:
-        match = _first_match(values.as_boolean, match)
-        coerce = _first_match(values.coerce_boolean, coerce)
+        match = first_match(values.as_boolean, match)
+        coerce = first_match(values.coerce_boolean, coerce)
     if "number" in types:
-        match = _first_match(values.as_number, match)
-        coerce = _first_match(values.coerce_number, coerce)
+        match = first_match(values.as_number, match)
+        coerce = first_match(values.coerce_number, coerce)
     elif "integer" in types:
-        match = _first_match(values.as_integer, match)
-        coerce = _first_match(values.coerce_integer, coerce)
+        match = first_match(values.as_integer, match)
+        coerce = first_match(values.coerce_integer, coerce)
     return match, coerce
 
 

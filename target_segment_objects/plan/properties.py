@@ -1,17 +1,16 @@
-"""The properties of an object: a closure for each that the schema declares, one for all others.
+"""Writes the properties of an object: a function per declared property, and one for all others.
 
-The rule that it guards: the list of `docs/names-ids-values.md`, "Which properties an object has".
+Invariant: an object has the properties that `docs/names-ids-values.md`, "Which properties an object
+has", lists.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.errors import SchemaError
 from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import naming, values
@@ -23,45 +22,34 @@ from target_segment_objects.plan.conversion import (
     plain_types,
 )
 from target_segment_objects.plan.conversion_counts import UNDECLARED, ConversionCounts
-from target_segment_objects.plan.schemas import Column, plain_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from target_segment_objects.plan.column_table import ColumnTable, PlannedColumn
     from target_segment_objects.plan.options import PlanOptions
+    from target_segment_objects.plan.schemas import Column
 
     Writer = Callable[[Any, "ObjectBuilder"], None]
     Path = tuple[str, ...]
 
-__all__ = ["ABSENT", "ObjectBuilder", "PlannedColumn", "PropertyWriters"]
+__all__ = ["ObjectBuilder", "PropertyWriters"]
 
-ABSENT: Final = object()
-"""The value of a property that a record does not have."""
+_ABSENT: Final = object()
+"""Stands for the value of a property that a record does not have."""
 
-_FLAT: Final = 2
-"""Parts of two paths of which none is inside an object."""
-_OR_WHOLE: Final = ", or set `nested` to `json`, so that objects stay whole"
-_NAMES_KEPT: Final = 10_000
-"""Names of undeclared properties that are remembered: a map may have keys without end."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedColumn:
-    """A declared leaf: where it stands in the record, and the property that it becomes."""
-
-    path: tuple[str, ...]
-    name: str
-    column: Column
+_MAX_CACHED_NAMES: Final = 10_000
+"""Names of undeclared properties that are cached. Objects used as maps may have any number."""
 
 
 class ObjectBuilder:
-    """One record on its way: its properties so far, and its faults.
+    """The object that is being made of one record.
 
     Attributes:
         properties: name → scalar, in the order in which they are sent.
-        faults: all that is wrong with the record.
-        undeclared: names that properties which the schema does not list have taken.
-        has_undeclared_inside: whether an object inside it has undeclared properties.
+        faults: the faults of the record so far.
+        undeclared: the names of undeclared properties.
+        has_undeclared_inside: whether an object inside the record has undeclared properties.
     """
 
     __slots__ = ("faults", "has_undeclared_inside", "properties", "undeclared")
@@ -89,70 +77,49 @@ class ObjectBuilder:
 
 
 class PropertyWriters:
-    """Writes a record's properties into a row.
+    """Writes the properties of records into objects.
 
-    Names are taken at once. The closures are made for the first record that comes here: of most
-    streams none does, and a tap may have thousands of streams.
+    The functions are compiled for the first record that comes here. Most streams have none, since
+    their records take the fast path, and a tap may have thousands of streams.
 
     Attributes:
-        columns: the declared leaves by the names of their properties, in the schema's order.
-        left_out: the key that is the object's id, and no property.
-        left_out_column: its column, if it is declared.
-        counts: what happened to values on the way.
-        converters: of its columns.
-
-    Raises:
-        SchemaError: when a declared leaf has no name, or that of another.
+        counts: the conversions of the current record.
+        converters: the converters of the columns.
     """
 
-    def __init__(
-        self,
-        stream: str,
-        declared: Mapping[str, Column],
-        options: PlanOptions,
-        *,
-        omitted_key: str | None,
-    ) -> None:
-        self.options = options
+    def __init__(self, table: ColumnTable, options: PlanOptions) -> None:
         self.counts = ConversionCounts()
         self.converters = Converters(options, self.counts)
-        self.columns: dict[str, PlannedColumn] = {}
-        self.omitted_key = omitted_key
-        self.omitted_column = declared.get(omitted_key) if omitted_key is not None else None
-        self._stream = stream
-        self._declared = declared
+        self._table = table
+        self._options = options
         self._depth = options.flatten_depth
         self._seen: set[str] = set()
         self._names: dict[Path, str] = {}
-        self._objects: dict[str, Path] = {}
-        for name, column in declared.items():
-            if name != omitted_key:
-                self._reserve_names((name,), column)
 
     @cached_property
-    def _writes(self) -> list[tuple[str, Writer]]:
-        names = {planned.path: planned.name for planned in self.columns.values()}
+    def _writers(self) -> list[tuple[str, Writer]]:
         return [
-            (name, self._writer((name,), column, names))
-            for name, column in self._declared.items()
-            if name != self.omitted_key
+            (name, self._writer((name,), column))
+            for name, column in self._table.declared.items()
+            if name != self._table.omitted_key
         ]
 
     def write(self, record: dict[str, Any], builder: ObjectBuilder) -> None:
-        """Fill the row: declared leaves in the schema's order, then all others in the record's."""
-        seen = int(self.omitted_key in record)
-        for name, write in self._writes:
-            value = record.get(name, ABSENT)
-            if value is not ABSENT:
+        """Add the declared properties in the schema's order, then all others in the record's."""
+        seen = int(self._table.omitted_key in record)
+        for name, write in self._writers:
+            value = record.get(name, _ABSENT)
+            if value is not _ABSENT:
                 seen += 1
                 write(value, builder)
         if builder.has_undeclared_inside or len(record) != seen:
-            self._write_undeclared(record, self._declared, builder, ())
+            self._write_undeclared(record, self._table.declared, builder, ())
 
     def new_columns(self, builder: ObjectBuilder) -> frozenset[str]:
-        """The undeclared properties of a row that none before it had.
+        """The undeclared properties that no object before this one had.
 
-        After as many as a collection should have there are none more, so that memory is bounded.
+        Beyond the number of properties that a collection should have, new ones are no longer
+        returned, so that memory is bounded.
         """
         if len(self._seen) > MAX_PROPERTIES:
             return frozenset()
@@ -161,56 +128,25 @@ class PropertyWriters:
         return new
 
     def path_of(self, name: str) -> Path:
-        """Where a property of this name was found last; empty when that is not known any more."""
-        if (planned := self.columns.get(name)) is not None:
-            return planned.path
-        if name == "id" and self.omitted_key is not None:
-            return (self.omitted_key,)
-        if (path := self._objects.get(name)) is not None:
+        """Where the property of this name was last found in a record; empty if not known."""
+        if (row := self._table.by_name.get(name)) is not None:
+            return row.path
+        if name == "id" and self._table.omitted_key is not None:
+            return (self._table.omitted_key,)
+        if (path := self._table.objects.get(name)) is not None:
             return path
         newest_first = reversed(self._names.items())
-        return next((path for path, found in newest_first if found == name), ())
+        return next((path for path, known in newest_first if known == name), ())
 
-    def _reserve_names(self, path: Path, column: Column) -> None:
-        """Take the names of a declared property, whatever is below it."""
-        if column.kind != "object":
-            self._reserve_name(path, column)
-        elif len(path) <= self._depth:
-            for name, inner in column.properties.items():
-                self._reserve_names((*path, name), inner)
-            name = naming.property_name(path, self.options.flattening)
-            self._objects.setdefault(name, path)
-        else:
-            self._reserve_name(path, plain_column("json", column.types))
+    def _writer(self, path: Path, column: Column) -> Writer:
+        row = self._table.by_path.get(path)
+        return self._object_writer(path, column) if row is None else self._leaf_writer(row)
 
-    def _reserve_name(self, path: Path, column: Column) -> None:
-        """Take the name of a declared leaf, which no other may have."""
-        name = naming.property_name(path, self.options.flattening)
-        told = ".".join(path)
-        if not name:
-            raise SchemaError(
-                f"stream {self._stream!r}: property {told!r} has no letter or digit to name a "
-                "column by; rename it with `stream_maps`"
-            )
-        if (other := self.columns.get(name)) is not None:
-            raise SchemaError(
-                f"stream {self._stream!r}: properties {'.'.join(other.path)!r} and {told!r} would "
-                f"both be {name!r} in Segment, and one would overwrite the other; rename one of "
-                f"them with `stream_maps`{_OR_WHOLE if len((*other.path, *path)) > _FLAT else ''}"
-            )
-        self.columns[name] = PlannedColumn(path, name, column)
-
-    def _writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Writer:
-        """The closure for one declared property, whatever is below it."""
-        name = names.get(path)
-        if name is None:
-            return self._object_writer(path, column, names)
-        return self._leaf_writer(path, self.columns[name].column, name)
-
-    def _leaf_writer(self, path: Path, column: Column, name: str) -> Writer:
+    def _leaf_writer(self, row: PlannedColumn) -> Writer:
+        path, name, column = row.path, row.name, row.column
         convert = self.converters.for_column(column)
         counts = self.counts
-        plain = plain_types(column, self.options)
+        plain = plain_types(column, self._options)
         is_number = column.kind == "number"
 
         def write(value: Any, builder: ObjectBuilder) -> None:
@@ -236,34 +172,31 @@ class PropertyWriters:
 
         return write
 
-    def _object_writer(self, path: Path, column: Column, names: Mapping[Path, str]) -> Writer:
-        """A declared object: a closure for each of its leaves, which are null where it is not."""
-        writes = [
-            (name, self._writer((*path, name), inner, names))
-            for name, inner in column.properties.items()
+    def _object_writer(self, path: Path, column: Column) -> Writer:
+        """The writer of an object that is flattened. Its properties are null if it is missing."""
+        writers = [
+            (name, self._writer((*path, name), inner)) for name, inner in column.properties.items()
         ]
-        known = column.properties.keys()
-        write_instead = self._write_non_object(path, column)
+        declared = column.properties.keys()
+        write_non_object = self._non_object_writer(path, column)
 
         def write(value: Any, builder: ObjectBuilder) -> None:
             if type(value) is dict:
-                # A leaf that is missing in an object that is present is null.
-                for name, inner in writes:
-                    inner(value.get(name), builder)
-                builder.has_undeclared_inside = (
-                    builder.has_undeclared_inside or not value.keys() <= known
-                )
+                for name, write_inner in writers:  # what is missing in it is null
+                    write_inner(value.get(name), builder)
+                if not value.keys() <= declared:
+                    builder.has_undeclared_inside = True
                 return
             if value is not None:
-                write_instead(value, builder)
-            for _, inner in writes:
-                inner(None, builder)
+                write_non_object(value, builder)
+            for _, write_inner in writers:
+                write_inner(None, builder)
 
         return write
 
-    def _write_non_object(self, path: Path, column: Column) -> Writer:
-        """What is no object where one is declared becomes a property of the object's own name."""
-        name = naming.property_name(path, self.options.flattening)
+    def _non_object_writer(self, path: Path, column: Column) -> Writer:
+        """The writer of a value that is no object where one is declared: a property of its own."""
+        name = naming.property_name(path, self._options.flattening)
         convert = self.converters.for_column(column)
 
         def write(value: Any, builder: ObjectBuilder) -> None:
@@ -275,16 +208,9 @@ class PropertyWriters:
                 builder.add_faults(path, error)
                 if error.faults == (Fault((), FaultCode.TYPE),):
                     return
-            if not values.is_finite(value):  # sent as null: a null object, and no property
+            if not values.is_finite(value):  # it counts as a null object, which is no property
                 return
-            if not name:
-                builder.add_fault(path, FaultCode.NO_NAME)
-            elif name in self.columns:
-                builder.add_clash(path, self.columns[name].path)
-            else:
-                builder.undeclared.add(name)
-                if scalar is not OMIT:
-                    builder.properties[name] = scalar
+            self._add_undeclared(builder, path, name, scalar)
 
         return write
 
@@ -293,49 +219,58 @@ class PropertyWriters:
         record: dict[str, Any],
         declared: Mapping[str, Column],
         builder: ObjectBuilder,
-        path: Path,
+        at: Path,
     ) -> None:
         for name, value in record.items():
-            if not path and name == self.omitted_key:
+            if not at and name == self._table.omitted_key:
                 continue
+            path = (*at, name)
             column = declared.get(name)
             if column is None:
-                self._undeclared((*path, name), value, builder)
-            elif column.kind == "object" and type(value) is dict and len(path) < self._depth:
-                self._write_undeclared(value, column.properties, builder, (*path, name))
+                self._write_undeclared_value(path, value, builder)
+            elif column.kind == "object" and type(value) is dict and len(path) <= self._depth:
+                self._write_undeclared(value, column.properties, builder, path)
 
-    def _undeclared(self, path: Path, value: Any, builder: ObjectBuilder) -> None:
-        """A property of its own; an object is JSON text, whose parts cannot outlive each other."""
+    def _write_undeclared_value(self, path: Path, value: Any, builder: ObjectBuilder) -> None:
+        """Add an undeclared property. An object is sent whole, as JSON text."""
+        name: str | None = None
         try:
-            name = self._name(path)
+            name = self._undeclared_name(path)
         except UnicodeEncodeError:
             builder.add_fault(path, FaultCode.INVALID_TEXT)
-            name = None
         scalar: object = OMIT
         self.counts.name, self.counts.path = UNDECLARED, path
         try:
             scalar = self.converters.for_column(None)(value)
         except UnsendableValue as error:
             builder.add_faults(path, error)
-        if name == "":
+        if name is not None:
+            self._add_undeclared(builder, path, name, scalar)
+
+    def _add_undeclared(
+        self, builder: ObjectBuilder, path: Path, name: str, scalar: object
+    ) -> None:
+        if not name:
             builder.add_fault(path, FaultCode.NO_NAME)
-        elif name is not None and (name in self.columns or name in builder.undeclared):
-            builder.add_clash(path, self.columns[name].path if name in self.columns else ())
-        elif name is not None:
+        elif (row := self._table.by_name.get(name)) is not None:
+            builder.add_clash(path, row.path)
+        elif name in builder.undeclared:
+            builder.add_clash(path, ())
+        else:
             builder.undeclared.add(name)
             if scalar is not OMIT:
                 builder.properties[name] = scalar
 
-    def _name(self, path: Path) -> str:
+    def _undeclared_name(self, path: Path) -> str:
         """The name of an undeclared property.
 
         Raises:
-            UnicodeEncodeError: for a lone surrogate in it.
+            UnicodeEncodeError: if the path has a lone surrogate.
         """
         name = self._names.get(path)
         if name is None:
             "".join(path).encode()
-            if len(self._names) >= _NAMES_KEPT:
+            if len(self._names) >= _MAX_CACHED_NAMES:
                 self._names.clear()
-            name = self._names[path] = naming.property_name(path, self.options.flattening)
+            name = self._names[path] = naming.property_name(path, self._options.flattening)
         return name

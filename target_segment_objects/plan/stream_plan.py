@@ -1,7 +1,7 @@
-"""SCHEMA, keys and options become a frozen `StreamPlan`; a RECORD an encoded object, or its faults.
+"""Compiles a SCHEMA, its keys and the options into a `StreamPlan`, which encodes records.
 
-The rule that it guards: what can be decided at SCHEMA is decided there, and a record either is sent
-as the exact rules of `docs/names-ids-values.md` say, or is rejected with all its faults at once.
+Invariant: what can be decided at SCHEMA is decided there. A record is either sent as
+`docs/names-ids-values.md` says, or rejected with all its faults at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
 from target_segment_objects.plan import naming, values
+from target_segment_objects.plan.column_table import ColumnTable, compile_columns
 from target_segment_objects.plan.conversion import OMIT, UnsendableValue
-from target_segment_objects.plan.ids import IdentifyRecord, compile_identifier
+from target_segment_objects.plan.ids import compile_identifier
 from target_segment_objects.plan.nulls import null_bytes
 from target_segment_objects.plan.options import PlanOptions
 from target_segment_objects.plan.parsing import from_python, parse_record
-from target_segment_objects.plan.properties import ObjectBuilder, PlannedColumn, PropertyWriters
-from target_segment_objects.plan.schemas import Column, plain_column, read_columns
+from target_segment_objects.plan.properties import ObjectBuilder, PropertyWriters
+from target_segment_objects.plan.schemas import plain_column, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,28 +32,21 @@ if TYPE_CHECKING:
 
     _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "EncodedRecord"]
 
-__all__ = [
-    "EncodedRecord",
-    "PlannedColumn",
-    "StreamPlan",
-    "compile_plan",
-]
+__all__ = ["EncodedRecord", "StreamPlan", "compile_plan"]
 
 _NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000
-"""Bytes of properties from which on the line is measured: id and collection have 1,200 at most."""
-
-
+"""Bytes of properties above which the object's line is measured; id and collection add 1,200."""
 _DEFAULT_OPTIONS: Final = PlanOptions()
 _NO_CONVERSIONS: Final[Conversions] = {}
 
 
 class EncodedRecord(NamedTuple):
-    """A record's object, and what happened to its values on the way.
+    """The object of a record.
 
     Attributes:
-        object: the object.
-        conversions: how often what happened; mostly nothing did.
-        new_columns: properties that the schema does not list and no earlier record had.
+        object: the object, with `collection`, `id`, and `properties` as JSON.
+        conversions: how often which conversion was applied to its values; usually empty.
+        new_columns: properties that the schema does not declare and no earlier object had.
     """
 
     object: SegmentObject
@@ -62,27 +56,23 @@ class EncodedRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """All that a stream's SCHEMA decides: a value that can be printed and compared.
+    """Everything that a stream's SCHEMA decides. Plans can be compared and printed.
 
     Attributes:
         stream: the stream's name, after stream maps.
-        collection: the collection that its records go to.
-        key_properties: the properties that make the id; none: the record's hash does.
-        columns: the declared leaves, in the schema's order.
-        declared: the schema's columns as they are nested.
-        left_out: the key that is the object's id, and no property.
-        options: what it was compiled with.
-        warnings: what the user should hear about this stream, once: kinds and sentences.
-        path_of: tells where in a record a property of this name was found last: declared, or shown
-            by the records so far; empty when that is not known.
+        collection: the collection that its objects go to.
+        key_properties: the properties that make the id; without any, a hash of the record does.
+        columns: the column table.
+        options: what the plan was compiled with.
+        warnings: warnings about the stream: pairs of a kind and a sentence.
+        path_of: returns where in a record the property of a name was last found, declared or not;
+            empty if that is not known.
     """
 
     stream: str
     collection: str
     key_properties: tuple[str, ...]
-    columns: tuple[PlannedColumn, ...]
-    declared: Mapping[str, Column] = field(repr=False)
-    omitted_key: str | None
+    columns: ColumnTable
     options: PlanOptions = field(repr=False)
     warnings: tuple[tuple[str, str], ...]
     path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
@@ -90,13 +80,8 @@ class StreamPlan:
 
     @cached_property
     def _encode(self) -> _Encode:
-        """Made for the first record that does not take the fast path: mostly none comes."""
+        """Compiled when first needed: most streams have only records of the fast path."""
         return self._encoder()
-
-    @property
-    def column_names(self) -> list[str]:
-        """The names of the declared leaves."""
-        return [planned.name for planned in self.columns]
 
     def encode(self, record: Mapping[str, Any], *, original: bytes | None = None) -> EncodedRecord:
         """Encode a record, given as Python values.
@@ -164,31 +149,30 @@ def compile_plan(
         pluralize=options.pluralize,
         allow_digits=options.allow_collection_digits,
     )
-    columns = read_columns(schema, stream=stream, has_keys=bool(keys))
-    writers = PropertyWriters(stream, columns, options, omitted_key=_omitted_key(keys))
+    declared = read_columns(schema, stream=stream, has_keys=bool(keys))
+    columns = compile_columns(stream, declared, options, omitted_key=_omitted_key(keys))
+    writers = PropertyWriters(columns, options)
     return StreamPlan(
         stream=stream,
         collection=collection,
         key_properties=keys,
-        columns=tuple(writers.columns.values()),
-        declared=columns,
-        omitted_key=writers.omitted_key,
+        columns=columns,
         options=options,
-        warnings=tuple(_warnings(stream, collection, keys, writers)),
+        warnings=tuple(_warnings(stream, collection, keys, columns)),
         path_of=writers.path_of,
-        _encoder=partial(_encoder, collection, keys, columns, writers),
+        _encoder=partial(_encoder, collection, keys, columns, options, writers),
     )
 
 
 def _omitted_key(keys: tuple[str, ...]) -> str | None:
-    """The sole key that is the table's `id` already."""
+    """The only key, if its column would be the table's `id` column."""
     if len(keys) == 1 and naming.snake_case(naming.transliterate(keys[0])) == "id":
         return keys[0]
     return None
 
 
 def _warnings(
-    stream: str, collection: str, keys: tuple[str, ...], writers: PropertyWriters
+    stream: str, collection: str, keys: tuple[str, ...], columns: ColumnTable
 ) -> Iterator[tuple[str, str]]:
     if collection in naming.SEGMENT_TABLES:
         sentence = (
@@ -202,13 +186,12 @@ def _warnings(
             "its own; give it keys with `stream_maps` and `__key_properties__`"
         )
         yield "no keys", sentence
-    owned = {
-        ".".join(planned.path): name
-        for name, planned in writers.columns.items()
-        if naming.is_warehouse_owned(name)
-    }
-    if owned:
-        renamed = ", ".join(f"{path!r} as {name!r}" for path, name in owned.items())
+    renamed = ", ".join(
+        f"{'.'.join(row.path)!r} as {row.name!r}"
+        for row in columns.rows
+        if naming.is_warehouse_owned(row.name)
+    )
+    if renamed:
         sentence = (
             f"stream {stream!r}: properties are renamed, since the warehouse has columns of those "
             f"names of its own: {renamed}; for other names, rename them with `stream_maps`"
@@ -222,58 +205,49 @@ _encode_properties = msgspec.json.Encoder().encode
 def _encoder(
     collection: str,
     keys: tuple[str, ...],
-    columns: Mapping[str, Column],
+    columns: ColumnTable,
+    options: PlanOptions,
     writers: PropertyWriters,
 ) -> _Encode:
-    """The function from a record, and the record as it was before stream maps, to its object."""
-    identify = _identifier(keys, columns, writers)
+    """Compile the function from a record to its object.
+
+    Its second argument returns the record as it was before stream maps.
+    """
+    counts = writers.counts
+    identify = compile_identifier(keys, columns, options, counts) if keys else None
     write = writers.write
-    counts = writers.counts  # of one record at a time
-    write_id_alone = _id_writer(writers)
+    write_id_alone = _id_writer(columns, writers)
 
     def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> EncodedRecord:
-        if counts:  # of a record that was rejected
+        if counts:  # left by a record that was rejected
             counts.reset()
         builder = ObjectBuilder()
         write(record, builder)
         if not builder.properties and not builder.faults:
             write_id_alone(record, builder)
-        told = _digest(original()) if identify is None else identify(record, builder.faults)
+        object_id = identify(record, builder.faults) if identify else _digest(original())
         if not builder.properties and not builder.faults:
             builder.add_fault((), FaultCode.EMPTY)
-        if not told and not builder.faults:
+        if not object_id and not builder.faults:
             builder.add_fault((), FaultCode.KEY_EMPTY)
         if builder.faults:
-            raise RejectedRecordError(_each_once(builder.faults))
-        made = SegmentObject(collection, told, _encode_properties(builder.properties))
-        if len(made.properties) > _NEAR_THE_LIMIT and len(made.line_bytes()) > MAX_OBJECT_BYTES:
-            raise _too_large(made)
+            raise RejectedRecordError(_without_repetitions(builder.faults))
+        obj = SegmentObject(collection, object_id, _encode_properties(builder.properties))
+        if len(obj.properties) > _NEAR_THE_LIMIT and len(obj.line_bytes()) > MAX_OBJECT_BYTES:
+            raise _too_large(obj)
         if counts or builder.undeclared:
-            return EncodedRecord(
-                made, counts.take() if counts else _NO_CONVERSIONS, writers.new_columns(builder)
-            )
-        return EncodedRecord(made)
+            conversions = counts.take() if counts else _NO_CONVERSIONS
+            return EncodedRecord(obj, conversions, writers.new_columns(builder))
+        return EncodedRecord(obj)
 
     return encode
 
 
-def _identifier(
-    keys: tuple[str, ...], columns: Mapping[str, Column], writers: PropertyWriters
-) -> IdentifyRecord | None:
-    """What makes the id of keys, if there are any."""
-    if not keys:
-        return None
-    return compile_identifier(keys, columns, writers.options, writers.counts, writers.omitted_key)
-
-
-def _each_once(faults: Sequence[Fault]) -> list[Fault]:
-    """Each fault once; a key that is not of its type is one fault, and not its property's too."""
+def _without_repetitions(faults: Sequence[Fault]) -> list[Fault]:
+    """Each fault once; for a key of the wrong type, only the key's fault, not the property's."""
     keys = {fault.path for fault in faults if fault.code == FaultCode.KEY_TYPE}
-    return [
-        fault
-        for fault in dict.fromkeys(faults)
-        if fault.code != FaultCode.TYPE or fault.path not in keys
-    ]
+    unique = dict.fromkeys(faults)
+    return [fault for fault in unique if fault.code != FaultCode.TYPE or fault.path not in keys]
 
 
 def _too_large(obj: SegmentObject) -> RejectedRecordError:
@@ -283,29 +257,31 @@ def _too_large(obj: SegmentObject) -> RejectedRecordError:
 
 
 def _digest(original: dict[str, Any]) -> str:
-    """The id of a record without keys: of any, since a stream map may drop what is wrong in it."""
+    """The id of a record without keys. It cannot fail: stream maps may remove what is wrong."""
     try:
         return values.record_digest(original)
     except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
         return values.escaped_digest(original)
 
 
-def _id_writer(writers: PropertyWriters) -> Callable[[dict[str, Any], ObjectBuilder], None]:
-    """Never an empty `properties`: a record with nothing but its key keeps the key."""
-    omitted_key = writers.omitted_key
-    column = writers.omitted_column
-    if column is not None and column.kind == "object":  # whole, since its leaves are left out too
+def _id_writer(
+    columns: ColumnTable, writers: PropertyWriters
+) -> Callable[[dict[str, Any], ObjectBuilder], None]:
+    """The writer that sends the key as `id` when the object would otherwise have no property."""
+    key = columns.omitted_key
+    column = columns.declared.get(key) if key is not None else None
+    if column is not None and column.kind == "object":
         column = plain_column("json", column.types)
     convert = writers.converters.for_column(column)
 
     def write_id_alone(record: dict[str, Any], builder: ObjectBuilder) -> None:
-        if omitted_key is None or omitted_key not in record:
+        if key is None or key not in record:
             return
         writers.counts.name = "id"
         try:
-            scalar = convert(record[omitted_key])
+            scalar = convert(record[key])
         except UnsendableValue as error:
-            builder.add_faults((omitted_key,), error)
+            builder.add_faults((key,), error)
         else:
             if scalar is not OMIT:
                 builder.properties["id"] = scalar

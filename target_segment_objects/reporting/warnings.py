@@ -91,7 +91,7 @@ class Report:
         self.counts.stream(plan.stream, plan.collection)
         for kind, sentence in plan.warnings:
             self.warn(sentence, kind)
-        self.add_columns(plan.collection, plan.column_names)
+        self.add_columns(plan.collection, plan.columns.by_name)
         names = {property_name((name,), plan.options.flattening) for name in expressions}
         self._expressions.setdefault(plan.stream, set()).update(names)
 

@@ -126,8 +126,8 @@ class _Collection:
                     "id": "keys" if plan.key_properties else "hash of the record",
                     "keys": list(map(encodable, plan.key_properties)),
                     "omitted_key": None
-                    if plan.omitted_key is None
-                    else encodable(plan.omitted_key),
+                    if plan.columns.omitted_key is None
+                    else encodable(plan.columns.omitted_key),
                 }
                 for plan in self.plans.values()
             ],
@@ -152,7 +152,7 @@ class PreviewDelivery:
         """Add the columns of a plan to its collection."""
         self.use(plan)
         columns = self._collections[plan.collection].columns
-        for planned in plan.columns:
+        for planned in plan.columns.rows:
             column = columns.setdefault(planned.name, _Column(planned.name, planned.path))
             if column.kind is None:
                 column.path, column.kind = planned.path, planned.column.kind

@@ -1,0 +1,133 @@
+"""The column table of a stream: where values stand in a record, and the properties they become.
+
+The general path, the fast path and the preview read this table; none of them derives a name, a
+column or a type again. A property that is renamed, removed or added is a change of its rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal
+
+from target_segment_objects.errors import SchemaError
+from target_segment_objects.plan.naming import property_name
+from target_segment_objects.plan.schemas import Column, plain_column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_segment_objects.plan.options import PlanOptions
+
+__all__ = ["ColumnTable", "FastType", "PlannedColumn", "compile_columns"]
+
+FastType = Literal["string", "integer", "number", "boolean", "raw"]
+"""What the fast path decodes a value as. `raw`: it stays JSON, for its converter."""
+
+_FAST_TYPES: Final[Mapping[str, FastType]] = {
+    "string": "string",
+    "date": "string",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+}
+_OR_KEEP_OBJECTS: Final = ", or set `nested` to `json`, so that objects stay whole"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedColumn:
+    """A row of the column table: a declared value and the property that it becomes.
+
+    Attributes:
+        path: where the value stands in the record: property names from its top.
+        name: the name of the property in Segment.
+        column: kind and types of its values; they select its converter (`Converters.for_column`).
+    """
+
+    path: tuple[str, ...]
+    name: str
+    column: Column
+
+    @property
+    def fast_type(self) -> FastType:
+        """What the fast path decodes its values as."""
+        return _FAST_TYPES.get(self.column.kind, "raw")
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """The columns of a stream.
+
+    Attributes:
+        rows: the columns, in the schema's order.
+        declared: the schema's columns as they are nested, the omitted key included.
+        omitted_key: the key property that becomes the object's id and no property.
+        objects: by the name that it would have, the path of each object that is flattened.
+    """
+
+    rows: tuple[PlannedColumn, ...]
+    declared: Mapping[str, Column] = field(repr=False)
+    omitted_key: str | None
+    objects: Mapping[str, tuple[str, ...]] = field(repr=False)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, PlannedColumn]:
+        """The rows by the names of their properties."""
+        return {row.name: row for row in self.rows}
+
+    @cached_property
+    def by_path(self) -> Mapping[tuple[str, ...], PlannedColumn]:
+        """The rows by their paths."""
+        return {row.path: row for row in self.rows}
+
+
+def compile_columns(
+    stream: str, declared: Mapping[str, Column], options: PlanOptions, *, omitted_key: str | None
+) -> ColumnTable:
+    """Name the declared columns of a stream.
+
+    Args:
+        stream: the stream's name, for errors.
+        declared: its columns, as `read_columns` returns them.
+        options: how names are made, and which objects are flattened.
+        omitted_key: the key property that becomes no property.
+
+    Raises:
+        SchemaError: if a column has no usable name, or the name of another one.
+    """
+    rows: dict[str, PlannedColumn] = {}
+    objects: dict[str, tuple[str, ...]] = {}
+    depth = options.flatten_depth
+
+    def add(path: tuple[str, ...], column: Column) -> None:
+        name = property_name(path, options.flattening)
+        if column.kind == "object":
+            if len(path) <= depth:
+                for inner_name, inner in column.properties.items():
+                    add((*path, inner_name), inner)
+                objects.setdefault(name, path)
+                return
+            column = plain_column("json", column.types)
+        if not name or name in rows:
+            raise _name_error(stream, path, rows.get(name))
+        rows[name] = PlannedColumn(path, name, column)
+
+    for name, column in declared.items():
+        if name != omitted_key:
+            add((name,), column)
+    return ColumnTable(tuple(rows.values()), declared, omitted_key, objects)
+
+
+def _name_error(stream: str, path: tuple[str, ...], other: PlannedColumn | None) -> SchemaError:
+    name = ".".join(path)
+    if other is None:
+        return SchemaError(
+            f"stream {stream!r}: property {name!r} has no letter or digit to name a column by; "
+            "rename it with `stream_maps`"
+        )
+    is_nested = len(path) > 1 or len(other.path) > 1
+    return SchemaError(
+        f"stream {stream!r}: properties {'.'.join(other.path)!r} and {name!r} would both be "
+        f"{other.name!r} in Segment, and one would overwrite the other; rename one of them with "
+        f"`stream_maps`{_OR_KEEP_OBJECTS if is_nested else ''}"
+    )
