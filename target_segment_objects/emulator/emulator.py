@@ -1,7 +1,4 @@
-"""`Emulator`: both object APIs of Segment on one port of this machine, and access to what arrived.
-
-This module connects rules, sessions, faults, ordering, store and server.
-"""
+"""`Emulator` connects the rules, sessions, faults, ordering, store and server of one emulator."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from target_segment_objects.emulator.api.app import App
 from target_segment_objects.emulator.api.page_state import PageState
 from target_segment_objects.emulator.api.request_log import RequestLog
-from target_segment_objects.emulator.api.sessions import Sessions
+from target_segment_objects.emulator.api.sessions import SessionRegistry
 from target_segment_objects.emulator.errors import EmulatorError
 from target_segment_objects.emulator.rules.names import table_name
 from target_segment_objects.emulator.rules.requests import MAX_CONCURRENCY, Rules
@@ -83,8 +80,7 @@ class Emulator:
         memory_limit: DuckDB's setting of that name.
         finish_wait_seconds: a finish gets its response after this time, even if still loading.
         page: show at `/` what arrives, to anybody who can reach the port, without a key.
-        on_failure: called on one of the emulator's threads when the emulator itself fails, for
-            example because the disk is full.
+        on_failure: called on one of the emulator's threads when it fails itself (full disk, bug).
         """
         self._host = host
         self._port = port
@@ -96,10 +92,9 @@ class Emulator:
         self._finish_wait = finish_wait_seconds
         self._shows_page = page
         self._on_failure = on_failure
-        clock = clock or time.monotonic
-        self._clock = clock
-        self._request_log = RequestLog(clock, max_concurrency)
-        self._sessions = Sessions(clock, session_seconds)
+        self._clock = clock or time.monotonic
+        self._request_log = RequestLog(self._clock, max_concurrency)
+        self._sessions = SessionRegistry(self._clock, session_seconds)
         self._faults = FaultScript(seed)
         self._store: Store = MemoryStore()
         self._store_lock = threading.RLock()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
-    from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
+    from target_segment_objects.emulator.api.sessions import EmulatorSession, SessionRegistry
     from target_segment_objects.emulator.store.contract import Store
     from target_segment_objects.emulator.store.ordering import Ordering
 
@@ -92,7 +92,7 @@ class App:
         rules: Rules,
         host: str,
         write_key: str | None,
-        sessions: Sessions,
+        sessions: SessionRegistry,
         request_log: RequestLog,
         ordering: Ordering,
         store: Store,

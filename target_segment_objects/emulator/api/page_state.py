@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.emulator.api.request_log import RecordedRequest, RequestLog
-    from target_segment_objects.emulator.api.sessions import EmulatorSession, Sessions
+    from target_segment_objects.emulator.api.sessions import EmulatorSession, SessionRegistry
     from target_segment_objects.emulator.store.contract import Store
 
 REQUESTS = 50
@@ -42,7 +42,7 @@ class PageState:
     def __init__(  # noqa: PLR0913 it reads all of them
         self,
         request_log: RequestLog,
-        sessions: Sessions,
+        sessions: SessionRegistry,
         store: Store,
         *,
         clock: Callable[[], float],

@@ -41,7 +41,7 @@ class EmulatorSession:
     """Bytes of its parts as sent, compressed."""
 
 
-class Sessions:
+class SessionRegistry:
     """The last 10,000 sessions of an emulator."""
 
     def __init__(self, clock: Callable[[], float], seconds: float) -> None:

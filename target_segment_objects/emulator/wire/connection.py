@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.emulator.api.app import App
     from target_segment_objects.emulator.api.request_log import RequestLog
-    from target_segment_objects.emulator.api.sessions import Sessions
+    from target_segment_objects.emulator.api.sessions import SessionRegistry
     from target_segment_objects.emulator.wire.faults import ActiveFaults, FaultScript, InjectedFault
     from target_segment_objects.emulator.wire.http import Head
     from target_segment_objects.emulator.wire.page import Page
@@ -51,7 +51,7 @@ class ConnectionHandler:
         app: App,
         request_log: RequestLog,
         faults: FaultScript,
-        sessions: Sessions,
+        sessions: SessionRegistry,
         *,
         report: Callable[[Exception], None],
         page: Page | None,

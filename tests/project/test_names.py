@@ -1,0 +1,197 @@
+"""Names: a class name denotes one class, an identifier says what it holds, modules stay short."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = sorted((ROOT / "target_segment_objects").rglob("*.py"))
+FILES = [
+    *PACKAGE,
+    *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").glob("*.py")),
+]
+
+STILL_TWICE = {"_Line"}
+"""Class names that still denote two classes; none may be added."""
+MAX_LINES = 350
+DECLARATIONS = "settings/declared.py"
+STILL_LONGER = {"client/transport.py", "singer/target.py"}
+"""Modules that are to be split; none may be added."""
+
+VAGUE_WORDS = frozenset(
+    ["told", "made", "each", "way", "ways", "place", "places", "odd", "roomy", "looks", "doubtful"]
+)
+"""Words that do not say what kind of thing a name holds."""
+NAMED_BY_OTHERS = {"connection_made"}
+"""Names that a library prescribes."""
+
+STILL_VAGUE: set[str] = {
+    "target_segment_objects/client/advice.py",
+    "target_segment_objects/client/deadlines.py",
+    "target_segment_objects/client/failures.py",
+    "target_segment_objects/client/secret.py",
+    "target_segment_objects/client/set_api.py",
+    "target_segment_objects/commands/preview/table.py",
+    "target_segment_objects/delivery/batching.py",
+    "target_segment_objects/delivery/bulk/compressor.py",
+    "target_segment_objects/delivery/bulk/delivery.py",
+    "target_segment_objects/delivery/set_calls.py",
+    "target_segment_objects/errors.py",
+    "target_segment_objects/plan/ids.py",
+    "target_segment_objects/plan/properties.py",
+    "target_segment_objects/plan/stream_plan.py",
+    "target_segment_objects/reporting/counts.py",
+    "target_segment_objects/reporting/progress.py",
+    "target_segment_objects/reporting/report_file.py",
+    "target_segment_objects/reporting/summary.py",
+    "target_segment_objects/reporting/terminal.py",
+    "target_segment_objects/reporting/warnings.py",
+    "target_segment_objects/singer/stream_maps.py",
+    "tests/builders.py",
+    "tests/client/test_address.py",
+    "tests/client/test_advice.py",
+    "tests/client/test_bulk_api.py",
+    "tests/client/test_concurrency.py",
+    "tests/client/test_deadlines.py",
+    "tests/client/test_redaction.py",
+    "tests/client/test_secrets.py",
+    "tests/client/test_set_api.py",
+    "tests/client/test_transport.py",
+    "tests/commands/test_check.py",
+    "tests/commands/test_cli.py",
+    "tests/commands/test_command.py",
+    "tests/commands/test_command_end.py",
+    "tests/commands/test_command_input.py",
+    "tests/commands/test_preview.py",
+    "tests/commands/test_replay.py",
+    "tests/commands/test_replay_laws.py",
+    "tests/delivery/test_batching.py",
+    "tests/delivery/test_bulk_delivery.py",
+    "tests/delivery/test_checkpoint.py",
+    "tests/delivery/test_compression.py",
+    "tests/delivery/test_parts.py",
+    "tests/delivery/test_rejects.py",
+    "tests/delivery/test_set_delivery.py",
+    "tests/emulator/browser.py",
+    "tests/emulator/screenshot.py",
+    "tests/emulator/test_page.py",
+    "tests/faults/byte_inputs.py",
+    "tests/faults/input_run.py",
+    "tests/faults/kill_cases.py",
+    "tests/faults/message_inputs.py",
+    "tests/faults/test_environment.py",
+    "tests/faults/test_input_matrix.py",
+    "tests/faults/test_kill_matrix.py",
+    "tests/faults/test_orderings.py",
+    "tests/faults/test_wire_matrix.py",
+    "tests/faults/wire_cases.py",
+    "tests/faults/wire_run.py",
+    "tests/meltano/hub.py",
+    "tests/meltano/installation.py",
+    "tests/meltano/plugin.py",
+    "tests/meltano/project.py",
+    "tests/meltano/test_between.py",
+    "tests/meltano/test_breaks.py",
+    "tests/meltano/test_hub.py",
+    "tests/meltano/test_project.py",
+    "tests/meltano/test_tables.py",
+    "tests/mutants.py",
+    "tests/mutations.py",
+    "tests/plan/test_naming.py",
+    "tests/plan/test_plan_laws.py",
+    "tests/plan/test_reference.py",
+    "tests/plan/test_values.py",
+    "tests/project/test_benchmarks.py",
+    "tests/project/test_docs.py",
+    "tests/project/test_hub.py",
+    "tests/project/test_imports.py",
+    "tests/project/test_meltano.py",
+    "tests/project/test_mutations.py",
+    "tests/project/test_readme.py",
+    "tests/project/test_readme_blocks.py",
+    "tests/project/test_readme_errors.py",
+    "tests/reference.py",
+    "tests/reporting/test_progress.py",
+    "tests/reporting/test_report.py",
+    "tests/reporting/test_report_file.py",
+    "tests/run/test_end.py",
+    "tests/run/test_local_warehouse.py",
+    "tests/run/test_retries.py",
+    "tests/run/test_shutdown.py",
+    "tests/run/test_state_machine.py",
+    "tests/running.py",
+    "tests/screens.py",
+    "tests/singer/test_captures.py",
+    "tests/singer/test_mapping_laws.py",
+    "tests/singer/test_maps_and_faults.py",
+    "tests/singer/test_sdk_suite.py",
+    "tests/singer/test_sdk_values.py",
+    "tests/singer/test_stream_maps.py",
+    "tests/singer/test_taps_as_they_are.py",
+    "tests/sown_bugs.py",
+    "tests/terminal_screenshots.py",
+    "tests/test_package_face.py",
+    "tests/test_threads.py",
+    "benchmarks/checking.py",
+    "benchmarks/compressors.py",
+    "benchmarks/emulator.py",
+    "benchmarks/growth.py",
+    "benchmarks/launch.py",
+    "benchmarks/limit.py",
+    "benchmarks/load.py",
+    "benchmarks/measuring.py",
+    "benchmarks/report.py",
+    "benchmarks/rows.py",
+    "benchmarks/set_calls.py",
+    "benchmarks/startup.py",
+    "benchmarks/tables.py",
+    "benchmarks/throughput.py",
+}
+"""Files that still have such names; none may be added."""
+
+
+def test_no_class_name_denotes_two_classes() -> None:
+    """Whoever reads a class's name in the package finds one class of that name."""
+    files = defaultdict(list)
+    for path in PACKAGE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                files[node.name].append(path.relative_to(ROOT).as_posix())
+    twice = {name: paths for name, paths in files.items() if len(paths) > 1}
+    assert {name: paths for name, paths in twice.items() if name not in STILL_TWICE} == {}
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_is_short(path: Path) -> None:
+    """A module of the package has at most 350 lines, except the settings' declarations."""
+    name = path.relative_to(ROOT / "target_segment_objects").as_posix()
+    if name not in {DECLARATIONS, *STILL_LONGER}:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def _vague_names(path: Path) -> set[str]:
+    text = path.read_text(encoding="utf-8")
+    names = {
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.NAME
+    }
+    return {
+        name
+        for name in names - NAMED_BY_OTHERS
+        if VAGUE_WORDS & set(name.lower().split("_")) or "work_off" in name.lower()
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_name_says_what_it_holds(path: Path) -> None:
+    """No identifier of the package, the tests or the benchmarks has a word that says nothing."""
+    if path.relative_to(ROOT).as_posix() not in STILL_VAGUE:
+        assert _vague_names(path) == set()
