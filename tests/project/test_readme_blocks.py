@@ -22,7 +22,7 @@ import yaml
 
 from target_segment_objects import client
 from target_segment_objects.client import SetApi, Transport
-from target_segment_objects.commands import main as cli
+from target_segment_objects.commands.main import COMMANDS
 from target_segment_objects.emulator import Emulator
 from target_segment_objects.objects import SegmentObject
 from target_segment_objects.settings.declared import DECLARED, Settings
@@ -176,7 +176,7 @@ def _python(words: list[str]) -> None:
 def _segment_objects(words: list[str]) -> None:
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers(required=True)
-    for add in cli.COMMANDS:
+    for add in COMMANDS:
         add(subparsers)
     assert parser.parse_args(words[1:]).module
 
