@@ -1,7 +1,7 @@
-"""Forms of streams that other ones have taken the place of: some taps go back to them.
+"""Plans of SCHEMAs that were replaced by another SCHEMA of the stream: some taps go back to them.
 
-The rule that it guards: to go back to a form costs next to nothing, and what is kept for it is
-bounded, however many forms and streams there are.
+The rule that it guards: going back costs next to nothing, and the memory for it is bounded, however
+many SCHEMAs and streams there are.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["PlannedStream", "StreamCache"]
 
 MAX_BYTES: Final = 1 << 20
-"""Bytes of SCHEMAs whose forms are kept; a plan takes some twenty times as much memory."""
+"""Bytes of the SCHEMAs whose plans are kept; a plan takes about twenty times as much memory."""
 STREAM_OVERHEAD_BYTES: Final = 1_000
-"""Bytes that a form counts for beside its SCHEMA: the least plan takes memory, too."""
+"""Bytes that are added for each SCHEMA: even the smallest plan takes memory."""
 
 
 class PlannedStream(NamedTuple):
-    """All that was made of a SCHEMA.
+    """A SCHEMA and its plan.
 
     Attributes:
         source: the SCHEMA.
-        routes: as `Routes.for_stream` has them.
-        compiled: the fast path, if there is one; it knows whether long strings have come.
+        routes: the routes of its records, none when stream maps remove the stream.
+        compiled: the fast path, if there is one; it remembers whether long strings have occurred.
     """
 
     source: SourceStream
@@ -39,24 +39,24 @@ class PlannedStream(NamedTuple):
 
 
 class StreamCache:
-    """The forms that were set aside last, of all streams."""
+    """The plans that were replaced last, of all streams."""
 
     def __init__(self) -> None:
-        self._cache: OrderedDict[_Key, PlannedStream] = OrderedDict()
+        self._plans: OrderedDict[_Key, PlannedStream] = OrderedDict()
         self._bytes = 0
 
     def put(self, planned: PlannedStream) -> None:
-        """Set a form aside; those that were for the longest time are forgotten."""
+        """Keep a plan; the oldest ones are dropped when there are too many."""
         self.take(planned.source)
-        self._cache[_key(planned.source)] = planned
+        self._plans[_key(planned.source)] = planned
         self._bytes += _size(planned.source)
         while self._bytes > MAX_BYTES:
-            _, oldest = self._cache.popitem(last=False)
+            _, oldest = self._plans.popitem(last=False)
             self._bytes -= _size(oldest.source)
 
     def take(self, source: SourceStream) -> PlannedStream | None:
-        """Take a form out, if it is here."""
-        planned = self._cache.pop(_key(source), None)
+        """Remove and return the plan of a SCHEMA, if it is in the cache."""
+        planned = self._plans.pop(_key(source), None)
         if planned is not None:
             self._bytes -= _size(source)
         return planned

@@ -1,7 +1,7 @@
-"""The ways of a stream's records: straight to a sink, or through the SDK's stream maps to several.
+"""The routes of a stream's records: to a sink, directly or through the SDK's stream maps.
 
-The rule that it guards: the SDK's settings work before the plan sees a record, and a stream that
-needs none of them never meets them.
+The rule that it guards: the SDK's settings apply before the plan sees a record, and a stream that
+needs none of them bypasses the SDK.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import difflib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from target_segment_objects.errors import SchemaError
-from target_segment_objects.fastpath import CompiledStream, compile_stream
+from target_segment_objects.fastpath import BlockEncoder, CompiledStream, compile_stream
 from target_segment_objects.plan import parse_record
+from target_segment_objects.singer.schema_message import parse_schema
 from target_segment_objects.singer.sdk_values import to_sdk_values
 from target_segment_objects.singer.stream_cache import PlannedStream, StreamCache
 from target_segment_objects.source import SourceRecord
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from singer_sdk import Target
 
-    from target_segment_objects.input import Message
     from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
@@ -35,10 +35,10 @@ _STREAMS_SHOWN: Final = 5
 
 
 class Route(NamedTuple):
-    """One way of a stream's records.
+    """One of the routes of a stream's records.
 
     Attributes:
-        transform: what changes or filters records; `None` when nothing does.
+        transform: changes or filters records; `None` when no map applies.
         sink: holds the plan.
     """
 
@@ -47,26 +47,27 @@ class Route(NamedTuple):
 
     @property
     def bypasses_sdk(self) -> bool:
-        """Whether nothing of the SDK's touches the records."""
+        """Whether no code of the SDK changes the records."""
         return self.transform is None and not self.sink.include_sdc_metadata_properties
 
-    def map_and_encode(self, origin: SourceRecord, message: Message) -> EncodedRecord | None:
-        """The record's object; `None` when a stream map filters it out.
+    def map_and_encode(self, record: SourceRecord) -> EncodedRecord | None:
+        """Return the record's object; `None` when a stream map filters it out.
 
         Raises:
             RejectedRecordError: with every fault of the record.
-            ConfigurationError: when an expression of a stream map is wrong for any record.
+            ConfigurationError: an expression of a stream map is wrong for any record.
         """
+        raw = record.raw
         if self.bypasses_sdk:
-            return self.sink.validate_and_encode(origin.raw)
-        record = to_sdk_values(parse_record(origin.raw))
+            return self.sink.validate_and_encode(raw)
+        values = to_sdk_values(parse_record(raw))
         if self.transform is not None:
-            mapped = self.transform(record)
+            mapped = self.transform(values)
             if mapped is None:
                 return None
-            record = mapped
-        extras = {"time_extracted": message.time_extracted, "version": message.version}
-        return self.sink.encode_mapped(record, origin.raw, extras)
+            values = mapped
+        message = {"time_extracted": record.time_extracted, "version": record.version}
+        return self.sink.encode_mapped(values, raw, message)
 
 
 class Routes:
@@ -74,80 +75,88 @@ class Routes:
 
     Args:
         target: makes sinks.
-        settings: what was asked for.
+        settings: the validated settings.
         maps: the stream maps.
         report: takes warnings.
+
+    Attributes:
+        block_encoder: the fast path, which knows the compiled streams.
     """
 
     def __init__(
         self, target: Target, settings: Settings, maps: StreamMaps, report: Report
     ) -> None:
+        self.block_encoder = BlockEncoder(settings.reader_options.max_depth)
         self._target = target
         self._settings = settings
         self._report = report
-        self._of: dict[str, tuple[SourceStream, list[Route]]] = {}
         self._maps = maps
+        self._streams: dict[str, PlannedStream] = {}
         self._claims: dict[str, dict[tuple[str, str], bool]] = {}
-        self._compiled: dict[str, CompiledStream] = {}
         self._cache = StreamCache()
 
-    def for_stream(self, stream: str) -> tuple[SourceStream, list[Route]] | None:
-        """What a stream's last SCHEMA said, and its routes; `None` before the first SCHEMA.
+    def for_stream(self, stream: str) -> PlannedStream | None:
+        """Return a stream's last SCHEMA with its routes; `None` before the first SCHEMA.
 
         There are no routes when stream maps remove the stream.
         """
-        return self._of.get(stream)
+        return self._streams.get(stream)
 
-    def plan(self, source: SourceStream, schema: dict[str, Any]) -> None:
-        """Plan a stream anew.
+    def update(self, source: SourceStream, line: int) -> None:
+        """Plan a stream, unless its SCHEMA has not changed, or its plan is still in the cache.
+
+        Args:
+            source: the stream as its SCHEMA message has it.
+            line: the message's line.
 
         Raises:
-            SchemaError: when the schema cannot be planned.
-            ConfigurationError: when stream maps do not fit the stream.
+            MessageError: the schema is not a JSON object.
+            SchemaError: the schema cannot be planned.
+            ConfigurationError: stream maps do not fit the stream.
         """
-        self._move_to_cache(source.stream)
-        for name, other in self._maps.overridden(source.stream):
-            self._report.warn(
-                f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
-                f"stands below it and is for that stream, too: put {name!r} last",
-                "overridden stream map",
-            )
-        routes = []
-        for mapped in self._maps.streams(source, schema):
-            sink = self._add_sink(source, mapped)
-            if self._settings.validate_records:
-                sink.validate_by(schema, source.stream)
-            routes.append(Route(mapped.transform, sink))
-        self._of[source.stream] = source, routes
-        self._compile(source.stream)
-
-    def resume(self, source: SourceStream) -> bool:
-        """Let a stream go back to what it was planned as before; whether that is known still."""
+        stream = source.stream
+        current = self._streams.get(stream)
+        if current is not None and current.source == source:
+            return
         planned = self._cache.take(source)
+        if current is not None:
+            self._cache.put(self._streams.pop(stream))
         if planned is None:
-            return False
-        self._move_to_cache(source.stream)
-        self._of[source.stream] = planned.source, planned.routes
-        if planned.compiled is not None:
-            self._compiled[source.stream] = planned.compiled
-        return True
+            try:
+                planned = self._plan(source, parse_schema(source, line))
+            except SchemaError as error:
+                raise SchemaError(f"line {line}: {error}") from None
+        self._set(planned)
 
-    def _move_to_cache(self, stream: str) -> None:
-        known, compiled = self._of.pop(stream, None), self._compiled.pop(stream, None)
-        if known is not None:
-            self._cache.put(PlannedStream(*known, compiled))
+    def drop(self, stream: str) -> None:
+        """Drop the routes of a stream, because its new SCHEMA is wrong."""
+        self._streams.pop(stream, None)
+        self.block_encoder.set_stream(stream, None)
 
-    def drop_plan(self, stream: str) -> None:
-        """Drop the routes of a stream whose new SCHEMA is wrong."""
-        self._of.pop(stream, None)
-        self._compiled.pop(stream, None)
+    def allow_long_strings(self, stream: str, codes: Iterable[str]) -> None:
+        """Let the fast path of a stream take long strings, once a record has shown one.
+
+        Args:
+            stream: the stream.
+            codes: what was done to the values of a record.
+        """
+        planned = self._streams[stream]
+        compiled = planned.compiled
+        if compiled is not None and not compiled.allow_long_strings and "long_string" in codes:
+            long = self._compile(planned.routes, allow_long_strings=True)
+            self._set(planned._replace(compiled=long))
+
+    def source_record(self, compiled: CompiledStream, message: bytes, line: int) -> SourceRecord:
+        """Return the record of an object of the fast path."""
+        source = self._streams[compiled.plan.stream].source
+        return SourceRecord(source, message, line, holds_whole_message=True)
 
     def warn_of_unused_names(self) -> None:
         """Warn of streams that the settings name and the tap has not sent.
 
-        A slip there is worth a word: values that were to be hashed have gone out as they are.
+        A misspelled name matters: values that were to be hashed have been sent unchanged.
         """
-        sources = list(self._of)
+        sources = list(self._streams)
         if not sources:
             return
         names = {name for claims in self._claims.values() for _, name in claims}
@@ -167,39 +176,39 @@ class Routes:
                     "unused name in collections",
                 )
 
-    def compiled(self, stream: str) -> CompiledStream | None:
-        """The fast path of a stream, if it has one."""
-        return self._compiled.get(stream)
+    def _set(self, planned: PlannedStream) -> None:
+        stream = planned.source.stream
+        self._streams[stream] = planned
+        self.block_encoder.set_stream(stream, planned.compiled)
 
-    def allow_long_strings(self, stream: str, notes: Iterable[tuple[str, str]]) -> bool:
-        """Give a stream that has shown a long string a fast path that takes such; whether so."""
-        compiled = self._compiled.get(stream)
-        if compiled is None or compiled.allow_long_strings:
-            return False
-        if all(code != "long_string" for code, _ in notes):
-            return False
-        self._compile(stream, allow_long_strings=True)
-        return True
-
-    def origin(self, compiled: CompiledStream, message: bytes, line: int) -> SourceRecord:
-        """Where an object of a fast path comes from."""
-        source, _ = self._of[compiled.plan.stream]
-        return SourceRecord(source, message, line, holds_whole_message=True)
-
-    def _compile(self, stream: str, *, allow_long_strings: bool = False) -> None:
-        """A stream that goes one way, and straight, may have a fast path."""
-        self._compiled.pop(stream, None)
-        _, routes = self._of[stream]
-        if len(routes) == 1 and routes[0].bypasses_sdk:
-            sink = routes[0].sink
-            compiled = compile_stream(
-                sink.plan,
-                max_depth=self._settings.reader_options.max_depth,
-                allow_long_strings=allow_long_strings,
-                is_valid=sink.is_surely_valid,
+    def _plan(self, source: SourceStream, schema: dict[str, Any]) -> PlannedStream:
+        for name, other in self._maps.overridden(source.stream):
+            self._report.warn(
+                f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
+                f"stands below it and is for that stream, too: put {name!r} last",
+                "overridden stream map",
             )
-            if compiled is not None:
-                self._compiled[stream] = compiled
+        routes = []
+        for mapped in self._maps.streams(source, schema):
+            sink = self._add_sink(source, mapped)
+            if self._settings.validate_records:
+                sink.validate_by(schema, source.stream)
+            routes.append(Route(mapped.transform, sink))
+        return PlannedStream(source, routes, self._compile(routes))
+
+    def _compile(
+        self, routes: list[Route], *, allow_long_strings: bool = False
+    ) -> CompiledStream | None:
+        """The fast path of a stream with one route that bypasses the SDK, if it can have one."""
+        if len(routes) != 1 or not routes[0].bypasses_sdk:
+            return None
+        sink = routes[0].sink
+        return compile_stream(
+            sink.plan,
+            max_depth=self._settings.reader_options.max_depth,
+            allow_long_strings=allow_long_strings,
+            is_valid=sink.is_surely_valid,
+        )
 
     def _add_sink(self, source: SourceStream, mapped: MappedStream) -> SegmentObjectsSink:
         keys = list(mapped.key_properties or ())
@@ -212,10 +221,10 @@ class Routes:
     def _refuse_shared_collection(
         self, source: SourceStream, mapped: MappedStream, collection: str
     ) -> None:
-        """Two streams of one collection overwrite each other, unless the user has mapped both.
+        """Refuse two streams of one collection, unless the user has mapped both.
 
         Raises:
-            SchemaError: when they were not.
+            SchemaError: one of them would overwrite the other.
         """
         name, collections = mapped.name, self._settings.collections
         is_meant = mapped.is_named or name in collections
@@ -236,12 +245,12 @@ class Routes:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """What may be meant, for the end of a sentence; case and separators are often the slip."""
+    """The name that is probably meant, for the end of a sentence, whatever its case."""
     folded = {stream.casefold(): stream for stream in known}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1)
-    if not found:
+    similar = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if not similar:
         return f"; the tap sent {', '.join(map(repr, known[:_STREAMS_SHOWN]))}"
-    return f"; did you mean {folded[found[0]]!r}?"
+    return f"; did you mean {folded[similar[0]]!r}?"
 
 
 def _named(source: str, name: str) -> str:

@@ -1,18 +1,15 @@
-"""The SDK's Target: the only place that wires the rest.
+"""The SDK's Target: settings, streams and the delivery of one run, put together.
 
-Messages come from the reader; a SCHEMA makes routes, each a sink with its plan; a RECORD becomes
-objects that go to the delivery; a STATE waits in the checkpoint until the delivery says that
-everything before it is durable.
+A SCHEMA message makes the routes of a stream, each a sink with its plan; a RECORD becomes objects
+that go to the run; a STATE is kept until everything before it is durable.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 import sys
-from collections import Counter
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,49 +18,45 @@ from singer_sdk.exceptions import MissingKeyPropertiesError, RecordsWithoutSchem
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
 from target_segment_objects.errors import (
-    DeadLetterError,
     MessageError,
     MissingSchemaError,
-    OutputError,
     RejectedRecordError,
-    SchemaError,
     SegmentObjectsError,
-    one_line,
 )
-from target_segment_objects.fastpath import BlockEncoder, LineBlock
 from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.input import Message, MessageReader
-from target_segment_objects.reporting import Report, ReportFile, Terminal, document
-from target_segment_objects.run import Run, SignalWatcher
+from target_segment_objects.reporting import Report
+from target_segment_objects.run import Run, RunSupervisor, log_error
 from target_segment_objects.settings import Settings, config_jsonschema, read_configuration
+from target_segment_objects.singer.blocks import BlockProcessor
 from target_segment_objects.singer.metrics import Metrics
+from target_segment_objects.singer.schema_message import source_stream, stream_name
 from target_segment_objects.singer.sinks import SegmentObjectsSink
 from target_segment_objects.singer.stream_maps import StreamMaps
 from target_segment_objects.singer.streams import Route, Routes
-from target_segment_objects.source import SourceRecord, SourceStream
+from target_segment_objects.source import SourceRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Logger
 
-    from target_segment_objects.fastpath import BlockSegment
     from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.reporting import StreamCounts
+    from target_segment_objects.singer.stream_cache import PlannedStream
 
 __all__ = ["TargetSegmentObjects", "main"]
 
-
 _MESSAGE_TYPE: Final = re.compile(r"[A-Z][A-Z_]{0,29}")
 _SWITCH_SECONDS: Final = 0.0005
-"""How long a thread may keep others waiting: at Python's 5 ms the compressing thread starves."""
+"""How long a thread may block others: with Python's 5 ms the compressing thread starves."""
 
 
 class _MissingSchemaError(MissingSchemaError, RecordsWithoutSchemaException):
-    """As the SDK's own test suite knows it."""
+    """The class that the SDK's own test suite expects."""
 
 
 class _MissingKeyError(RejectedRecordError, MissingKeyPropertiesError):
-    """As the SDK's own test suite knows it."""
+    """The class that the SDK's own test suite expects."""
 
 
 class TargetSegmentObjects(Target):
@@ -81,7 +74,7 @@ class TargetSegmentObjects(Target):
         TargetCapabilities.VALIDATE_RECORDS,
     ]
 
-    # The environment is read by `configuration`; the SDK's log line about it should not deny that.
+    # `settings` reads the environment; with this the SDK's log line about it is right, too.
     _env_var_config: dict[str, Any] = {}  # noqa: RUF012
 
     settings: Settings
@@ -92,7 +85,7 @@ class TargetSegmentObjects(Target):
         config: dict[str, Any] | None = None,
         parse_env_config: bool = False,
         validate_config: bool = True,
-        setup_mapper: bool = True,  # noqa: ARG002  the routes need it in any case
+        setup_mapper: bool = True,  # noqa: ARG002  the routes always need it
         report: Report | None = None,
         make_run: Callable[[Settings, Report, Logger], Run] = Run,
         on_line_error: Callable[[SegmentObjectsError, Message | None, int], None] | None = None,
@@ -123,170 +116,103 @@ class TargetSegmentObjects(Target):
         self.setup_mapper()
         self._report.has_dead_letter = self.settings.dead_letter_path is not None
         self._report.tolerates_rejects = self.settings.max_rejects != 0
-        path = self.settings.report_path
-        self._report_file = ReportFile(path) if path is not None else None
         self._metrics = Metrics(self._report.counts)
-        self._terminal = Terminal(self._report.counts)
-        self._ended = False
         self._routes = Routes(self, self.settings, self.stream_maps, self._report)
         self.run = make_run(self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
+        self._supervisor = RunSupervisor(
+            self.run,
+            self.settings,
+            self._report,
+            self.logger,
+            lambda succeeded: self._metrics.end(succeeded=succeeded),
+        )
+        blocks = BlockProcessor(self.run, self._routes, self._report)
         self.message_reader = MessageReader(  # type: ignore[assignment]
             self.settings.reader_options,
             self.run.wake_up,
-            before_wait=self._between,
+            before_wait=self._do_due_work,
             on_unknown=self._process_unknown_message,
             on_error=self.run.commit_after,
-            process_block=self._process_block if on_line_error is None else None,
+            process_block=blocks.process if on_line_error is None else None,
             on_line_error=on_line_error,
         )
-        self._block_encoder = BlockEncoder(self.settings.reader_options.max_depth)
 
-    # The SDK's configuration, with our own rules and messages.
+    # Configuration.
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:  # noqa: ARG002
-        """Every wrong setting is one error of ours, which never shows a secret."""
+        """Raise one error for all wrong settings, which never shows a secret."""
         self.settings = Settings.from_config(self._config, self._report.warn)
         self._config = self.settings.for_sdk()
         return []
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
-        """Nothing to add: every setting that works is declared in `settings`."""
+        """Add nothing: every setting that has an effect is declared in `settings`."""
 
     @classmethod
     def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> tuple[str, ...]:  # type: ignore[override]  # noqa: ARG003
-        """The files of `--config`, read in `invoke`: `--about` has no need of them."""
+        """Leave the files of `--config` to `invoke`: `--about` does not need them."""
         return value
 
     def setup_mapper(self) -> None:
-        """Make the SDK's stream maps.
+        """Create the SDK's stream maps.
 
         Raises:
-            ConfigurationError: when they are wrong.
+            ConfigurationError: they are wrong.
         """
         self.stream_maps = StreamMaps(self.settings, self.logger)
         self.mapper = self.stream_maps.mapper
 
-    # The way of many records at once.
-
-    def _process_block(
-        self,
-        first: int,
-        block: bytes,
-        lines: list[bytes],
-        process_as_message: Callable[[int], None],
-    ) -> None:
-        """Process a block, whose first line has this number, a segment after the other."""
-        self._report.counts.input_arrived()
-        line_block = LineBlock(block, lines)
-        index = 0
-        while index < len(lines):  # what a line does may change the streams, and so the rest
-            for segment in self._block_encoder.encode(line_block, index):
-                if self.run.is_cut_short:
-                    return
-                if segment.is_fallback:
-                    process_as_message(segment.first)
-                else:
-                    self._deliver(segment, lines, first)
-                index = segment.end
-
-    def _deliver(self, segment: BlockSegment, lines: list[bytes], first_line: int) -> None:
-        """Count a segment's records, and hand its objects to the delivery."""
-        streams = segment.streams
-        for stream, notes in segment.conversions:
-            self._report.add_conversions(stream.plan.stream, stream.plan.collection, notes)
-
-        def source_at(index: int) -> SourceRecord:
-            line = segment.first + index
-            return self._routes.origin(streams[index], lines[line], first_line + line)
-
-        taken = len(streams)
-        try:
-            taken = self.run.put_block(segment.objects, source_at)
-        finally:
-            for stream, records in Counter(streams[:taken]).items():
-                plan = stream.plan
-                if self._report.count_objects(plan.stream, plan.collection, records):
-                    example = segment.objects[streams.index(stream)].encoded()
-                    self._report.measure_nulls(plan.stream, example.properties)
-
-    # The way of a message.
+    # Messages.
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
-        """Plan the stream, unless nothing has changed."""
-        stream = _stream_of(message)
+        """Plan the stream, unless its SCHEMA has not changed."""
+        stream = stream_name(message)
         try:
-            self._plan(stream, message)
+            self._routes.update(source_stream(message), message.line)
         except SegmentObjectsError:
-            self._routes.drop_plan(stream)
+            self._routes.drop(stream)
             raise
 
-    def _plan(self, stream: str, message: Message) -> None:
-        if not isinstance(message.schema, msgspec.Raw):
-            raise MessageError(
-                f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line
-            )
-        keys = message.key_properties
-        source = SourceStream(stream, bytes(message.schema), keys)
-        known = self._routes.for_stream(stream)
-        if known is not None and known[0] == source:
-            return
-        if not _is_unicode(stream):
-            raise MessageError(
-                "a SCHEMA whose `stream` holds a lone surrogate or bytes that are not UTF-8",
-                line=message.line,
-            )
-        if keys is not None and not (isinstance(keys, list) and all(map(_is_unicode, keys))):
-            raise MessageError(
-                f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
-                line=message.line,
-            )
-        if not self._routes.resume(source):
-            try:
-                self._routes.plan(source, _read_schema(source, message.line))
-            except SchemaError as error:
-                raise SchemaError(f"line {message.line}: {error}") from None
-        self._block_encoder.set_stream(stream, self._routes.compiled(stream))
-
     def _process_record_message(self, message: Message) -> None:  # type: ignore[override]
-        """Make the record's objects, and hand them to the delivery."""
-        source, routes = self._source_and_routes(message)
+        """Encode the record's objects, and hand them to the run."""
+        source, routes, _ = self._planned_stream(message)
         if not isinstance(message.record, msgspec.Raw):
             raise MessageError("a RECORD without a `record`", line=message.line)
         self.run.position += 1
-        origin = SourceRecord(
+        record = SourceRecord(
             source,
             bytes(message.record),
             message.line,
             time_extracted=message.time_extracted,
             version=message.version,
         )
-        objects, faults = self._objects(routes, origin, message)
-        if faults:  # nothing of a faulty record is sent
+        objects, faults = self._encode(routes, record)
+        if faults:  # no object of a record with faults is sent
             for route, _ in objects:
                 self._counts_of(route).rejected += 1
-            self.run.reject(_rejected(faults, origin), origin)
+            self.run.reject(_rejected(faults, record), record)
             return
         if not objects:
-            self._report.filter(origin, is_removed=not routes)
-        noted: set[tuple[str, str]] = set()
+            self._report.filter(record, is_removed=not routes)
+        codes: set[str] = set()
         for route, encoded in objects:
-            self._report.encoded(route.sink.plan, encoded, origin)
-            noted.update(encoded.conversions)
-            self.run.put(encoded.object, origin)
-        if noted and self._routes.allow_long_strings(source.stream, noted):
-            self._block_encoder.set_stream(source.stream, self._routes.compiled(source.stream))
+            self._report.encoded(route.sink.plan, encoded, record)
+            codes.update(code for code, _ in encoded.conversions)
+            self.run.put(encoded.object, record)
+        if codes:
+            self._routes.allow_long_strings(source.stream, codes)
 
-    def _objects(
-        self, routes: list[Route], origin: SourceRecord, message: Message
+    def _encode(
+        self, routes: list[Route], record: SourceRecord
     ) -> tuple[list[tuple[Route, EncodedRecord]], list[Fault]]:
-        """The objects of a record, one for each route that has one, and all of its faults."""
+        """The objects of a record, at most one for each route, and all of its faults."""
         objects: list[tuple[Route, EncodedRecord]] = []
         faults: list[Fault] = []
         for route in routes:
             try:
-                encoded = route.map_and_encode(origin, message)
+                encoded = route.map_and_encode(record)
             except RejectedRecordError as rejected:
                 faults += rejected.faults
                 self._counts_of(route).rejected += 1
@@ -307,16 +233,16 @@ class TargetSegmentObjects(Target):
         self.run.state(bytes(message.value))
 
     def _process_activate_version_message(self, message: Message) -> None:  # type: ignore[override]
-        """Nothing can be deleted by either API: say so once a stream, known or not yet."""
+        """Warn once for each stream, planned or not, that neither API can delete."""
         self._report.warn(
-            f"stream {_stream_of(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
+            f"stream {stream_name(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
             "rows; Segment has no delete, so they stay: delete them in the warehouse if need be",
             "activate version",
         )
 
     def _process_batch_message(self, message: Message) -> None:  # type: ignore[override]
-        """Not supported yet."""
-        self._source_and_routes(message)
+        """Fail: BATCH is not supported."""
+        self._planned_stream(message)
         raise MessageError(
             "BATCH messages are not supported; turn batches off in the tap (`batch_config`), "
             "so that it sends RECORD messages",
@@ -324,7 +250,7 @@ class TargetSegmentObjects(Target):
         )
 
     def _process_unknown_message(self, message: Message) -> None:
-        # What may be a secret in the wrong place is not shown.
+        # Any other text may be a secret in the wrong place, and is not shown.
         kind = f" {message.type}" if _MESSAGE_TYPE.fullmatch(str(message.type)) else ""
         if self.settings.unknown_messages == "error":
             raise MessageError(
@@ -338,20 +264,20 @@ class TargetSegmentObjects(Target):
             "ignored, as `unknown_messages` says: look at the tap if it means something by them",
         )
 
-    def _source_and_routes(self, message: Message) -> tuple[SourceStream, list[Route]]:
-        stream = _stream_of(message)
-        known = self._routes.for_stream(stream)
-        if known is None:
+    def _planned_stream(self, message: Message) -> PlannedStream:
+        stream = stream_name(message)
+        planned = self._routes.for_stream(stream)
+        if planned is None:
             raise _MissingSchemaError(
                 f"a {message.type} of stream {stream!r} before its SCHEMA; check the tap",
                 line=message.line,
             )
-        return known
+        return planned
 
-    # Time, and the end.
+    # Time, and the end of the input.
 
-    def _between(self) -> float | None:
-        """What is due between two blocks of input; see `Run.between`."""
+    def _do_due_work(self) -> float | None:
+        """Do what is due between two blocks of input; see `Run.do_due_work`."""
         timeout = self.run.do_due_work()
         self._metrics.tick()
         self._report.counts.waiting_for_input()
@@ -365,69 +291,14 @@ class TargetSegmentObjects(Target):
         """Deliver what was read, and print the last state. The SDK's sinks hold nothing."""
         self._report.counts.input_arrived()
         self.run.finish()
-        self._end()
-
-    def _fail(self, error: BaseException) -> None:
-        """The run has failed: end what is open, after a bug too, and tell what it has done."""
-        try:
-            self.run.close()
-        except SegmentObjectsError as failure:
-            self.run.log_secondary_error(failure, error)
-        finally:
-            self._end(error)
-
-    def _give_up(self, status: int) -> None:
-        """The process is about to be ended: tell why, on a thread of the shutdown's."""
-        self._terminal.restore()
-        if status == 1:
-            failure = OutputError(
-                "the stop took longer than `shutdown_seconds`, so what was read and is not covered "
-                "by a printed state may be missing: run again, the state says from where"
-            )
-            self.logger.error("%s", failure)
-            if self._report_file is not None:
-                self._write_report(self._report_file, failure)
-
-    def _end(self, error: BaseException | None = None) -> None:
-        """Tell what the run has done, once."""
-        if self._ended:
-            return
-        self._ended = True
-        self._report.counts.input_arrived()
-        ending = "failed" if error is not None else "done"
-        if error is None and self.run.wake_up.stopped:
-            ending = "stopped"
-        if ending == "done":
+        if not self.run.wake_up.stopped:
             self.warn_of_unused_names()
-        if isinstance(error, DeadLetterError):
-            self._report.has_dead_letter = False  # not all of them are in it
-        self._report.log_summary(with_collections=self._terminal.logs_the_summary, ending=ending)
-        if self._terminal.logs_the_summary:
-            self._metrics.end(succeeded=error is None)
-        if self._report_file is not None:
-            self._write_report(self._report_file, error)
-
-    def _write_report(self, file: ReportFile, error: BaseException | None) -> None:
-        """The records are where they are: that a report is missing does not fail their run."""
-        report = document(
-            self._report.counts,
-            method=self.settings.method,
-            warnings=self._report.warnings,
-            stopped=self.run.wake_up.stopped,
-            error=error,
-        )
-        try:
-            file.write(report)
-        except OSError as failure:
-            # What the run has delivered stays delivered, and its exit status says how it went.
-            self.logger.warning(
-                "report_path: the report cannot be written: %s", failure.strerror or failure
-            )
+        self._supervisor.conclude()
 
     # The command line.
 
     def _setup_signal_handlers(self) -> None:
-        """Not in the constructor, as the SDK has it: a library leaves a program's signals alone."""
+        """Install none: the SDK calls this in the constructor, also when used as a library."""
 
     @classmethod
     def invoke(  # type: ignore[override]
@@ -444,26 +315,11 @@ class TargetSegmentObjects(Target):
             return
         cls.print_version(print_fn=cls.logger.info)
         sys.setswitchinterval(_SWITCH_SECONDS)
-        gc.freeze()  # what was imported stays, and need not be looked at again and again
+        gc.freeze()  # imported modules stay: the collector need not scan them
         target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
-        run, terminal = target.run, target._terminal
-        shutdown = SignalWatcher(
-            run.stop, run.abort, target.settings.shutdown_seconds, before_exit=target._give_up
-        )
-        shutdown.install()
-        try:
-            terminal.open(parts=target.settings.method == "bulk")
-            run.output_above_progress = terminal.output_above_progress
-            run.on_error = _log
-            target.listen(file_input)
-        except BaseException as error:
-            target._fail(error)
-            raise
-        finally:
-            shutdown.close()
-            terminal.close()
-        if shutdown.exit_status is not None:
-            sys.exit(shutdown.exit_status)
+        status = target._supervisor.execute(lambda: target.listen(file_input))
+        if status is not None:
+            sys.exit(status)
 
 
 def main() -> None:
@@ -471,56 +327,22 @@ def main() -> None:
     try:
         TargetSegmentObjects.cli()
     except SegmentObjectsError as error:
-        if not error.is_logged:
-            _log(error)
-        _forget_output()
+        log_error(TargetSegmentObjects.logger, error)
+        _discard_output()
         sys.exit(1)
 
 
-def _log(error: SegmentObjectsError) -> None:
-    TargetSegmentObjects.logger.error("%s", one_line(str(error)))
-    error.is_logged = True
-
-
-def _stream_of(message: Message) -> str:
-    if not isinstance(message.stream, str):
-        raise MessageError(f"a {message.type} without a `stream`", line=message.line)
-    return message.stream
-
-
-def _is_unicode(name: Any) -> bool:
-    """Whether it is a name that can be written down, into the dead letter for one."""
-    try:
-        return isinstance(name, str) and name.encode() is not None
-    except UnicodeEncodeError:
-        return False
-
-
-def _read_schema(source: SourceStream, line: int) -> dict[str, Any]:
-    try:
-        schema = json.loads(source.schema)
-    except ValueError:
-        schema = None
-    if not isinstance(schema, dict):
-        raise MessageError(f"the SCHEMA of stream {source.stream!r} is no JSON object", line=line)
-    return schema
-
-
-def _rejected(faults: list[Fault], origin: SourceRecord) -> RejectedRecordError:
-    """The reject of a record; a missing key as the SDK's test suite knows it."""
+def _rejected(faults: list[Fault], record: SourceRecord) -> RejectedRecordError:
+    """The reject of a record; a missing key is of the class that the SDK's test suite expects."""
     missing = any(fault.code == FaultCode.KEY_MISSING for fault in faults)
     kind = _MissingKeyError if missing else RejectedRecordError
-    return kind(list(dict.fromkeys(faults)), stream=origin.source.stream, line=origin.line)
+    return kind(list(dict.fromkeys(faults)), stream=record.source.stream, line=record.line)
 
 
-def _forget_output() -> None:
-    """Give up what stdout does not take, of which Python would complain once more at its exit."""
+def _discard_output() -> None:
+    """Redirect a broken stdout, so that Python's final flush does not fail."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-if __name__ == "__main__":
-    main()

@@ -71,8 +71,8 @@ ENDS = [
     ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
     ("target_segment_objects.stopping", "WakeupPipe", "close"),
     ("target_segment_objects.run.run", "Run", "close"),
-    ("target_segment_objects.target", "TargetSegmentObjects", "_end"),
-    ("target_segment_objects.target", "TargetSegmentObjects", "_write_report"),
+    ("target_segment_objects.run.supervisor", "RunSupervisor", "conclude"),
+    ("target_segment_objects.run.supervisor", "RunSupervisor", "_write_report"),
     ("target_segment_objects.run.signals", "SignalWatcher", "close"),
     ("target_segment_objects.reporting.terminal", "Terminal", "close"),
 ]

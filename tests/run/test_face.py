@@ -9,5 +9,7 @@ def test_the_face_is_pinned() -> None:
     """A name that comes or goes is a decision."""
     assert run.__all__ == [
         "Run",
+        "RunSupervisor",
         "SignalWatcher",
+        "log_error",
     ]

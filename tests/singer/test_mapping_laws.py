@@ -17,7 +17,6 @@ from target_segment_objects.errors import (
     RejectedRecordError,
     SchemaError,
 )
-from target_segment_objects.input import Message
 from target_segment_objects.singer.target import TargetSegmentObjects
 from target_segment_objects.source import SourceRecord, SourceStream
 from tests.plan.test_plan_laws import law
@@ -119,7 +118,7 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
     target = TargetSegmentObjects(config=config)
     source = SourceStream("rooms", json.dumps(schema).encode(), own_keys)
     try:
-        target._routes.plan(source, schema)
+        target._routes.update(source, 1)
     except ConfigurationError as error:
         note(str(error))
         assert definition is not None
@@ -131,18 +130,17 @@ def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> Non
         assert expected(definition, schema, own_keys, chosen, b"{}", metadata=metadata) == "schema"
         event("schema")
         return
-    known = target._routes.for_stream("rooms")
-    assert known is not None
-    ((_, (route,)),) = (known,)
+    planned = target._routes.for_stream("rooms")
+    assert planned is not None
+    (route,) = planned.routes
     for line, raw in enumerate(raws, 2):
         note(f"record {raw[:2000]!r}")
-        message = Message(type="RECORD", line=line)
         try:
-            made = route.map_and_encode(SourceRecord(source, raw, line), message)
+            encoded = route.map_and_encode(SourceRecord(source, raw, line))
         except RejectedRecordError as error:
             became: Any = {(fault.path, fault.code) for fault in error.faults}
         else:
-            became = made and without_metadata(made.object.id, made.object.properties)
+            became = encoded and without_metadata(encoded.object.id, encoded.object.properties)
         should = expected(definition, schema, own_keys, chosen, raw, metadata=metadata)
         assert became == should
         event(type(should).__name__)
