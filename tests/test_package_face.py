@@ -41,7 +41,7 @@ def test_the_face_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("name", target_segment_objects.__all__)
-def test_each_name_is_there(name: str) -> None:
+def test_every_name_is_there(name: str) -> None:
     """It is an attribute, `dir` lists it, and it is the one that its folder offers."""
     value = getattr(target_segment_objects, name)
     assert name in dir(target_segment_objects)

@@ -113,7 +113,11 @@ class BlockEncoder:
         call again with the `end` of the last segment.
         """
         changes, count = self._changes, len(block.lines)
-        excluded = self._excluded_indexes(block)
+        excluded = block.excluded(
+            must_scan_numbers=self._must_scan_numbers,
+            must_verify_text=self._must_verify_text,
+            max_depth=self._max_depth,
+        )
         index = start
         for at in range(bisect_left(excluded, start), len(excluded) + 1):
             stop = excluded[at] if at < len(excluded) else count
@@ -128,16 +132,6 @@ class BlockEncoder:
                 index += 1
                 if self._changes != changes:
                     return
-
-    def _excluded_indexes(self, block: LineBlock) -> list[int]:
-        """The indexes of lines that must not be decoded here."""
-        if not self._compiled:
-            return []
-        return block.excluded(
-            must_scan_numbers=self._must_scan_numbers,
-            must_verify_text=self._must_verify_text,
-            max_depth=self._max_depth,
-        )
 
     def _encode_run(self, block: LineBlock, start: int, stop: int) -> Iterator[BlockSegment]:
         """The lines that the current decoder accepts, then the line that none does, if any."""
