@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from target_segment_objects.reporting.counts import RunCounts, StreamCounts
 from target_segment_objects.reporting.observer import DeliveryObserver
+from target_segment_objects.reporting.remarks import CONVERSION_REMARKS
 from target_segment_objects.reporting.report_file import ReportFile, document
 from target_segment_objects.reporting.summary import rows
 from target_segment_objects.reporting.terminal import Terminal
 from target_segment_objects.reporting.warnings import Report
 
 __all__ = [
+    "CONVERSION_REMARKS",
     "DeliveryObserver",
     "Report",
     "ReportFile",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXPRESSION_ADVICE", "REJECT_ADVICE", "REMARKS"]
+__all__ = ["CONVERSION_REMARKS", "EXPRESSION_ADVICE", "REJECT_ADVICE"]
 
-REMARKS: Final[Mapping[str, tuple[str, str]]] = {
+CONVERSION_REMARKS: Final[Mapping[str, tuple[str, str]]] = {
     "coerced": (
         "Values of another type than the schema says, converted without loss",
         "correct the schema in the tap, or see `type_mismatches`",

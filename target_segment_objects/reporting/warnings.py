@@ -13,7 +13,11 @@ from target_segment_objects.errors import one_line
 from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import ConversionCounts, NullShare, property_name
 from target_segment_objects.reporting.counts import RunCounts
-from target_segment_objects.reporting.remarks import EXPRESSION_ADVICE, REJECT_ADVICE, REMARKS
+from target_segment_objects.reporting.remarks import (
+    CONVERSION_REMARKS,
+    EXPRESSION_ADVICE,
+    REJECT_ADVICE,
+)
 from target_segment_objects.reporting.summary import log_fields, rows, session_fields
 
 if TYPE_CHECKING:
@@ -202,7 +206,7 @@ class Report:
 
     def _tell_notes(self, stream: str, notes: ConversionCounts) -> None:
         expressions = self._expressions.get(stream, set())
-        for code, (remark, advice) in REMARKS.items():
+        for code, (remark, advice) in CONVERSION_REMARKS.items():
             found = {name: count for (kind, name), count in notes.items() if kind == code}
             if code == "coerced":
                 own = {name: count for name, count in found.items() if name in expressions}

@@ -469,7 +469,7 @@ def test_the_exit_status() -> None:
     """0 when a run would lack nothing, 1 when it would; without any configuration."""
     right = run(lines(*HOTEL[:3], HOTEL[-1]))
     assert (right.returncode, right.stderr) == (0, b"")
-    assert right.stdout.decode().splitlines()[-1] == "Nothing would be rejected."
+    assert right.stdout.decode().splitlines()[-1] == "No record would be rejected."
     for fed in (lines(*HOTEL), b"a line of a log\n"):
         assert run(fed).returncode == 1
 

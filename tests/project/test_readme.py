@@ -70,7 +70,7 @@ def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert [ran.stdout] == _blocks(_section("Usage"), "text")
     looked = (tmp_path / "look").read_text(encoding="utf-8")
-    assert "Nothing would be rejected." in looked
+    assert "No record would be rejected." in looked
     assert "OK       local warehouse" in looked
     assert (tmp_path / "state.jsonl").read_text(encoding="utf-8").startswith("{")
 

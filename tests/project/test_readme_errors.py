@@ -11,7 +11,7 @@ import pytest
 
 from target_segment_objects import errors
 from target_segment_objects.faults import FAULT_SENTENCES
-from target_segment_objects.reporting.remarks import REMARKS
+from target_segment_objects.reporting.remarks import CONVERSION_REMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +142,6 @@ def test_the_codes_of_faults_are_complete() -> None:
 
 def test_the_remarks_on_values_are_complete() -> None:
     """What is told of values at the end of a run has a row each, with the advice that goes on."""
-    for remark, advice in REMARKS.values():
+    for remark, advice in CONVERSION_REMARKS.values():
         assert remark in MESSAGES
         assert f"| {advice} |" in PAGE

@@ -1,7 +1,6 @@
-"""A preview for a person to read: at most 120 columns wide, and of bounded length.
+"""Renders a preview as text: at most 120 columns wide, and of bounded length.
 
-It shows what stands in the JSON object of a preview and nothing else; what is cut off there is to
-be had with `--json`.
+It shows the JSON document of a preview and nothing else; `--json` has what is cut off here.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.errors import one_line
+from target_segment_objects.reporting import CONVERSION_REMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,38 +17,27 @@ if TYPE_CHECKING:
 __all__ = ["lines"]
 
 _WIDTH: Final = 120
-_COLLECTIONS: Final = 30
-_COLUMNS: Final = 40
-_ROWS: Final = 30
-_NAME: Final = 28
-_PLACE: Final = 24
-_VALUE: Final = 24
-_SENTENCE: Final = 100
-
-_HAPPENS: Final[Mapping[str, str]] = {
-    "coerced": "made to fit the schema's type",
-    "mismatched": "not of the schema's type, sent",
-    "date_normalized": "date gets a `T` or an offset",
-    "invalid_date": "no RFC 3339 date, sent as text",
-    "long_string": "cut at 512 in most warehouses",
-    "hashed_id": "id over 100 characters, hashed",
-    "dropped": "32 KB or more, dropped",
-    "truncated": "32 KB or more, cut",
-    "nulled": "not finite, sent as null",
-    "nul_character": "U+0000, refused by warehouses",
-}
+_MAX_COLLECTIONS: Final = 30
+_MAX_COLUMNS: Final = 40
+_MAX_ROWS: Final = 30
+_NAME_WIDTH: Final = 28
+_PATH_WIDTH: Final = 24
+_EXAMPLE_WIDTH: Final = 24
+_KEYS_WIDTH: Final = 100
+_INCOMPATIBLE: Final = "incompatible"
 
 _Cell = str | int
 
 
 def lines(document: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a preview."""
-    yield _counts(document)
+    yield _totals(document)
     collections = document["collections"]
-    for collection in collections[:_COLLECTIONS]:
+    for collection in collections[:_MAX_COLLECTIONS]:
         yield ""
         yield from _collection(collection)
-    yield from _more(len(collections) - _COLLECTIONS, "collections")
+    yield from _more(len(collections) - _MAX_COLLECTIONS, "collections")
+    yield from _section("Conversions", _conversion_sentences(collections[:_MAX_COLLECTIONS]))
     yield from _rejects(document)
     yield from _errors(document)
     yield from _section("Warnings", document["warnings"])
@@ -56,202 +45,217 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield _verdict(document)
 
 
-def _counts(document: Mapping[str, Any]) -> str:
-    told = [
+def _totals(document: Mapping[str, Any]) -> str:
+    totals = [
         f"{_number(document['records'], 'record')} read",
         f"{_number(document['objects'], 'object')} would be sent",
         f"{document['rejected']:,} rejected",
     ]
     if document["filtered"]:
-        told.append(f"{document['filtered']:,} filtered out by stream maps")
+        totals.append(f"{document['filtered']:,} filtered out by stream maps")
     if document["not_checked"]:
-        told.append(f"{document['not_checked']:,} not checked (invalid SCHEMA)")
-    return ", ".join(told)
+        totals.append(f"{document['not_checked']:,} not checked (invalid SCHEMA)")
+    return ", ".join(totals)
 
 
 def _collection(collection: Mapping[str, Any]) -> Iterator[str]:
-    streams = ", ".join(_cut(each["stream"], _NAME) for each in collection["streams"][:_ROWS])
-    yield _cut(f"{collection['collection']}  from stream {streams}", _WIDTH)
-    for stream in collection["streams"][:_ROWS]:
+    streams, columns = collection["streams"][:_MAX_ROWS], collection["columns"]
+    names = ", ".join(_cut(stream["stream"], _NAME_WIDTH) for stream in streams)
+    yield _cut(f"{collection['collection']}  from stream {names}", _WIDTH)
+    for stream in streams:
         yield f"  id: {_identity(stream)}"
-    columns = collection["columns"]
-    marked = {word: sum(word in _marks(each) for each in columns) for word in _MARKS}
-    told = [f"{count} {word}" for word, count in marked.items() if count]
+    marks = [mark for column in columns for mark in _marks(column)]
+    counts = ", ".join(f"{marks.count(mark)} {mark}" for mark in _MARKS if mark in marks)
     yield (
         f"  {_number(collection['objects'], 'object')}, {_number(len(columns), 'column')}"
-        f"{': ' if told else ''}{', '.join(told)}"
+        f"{': ' if counts else ''}{counts}"
     )
-    has_values = any("example" in each for each in columns)
-    rows: list[list[_Cell]] = [
-        ["column", "type", "values", "nulls", *(["example"] if has_values else []), "from", ""]
-    ]
-    for each in columns[:_COLUMNS]:
-        path = ".".join(each["path"])
-        rows.append(
-            [
-                _cut(each["name"], _NAME),
-                each["type"] or "?",
-                each["values"],
-                each["nulls"],
-                *([_cut(each.get("example", ""), _VALUE)] if has_values else []),
-                _cut(path, _PLACE) if path != each["name"] else "",
-                ", ".join(_marks(each)),
-            ]
-        )
-    yield from _table(rows, "  ")
-    yield from _more(len(columns) - _COLUMNS, "columns", "  ")
-    yield from _happens(collection)
+    yield from _table(
+        [
+            {
+                "column": _cut(column["name"], _NAME_WIDTH),
+                "type": column["type"] or "?",
+                "values": column["values"],
+                "nulls": column["nulls"],
+                "example": _cut(column.get("example", ""), _EXAMPLE_WIDTH),
+                "from": _from(column),
+                "": ", ".join(_marks(column)),
+            }
+            for column in columns[:_MAX_COLUMNS]
+        ]
+    )
+    yield from _more(len(columns) - _MAX_COLUMNS, "columns", "  ")
+    yield from _conversions(collection)
 
 
 def _identity(stream: Mapping[str, Any]) -> str:
     if not stream["keys"]:
         return "the hash of the whole record, since the stream has no key properties"
-    keys = _cut(", ".join(stream["keys"]), _SENTENCE)
-    left_out = " (no property of its own: the table has it)" if stream["omitted_key"] else ""
-    return f"{keys}{left_out}"
+    keys = _cut(", ".join(stream["keys"]), _KEYS_WIDTH)
+    return f"{keys}{' (sent as the id only)' if stream['omitted_key'] else ''}"
 
 
 _MARKS: Final = ("renamed", "flattened", "JSON text", "undeclared")
 
 
 def _marks(column: Mapping[str, Any]) -> list[str]:
-    marks = (
+    is_marked = (
         column["renamed"],
         column["flattened"],
         column["json_text"],
         column["schema"] is None,
     )
-    return [word for word, marked in zip(_MARKS, marks, strict=True) if marked]
+    return [mark for mark, applies in zip(_MARKS, is_marked, strict=True) if applies]
 
 
-def _happens(collection: Mapping[str, Any]) -> Iterator[str]:
+def _from(column: Mapping[str, Any]) -> str:
+    path = ".".join(column["path"])
+    return "" if path == column["name"] else _cut(path, _PATH_WIDTH)
+
+
+def _conversions(collection: Mapping[str, Any]) -> Iterator[str]:
     """What happens to values of a collection on their way, and in the warehouse."""
-    notes = collection["conversions"]
-    has_values = any("example" in note for note in notes)
-    found: list[list[_Cell]] = [
-        [
-            note["count"],
-            _HAPPENS[note["code"]],
-            _cut(".".join(note["path"]) or note["property"], _PLACE + 8),
-            note["line"],
-            *([_cut(note.get("example", ""), _VALUE)] if has_values else []),
-        ]
-        for note in notes
+    rows: list[dict[str, _Cell]] = [
+        {
+            "values": conversion["count"],
+            "conversion": conversion["code"],
+            "first at": _cut(".".join(conversion["path"]) or conversion["property"], _NAME_WIDTH),
+            "line": conversion["line"],
+            "example": _cut(conversion.get("example", ""), _EXAMPLE_WIDTH),
+        }
+        for conversion in collection["conversions"]
     ]
-    found += [
-        [
-            each["incompatible"],
-            f"does not fit the column's {each['type']}",
-            _cut(".".join(each["path"]) or each["name"], _PLACE + 8),
-            each["incompatible_line"],
-            *([""] if has_values else []),
-        ]
-        for each in collection["columns"]
-        if each["incompatible"]
+    rows += [
+        {
+            "values": column["incompatible"],
+            "conversion": f"{_INCOMPATIBLE} with {column['type']}",
+            "first at": _cut(".".join(column["path"]) or column["name"], _NAME_WIDTH),
+            "line": column["incompatible_line"],
+            "example": "",
+        }
+        for column in collection["columns"]
+        if column["incompatible"]
     ]
-    if found:
-        found.sort(key=lambda row: -int(row[0]))
-        head: list[_Cell] = ["values", "what happens to them", "for example at", "line"]
+    if rows:
         yield ""
-        yield from _table(
-            [[*head, *(["value"] if has_values else [])], *found[:_ROWS]],
-            "  ",
+        yield from _top(rows, "values")
+
+
+def _conversion_sentences(collections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each kind of conversion in the tables, and what to do about it."""
+    codes = {
+        conversion["code"] for collection in collections for conversion in collection["conversions"]
+    }
+    sentences = [
+        f"{code}: {remark}; {advice}"
+        for code, (remark, advice) in CONVERSION_REMARKS.items()
+        if code in codes
+    ]
+    if any(column["incompatible"] for found in collections for column in found["columns"]):
+        sentences.append(
+            f"{_INCOMPATIBLE}: Values that do not fit their column, whose type is that of its "
+            "first value; a warehouse may change or lose them: correct them in the tap"
         )
-        yield from _more(len(found) - _ROWS, "kinds", "  ")
+    return sentences
 
 
 def _rejects(document: Mapping[str, Any]) -> Iterator[str]:
-    rejects = sorted(document["rejects"], key=lambda row: -row["count"])
+    rejects = document["rejects"]
     if not rejects:
         return
     yield ""
     yield "Would be rejected"
-    has_values = any("example" in row for row in rejects)
-    head: list[_Cell] = [
-        "faults",
-        "code",
-        "stream",
-        "at",
-        "line",
-        *(["value"] if has_values else []),
-    ]
-    rows: list[list[_Cell]] = [
+    yield from _top(
         [
-            row["count"],
-            row["code"],
-            _cut(row["stream"], _NAME),
-            _cut(".".join(row["path"]) or "the record", _PLACE),
-            row["line"],
-            *([_cut(row.get("example", ""), _VALUE)] if has_values else []),
-        ]
-        for row in rejects[:_ROWS]
-    ]
-    yield from _table([head, *rows], "  ")
-    yield from _more(len(rejects) - _ROWS, "kinds", "  ")
-    yield from _more(document["rejects_beyond_limit"], "faults at other places", "  ")
-    for code in dict.fromkeys(row["code"] for row in rejects):
-        message = next(row["message"] for row in rejects if row["code"] == code)
+            {
+                "faults": reject["count"],
+                "code": reject["code"],
+                "stream": _cut(reject["stream"], _NAME_WIDTH),
+                "first at": _cut(".".join(reject["path"]) or "the record", _PATH_WIDTH),
+                "line": reject["line"],
+                "example": _cut(reject.get("example", ""), _EXAMPLE_WIDTH),
+            }
+            for reject in rejects
+        ],
+        "faults",
+    )
+    if document["rejects_beyond_limit"]:
+        yield f"  … and {document['rejects_beyond_limit']:,} faults of more kinds"
+    messages: dict[str, str] = {}
+    for reject in rejects:
+        messages.setdefault(reject["code"], reject["message"])
+    for code, message in messages.items():
         yield from _wrapped(f"{code}: {message}")
 
 
 def _errors(document: Mapping[str, Any]) -> Iterator[str]:
     errors = document["errors"]
-    told = [
-        f"line {each['line']}"
-        + (f" and {each['count'] - 1:,} more" if each["count"] > 1 else "")
-        + f": {each['message']}"
-        for each in errors[:_ROWS]
+    sentences = [
+        f"line {error['line']}"
+        + (f" and {error['count'] - 1:,} more" if error["count"] > 1 else "")
+        + f": {error['message']}"
+        for error in errors
     ]
-    yield from _section("Would end a run", told)
-    yield from _more(len(errors) - _ROWS + document["errors_beyond_limit"], "errors", "  ")
+    yield from _section("Fatal errors", sentences)
+    if document["errors_beyond_limit"]:
+        yield f"  … and {document['errors_beyond_limit']:,} errors of more kinds"
 
 
 def _verdict(document: Mapping[str, Any]) -> str:
+    ending = ""
     if document["stopped"]:
-        ending = "It was stopped before the end of the input. "
+        ending = "The preview was stopped before the end of the input. "
     elif not document["complete"]:
         ending = "The rest of the input was not read. "
-    else:
-        ending = ""
     if document["errors"]:
         return f"{ending}A run of this input would fail."
-    if document["rejects"]:
-        most = document["max_rejects"]
-        if 0 <= most < document["rejected"]:
-            return f"{ending}A run of this input would fail: `max_rejects` is {most:,}."
-        return f"{ending}A run of this input would lack {_number(document['rejected'], 'record')}."
-    return f"{ending}Nothing would be rejected."
+    if not document["rejects"]:
+        return f"{ending}No record would be rejected."
+    limit = document["max_rejects"]
+    if 0 <= limit < document["rejected"]:
+        return f"{ending}A run of this input would fail: `max_rejects` is {limit:,}."
+    return f"{ending}A run of this input would drop {_number(document['rejected'], 'record')}."
 
 
-def _section(heading: str, told: Sequence[str]) -> Iterator[str]:
-    if told:
+def _section(heading: str, sentences: Sequence[str]) -> Iterator[str]:
+    if sentences:
         yield ""
         yield heading
-        for sentence in told[:_ROWS]:
+        for sentence in sentences[:_MAX_ROWS]:
             yield from _wrapped(sentence)
-        yield from _more(len(told) - _ROWS, "more", "  ")
+        yield from _more(len(sentences) - _MAX_ROWS, "of these", "  ")
 
 
 def _more(count: int, what: str, indent: str = "") -> Iterator[str]:
     if count > 0:
-        yield f"{indent}… and {count:,} {what} more; `--json` has them"
+        yield f"{indent}… and {count:,} more {what} (see `--json`)"
 
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _table(rows: Sequence[Sequence[_Cell]], indent: str) -> Iterator[str]:
-    """Aligned columns: numbers to the right."""
-    told = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
-    right = [any(isinstance(cell, int) for cell in column) for column in zip(*rows, strict=True)]
-    for row in told:
-        cells = (
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(row, widths, right, strict=True)
-        )
-        yield _cut(f"{indent}{'  '.join(cells)}".rstrip(), _WIDTH)
+def _top(rows: list[dict[str, _Cell]], by: str) -> Iterator[str]:
+    """The table of the rows with the highest counts."""
+    rows.sort(key=lambda row: -int(row[by]))
+    yield from _table(rows[:_MAX_ROWS])
+    yield from _more(len(rows) - _MAX_ROWS, "kinds", "  ")
+
+
+def _table(rows: Sequence[Mapping[str, _Cell]]) -> Iterator[str]:
+    """Aligned columns, numbers to the right; a column without any content is left out."""
+    if not rows:
+        return
+    columns: list[list[str]] = []
+    for heading in rows[0]:
+        cells = [row[heading] for row in rows]
+        if any(cell != "" for cell in cells):
+            texts = [heading, *(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells)]
+            width = max(map(len, texts))
+            is_right = isinstance(cells[0], int)
+            columns.append([text.rjust(width) if is_right else text.ljust(width) for text in texts])
+    for line in zip(*columns, strict=True):
+        yield _cut(f"  {'  '.join(line)}".rstrip(), _WIDTH)
 
 
 def _wrapped(sentence: str) -> list[str]:
