@@ -6,55 +6,55 @@ A size counts encoded bytes: what goes over the wire, not what Python holds.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
 __all__ = [
-    "MAX_COLLECTION_LENGTH",
-    "MAX_ID_LENGTH",
-    "MAX_OBJECTS_PER_CALL",
-    "MAX_OBJECT_BYTES",
-    "MAX_PART_BYTES",
-    "MAX_PROPERTIES",
-    "MAX_REQUESTS_AT_ONCE",
-    "MAX_VALUE_BYTES",
-    "SESSION_SECONDS",
+    "API_LIMITS",
     "WAREHOUSE_STRING_LENGTH",
+    "ApiLimits",
     "ObjectLine",
     "SegmentObject",
     "object_lines",
 ]
 
-MAX_OBJECTS_PER_CALL = 10
-"""Objects in one `set` call [doc]; what happens above is not known, so never above."""
-
-MAX_COLLECTION_LENGTH = 100
-"""Characters of a collection's name [doc]."""
-
-MAX_ID_LENGTH = 100
-"""Characters of an object's id [doc]."""
-
-MAX_VALUE_BYTES = 32 * 1024
-"""A value is smaller than this [doc "less than 32 KB", client `32 << 10`]; UTF-8 bytes."""
-
-MAX_OBJECT_BYTES = 400 * 1024
-"""An object, as its line in a part, is at most this [doc "400 KB", read as KB of 1024]."""
-
-MAX_PART_BYTES = 512_000_000
-"""Uncompressed bytes of a part are at most this [doc "512 MB", read as MB of 10^6: safe]."""
-
-MAX_REQUESTS_AT_ONCE = 20
-"""Requests in flight per write key and per address [doc, for the bulk API]."""
-
-SESSION_SECONDS = 600
-"""A bulk session times out this long after its last call [doc]."""
-
-MAX_PROPERTIES = 500
-"""Properties in a collection beyond which warehouses make trouble: worth one warning [doc]."""
-
-WAREHOUSE_STRING_LENGTH = 512
+WAREHOUSE_STRING_LENGTH: Final = 512
 """Characters at which most warehouses cut a string [doc]."""
+
+
+@dataclass(frozen=True)
+class ApiLimits:
+    """What Segment takes at most. The defaults are its documented limits.
+
+    Attributes:
+        objects_per_call: objects in one `set` call [doc]; what happens above is not known.
+        collection_characters: length of a collection's name [doc].
+        id_characters: length of an object's id [doc].
+        value_bytes: a value has fewer bytes of UTF-8 [doc "less than 32 KB", client `32 << 10`].
+            Not below `4 * WAREHOUSE_STRING_LENGTH`: shorter strings are not measured.
+        object_bytes: an object, as its line in a part [doc "400 KB", read as KB of 1024].
+        part_bytes: a part before compression [doc "512 MB", read as MB of 10^6, which is safe].
+        concurrent_requests: requests in flight per write key and per address [doc, bulk API].
+        session_seconds: a bulk session times out this long after its last call [doc].
+        properties: properties of a collection above which warehouses have problems; it is warned of
+            once [doc].
+    """
+
+    objects_per_call: int = 10
+    collection_characters: int = 100
+    id_characters: int = 100
+    value_bytes: int = 32 * 1024
+    object_bytes: int = 400 * 1024
+    part_bytes: int = 512_000_000
+    concurrent_requests: int = 20
+    session_seconds: int = 600
+    properties: int = 500
+
+
+API_LIMITS: Final = ApiLimits()
+"""Segment's documented limits."""
 
 
 class SegmentObject(msgspec.Struct, frozen=True):

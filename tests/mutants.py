@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "an id in flight is not held",
         "SetDelivery._feed",
-        "made.id in self._busy[made.collection]",
-        "made.id in ()",
+        "object_id in self._ids_in_flight[collection]",
+        "object_id in ()",
         "tests/delivery/test_set_delivery.py",
     ),
     Mutant(
@@ -89,13 +89,13 @@ MUTANTS = (
     Mutant(
         "of one id that waits together only the last record is sent",
         "Batcher.feed",
-        "batch.waiting.get(made.id)",
+        "batch.pending.get(object_id)",
         "None",
         "tests/delivery/test_batching.py",
     ),
     Mutant(
         "merging lets the earlier record win",
-        "merged",
+        "merge",
         """
             properties = _properties(earlier.properties)
             properties.update(_properties(later.properties))
@@ -282,7 +282,7 @@ MUTANTS = (
     Mutant(
         "a keep-alive waits for a slot",
         "ConcurrencyLimit.slot",
-        "MAX_REQUESTS_AT_ONCE if urgent else self.limit",
+        "self._urgent_limit if urgent else self.limit",
         "self.limit",
         "tests/client/test_concurrency.py tests/delivery/test_bulk_delivery.py",
     ),
@@ -366,7 +366,7 @@ MUTANTS = (
     Mutant(
         "a session has any number of parts",
         "BulkDelivery._fills",
-        "session.parts >= _MOST_PARTS",
+        "session.parts >= self._sessions.parts",
         "False",
         "tests/delivery/test_bulk_delivery.py -k parts",
     ),

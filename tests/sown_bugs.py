@@ -121,14 +121,14 @@ BUGS = (
     Bug(
         "truncation is off by one",
         "_size_checker.check_size",
-        "encoded[: MAX_VALUE_BYTES - 1]",
-        "encoded[:MAX_VALUE_BYTES]",
+        "encoded[: value_bytes - 1]",
+        "encoded[:value_bytes]",
     ),
     Bug(
         "a value of exactly 32 KB is taken",
         "_size_checker.check_size",
-        "len(encoded) >= MAX_VALUE_BYTES",
-        "len(encoded) > MAX_VALUE_BYTES",
+        "len(encoded) >= value_bytes",
+        "len(encoded) > value_bytes",
     ),
     Bug(
         "`type_mismatches: send` coerces",
@@ -146,8 +146,8 @@ BUGS = (
     Bug(
         "an id of 100 characters is too long",
         "compile_identifier.identify",
-        "len(object_id) > MAX_ID_LENGTH",
-        "len(object_id) >= MAX_ID_LENGTH",
+        "len(object_id) > max_length",
+        "len(object_id) >= max_length",
     ),
     Bug(
         "an empty key is taken",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
@@ -24,7 +25,6 @@ from target_segment_objects.errors import (
     RefusedError,
     SessionRefusedError,
 )
-from target_segment_objects.objects import MAX_PART_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +65,7 @@ class BulkApi:
         self._destination = Destination.of(self._transport, "bulk_url", BULK_URLS)
 
     @contextmanager
-    def session(self, *, part_size_bytes: int = MAX_PART_BYTES) -> Iterator[UploadSession]:
+    def session(self, *, part_size_bytes: int | None = None) -> Iterator[UploadSession]:
         """A whole session: started, filled in the `with` block, and finished at its end.
 
             with bulk_api.session() as session:
@@ -77,22 +77,24 @@ class BulkApi:
         session; objects that arrive twice are merged by id.
 
         Args:
-            part_size_bytes: uncompressed bytes of a part, at most 512,000,000.
+            part_size_bytes: uncompressed bytes of a part, at most 512,000,000, the default.
 
         Raises:
             ValueError: `part_size_bytes` is not between 1 and 512,000,000.
             SessionRefusedError: the session is lost, and its parts with it.
             DeliveryError: as `start`, `upload` and `finish`.
         """
-        if not 1 <= part_size_bytes <= MAX_PART_BYTES:
-            raise ValueError(f"part_size_bytes is 1 to {MAX_PART_BYTES:,}, not {part_size_bytes:,}")
+        limits = self._options.limits
+        size = limits.part_bytes if part_size_bytes is None else part_size_bytes
+        if not 1 <= size <= limits.part_bytes:
+            raise ValueError(f"part_size_bytes is 1 to {limits.part_bytes:,}, not {size:,}")
         sync_id = self.start()
         session = UploadSession(
             sync_id,
             upload_part=partial(self.upload, sync_id),
             keep_alive=partial(self.keep_alive, sync_id),
             monotonic=self._caller.clock.monotonic,
-            part_size_bytes=part_size_bytes,
+            limits=replace(limits, part_bytes=size),
         )
         try:
             yield session

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client.clock import Clock
-from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
+from target_segment_objects.objects import API_LIMITS, ApiLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +27,19 @@ class ConcurrencyLimit:
     Args:
         limit: requests in flight, from 1 to 20.
         clock: times the pauses.
+        limits: what the API takes.
 
     Raises:
         ValueError: the limit is outside of 1 to 20.
     """
 
-    def __init__(self, limit: int = 10, *, clock: Clock | None = None) -> None:
-        if not 1 <= limit <= MAX_REQUESTS_AT_ONCE:
+    def __init__(
+        self, limit: int = 10, *, clock: Clock | None = None, limits: ApiLimits = API_LIMITS
+    ) -> None:
+        self._urgent_limit = limits.concurrent_requests
+        if not 1 <= limit <= self._urgent_limit:
             raise ValueError(
-                f"the limit of concurrent requests is 1 to {MAX_REQUESTS_AT_ONCE}, not {limit}"
+                f"the limit of concurrent requests is 1 to {self._urgent_limit}, not {limit}"
             )
         self.limit = limit
         self._clock = clock if clock is not None else Clock()
@@ -65,7 +69,7 @@ class ConcurrencyLimit:
         Raises:
             StoppedError: the caller stopped during a pause.
         """
-        paused = self._enter(MAX_REQUESTS_AT_ONCE if urgent else self.limit)
+        paused = self._enter(self._urgent_limit if urgent else self.limit)
         try:
             yield paused
         finally:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects.client.advice import Destination
 from target_segment_objects.client.calls import ApiCall, Caller, CallResult
-from target_segment_objects.objects import MAX_OBJECTS_PER_CALL, SegmentObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from target_segment_objects.client.transport import Transport
+    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["OBJECTS_URLS", "SetApi"]
 
@@ -42,6 +42,7 @@ class SetApi:
         transport = self._caller.transport
         self._destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
         self._timeout_seconds = transport.options.timeout_seconds
+        self._max_objects = transport.options.limits.objects_per_call
         self._headers = {"Content-Type": "application/json"}
         if synchronous:
             self._headers["Synchronous"] = "true"
@@ -63,10 +64,8 @@ class SetApi:
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
-        if not 1 <= len(objects) <= MAX_OBJECTS_PER_CALL:
-            raise ValueError(
-                f"a call takes 1 to {MAX_OBJECTS_PER_CALL} objects, not {len(objects)}"
-            )
+        if not 1 <= len(objects) <= self._max_objects:
+            raise ValueError(f"a call takes 1 to {self._max_objects} objects, not {len(objects)}")
         elements = b",".join(_element(collection, each) for each in objects)
         call = ApiCall(
             name="set",
@@ -100,7 +99,7 @@ class SetApi:
             if batch and (
                 segment_object.collection != collection
                 or segment_object.id in batch
-                or len(batch) == MAX_OBJECTS_PER_CALL
+                or len(batch) == self._max_objects
             ):
                 self.send(collection, list(batch.values()))
                 batch.clear()

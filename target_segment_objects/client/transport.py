@@ -31,7 +31,7 @@ from target_segment_objects.client.outcomes import Failure, FailureKind, Respons
 from target_segment_objects.client.resolver import NameResolver
 from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
 from target_segment_objects.errors import ConfigurationError, SpoolError
-from target_segment_objects.objects import MAX_REQUESTS_AT_ONCE
+from target_segment_objects.objects import API_LIMITS, ApiLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,7 @@ class TransportOptions:
             `HTTPS_PROXY` and `NO_PROXY`. Never used for loopback.
         allow_http: take a plain http address beyond loopback.
         user_agent: goes before the client's own User-Agent, for a program that embeds it.
+        limits: what the API takes.
     """
 
     timeout_seconds: float = 60.0
@@ -78,6 +79,7 @@ class TransportOptions:
     proxy: str | None = None
     allow_http: bool = False
     user_agent: str = ""
+    limits: ApiLimits = API_LIMITS
 
     def __post_init__(self) -> None:
         """Refuse numbers that no exchange could keep.
@@ -88,8 +90,8 @@ class TransportOptions:
         for name in ("timeout_seconds", "upload_timeout_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is a number of seconds above 0")
-        if not 1 <= self.max_concurrency <= MAX_REQUESTS_AT_ONCE:
-            raise ValueError(f"max_concurrency is 1 to {MAX_REQUESTS_AT_ONCE}")
+        if not 1 <= self.max_concurrency <= self.limits.concurrent_requests:
+            raise ValueError(f"max_concurrency is 1 to {self.limits.concurrent_requests}")
 
     def __repr__(self) -> str:
         proxy = "None" if self.proxy is None else "***"

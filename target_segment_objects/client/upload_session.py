@@ -10,19 +10,19 @@ import zlib
 from typing import IO, TYPE_CHECKING, Final
 
 from target_segment_objects.errors import SpoolError
-from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_PART_BYTES, SESSION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.objects import ApiLimits, SegmentObject
 
 __all__ = ["UploadSession"]
 
 _MEMORY_BYTES: Final = 8 << 20
 _BLOCK_BYTES: Final = 256 << 10
 """Lines are compressed in blocks of this size."""
-_KEEP_ALIVE_SECONDS: Final = SESSION_SECONDS * 0.4
+_KEEP_ALIVE_SHARE: Final = 0.4
+"""Share of the session's time limit after which a silent session is kept alive."""
 _GZIP: Final = 31
 """zlib's window bits for a gzip header and trailer."""
 
@@ -43,7 +43,7 @@ class UploadSession:
         upload_part: Callable[[IO[bytes], int], object],
         keep_alive: Callable[[], object],
         monotonic: Callable[[], float],
-        part_size_bytes: int = MAX_PART_BYTES,
+        limits: ApiLimits,
     ) -> None:
         self.sync_id = sync_id
         self.objects = 0
@@ -51,7 +51,9 @@ class UploadSession:
         self._upload_part = upload_part
         self._keep_alive = keep_alive
         self._monotonic = monotonic
-        self._limit = part_size_bytes
+        self._limit = limits.part_bytes
+        self._max_object_bytes = limits.object_bytes
+        self._keep_alive_seconds = limits.session_seconds * _KEEP_ALIVE_SHARE
         self._last_call_at = monotonic()
         self._new_part()
 
@@ -74,7 +76,7 @@ class UploadSession:
             DeliveryError: as `BulkApi.upload`.
         """
         for segment_object in objects:
-            line = _line_of(segment_object)
+            line = _line_of(segment_object, self._max_object_bytes)
             if self._part_bytes and self._part_bytes + len(line) > self._limit:
                 self.flush()
             self._lines += line
@@ -82,7 +84,7 @@ class UploadSession:
             self.objects += 1
             if len(self._lines) >= _BLOCK_BYTES:
                 self._compress()
-            if self._monotonic() - self._last_call_at > _KEEP_ALIVE_SECONDS:
+            if self._monotonic() - self._last_call_at > self._keep_alive_seconds:
                 self.keep_alive()
 
     def keep_alive(self) -> None:
@@ -134,12 +136,12 @@ class UploadSession:
             ) from None
 
 
-def _line_of(segment_object: SegmentObject) -> bytes:
+def _line_of(segment_object: SegmentObject, max_bytes: int) -> bytes:
     line = segment_object.line_bytes()
-    if len(line) > MAX_OBJECT_BYTES:
+    if len(line) > max_bytes:
         raise ValueError(
             f"an object of collection {segment_object.collection!r} has {len(line):,} bytes; the "
-            f"API takes at most {MAX_OBJECT_BYTES:,}"
+            f"API takes at most {max_bytes:,}"
         )
     if b"\n" in line:
         raise ValueError(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from target_segment_objects.delivery.batching import BatchLimits
-from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
-from target_segment_objects.delivery.bulk.gzip_member import Level
-from target_segment_objects.delivery.bulk.parts import PartLimits
+from target_segment_objects.delivery.bulk.delivery import BulkDelivery
 from target_segment_objects.delivery.checkpoint import Checkpoint
 from target_segment_objects.delivery.contract import (
     Delivery,
@@ -23,6 +20,12 @@ from target_segment_objects.delivery.contract import (
 )
 from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.delivery.limits import (
+    BatchLimits,
+    Level,
+    PartLimits,
+    SessionLimits,
+)
 from target_segment_objects.delivery.set_calls import SetDelivery
 
 __all__ = [

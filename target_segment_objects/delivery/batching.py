@@ -1,7 +1,8 @@
-"""Objects become sealed batches for `set` calls: a feed and flush machine without a network.
+"""Collects objects into batches for `set` calls, without a network.
 
 The rules that it guards: a batch has one collection, 1 to 10 objects, and no id twice. Objects of
-one id that wait together are merged, later properties winning, as Segment itself would merge them.
+one id that wait together are merged as Segment would merge them: later properties replace earlier
+ones.
 """
 
 from __future__ import annotations
@@ -11,58 +12,51 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from target_segment_objects.objects import MAX_OBJECT_BYTES, MAX_OBJECTS_PER_CALL, SegmentObject
+from target_segment_objects.objects import SegmentObject
 
 if TYPE_CHECKING:
     from target_segment_objects.delivery.durability import Receipt
+    from target_segment_objects.delivery.limits import BatchLimits
     from target_segment_objects.source import SourceRecord
 
-__all__ = ["Batch", "BatchLimits", "Batcher", "Waiting", "merged"]
+__all__ = ["Batch", "Batcher", "PendingObject", "merge"]
 
 _properties = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
-class BatchLimits:
-    """When a batch is sealed.
-
-    Attributes:
-        objects: objects in one call, at most the API's 10.
-        seconds: how long an object waits for its call to fill.
-    """
-
-    objects: int = MAX_OBJECTS_PER_CALL
-    seconds: float = 1.0
-
-
-class Waiting(msgspec.Struct):
-    """An object that waits, and which records are in it.
+class PendingObject(msgspec.Struct):
+    """An object that is not answered yet, and the records that are in it.
 
     Attributes:
         object: what will be sent.
-        origins: the records that were merged into it, in their order.
+        sources: the records that were merged into it, in their order.
         receipts: theirs, to be settled with it.
-        bytes: what these take of memory, counted once, by who makes it.
+        bytes: the memory that these take, as counted by the caller.
     """
 
     object: SegmentObject
-    origins: list[SourceRecord]
+    sources: list[SourceRecord]
     receipts: list[Receipt]
     bytes: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its collection and id."""
+        return self.object.collection, self.object.id
 
     def settle(self) -> None:
         """All records in it are durable."""
         for receipt in self.receipts:
             receipt.settle()
 
-    def merge(self, later: Waiting) -> bool:
-        """Take a later object of the same id in; false when both are too large together."""
-        both = merged(self.object, later.object)
-        if both is None:
+    def merge(self, later: PendingObject, max_bytes: int) -> bool:
+        """Merge a later object of the same id into it; return false if both are too large."""
+        merged = merge(self.object, later.object)
+        if len(merged.line_bytes()) > max_bytes:
             return False
-        self.object = both
-        self.origins += later.origins
+        self.object = merged
+        self.sources += later.sources
         self.receipts += later.receipts
         self.bytes += later.bytes
         return True
@@ -75,71 +69,64 @@ class Batch:
     Attributes:
         collection: the one that all of them go to.
         due: when it must be sealed, on the monotonic clock.
-        waiting: its objects by id.
+        pending: its objects by id.
     """
 
     collection: str
     due: float
-    waiting: dict[str, Waiting] = field(default_factory=dict)
+    pending: dict[str, PendingObject] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, waiting: Waiting) -> Batch:
+    def single(cls, pending: PendingObject) -> Batch:
         """A batch of one object, to be sent at once."""
-        made = waiting.object
-        return cls(made.collection, float("-inf"), {made.id: waiting})
+        collection, object_id = pending.key
+        return cls(collection, float("-inf"), {object_id: pending})
 
-    def has(self, waiting: Waiting) -> bool:
-        """Whether this very object is in it, and not another of its id."""
-        return self.waiting.get(waiting.object.id) is waiting
-
-    def objects(self) -> list[SegmentObject]:
-        """What the call sends."""
-        return [waiting.object for waiting in self.waiting.values()]
+    def contains(self, pending: PendingObject) -> bool:
+        """Whether it has this very object, and not another one of its id."""
+        return self.pending.get(pending.object.id) is pending
 
 
-def merged(earlier: SegmentObject, later: SegmentObject) -> SegmentObject | None:
-    """Both objects of one id as one, later properties winning; `None` when that is too large."""
+def merge(earlier: SegmentObject, later: SegmentObject) -> SegmentObject:
+    """Merge two objects of one id: later properties replace earlier ones."""
     properties = _properties(earlier.properties)
     properties.update(_properties(later.properties))
-    made = SegmentObject(later.collection, later.id, _encode(properties))
-    return made if len(made.line_bytes()) <= MAX_OBJECT_BYTES else None
+    return SegmentObject(later.collection, later.id, _encode(properties))
 
 
 class Batcher:
-    """One open batch a collection; `feed` returns the batch that is sealed by it, mostly none."""
+    """One open batch a collection; `feed` returns the batch that becomes full, mostly none."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._open: dict[str, Batch] = {}
 
-    def feed(self, waiting: Waiting, now: float) -> Batch | None:
-        """Add an object; the batch that it fills is sealed and returned.
+    def feed(self, pending: PendingObject, now: float) -> Batch | None:
+        """Add an object; the batch that becomes full is sealed and returned.
 
-        An object that would be too large when merged into the one of its id that waits is *not*
-        taken: the batch of that one is sealed and returned, and does not have it (`Batch.has`). It
+        An object that would be too large if merged into the waiting one of its id is *not* added:
+        the batch of the waiting one is sealed and returned without it (see `Batch.contains`). It
         must not be sent before that batch is answered.
         """
-        made = waiting.object
-        batch = self._open.get(made.collection)
+        collection, object_id = pending.key
+        batch = self._open.get(collection)
         if batch is None:
-            batch = self._open[made.collection] = Batch(made.collection, now + self._limits.seconds)
-        earlier = batch.waiting.get(made.id)
+            batch = self._open[collection] = Batch(collection, now + self._limits.seconds)
+        earlier = batch.pending.get(object_id)
         if earlier is not None:
-            return None if earlier.merge(waiting) else self._open.pop(made.collection)
-        batch.waiting[made.id] = waiting
-        if len(batch.waiting) < self._limits.objects:
+            is_merged = earlier.merge(pending, self._limits.object_bytes)
+            return None if is_merged else self._open.pop(collection)
+        batch.pending[object_id] = pending
+        if len(batch.pending) < self._limits.objects:
             return None
-        return self._open.pop(made.collection)
+        return self._open.pop(collection)
 
     def due(self, now: float) -> list[Batch]:
         """The batches that have waited long enough, sealed, the oldest first."""
-        late = sorted(
-            (batch for batch in self._open.values() if batch.due <= now),
-            key=lambda batch: batch.due,
-        )
-        for batch in late:
+        due = [batch for batch in self._open.values() if batch.due <= now]
+        for batch in due:
             del self._open[batch.collection]
-        return late
+        return sorted(due, key=lambda batch: batch.due)
 
     def flush(self) -> list[Batch]:
         """All open batches, sealed."""

@@ -23,7 +23,7 @@ from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, defstruct
 from target_segment_objects.fastpath.line_block import MAX_LINE_BYTES
 from target_segment_objects.fastpath.structs import StreamStructs
 from target_segment_objects.fastpath.untyped_values import compile_value_checks
-from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, ObjectLine
+from target_segment_objects.objects import ObjectLine
 from target_segment_objects.plan import (
     ConversionCounts,
     UnsendableValue,
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledStream", "EncodedLines", "compile_stream", "line_decoder"]
 
-_MAX_OVERHEAD_BYTES: Final = MAX_OBJECT_BYTES - 6 * MAX_LINE_BYTES - 2_000
+_MAX_VALUES_BYTES: Final = 6 * MAX_LINE_BYTES + 2_000
+"""Bytes of the values of such a line in its object at most, with id and collection."""
 _EXTRA_BYTES_PER_NAME: Final = 30
 """More than a property takes beside its name where the record has no value: `"":null,`."""
 _MAX_CALL_BYTES: Final = 8 << 20
@@ -73,7 +74,7 @@ def compile_stream(
         return None
     if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
         return None
-    if _max_overhead_bytes(plan) > _MAX_OVERHEAD_BYTES:
+    if _max_overhead_bytes(plan) + _MAX_VALUES_BYTES > plan.options.limits.object_bytes:
         return None
     try:
         structs = StreamStructs(plan, allow_long_strings=allow_long_strings)
@@ -169,6 +170,7 @@ class CompiledStream:
         self._dates = [
             attrgetter(leaf.path) for leaf in structs.leaves if leaf.column.kind == "date"
         ]
+        self._max_id_length = plan.options.limits.id_characters
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in structs.keys]
         self._conversions = ConversionCounts()
         self._value_checks = compile_value_checks(
@@ -236,9 +238,9 @@ class CompiledStream:
     def _ids(self, records: Records, fallback: set[int]) -> list[str]:
         texts = [map(text, map(get, records)) for get, text in self._keys]
         ids = [*texts[0]] if len(texts) == 1 else [*map(join_key_texts, zip(*texts, strict=True))]
-        if max(map(len, ids)) > MAX_ID_LENGTH:
+        if max(map(len, ids)) > (max_length := self._max_id_length):
             fallback.update(
-                index for index, object_id in enumerate(ids) if len(object_id) > MAX_ID_LENGTH
+                index for index, object_id in enumerate(ids) if len(object_id) > max_length
             )
         return ids
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, defstruct
 
-from target_segment_objects.objects import MAX_ID_LENGTH, WAREHOUSE_STRING_LENGTH
+from target_segment_objects.objects import WAREHOUSE_STRING_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,10 +26,7 @@ __all__ = ["Branch", "Leaf", "StreamStructs"]
 _MAX_KEY_INTEGER: Final = 10**18
 """The largest integer in a key: msgspec compares no larger ones."""
 
-_KEY_STRING = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 _KEY_TYPES: Final[Mapping[str, Any]] = {
-    "string": _KEY_STRING,
-    "date": _KEY_STRING,
     "integer": Annotated[int, Meta(ge=-_MAX_KEY_INTEGER, le=_MAX_KEY_INTEGER)],
     "number": float,
     "boolean": bool,
@@ -116,6 +113,10 @@ class StreamStructs:
         self.omitted_key: str | None = None
         self._rows = table.by_path
         self._keys = plan.key_properties
+        key_string = Annotated[
+            str, Meta(min_length=1, max_length=plan.options.limits.id_characters)
+        ]
+        self._key_types = {**_KEY_TYPES, "string": key_string, "date": key_string}
         self._types = _TYPES_WITH_LONG_STRINGS if allow_long_strings else _TYPES
         self._omit_defaults = drop
         names = list(table.declared)
@@ -169,7 +170,7 @@ class StreamStructs:
             inner = (*path, name)
             attribute_path = f"{prefix}{attribute}"
             if not path and name in self._keys:
-                fields.append((attribute, _KEY_TYPES[column.kind]))
+                fields.append((attribute, self._key_types[column.kind]))
             else:
                 field_type = self._type(column, inner, attribute_path)
                 fields.append((attribute, field_type, None if path else self.absent))

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from target_segment_objects.faults import Fault, FaultCode
-from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
+from target_segment_objects.objects import WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import (
     OMIT,
     ConversionCode,
@@ -59,22 +59,23 @@ def compile_value_checks(
     """
     checks: list[ValueCheck] = []
     converters = Converters(plan.options, counts)
+    value_bytes = plan.options.limits.value_bytes
     for leaf in structs.leaves:
         kind = leaf.column.kind
         if leaf.type == "string":
             if allow_long_strings:
-                checks.append(_string_check(leaf, counts))
+                checks.append(_string_check(leaf, counts, value_bytes))
         elif leaf.type == "raw":
             convert = _column_converter(leaf, converters, counts, structs.absent)
             if kind == "number":
                 convert = _short_number_or(convert)
             elif kind in {"json", "untyped"} and plan.options.nested != "reject":
-                convert = _container_or(convert, leaf, counts)
+                convert = _container_or(convert, leaf, counts, value_bytes)
             checks.append(_raw_check(leaf, convert))
     return checks
 
 
-def _string_check(leaf: Leaf, counts: ConversionCounts) -> ValueCheck:
+def _string_check(leaf: Leaf, counts: ConversionCounts, value_bytes: int) -> ValueCheck:
     get = attrgetter(leaf.path)
     conversion = ConversionCode.LONG_STRING, leaf.name
 
@@ -82,7 +83,7 @@ def _string_check(leaf: Leaf, counts: ConversionCounts) -> ValueCheck:
         text = get(record)
         if type(text) is str and len(text) > WAREHOUSE_STRING_LENGTH:
             size = len(text) if text.isascii() else len(text.encode())
-            if size >= MAX_VALUE_BYTES:
+            if size >= value_bytes:
                 raise UnsendableValue(Fault((), FaultCode.VALUE_TOO_LARGE))
             counts[conversion] += 1
 
@@ -138,7 +139,9 @@ def _short_number_or(convert_other: Convert) -> Convert:
     return convert
 
 
-def _container_or(convert_other: Convert, leaf: Leaf, counts: ConversionCounts) -> Convert:
+def _container_or(
+    convert_other: Convert, leaf: Leaf, counts: ConversionCounts, value_bytes: int
+) -> Convert:
     """Converts an object or an array to JSON text."""
     conversion = ConversionCode.LONG_STRING, leaf.name
 
@@ -146,7 +149,7 @@ def _container_or(convert_other: Convert, leaf: Leaf, counts: ConversionCounts) 
         if token[:1] not in _CONTAINER_STARTS:
             return convert_other(token)
         json_text = _encode(_parse(token))
-        if len(json_text) >= MAX_VALUE_BYTES or may_be_infinite(json_text):
+        if len(json_text) >= value_bytes or may_be_infinite(json_text):
             return convert_other(token)
         text = json_text.decode()
         if len(text) > WAREHOUSE_STRING_LENGTH:

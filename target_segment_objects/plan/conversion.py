@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw
 
 from target_segment_objects.faults import Fault, FaultCode
-from target_segment_objects.objects import MAX_VALUE_BYTES, WAREHOUSE_STRING_LENGTH
+from target_segment_objects.objects import WAREHOUSE_STRING_LENGTH
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
 from target_segment_objects.plan.number_text import may_be_infinite
@@ -90,6 +90,7 @@ def compile_converter(
     null: Scalar | _Omit = None if options.nulls == "send" else OMIT
     rejects_nested = options.nested == "reject"
     nulls_non_finite = options.non_finite_numbers == "null"
+    value_bytes = options.limits.value_bytes
 
     def convert(value: Any) -> Scalar | _Omit:
         if value is None:
@@ -107,7 +108,7 @@ def compile_converter(
         if type(scalar) is str:
             if not is_plain_string(scalar):
                 return check_size(scalar)
-        elif type(scalar) is Raw and len(bytes(scalar)) >= MAX_VALUE_BYTES:
+        elif type(scalar) is Raw and len(bytes(scalar)) >= value_bytes:
             return check_size(scalar)
         return scalar  # type: ignore[return-value]
 
@@ -272,20 +273,21 @@ def _size_checker(
     options: PlanOptions, counts: ConversionCounts
 ) -> Callable[[str | Raw], Scalar | _Omit]:
     """The check of strings that are not plain, and of long number tokens."""
+    value_bytes = options.limits.value_bytes
 
     def check_size(scalar: str | Raw) -> Scalar | _Omit:
         try:
             encoded = scalar.encode() if isinstance(scalar, str) else bytes(scalar)
         except UnicodeEncodeError:
             raise UnsendableValue(Fault((), FaultCode.INVALID_TEXT)) from None
-        if len(encoded) >= MAX_VALUE_BYTES:
+        if len(encoded) >= value_bytes:
             if options.oversized_values == "drop":
                 counts.count(ConversionCode.DROPPED)
                 return OMIT
             if options.oversized_values == "reject" or type(scalar) is Raw:
                 raise UnsendableValue(Fault((), FaultCode.VALUE_TOO_LARGE))
             counts.count(ConversionCode.TRUNCATED)
-            scalar = encoded[: MAX_VALUE_BYTES - 1].decode(errors="ignore")
+            scalar = encoded[: value_bytes - 1].decode(errors="ignore")
         if type(scalar) is str:
             if len(scalar) > WAREHOUSE_STRING_LENGTH:
                 counts.count(ConversionCode.LONG_STRING)

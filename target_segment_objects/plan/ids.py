@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw
 
 from target_segment_objects.faults import Fault, FaultCode
-from target_segment_objects.objects import MAX_ID_LENGTH
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion import UnsendableValue, first_match, matcher_and_coercer
 from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
@@ -61,6 +60,7 @@ def compile_identifier(
     matching = _MATCHING_TYPES.get(omitted_column.kind) if omitted_column is not None else None
     readers = [(key, _key_text(declared.get(key), options)) for key in keys]
     is_single = len(readers) == 1
+    max_length = options.limits.id_characters
     sends_mismatches = options.type_mismatches == "send"
     mismatch = ConversionCode.MISMATCHED if sends_mismatches else ConversionCode.COERCED
 
@@ -80,7 +80,7 @@ def compile_identifier(
             # Set, not added: a record with nothing but its key has counted it already.
             counts[mismatch, "id"] = 1
         object_id = texts[0] if is_single else join_key_texts(texts)
-        if len(object_id) > MAX_ID_LENGTH:
+        if len(object_id) > max_length:
             if options.long_ids == "reject":
                 faults.append(Fault((), FaultCode.LONG_ID))
             else:

@@ -17,7 +17,7 @@ import inflection
 from anyascii import anyascii
 
 from target_segment_objects.errors import ConfigurationError, SchemaError
-from target_segment_objects.objects import MAX_COLLECTION_LENGTH
+from target_segment_objects.objects import API_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,6 +183,7 @@ def collection_name(
     collections: Mapping[str, str],
     pluralize: bool,
     allow_digits: bool,
+    max_length: int = API_LIMITS.collection_characters,
 ) -> str:
     """The collection that a stream's records go to.
 
@@ -192,6 +193,7 @@ def collection_name(
         pluralize: whether the last word becomes plural. A plural stays, and so does a word that
             ends in a digit.
         allow_digits: whether digits stay. Else they are spelled one by one.
+        max_length: characters that a name may have.
 
     Returns:
         A name of 1 to 100 characters. Applied to its own result, this function changes nothing.
@@ -201,7 +203,9 @@ def collection_name(
         SchemaError: the stream's name leaves nothing, or too much.
     """
     if stream in collections:
-        return _checked_user_name(stream, collections[stream], allow_digits=allow_digits)
+        return _checked_user_name(
+            stream, collections[stream], allow_digits=allow_digits, max_length=max_length
+        )
     name = snake_case(transliterate(stream))
     if not allow_digits:
         name = _spell_digits(name)
@@ -212,18 +216,18 @@ def collection_name(
             f"stream {stream!r}: its name has no letter or digit to make a collection's name of; "
             "name its collection in the setting `collections`",
         )
-    if len(name) > MAX_COLLECTION_LENGTH:
+    if len(name) > max_length:
         raise SchemaError(
             f"stream {stream!r}: its collection's name {name!r} has {len(name)} characters and "
-            f"Segment takes {MAX_COLLECTION_LENGTH}; name its collection in the setting "
+            f"Segment takes {max_length}; name its collection in the setting "
             "`collections`",
         )
     return name
 
 
-def _checked_user_name(stream: str, name: str, *, allow_digits: bool) -> str:
+def _checked_user_name(stream: str, name: str, *, allow_digits: bool, max_length: int) -> str:
     allowed = _LETTERS_AND_DIGITS if allow_digits else _LETTERS
-    if allowed.fullmatch(name) and len(name) <= MAX_COLLECTION_LENGTH:
+    if allowed.fullmatch(name) and len(name) <= max_length:
         return name
     what = "lower-case letters, digits" if allow_digits else "lower-case letters"
     hint = (
@@ -234,7 +238,7 @@ def _checked_user_name(stream: str, name: str, *, allow_digits: bool) -> str:
     raise ConfigurationError(
         f"setting `collections`: {name!r}, given for stream {stream!r}, is not a collection's "
         f"name; allowed are {what} and single underscores between them, "
-        f"1 to {MAX_COLLECTION_LENGTH} characters{hint}",
+        f"1 to {max_length} characters{hint}",
     )
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from target_segment_objects.objects import API_LIMITS, ApiLimits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,10 +18,10 @@ __all__ = ["PlanOptions"]
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How records become objects. Each field is the setting of the same name.
+    """How records become objects. Each field but `limits` is the setting of the same name.
 
     `docs/settings.md` describes the settings and their defaults. `flattening` stands for the SDK's
-    `flattening_…` settings and takes precedence over `nested`.
+    `flattening_…` settings and takes precedence over `nested`. `limits` is what the API takes.
     """
 
     collections: Mapping[str, str] = field(default_factory=dict)
@@ -32,6 +34,7 @@ class PlanOptions:
     type_mismatches: Literal["coerce", "send", "reject"] = "coerce"
     long_ids: Literal["hash", "reject"] = "hash"
     flattening: Flattening | None = None
+    limits: ApiLimits = API_LIMITS
 
     @property
     def flatten_depth(self) -> float:

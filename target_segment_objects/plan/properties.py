@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw
 
 from target_segment_objects.faults import Fault, FaultCode
-from target_segment_objects.objects import MAX_PROPERTIES
 from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.conversion import (
     OMIT,
@@ -121,7 +120,7 @@ class PropertyWriters:
         Beyond the number of properties that a collection should have, new ones are no longer
         returned, so that memory is bounded.
         """
-        if len(self._seen) > MAX_PROPERTIES:
+        if len(self._seen) > self._options.limits.properties:
             return frozenset()
         new = frozenset((builder.undeclared - self._seen) & builder.properties.keys())
         self._seen |= new

@@ -14,7 +14,7 @@ import msgspec
 
 from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.faults import Fault, FaultCode
-from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
+from target_segment_objects.objects import SegmentObject
 from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.column_table import ColumnTable, compile_columns
 from target_segment_objects.plan.conversion import OMIT, UnsendableValue
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedRecord", "StreamPlan", "compile_plan"]
 
-_NEAR_THE_LIMIT: Final = MAX_OBJECT_BYTES - 2_000
-"""Bytes of properties above which the object's line is measured; id and collection add 1,200."""
+_MAX_HEAD_BYTES: Final = 2_000
+"""More than id and collection add to the bytes of the properties, which is 1,200 at most."""
 _DEFAULT_OPTIONS: Final = PlanOptions()
 _NO_CONVERSIONS: Final[Conversions] = {}
 
@@ -148,6 +148,7 @@ def compile_plan(
         collections=options.collections,
         pluralize=options.pluralize,
         allow_digits=options.allow_collection_digits,
+        max_length=options.limits.collection_characters,
     )
     declared = read_columns(schema, stream=stream, has_keys=bool(keys))
     columns = compile_columns(stream, declared, options, omitted_key=_omitted_key(keys))
@@ -217,6 +218,8 @@ def _encoder(
     identify = compile_identifier(keys, columns, options, counts) if keys else None
     write = writers.write
     write_id_alone = _id_writer(columns, writers)
+    max_bytes = options.limits.object_bytes
+    measured_from = max_bytes - _MAX_HEAD_BYTES
 
     def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> EncodedRecord:
         if counts:  # left by a record that was rejected
@@ -233,7 +236,7 @@ def _encoder(
         if builder.faults:
             raise RejectedRecordError(_without_repetitions(builder.faults))
         obj = SegmentObject(collection, object_id, _encode_properties(builder.properties))
-        if len(obj.properties) > _NEAR_THE_LIMIT and len(obj.line_bytes()) > MAX_OBJECT_BYTES:
+        if len(obj.properties) > measured_from and len(obj.line_bytes()) > max_bytes:
             raise _too_large(obj)
         if counts or builder.undeclared:
             conversions = counts.take() if counts else _NO_CONVERSIONS

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import one_line
-from target_segment_objects.objects import MAX_PROPERTIES
+from target_segment_objects.objects import API_LIMITS, ApiLimits
 from target_segment_objects.plan import ConversionCounts, NullShare, property_name
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.remarks import (
@@ -43,6 +43,7 @@ class Report:
 
     Args:
         logger: where warnings go as they happen, and the summary at the end.
+        limits: what the API takes.
 
     Attributes:
         counts: the numbers.
@@ -51,12 +52,13 @@ class Report:
         tolerates_rejects: whether the run goes on after one; if not, it is the run's error.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, limits: ApiLimits = API_LIMITS) -> None:
         self.counts = RunCounts()
         self.warnings: dict[str, None] = {}
         self.has_dead_letter = False
         self.tolerates_rejects = True
         self._logger = logger
+        self._max_columns = limits.properties
         self._kinds: Counter[str] = Counter()
         self._columns: dict[str, set[str]] = {}
         self._expressions: dict[str, set[str]] = {}
@@ -102,12 +104,12 @@ class Report:
     def add_columns(self, collection: str, names: Iterable[str]) -> None:
         """A collection has these columns, by its schemas or by what records have shown."""
         known = self._columns.setdefault(collection, set())
-        if len(known) > MAX_PROPERTIES:
+        if len(known) > self._max_columns:
             return  # that was told, and there may be no end of them
         known.update(names)
-        if len(known) > MAX_PROPERTIES:
+        if len(known) > self._max_columns:
             self.warn(
-                f"collection {collection!r} has more than {MAX_PROPERTIES} columns, declared or "
+                f"collection {collection!r} has more than {self._max_columns} columns, declared or "
                 "shown by records, which is more than warehouses take well; drop some with "
                 "`stream_maps`, or deselect them in the tap",
                 "columns",

@@ -29,7 +29,7 @@ from target_segment_objects.client import (
 from target_segment_objects.delivery import PartLimits, SessionLimits
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.input import ReaderOptions
-from target_segment_objects.objects import MAX_PART_BYTES, MAX_REQUESTS_AT_ONCE, SESSION_SECONDS
+from target_segment_objects.objects import API_LIMITS
 from target_segment_objects.plan import Flattening, PlanOptions
 from target_segment_objects.settings.kinds import (
     Kind,
@@ -291,13 +291,13 @@ class Settings:
         "applied in order. Turning it off is faster, but updates may be reordered.",
     )
     max_concurrency: int = _declare(
-        integer(1, MAX_REQUESTS_AT_ONCE),
+        integer(1, API_LIMITS.concurrent_requests),
         10,
         "Maximum number of requests in flight, for the whole target.",
     )
     part_size_bytes: int = _declare(
-        integer(1, MAX_PART_BYTES),
-        MAX_PART_BYTES,
+        integer(1, API_LIMITS.part_bytes),
+        API_LIMITS.part_bytes,
         "Uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
         "least one object, whatever its size. Lower it if uploads of large parts time out.",
     )
@@ -309,7 +309,7 @@ class Settings:
         "3: fast (igzip). 4 to 9: smaller (zlib), 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
-        number(above=0, below=SESSION_SECONDS),
+        number(above=0, below=API_LIMITS.session_seconds),
         240,
         "Seconds without a call after which a bulk session is kept alive. Segment ends a session "
         "after 600.",

@@ -14,7 +14,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client import Address
-from target_segment_objects.objects import MAX_COLLECTION_LENGTH
+from target_segment_objects.objects import API_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,7 +84,7 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     invalid = [
         stream
         for stream, collection in settings.collections.items()
-        if len(collection) > MAX_COLLECTION_LENGTH or not valid.fullmatch(collection)
+        if len(collection) > API_LIMITS.collection_characters or not valid.fullmatch(collection)
     ]
     if invalid:
         digits = ", digits" if settings.allow_collection_digits else ""
@@ -93,8 +93,8 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("collections", "allow_collection_digits"),
             (
                 f"collections must give names of lower-case letters{digits} and underscores{hint}, "
-                f"at most {MAX_COLLECTION_LENGTH} characters, no underscore first or last; check "
-                f"{_listed(invalid)}"
+                f"at most {API_LIMITS.collection_characters} characters, no underscore first or "
+                f"last; check {_listed(invalid)}"
             ),
         )
     if settings.flattening_enabled and settings.flattening_max_depth is None:

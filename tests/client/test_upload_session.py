@@ -22,7 +22,7 @@ from target_segment_objects.errors import (
     SessionRefusedError,
     UnavailableError,
 )
-from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
+from target_segment_objects.objects import API_LIMITS, SegmentObject
 from tests.client.builders import KEY, Client, StillTime
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def test_a_wrong_key_is_raised_before_the_block() -> None:
 
 def test_what_the_api_cannot_take_is_refused_before_it_is_sent() -> None:
     """An object of 400 KB and a byte, or one on two lines; the error names no value."""
-    largest = _room_of(MAX_OBJECT_BYTES)
-    too_large = _room_of(MAX_OBJECT_BYTES + 1)
+    largest = _room_of(API_LIMITS.object_bytes)
+    too_large = _room_of(API_LIMITS.object_bytes + 1)
     two_lines = SegmentObject("rooms", "1", b'{\n"beds":2}')
     with Emulator() as segment, Client(segment.url) as client:
         for segment_object, match in (

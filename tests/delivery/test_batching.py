@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.delivery.batching import Batch, Batcher, BatchLimits, Waiting, merged
+from target_segment_objects.delivery.batching import Batch, Batcher, PendingObject, merge
 from target_segment_objects.delivery.durability import Receipt
-from target_segment_objects.objects import MAX_OBJECT_BYTES, SegmentObject
+from target_segment_objects.delivery.limits import BatchLimits
+from target_segment_objects.objects import API_LIMITS, SegmentObject
 from tests.builders import large_room, origin, room
 
 if TYPE_CHECKING:
@@ -33,18 +34,23 @@ class Fed:
         self.batches: list[Batch] = []
         self.position = 0
 
-    def feed(self, made: SegmentObject, now: float = 0.0) -> Batch | None:
+    def feed(self, obj: SegmentObject, now: float = 0.0) -> Batch | None:
         """Feed one object; the batch that it sealed."""
         self.position += 1
-        batch = self.batcher.feed(Waiting(made, [origin(self.position)], []), now)
+        batch = self.batcher.feed(PendingObject(obj, [origin(self.position)], []), now)
         if batch is not None:
             self.batches.append(batch)
         return batch
 
 
+def objects_of(batch: Batch) -> list[SegmentObject]:
+    """What a call sends."""
+    return [pending.object for pending in batch.pending.values()]
+
+
 def ids(batches: Iterable[Batch]) -> list[list[str]]:
     """The ids of each batch."""
-    return [[made.id for made in batch.objects()] for batch in batches]
+    return [list(batch.pending) for batch in batches]
 
 
 @given(FEEDS, st.integers(1, 10))
@@ -64,44 +70,42 @@ def test_every_object_comes_out_once_in_a_good_batch(
     assert fed.batcher.flush() == []
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for batch in fed.batches:
-        made = batch.objects()
-        assert 1 <= len(made) <= objects
-        assert {each.collection for each in made} == {batch.collection}
-        assert len({each.id for each in made}) == len(made)
-        for each in made:
-            found.setdefault((each.collection, each.id), {}).update(json.loads(each.properties))
+        sent = objects_of(batch)
+        assert 1 <= len(sent) <= objects
+        assert {obj.collection for obj in sent} == {batch.collection}
+        assert len({obj.id for obj in sent}) == len(sent)
+        for obj in sent:
+            found.setdefault((obj.collection, obj.id), {}).update(json.loads(obj.properties))
     assert found == expected
-    lines = [[each.line for each in w.origins] for b in fed.batches for w in b.waiting.values()]
-    assert all(each == sorted(each) for each in lines)
-    assert sorted(line for each in lines for line in each) == list(range(1, len(feed) + 1))
+    lines = [[source.line for source in p.sources] for b in fed.batches for p in b.pending.values()]
+    assert all(numbers == sorted(numbers) for numbers in lines)
+    assert sorted(line for numbers in lines for line in numbers) == list(range(1, len(feed) + 1))
 
 
 @given(PROPERTIES, PROPERTIES)
 def test_merging_is_dict_merging(earlier: dict[str, Any], later: dict[str, Any]) -> None:
     """Law: later properties win, null included, and a property keeps its place."""
-    both = merged(room("1", **earlier), room("1", **later))
-    assert both is not None
+    both = merge(room("1", **earlier), room("1", **later))
     assert list(json.loads(both.properties).items()) == list({**earlier, **later}.items())
 
 
 def test_merging_keeps_tokens() -> None:
     """Values are not read: every digit stays."""
     earlier = SegmentObject("rooms", "1", b'{"a":1.10,"b":123456789012345678901234567890}')
-    both = merged(earlier, SegmentObject("rooms", "1", b'{"c":515.0}'))
-    assert both is not None
+    both = merge(earlier, SegmentObject("rooms", "1", b'{"c":515.0}'))
     assert both.properties == b'{"a":1.10,"b":123456789012345678901234567890,"c":515.0}'
 
 
 def test_the_limit_of_an_object_is_exact_for_merging() -> None:
     """409,600 bytes are merged, one more is not."""
-    room_left = MAX_OBJECT_BYTES - len(room("1", a="", b="").line_bytes())
+    room_left = API_LIMITS.object_bytes - len(room("1", a="", b="").line_bytes())
     for more, taken in ((0, True), (1, False)):
         # The builder's blanks after `:` and `,` are not written again: three of them, then four.
         later = room("1", b="x" * (room_left - 20_000 + 3 + more))
-        both = merged(room("1", a="x" * 20_000), later)
-        assert (both is not None) is taken
-        if both is not None:
-            assert len(both.line_bytes()) == MAX_OBJECT_BYTES
+        pending = PendingObject(room("1", a="x" * 20_000), [], [])
+        assert pending.merge(PendingObject(later, [], []), API_LIMITS.object_bytes) is taken
+        if taken:
+            assert len(pending.object.line_bytes()) == API_LIMITS.object_bytes
 
 
 def test_an_object_too_large_to_merge_is_not_taken() -> None:
@@ -110,33 +114,35 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
     older, newer = large_room("1", "a"), large_room("1", "b")
     fed.feed(older)
     fed.feed(room("2", a=1))
-    waiting = Waiting(newer, [origin(3)], [])
-    batch = fed.batcher.feed(waiting, 0.0)
+    pending = PendingObject(newer, [origin(3)], [])
+    batch = fed.batcher.feed(pending, 0.0)
     assert batch is not None
-    assert not batch.has(waiting)
-    assert batch.objects()[0] is older
-    assert len(batch.waiting) == 2
+    assert not batch.contains(pending)
+    assert objects_of(batch)[0] is older
+    assert len(batch.pending) == 2
     assert fed.batcher.flush() == [], "nothing is left behind"
 
 
 def test_merging_adds_up_what_waits() -> None:
     """Records, receipts and bytes; an object that is too large leaves them as they were."""
     receipts = [Receipt(position) for position in (1, 2, 3)]
-    waiting = Waiting(large_room("1", "a"), [origin(1)], [receipts[0]], 10)
-    assert waiting.merge(Waiting(room("1", n=1), [origin(2)], [receipts[1]], 5))
-    assert not waiting.merge(Waiting(large_room("1", "b"), [origin(3)], [receipts[2]], 7))
-    assert ([each.line for each in waiting.origins], waiting.bytes) == ([1, 2], 15)
-    assert b'"n":1' in waiting.object.properties
-    waiting.settle()
+    pending = PendingObject(large_room("1", "a"), [origin(1)], [receipts[0]], 10)
+    later = PendingObject(room("1", n=1), [origin(2)], [receipts[1]], 5)
+    assert pending.merge(later, API_LIMITS.object_bytes)
+    too_large = PendingObject(large_room("1", "b"), [origin(3)], [receipts[2]], 7)
+    assert not pending.merge(too_large, API_LIMITS.object_bytes)
+    assert ([source.line for source in pending.sources], pending.bytes) == ([1, 2], 15)
+    assert b'"n":1' in pending.object.properties
+    pending.settle()
     assert [receipt.is_durable for receipt in receipts] == [True, True, False]
 
 
-def test_has_knows_the_very_object() -> None:
-    """Not another of its id."""
-    waiting, twin = Waiting(room("1"), [], []), Waiting(room("1"), [], [])
-    batch = Batch.of(waiting)
-    assert batch.has(waiting)
-    assert not batch.has(twin)
+def test_contains_asks_for_the_very_object() -> None:
+    """Not for another one of its id."""
+    pending, twin = PendingObject(room("1"), [], []), PendingObject(room("1"), [], [])
+    batch = Batch.single(pending)
+    assert batch.contains(pending)
+    assert not batch.contains(twin)
     assert batch.collection == "rooms"
 
 
@@ -148,7 +154,7 @@ def test_the_tenth_object_seals() -> None:
     assert fed.feed(room("8", a=1)) is None, "an id that waits is no other object"
     batch = fed.feed(room("9"))
     assert batch is not None
-    assert len(batch.waiting) == 10
+    assert len(batch.pending) == 10
     assert fed.batcher.next_due is None
 
 
@@ -174,4 +180,4 @@ def test_smaller_batches(objects: int) -> None:
     fed = Fed(objects)
     for number in range(4):
         fed.feed(room(str(number)))
-    assert {len(batch.waiting) for batch in fed.batches} == {objects}
+    assert {len(batch.pending) for batch in fed.batches} == {objects}

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from target_segment_objects.client import BulkApi, Caller, RetryPolicy, Transport, TransportOptions
-from target_segment_objects.delivery.bulk import delivery as bulk_delivery
-from target_segment_objects.delivery.bulk.delivery import BulkDelivery, SessionLimits
-from target_segment_objects.delivery.bulk.parts import PartLimits
+from target_segment_objects.delivery.bulk.delivery import BulkDelivery
 from target_segment_objects.delivery.contract import (
     ObjectsDelivered,
     ObjectsQueued,
@@ -24,6 +22,7 @@ from target_segment_objects.delivery.contract import (
     ignore_event,
 )
 from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.delivery.limits import PartLimits, SessionLimits
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -64,6 +63,7 @@ class Loading:
         keep_alive_seconds: float = 240.0,
         checkpoint_seconds: float = 1800.0,
         spool_max_bytes: int = 10_000_000_000,
+        parts: int = 10_000,
         tolerated: int = 99,
         monotonic: Callable[[], float] | None = None,
         key: str = KEY,
@@ -80,7 +80,7 @@ class Loading:
         self.delivery = BulkDelivery(
             BulkApi(Caller(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1))),
             limits=limits if limits is not None else PartLimits(part_size_bytes=1),
-            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes),
+            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes, parts),
             monotonic=monotonic if monotonic is not None else self.clock,
             wake=self.bell,
             on_refused=self.refusals,
@@ -559,12 +559,9 @@ def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Lo
     assert loader.durable == 8
 
 
-def test_sessions_end_at_a_number_of_parts_too(
-    segment: Emulator, loading: Loaders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sessions_end_at_a_number_of_parts_too(segment: Emulator, loading: Loaders) -> None:
     """Each part is remembered until the end, however little of the spool it takes."""
-    monkeypatch.setattr(bulk_delivery, "_MOST_PARTS", 3)
-    loader = loading()
+    loader = loading(parts=3)
     loader.put_numbers(*range(20))
     loader.delivery.finish()
     parts = [len(session.parts) for session in segment.sessions.values()]

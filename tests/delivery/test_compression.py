@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zlib_ng import zlib_ng
 
-from target_segment_objects.delivery.bulk.gzip_member import FAST, SMALL, GzipMember, LevelFinder
+from target_segment_objects.delivery.bulk.gzip_member import FAST, SMALL, AdaptiveLevel, GzipMember
 
 ROOM = 4 << 20
 MIB = 1 << 20
@@ -90,36 +90,36 @@ def test_a_higher_level_is_smaller() -> None:
 @pytest.mark.parametrize("level", range(10))
 def test_a_chosen_level_stays(level: int) -> None:
     """However long the thread waits, and whatever waits for it."""
-    finder = LevelFinder(level, ROOM)
+    finder = AdaptiveLevel(level, ROOM)
     assert {finder.find(MIB, 10.0, 0), finder.find(MIB, 0.0, ROOM)} == {level}
 
 
-def levels(finder: LevelFinder, blocks: int, waited: float, waiting: int = 0) -> list[int]:
+def levels(finder: AdaptiveLevel, blocks: int, waited: float, waiting: int = 0) -> list[int]:
     """What is found for so many blocks of a MiB."""
     return [finder.find(MIB, waited, waiting) for _ in range(blocks)]
 
 
 def test_behind_a_slow_tap_parts_become_small() -> None:
     """8 MB/s: the thread waits an eighth of a second for each MiB."""
-    assert levels(LevelFinder("auto", ROOM), 20, waited=0.125) == [SMALL] * 20
+    assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.125) == [SMALL] * 20
 
 
 def test_behind_a_fast_tap_nobody_waits() -> None:
     """300 MB/s: from the first block on, with nothing behind it or much."""
-    assert levels(LevelFinder("auto", ROOM), 20, waited=0.002) == [FAST] * 20
-    assert levels(LevelFinder("auto", ROOM), 20, waited=0.0, waiting=ROOM) == [FAST] * 20
+    assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.002) == [FAST] * 20
+    assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.0, waiting=ROOM) == [FAST] * 20
 
 
 def test_a_queue_that_is_more_than_half_full_is_worked_off_fast() -> None:
     """Even when there was leisure before it."""
-    finder = LevelFinder("auto", ROOM)
+    finder = AdaptiveLevel("auto", ROOM)
     assert finder.find(MIB, 1.0, ROOM // 2) == SMALL
     assert finder.find(MIB, 1.0, ROOM // 2 + 1) == FAST
 
 
 def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
     """A page of 2 MiB every half a second leaves leisure for both blocks."""
-    finder = LevelFinder("auto", ROOM)
+    finder = AdaptiveLevel("auto", ROOM)
     found = [
         finder.find(MIB, waited, waiting)
         for _ in range(10)
@@ -130,7 +130,7 @@ def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
 
 def test_a_tap_that_becomes_fast_is_followed_within_blocks() -> None:
     """And so is one that becomes slow."""
-    finder = LevelFinder("auto", ROOM)
+    finder = AdaptiveLevel("auto", ROOM)
     levels(finder, 10, waited=0.125)
     assert levels(finder, 10, waited=0.002)[-1] == FAST
     assert levels(finder, 10, waited=0.125)[-1] == SMALL
@@ -138,7 +138,7 @@ def test_a_tap_that_becomes_fast_is_followed_within_blocks() -> None:
 
 def test_what_the_small_level_costs_is_measured() -> None:
     """Rows that are hard to compress get it behind slower taps; small blocks teach nothing."""
-    finder = LevelFinder("auto", ROOM)
+    finder = AdaptiveLevel("auto", ROOM)
     assert finder.find(MIB, 0.125, 0) == SMALL
     for _ in range(20):
         finder.learn(SMALL, 100, 1.0)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.delivery.bulk.parts import Block, Part, PartCutter, PartWriter, Spool
+from target_segment_objects.delivery.bulk.parts import Block, Part, PartSplitter, PartWriter, Spool
 from target_segment_objects.errors import SpoolError
 from tests.builders import BackgroundCall
 
@@ -31,7 +31,7 @@ def written(
     lines: list[bytes], size: int = 512_000_000, level: int = 6, at_once: int = 1
 ) -> list[Part]:
     """All parts of some lines, so many of which are fed at once."""
-    cutter, writer = PartCutter(size), PartWriter(Spool())
+    cutter, writer = PartSplitter(size), PartWriter(Spool())
     blocks: list[Block] = []
     for start in range(0, len(lines), at_once):
         some = lines[start : start + at_once]
@@ -94,7 +94,7 @@ def test_a_limit_of_one_byte_gives_each_object_a_part() -> None:
 def test_lines_are_gathered_to_a_mib() -> None:
     """The compressor is not called for less, except where a part ends."""
     line = b"x" * 99_999 + b"\n"
-    cutter = PartCutter(5_000_000)
+    cutter = PartSplitter(5_000_000)
     blocks = [block for _ in range(50) for block in cutter.feed(line, 1)]
     assert [(len(each.lines), each.objects) for each in blocks] == [(1_100_000, 11)] * 4
     assert not any(each.ends_part for each in blocks)
@@ -105,7 +105,7 @@ def test_lines_are_gathered_to_a_mib() -> None:
 def test_what_comes_in_a_large_block_stays_in_it() -> None:
     """It is not copied, and comes after what was gathered before it."""
     line = b"x" * 99_999 + b"\n"
-    cutter = PartCutter(1_000_000)
+    cutter = PartSplitter(1_000_000)
     assert not cutter.feed(line, 1)
     many = line * 7
     before, whole = cutter.feed(many, 7)
@@ -119,7 +119,7 @@ def test_what_comes_in_a_large_block_stays_in_it() -> None:
 def test_lines_that_straddle_a_limit_are_cut_between_two_objects() -> None:
     """The blocks' objects are counted, and an object larger than a part goes alone."""
     lines = b"aaaa\nbb\n" + b"c" * 20 + b"\nd\ne\n"
-    cutter = PartCutter(10)
+    cutter = PartSplitter(10)
     blocks = [*cutter.feed(b"first\n", 1), *cutter.feed(lines, 5), *cutter.flush()]
     assert blocks == [
         (b"first\n", 1, True),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.client import Caller, RetryPolicy, SetApi, Transport
-from target_segment_objects.delivery.batching import BatchLimits
 from target_segment_objects.delivery.contract import ObjectsDelivered, ObjectsRefused
 from target_segment_objects.delivery.durability import DurabilityLog
+from target_segment_objects.delivery.limits import BatchLimits
 from target_segment_objects.delivery.set_calls import SetDelivery
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import RefusedError, RejectedRecordError, UnavailableError
@@ -341,7 +341,7 @@ def test_back_pressure(segment: Emulator, sending: Senders) -> None:
     def feed() -> None:
         for number in range(40):
             sender.put(room(str(number), n=number))
-            sealed.append(len(sender.delivery._sealed))
+            sealed.append(len(sender.delivery._in_flight))
         sender.delivery.finish()
 
     feeder = BackgroundCall(feed)

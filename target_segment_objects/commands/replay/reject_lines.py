@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 
 from target_segment_objects.errors import InputError
-from target_segment_objects.objects import MAX_ID_LENGTH, MAX_OBJECT_BYTES, SegmentObject
+from target_segment_objects.objects import API_LIMITS, SegmentObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,10 +230,10 @@ def _object(text: bytes) -> SegmentObject:
     properties = bytes(msgspec.json.decode(compact, type=_ObjectLine).properties)
     segment_object = SegmentObject(fields.collection, fields.id, properties)
     if not (
-        0 < len(fields.id) <= MAX_ID_LENGTH
+        0 < len(fields.id) <= API_LIMITS.id_characters
         and fields.collection
         and fields.properties
-        and len(segment_object.line_bytes()) <= MAX_OBJECT_BYTES
+        and len(segment_object.line_bytes()) <= API_LIMITS.object_bytes
     ):
         raise ValueError(fields.id)
     return segment_object

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.delivery.bulk.gzip_member import Level, LevelFinder
+from target_segment_objects.delivery.bulk.gzip_member import AdaptiveLevel
 from target_segment_objects.delivery.bulk.parts import Block
 from target_segment_objects.threads import start_thread
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.delivery.bulk.session import BulkSession
+    from target_segment_objects.delivery.limits import Level
 
 __all__ = ["BulkPipe"]
 
@@ -52,7 +53,7 @@ class BulkPipe:
     ) -> None:
         self._then = then
         self._failed = failed
-        self._levels = LevelFinder(level, _ROOM)
+        self._levels = AdaptiveLevel(level, _ROOM)
         self._waiting: deque[tuple[BulkSession, Block | Callable[[], None]]] = deque()
         self._changed = threading.Condition()
         self._closing = False

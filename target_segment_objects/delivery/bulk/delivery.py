@@ -11,8 +11,7 @@ import contextlib
 import queue
 import threading
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,32 +35,14 @@ from target_segment_objects.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_segment_objects.delivery.bulk.parts import Block, PartLimits
+    from target_segment_objects.delivery.bulk.parts import Block
     from target_segment_objects.delivery.contract import Observer, RefusalHandler
     from target_segment_objects.delivery.durability import DurabilityLog
+    from target_segment_objects.delivery.limits import PartLimits, SessionLimits
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
 
-__all__ = ["BulkDelivery", "SessionLimits"]
-
-_MOST_PARTS: Final = 10_000
-"""Parts that a session may have: each is remembered, about 600 bytes, until it is finished."""
-
-
-@dataclass(frozen=True)
-class SessionLimits:
-    """How long and how large sessions become.
-
-    Attributes:
-        keep_alive_seconds: silence after which a session is kept alive.
-        checkpoint_seconds: age at which a session is finished; 0: only at the end of the input.
-        spool_max_bytes: compressed bytes at which a session is finished. The next one fills
-            meanwhile, and has no more of them; a third waits until the first is finished.
-    """
-
-    keep_alive_seconds: float = 240.0
-    checkpoint_seconds: float = 1800.0
-    spool_max_bytes: int = 10_000_000_000
+__all__ = ["BulkDelivery"]
 
 
 class BulkDelivery:
@@ -212,7 +193,7 @@ class BulkDelivery:
             for block in blocks:
                 pipe.write(session, block)
         session.parts += sum(block.ends_part for block in blocks)
-        if session.parts >= _MOST_PARTS:
+        if session.parts >= self._sessions.parts:
             return True
         most = self._sessions.spool_max_bytes
         # In this order: what goes from the one to the other meanwhile is counted twice.

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from isal import isal_zlib
 
-__all__ = ["FAST", "SMALL", "GzipMember", "Level", "LevelFinder"]
+if TYPE_CHECKING:
+    from target_segment_objects.delivery.limits import Level
 
-Level: TypeAlias = int | Literal["auto"]
-"""0: stored; 1 to 3: igzip's levels of these numbers; 4 to 9: zlib's. `auto`: `LevelFinder`."""
+__all__ = ["FAST", "SMALL", "AdaptiveLevel", "GzipMember"]
 
 FAST: Final = 1
 SMALL: Final = 6
@@ -28,13 +28,13 @@ _RAW: Final = -15
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """gzip's: deflate, no name, no time, no system."""
 
-_SHARE: Final = 4
+_MAX_CPU_SHARE_DIVISOR: Final = 4
 """Of a core, `SMALL` takes at most one part in so many."""
 _SECONDS_A_BYTE: Final = 1 / 50e6
 """What `SMALL` costs as long as it was not measured."""
 _WORTH_MEASURING: Final = 1 << 16
 """Bytes of a block below which the time says more of the start of a part than of its bytes."""
-_MEMORY: Final = 0.75
+_SMOOTHING: Final = 0.75
 """How much of what was seen still counts after the next block."""
 
 
@@ -84,7 +84,7 @@ class GzipMember:
         return start + deflate.flush() + trailer
 
 
-class LevelFinder:
+class AdaptiveLevel:
     """Finds the level of each block from what the compressing thread waits and what waits for it.
 
     `SMALL` needs leisure: the thread's waits, over the last blocks, must be so long that `SMALL`
@@ -109,12 +109,12 @@ class LevelFinder:
         """
         if self._fixed is not None:
             return self._fixed
-        self._waited = self._waited * _MEMORY + waited
-        self._bytes = self._bytes * _MEMORY + size
-        leisure = self._waited >= (_SHARE - 1) * self._cost * self._bytes
+        self._waited = self._waited * _SMOOTHING + waited
+        self._bytes = self._bytes * _SMOOTHING + size
+        leisure = self._waited >= (_MAX_CPU_SHARE_DIVISOR - 1) * self._cost * self._bytes
         return SMALL if leisure and waiting <= self._room // 2 else FAST
 
     def learn(self, level: int, size: int, seconds: float) -> None:
         """Note the CPU seconds that a block took."""
         if level == SMALL and size >= _WORTH_MEASURING:
-            self._cost = self._cost * _MEMORY + seconds / size * (1 - _MEMORY)
+            self._cost = self._cost * _SMOOTHING + seconds / size * (1 - _SMOOTHING)

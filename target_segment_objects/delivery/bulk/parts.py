@@ -15,38 +15,20 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from target_segment_objects.delivery.bulk.gzip_member import GzipMember, Level
+from target_segment_objects.delivery.bulk.gzip_member import GzipMember
 from target_segment_objects.errors import SpoolError
-from target_segment_objects.objects import MAX_PART_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Block", "Part", "PartCutter", "PartLimits", "PartWriter", "Spool"]
+__all__ = ["Block", "Part", "PartSplitter", "PartWriter", "Spool"]
 
-_MEMORY: Final = 8 << 20
+_MEMORY_BYTES: Final = 8 << 20
 """The compressed bytes that a session keeps in memory before all of them go to disk."""
-_HAND_OVER: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 20
 """Uncompressed bytes that are gathered for one call of the compressor."""
-_UNCOPIED: Final = 1 << 19
+_PASS_THROUGH_BYTES: Final = 1 << 19
 """Lines of so many bytes go to the compressor as they came, instead of being gathered."""
-
-
-@dataclass(frozen=True)
-class PartLimits:
-    """How parts are made.
-
-    Attributes:
-        part_size_bytes: uncompressed bytes that a part may have, at most the API's 512,000,000; an
-            object that is larger alone is a part of its own.
-        compression_level: 0 to 9, or `auto`, see `compression`.
-        spool_dir: the folder whose disk takes the spool; the system's folder for temporary files
-            when `None`.
-    """
-
-    part_size_bytes: int = MAX_PART_BYTES
-    compression_level: Level = "auto"
-    spool_dir: str | None = None
 
 
 class Spool:
@@ -74,7 +56,7 @@ class Spool:
             with self._lock:
                 if self._memory is not None:
                     self._memory += compressed
-                    if len(self._memory) > _MEMORY:
+                    if len(self._memory) > _MEMORY_BYTES:
                         self._move_to_disk(self._memory)
                 else:
                     self._write(compressed)
@@ -153,10 +135,10 @@ class Part:
 
     def open(self) -> io.RawIOBase:
         """The part's gzip, to read from its beginning, as often as it must be sent."""
-        return _Slice(self.spool, self.start, self.compressed)
+        return _SpoolSlice(self.spool, self.start, self.compressed)
 
 
-class _Slice(io.RawIOBase):
+class _SpoolSlice(io.RawIOBase):
     """A file of its own for a part that stands in the spool among others."""
 
     def __init__(self, spool: Spool, start: int, length: int) -> None:
@@ -202,7 +184,7 @@ class Block(NamedTuple):
     ends_part: bool
 
 
-class PartCutter:
+class PartSplitter:
     """Gathers object lines to blocks, and says where a part ends: `feed`, and `flush` at the end.
 
     Small lines are gathered to blocks of a MiB; what comes in large blocks stays in them.
@@ -224,12 +206,12 @@ class PartCutter:
         if self._size + size > self._limit:
             return self._cut(lines)
         self._size += size
-        if size >= _UNCOPIED:
+        if size >= _PASS_THROUGH_BYTES:
             before = [self._hand_over()] if self._gathered else []
             return [*before, Block(lines, objects, ends_part=False)]
         self._objects += objects
         self._gathered += lines
-        return [self._hand_over()] if len(self._gathered) >= _HAND_OVER else ()
+        return [self._hand_over()] if len(self._gathered) >= _BLOCK_BYTES else ()
 
     def flush(self) -> Sequence[Block]:
         """End the part that is open, if one is."""
@@ -251,7 +233,7 @@ class PartCutter:
             self._size += stop - start
             self._objects += lines.count(b"\n", start, stop)
             start = stop
-        if len(self._gathered) >= _HAND_OVER:
+        if len(self._gathered) >= _BLOCK_BYTES:
             blocks.append(self._hand_over())
         return blocks
 

@@ -19,8 +19,7 @@ from target_segment_objects.delivery.bulk.gzip_member import SMALL
 from target_segment_objects.delivery.bulk.parts import (
     Block,
     Part,
-    PartCutter,
-    PartLimits,
+    PartSplitter,
     PartWriter,
     Spool,
 )
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.contract import Observer, SessionState
     from target_segment_objects.delivery.durability import Receipt
+    from target_segment_objects.delivery.limits import PartLimits
 
 __all__ = ["BulkCalls", "BulkSession"]
 
@@ -107,7 +107,7 @@ class BulkSession:
         self._quiet_since = 0.0
         self.receipt = receipt
         self.opened = monotonic()
-        self.cutter = PartCutter(limits.part_size_bytes)
+        self.cutter = PartSplitter(limits.part_size_bytes)
         self.writer = PartWriter(self._spool)
         self._refusals = Spool(limits.spool_dir)
         self.refused: list[tuple[Part, PartTooLargeError]] = []
