@@ -48,8 +48,7 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
         "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that"
     ),
     (FaultCode.NO_NAME, ""): (
-        "its name has no letter or digit, so that it cannot name a column; "
-        "rename it with `stream_maps`"
+        "its name has no letter or digit, so it cannot name a column; rename it with `stream_maps`"
     ),
     (FaultCode.NAME_CLASH, ""): (
         "another property has the same name in Segment; rename one of them with "
@@ -61,7 +60,7 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
     ),
     (FaultCode.NESTED, ""): "an object or array, and `nested` is `reject`",
     (FaultCode.TYPE, ""): (
-        "not of the type that the schema says, and not converted to it; see `type_mismatches`"
+        "not of the type that the schema declares, and not converted to it; see `type_mismatches`"
     ),
     (FaultCode.NON_FINITE, ""): "NaN or infinite; see `non_finite_numbers`",
     (FaultCode.VALUE_TOO_LARGE, ""): (
@@ -89,7 +88,7 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
         "value of a record ({1})"
     ),
     (FaultCode.KEY_EMPTY, ""): "the key property is null, empty or not finite",
-    (FaultCode.KEY_TYPE, ""): "the key property is not of the type that the schema says",
+    (FaultCode.KEY_TYPE, ""): "the key property is not of the type that the schema declares",
     (FaultCode.LONG_ID, ""): "the id has more than 100 characters; see `long_ids`",
     (FaultCode.EMPTY, ""): "nothing to send: an object needs at least one property",
     (FaultCode.OBJECT_TOO_LARGE, ""): (
@@ -107,7 +106,7 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
         "to `drop`"
     ),
     (FaultCode.REFUSED, "too large"): "Segment refused the object as too large: {0}",
-    (FaultCode.SCHEMA, ""): "breaks the stream's JSON Schema, and `validate_records` is on",
+    (FaultCode.SCHEMA, ""): "violates the stream's JSON Schema, and `validate_records` is on",
 }
 """By code and case, the sentence that the user reads. `{0}` and `{1}` are the fault's details."""
 

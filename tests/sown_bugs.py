@@ -79,14 +79,14 @@ BUGS = (
     Bug(
         "`normalize_datetime` forgets the missing offset",
         "normalize_datetime",
-        "found['offset'] or 'Z'",
-        "found['offset'] or ''",
+        "match['offset'] or 'Z'",
+        "match['offset'] or ''",
     ),
     Bug(
         "`normalize_datetime` leaves the blank",
         "normalize_datetime",
-        '"T" if found["blank"] == " " else found["blank"]',
-        'found["blank"]',
+        '"T" if match["blank"] == " " else match["blank"]',
+        'match["blank"]',
     ),
     Bug(
         "`is_finite` lets `1e400` through",

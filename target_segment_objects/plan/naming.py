@@ -1,9 +1,8 @@
-"""Names: stream → collection, path → property.
+"""Derives names: of collections from streams, of properties from paths.
 
-The rule it guards: a name is sent in the form that Segment would give it anyway (its snake-case
-rule), so that a name that we send is a name that stays, and two names that would land in one column
-are seen here and not in the warehouse. Who clashes with whom is the plan's business; this room only
-says what a name becomes.
+Invariant: a name is sent in the form that Segment would give it anyway (its snake-case rule). So it
+stays as it was sent, and names that would share a column are found here, not in the warehouse. The
+column table checks for such clashes.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ WAREHOUSE_OWNED = frozenset({"id", "received_at", "uuid", "uuid_ts", "loaded_at"
 SEGMENT_TABLES = frozenset(
     {"accounts", "aliases", "groups", "identifies", "pages", "screens", "tracks", "users"}
 )
-"""Tables of Segment's event sources, which may share the schema [doc]: worth a warning."""
+"""Tables of Segment's event sources, which may share the schema [doc]: the plan warns of them."""
 
-# What Segment keeps as it is at a name's start, and the runs that it cuts the rest into.
+# What Segment keeps unchanged at the start of a name, and the runs that it splits the rest into.
 _KEPT = re.compile(r"(?:[a-z0-9]+(?:_[a-z0-9]+)*)?")
 _RUN = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z][a-z0-9]*")
 _UPPER_CASE = re.compile(r"[A-Z]")
@@ -53,8 +52,8 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _LETTERS = re.compile(r"[a-z]+(?:_[a-z]+)*")
 _LETTERS_AND_DIGITS = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 
-# Words that `inflection` gets wrong (`germen`, `kine`, `foots`) or takes for plurals (`gas`). Short
-# on purpose: a collection's name should not surprise, and `collections` names any stream by hand.
+# Words that `inflection` gets wrong (`germen`, `kine`, `foots`) or takes for plurals (`gas`). The
+# list is short: users can name any collection in `collections`.
 _PLURALS = {
     "alumnus": "alumni",
     "atlas": "atlases",
@@ -84,7 +83,7 @@ _KNOWN_PLURALS = frozenset(_PLURALS.values())
 
 
 def snake_case(name: str) -> str:
-    """The name as Segment's warehouses would write it; empty when nothing of it is ASCII.
+    """The name as Segment's warehouses would write it; empty if it has no ASCII letter or digit.
 
     Args:
         name: any text.
@@ -98,7 +97,7 @@ def snake_case(name: str) -> str:
     if end == len(name):
         return name
     first = name[:end]
-    # An upper-case run belongs to the piece before it when that has no lower-case letter: `6N`.
+    # An upper-case run joins the piece before it if that has no lower-case letter: `6N`.
     if _UPPER_CASE.match(name, end) and not _LOWER_CASE.search(first.rpartition("_")[2]):
         run = _RUN.match(name, end)
         if run:
@@ -111,11 +110,11 @@ def snake_case(name: str) -> str:
 def transliterate(name: str) -> str:
     """The name in ASCII: `naïve` is `naive`, `名前` is `MingQian`.
 
-    Text that looks the same is the same: composed (NFC) first, so that `ï` and `i` with a combining
-    diaeresis, or a syllable of Hangul and its letters, give one name.
+    The name is composed (NFC) first, so that `ï` and `i` with a combining diaeresis, or a Hangul
+    syllable and its letters, give the same name.
 
     Args:
-        name: any text. Lone surrogates and characters that nobody has a spelling for vanish.
+        name: any text. Lone surrogates and characters without a transliteration are removed.
     """
     if name.isascii():
         return name
@@ -128,14 +127,14 @@ _SDK_METADATA: Final = "_sdc_"
 
 @dataclass(frozen=True)
 class Flattening:
-    """Names and depth as the SDK's `flattening_…` settings ask for.
+    """Names and depth of flattened properties, as the SDK's `flattening_…` settings define them.
 
     Attributes:
-        max_depth: how many objects inside each other become properties, at least 1. Objects
-            further inside are values.
-        separator: what stands between the parts of a name.
-        max_key_length: a name of so many characters or more is shortened, part by part from its
-            first, until it is shorter: a part becomes its capital letters, or its first three.
+        max_depth: how many levels of nested objects become properties, at least 1. Objects below
+            are values.
+        separator: stands between the parts of a name.
+        max_key_length: a name of this many characters or more is shortened, beginning with its
+            first part, until it is shorter: a part becomes its capitals, or its first 3 letters.
     """
 
     max_depth: int
@@ -143,7 +142,7 @@ class Flattening:
     max_key_length: int = 255
 
     def key(self, path: Sequence[str]) -> str:
-        """The name of a leaf as the SDK flattens it; the SDK's own metadata keeps its names."""
+        """The name that the SDK gives to a flattened property; its own metadata keeps its names."""
         parts = list(path)
         if path[0].startswith(_SDK_METADATA):
             return self.separator.join(parts)
@@ -156,15 +155,15 @@ class Flattening:
 
 
 def property_name(path: Sequence[str], flattening: Flattening | None = None) -> str:
-    """The property that a leaf becomes.
+    """The name of the property for a value of a record.
 
     Args:
-        path: where the leaf stands in its record: property names from the top.
-        flattening: how the SDK would join the path, if it is asked to.
+        path: where the value stands in its record: property names from the top.
+        flattening: how the SDK joins the path, if its `flattening_enabled` is set.
 
     Returns:
-        The name, with a trailing `_` when the warehouse owns it otherwise (`is_warehouse_owned`).
-        Empty when nothing is left: the caller knows what kind of error that is.
+        The name, with a trailing `_` if the warehouse owns it otherwise (`is_warehouse_owned`).
+        Empty if the path has no letter or digit.
     """
     if flattening is not None:
         path = [flattening.key(path)]
@@ -173,7 +172,7 @@ def property_name(path: Sequence[str], flattening: Flattening | None = None) -> 
 
 
 def is_warehouse_owned(name: str) -> bool:
-    """Whether `property_name` had to add the trailing `_`, which is worth a warning."""
+    """Whether `property_name` had to add the trailing `_`, which is the plan warns of them."""
     return name.endswith("_") and name[:-1] in WAREHOUSE_OWNED
 
 
@@ -189,18 +188,18 @@ def collection_name(
 
     Args:
         stream: the stream's name, after stream maps.
-        collections: names given by the user, by stream; they are taken as given.
-        pluralize: whether the last word becomes plural. A plural stays, and so does a word that
-            ends in a digit.
-        allow_digits: whether digits stay. Else they are spelled one by one.
+        collections: names chosen by the user, by stream; they are used unchanged.
+        pluralize: whether the last word becomes plural. Plurals, and words that end in a digit,
+            stay unchanged.
+        allow_digits: whether digits stay. Otherwise each is spelled out.
         max_length: characters that a name may have.
 
     Returns:
-        A name of 1 to 100 characters. Applied to its own result, this function changes nothing.
+        A name of 1 to 100 characters. Applying the function to it again changes nothing.
 
     Raises:
-        ConfigurationError: the user's name is not one that Segment takes.
-        SchemaError: the stream's name leaves nothing, or too much.
+        ConfigurationError: if the user's name is not valid in Segment.
+        SchemaError: if the name would be empty or too long.
     """
     if stream in collections:
         return _checked_user_name(
@@ -213,14 +212,14 @@ def collection_name(
         name = _pluralize(name)
     if not name:
         raise SchemaError(
-            f"stream {stream!r}: its name has no letter or digit to make a collection's name of; "
+            f"stream {stream!r}: its name has no letter or digit to name a collection by; "
             "name its collection in the setting `collections`",
         )
     if len(name) > max_length:
         raise SchemaError(
-            f"stream {stream!r}: its collection's name {name!r} has {len(name)} characters and "
-            f"Segment takes {max_length}; name its collection in the setting "
-            "`collections`",
+            f"stream {stream!r}: the name of its collection, {name!r}, has {len(name)} characters "
+            f"and Segment accepts at most {max_length}; name its collection in the "
+            "setting `collections`",
         )
     return name
 
@@ -236,8 +235,8 @@ def _checked_user_name(stream: str, name: str, *, allow_digits: bool, max_length
         else ""
     )
     raise ConfigurationError(
-        f"setting `collections`: {name!r}, given for stream {stream!r}, is not a collection's "
-        f"name; allowed are {what} and single underscores between them, "
+        f"setting `collections`: {name!r}, given for stream {stream!r}, is not a valid "
+        f"collection name; allowed are {what} and single underscores between them, "
         f"1 to {max_length} characters{hint}",
     )
 
@@ -248,7 +247,7 @@ def _spell_digits(name: str) -> str:
 
 
 def _pluralize(name: str) -> str:
-    """The last word alone: `inflection` knows words, and takes `user_news` for none."""
+    """Pluralize the last word: `inflection` knows words, but not `user_news`."""
     rest, underscore, word = name.rpartition("_")
     if not word or word[-1].isdigit():
         return name
@@ -257,8 +256,8 @@ def _pluralize(name: str) -> str:
 
 def _plural(word: str) -> str:
     word = _PLURALS.get(word, word)
-    # To the end of the rope: for a few words (`zebu`) the plural looks like a singular (`zebus`, as
-    # `bus`), and a name must not change when a tap names its stream by it.
+    # Repeat until stable: a few plurals (`zebus`) look singular to `inflection`, and a stream that
+    # is named by the plural must keep its name.
     while word not in _KNOWN_PLURALS and (plural := inflection.pluralize(word)) != word:
         word = _PLURALS.get(plural, plural)
     return word

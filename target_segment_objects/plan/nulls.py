@@ -1,6 +1,6 @@
-"""How much of a stream's objects is nulls: a schema may declare far more than records have.
+"""Estimates the share of nulls in a stream's objects: a schema may declare more than records have.
 
-The rule that it guards: a look at a few objects, never at all of them.
+Only a few objects of a stream are measured.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import msgspec
 
 __all__ = ["NullShare", "null_bytes"]
 
-_AROUND: Final = len('"":null,')
-_WORTH_A_REMARK: Final = 100_000
-"""Bytes of nulls in a run below which nobody minds them."""
+_EXTRA_BYTES: Final = len('"":null,')
+_MIN_NULL_BYTES: Final = 100_000
+"""Bytes of nulls in a run below which there is no warning."""
 
 _read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def null_bytes(properties: bytes) -> int:
-    """How many bytes of an object's properties, as JSON, are properties that are null."""
+    """The bytes of the null properties in an object's properties, given as JSON."""
     return sum(
-        len(name.encode()) + _AROUND
+        len(name.encode()) + _EXTRA_BYTES
         for name, raw in _read(properties).items()
         if bytes(raw) == b"null"
     )
 
 
 class NullShare:
-    """The bytes of a few objects of a stream, and how many of them are nulls."""
+    """Measures some objects of a stream: their bytes, and the bytes of nulls among them."""
 
     def __init__(self) -> None:
         self._objects = 0
@@ -36,15 +36,15 @@ class NullShare:
         self._nulls = 0
 
     def add(self, properties: bytes) -> None:
-        """Look at an object."""
+        """Measure the properties of an object."""
         self._objects += 1
         self._bytes += len(properties)
         self._nulls += null_bytes(properties)
 
-    def remark(self, objects: int) -> str:
-        """What to say if most of the bytes of so many objects are nulls; empty if not."""
-        in_the_run = self._nulls * objects // self._objects
-        if self._nulls * 2 <= self._bytes or in_the_run < _WORTH_A_REMARK:
+    def warning(self, objects: int) -> str:
+        """The warning for a run of so many objects, if they are mostly nulls; else empty."""
+        bytes_in_run = self._nulls * objects // self._objects
+        if self._nulls * 2 <= self._bytes or bytes_in_run < _MIN_NULL_BYTES:
             return ""
         return (
             f"share={self._nulls / self._bytes:.0%} object_bytes={self._bytes // self._objects}; "

@@ -1,4 +1,4 @@
-"""Finds numbers by their text, without parsing it.
+"""Finds numbers in JSON text without parsing it.
 
 Invariant: a number beyond the range of a double is never missed.
 """
@@ -20,11 +20,11 @@ CHARACTER_CLASSES: Final = bytes(
 _LARGE_LOWER: Final = re.compile(rb"e[+0-9][0-9]{2}").search
 _LARGE_UPPER: Final = re.compile(rb"E[+0-9][0-9]{2}").search
 _HUGE: Final = b"0" * 200
-"""With an exponent of two digits at most, a number needs more than this to be infinite."""
+"""A number with an exponent of at most two digits needs more digits than this to be infinite."""
 
 
 def may_be_infinite(text: bytes) -> bool:
-    """Whether JSON text may have a number beyond the range of a double; may be a false alarm."""
+    """Whether JSON text may have a number beyond the range of a double; it may also have none."""
     if _LARGE_LOWER(text) or _LARGE_UPPER(text):
         return True
     # A run of 200 digits always covers one of every 200th byte, so sampling those is enough.

@@ -1,7 +1,7 @@
-"""A record as the tap wrote it becomes values, with every digit of its numbers.
+"""Parses a record into the values that the plan encodes.
 
-The rule that it guards: reading loses nothing. Integers are `int` at any size, other numbers stay
-the token that the tap wrote, and what JSON does not have (`NaN`) is told apart.
+Invariant: parsing loses nothing. Integers are `int`, other numbers stay the token that the tap
+wrote, and `NaN` and infinities, which JSON lacks, have a type of their own.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ _parse = msgspec.json.Decoder(float_hook=Raw).decode
 
 
 def _parse_integer(digits: str) -> int | Raw:
-    """Python makes no `int` of more than 4,300 digits, so that it cannot be kept busy by one."""
+    """Python refuses to convert more than 4,300 digits, since that takes too long."""
     return int(digits) if len(digits) < values.MAX_INT_DIGITS else Raw(digits)
 
 
-_parse_oddities = json.JSONDecoder(
+_parse_leniently = json.JSONDecoder(
     parse_float=Raw, parse_int=_parse_integer, parse_constant=values.NonFinite
 ).decode
 
 
 def parse_record(raw: bytes) -> dict[str, Any]:
-    """A record's values: integers as `int`, other numbers as `Raw`, NaN and such as `NonFinite`.
+    """Parse a record: integers become `int`, other numbers `Raw`, `NaN` and such `NonFinite`.
 
-    Of a key that stands twice in an object the last one wins.
+    Of duplicate keys in an object, the last one wins.
 
     Raises:
-        RejectedRecordError: when it is not an object, not UTF-8, or not JSON.
+        RejectedRecordError: if it is not an object, not UTF-8, or not JSON.
     """
     try:
         record = _parse(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # what msgspec refuses, Python may read
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # Python may accept it
         try:
-            record = _parse_oddities(raw.decode())
+            record = _parse_leniently(raw.decode())
         except UnicodeDecodeError:
             raise reject_whole_record(FaultCode.INVALID_TEXT) from None
         except ValueError:
@@ -58,7 +58,7 @@ def parse_record(raw: bytes) -> dict[str, Any]:
 
 
 def reject_whole_record(code: FaultCode) -> RejectedRecordError:
-    """The reject of a record for one fault that is the whole record's."""
+    """The error for a fault that concerns the whole record."""
     return RejectedRecordError([Fault((), code)])
 
 
@@ -66,10 +66,10 @@ _UNCHANGED: Final = frozenset({str, int, bool, type(None), Raw, values.NonFinite
 
 
 def from_python(value: Any) -> Any:
-    """The same values as `parse_record` would give them: numbers as tokens, dates as ISO 8601.
+    """Convert Python values to those that `parse_record` returns; dates become ISO 8601.
 
     Raises:
-        TypeError: for a value of a type that has no JSON.
+        TypeError: for a value of a type that a record cannot hold.
     """
     if type(value) in _UNCHANGED:
         return value

@@ -1,8 +1,7 @@
-"""What a SCHEMA says of each column, read leniently: `$ref`, `anyOf`, draft 4, no type at all.
+"""Reads the columns of a SCHEMA leniently: `$ref`, `anyOf`, draft 4, properties without a type.
 
-The rule that it guards: a schema is a remark about columns, never a reason to refuse a stream, as
-long as it lists properties. The exact reading is in `docs/names-ids-values.md`, "Schemas are read
-leniently".
+Invariant: a stream is never refused for its schema, as long as that lists properties.
+`docs/names-ids-values.md`, "Schemas are read leniently", has the exact rules.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _TYPE_OF: Final[Mapping[type, str]] = {
 _MAX_NODES: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 _NO_TYPE: Final[Mapping[str, Any]] = {"additionalProperties": True}
-"""The schema of a property without a type, for those who take an empty one for none."""
+"""The schema of an untyped property: the SDK does not accept an empty one."""
 
 
 _NO_PROPERTIES: Final[Mapping[str, Column]] = {}
@@ -54,9 +53,11 @@ class Column:
     """A declared property.
 
     Attributes:
-        kind: which values fit, and how they look.
-        types: the JSON Schema types behind it, without `null`; empty when typeless.
-        properties: of a `declared` object, its properties by name, in the schema's order.
+        kind: which values match, and how they are written. `object` has declared properties;
+            `json` is any other object or array, which is sent as JSON text; `untyped` has no type;
+            `union_with_string` and `union` have several types.
+        types: the JSON Schema types, without `null`; none if it is untyped.
+        properties: the properties of an `object` by name, in the schema's order.
     """
 
     kind: Kind
@@ -66,13 +67,16 @@ class Column:
 
 @lru_cache(maxsize=1_000)
 def plain_column(kind: Kind, types: frozenset[str]) -> Column:
-    """A column that is no declared object: one for all of its kind, since taps have many."""
+    """A column without properties. Columns are many and kinds few, so they are shared."""
     return Column(kind, types)
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A schema with its references followed, and which ones led here: a circle ends as typeless."""
+    """A schema with its `$ref`s resolved, and the references followed so far.
+
+    A recursive reference is treated as untyped.
+    """
 
     schema: Mapping[str, Any]
     followed: frozenset[str]
@@ -80,19 +84,19 @@ class _Node:
 
 @dataclass
 class _Root:
-    """The whole schema of a stream, and how many of its parts were looked at."""
+    """The schema of a stream, and the number of its nodes that were read."""
 
     schema: Mapping[str, Any]
     stream: str
     nodes: int = 0
 
     def count_node(self) -> None:
-        """References that each lead to several others can make a schema without end."""
+        """Count a node: references that each lead to several others can make too many."""
         self.nodes += 1
         if self.nodes > _MAX_NODES:
             raise SchemaError(
                 f"the SCHEMA of stream {self.stream!r} has more than {_MAX_NODES} parts when its "
-                "references are followed; leave out what is not wanted in the tap's catalog"
+                "references are followed; deselect what is not needed in the tap's catalog"
             )
 
 
@@ -104,11 +108,11 @@ def read_columns(
     Args:
         schema: the JSON Schema of the stream's records.
         stream: the stream's name, for errors.
-        has_keys: whether the stream has key properties. Then its schema may list no properties, as
-            tap-mongodb writes it: all properties of its records are undeclared.
+        has_keys: whether the stream has key properties. Its schema may then list no properties, as
+            that of tap-mongodb: all properties of its records are undeclared.
 
     Raises:
-        SchemaError: when there is no list of properties in it and must be, or it has no end.
+        SchemaError: if it lists no properties and must, or has too many nodes.
     """
     root = _Root(schema, stream)
     top = _follow(schema, root, frozenset())
@@ -122,39 +126,39 @@ def read_columns(
 
 
 def _has_properties(top: _Node, root: _Root) -> bool:
-    """Whether a stream's schema lists properties, be they none, by itself or by a branch.
+    """Whether a stream's schema, or one of its branches, has `properties`, even empty ones.
 
     Raises:
-        SchemaError: when they are no object.
+        SchemaError: if they are no object.
     """
     parts = [node.schema for node in _with_branches(top, root)]
     lists = [part["properties"] for part in parts if "properties" in part]
     if not all(isinstance(properties, Mapping) for properties in lists):
         raise SchemaError(
-            f"the `properties` in the SCHEMA of stream {root.stream!r} are no JSON object; "
+            f"the `properties` in the SCHEMA of stream {root.stream!r} are not a JSON object; "
             "check that the tap writes a JSON Schema of its records"
         )
     return bool(lists)
 
 
 def resolved_schema(schema: Mapping[str, Any], *, stream: str) -> dict[str, Any]:
-    """A schema with the same columns, each spelled by its types: no reference, no branch.
+    """Return a schema with the same columns, written as types, without references and branches.
 
     Raises:
-        SchemaError: when the schema has no end, or its `properties` are no object.
+        SchemaError: if the schema has too many nodes, or its `properties` are no object.
     """
     root = _Root(schema, stream)
     top = _follow(schema, root, frozenset())
     _has_properties(top, root)
-    whole = {key: value for key, value in top.schema.items() if key not in _BRANCHES}
+    others = {key: value for key, value in top.schema.items() if key not in _BRANCHES}
     properties = _properties(top, root).items()
-    return whole | {
+    return others | {
         "type": "object",
-        "properties": {name: _spelled(nodes, root) for name, nodes in properties},
+        "properties": {name: _resolved_property(nodes, root) for name, nodes in properties},
     }
 
 
-def _spelled(nodes: list[_Node], root: _Root) -> dict[str, Any]:
+def _resolved_property(nodes: list[_Node], root: _Root) -> dict[str, Any]:
     schema = nodes[0].schema
     if len(nodes) == 1 and "type" in schema and not {*_BRANCHES, "properties"} & schema.keys():
         return dict(schema)
@@ -167,12 +171,12 @@ def _schema_of(column: Column) -> dict[str, Any]:
     if column.kind == "object":
         inner = {name: _schema_of(part) for name, part in column.properties.items()}
         return {"type": ["object", "null"], "properties": inner}
-    dated = {"format": "date-time"} if column.kind == "date" else {}
-    return {"type": [*sorted(column.types), "null"], **dated}
+    date_format = {"format": "date-time"} if column.kind == "date" else {}
+    return {"type": [*sorted(column.types), "null"], **date_format}
 
 
 def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:
-    """The schema with `$ref` replaced by what it points to, siblings kept."""
+    """Replace `$ref` by the schema that it points to; its siblings are kept."""
     root.count_node()
     if not isinstance(schema, Mapping):
         return _Node({}, followed)
@@ -188,16 +192,16 @@ def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:
 def _pointed_to(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     if not reference.startswith("#"):
         return {}
-    found: Any = root
+    target: Any = root
     for part in unquote(reference[1:]).split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Mapping):
-            found = found.get(name)
-        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
+        if isinstance(target, Mapping):
+            target = target.get(name)
+        elif isinstance(target, list) and name.isdecimal() and int(name) < len(target):
+            target = target[int(name)]
         else:
             return {}
-    return found if isinstance(found, Mapping) else {}
+    return target if isinstance(target, Mapping) else {}
 
 
 def _branches(node: _Node, root: _Root, *keywords: str) -> list[_Node]:
@@ -216,18 +220,18 @@ def _with_branches(node: _Node, root: _Root) -> Iterator[_Node]:
 
 
 def _properties(node: _Node, root: _Root) -> dict[str, list[_Node]]:
-    """The properties of a schema and all its branches; each with every schema that it has there."""
-    found: dict[str, list[_Node]] = {}
+    """The properties of a schema and its branches, each with all of its schemas."""
+    nodes: dict[str, list[_Node]] = {}
     for part in _with_branches(node, root):
         properties = part.schema.get("properties")
         if isinstance(properties, Mapping):
             for name, schema in properties.items():
-                found.setdefault(name, []).append(_follow(schema, root, part.followed))
-    return found
+                nodes.setdefault(name, []).append(_follow(schema, root, part.followed))
+    return nodes
 
 
 def _types(node: _Node, root: _Root) -> frozenset[str]:
-    """The types that a schema allows, `null` among them; none when it is typeless."""
+    """The types that a schema allows, `null` included; none if it is untyped."""
     schema = node.schema
     if "type" in schema:
         named = schema["type"]
@@ -257,27 +261,27 @@ def _is_date(node: _Node, root: _Root) -> bool:
 
 
 def _column(nodes: list[_Node], root: _Root) -> Column:
-    """One property's column; of several schemas for it, any may hold."""
+    """The column of a property. If it has several schemas, its values may match any."""
     choices = [_types(node, root) for node in nodes]
     types = frozenset().union(*choices) - {"null"} if frozenset() not in choices else frozenset()
     if types == {"object"}:
         properties: dict[str, list[_Node]] = {}
         for node in nodes:
-            for name, found in _properties(node, root).items():
-                properties.setdefault(name, []).extend(found)
+            for name, inner_nodes in _properties(node, root).items():
+                properties.setdefault(name, []).extend(inner_nodes)
         if properties:
-            inner = {name: _column(found, root) for name, found in properties.items()}
+            inner = {name: _column(schemas, root) for name, schemas in properties.items()}
             return Column("object", types, inner)
-    stringy = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
-    dated = bool(stringy) and all(_is_date(node, root) for node in stringy)
-    return plain_column(_kind(types, dated=dated), types)
+    string_nodes = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
+    is_date = bool(string_nodes) and all(_is_date(node, root) for node in string_nodes)
+    return plain_column(_kind(types, is_date=is_date), types)
 
 
-def _kind(types: frozenset[str], *, dated: bool) -> Kind:
+def _kind(types: frozenset[str], *, is_date: bool) -> Kind:
     if not types:
         return "untyped"
     if types == {"string"}:
-        return "date" if dated else "string"
+        return "date" if is_date else "string"
     if types == {"integer"}:
         return "integer"
     if types <= {"integer", "number"}:

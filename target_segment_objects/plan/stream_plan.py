@@ -100,11 +100,12 @@ class StreamPlan:
         Raises:
             RejectedRecordError: if the record cannot be sent. It lists all faults of the record.
             TypeError: for a value of another type.
+            ValueError: for an integer of more than 4,300 digits.
         """
-        values_of_plan = from_python(record)
+        parsed = from_python(record)
         if original is None:
-            return self._encode(values_of_plan, lambda: values_of_plan)
-        return self._encode(values_of_plan, lambda: parse_record(original))
+            return self._encode(parsed, lambda: parsed)
+        return self._encode(parsed, lambda: parse_record(original))
 
     def encode_json(self, raw: bytes) -> EncodedRecord:
         """Encode a record, given as JSON in UTF-8: every digit of its numbers is kept.
@@ -177,8 +178,8 @@ def _warnings(
 ) -> Iterator[tuple[str, str]]:
     if collection in naming.SEGMENT_TABLES:
         sentence = (
-            f"stream {stream!r} goes to the collection {collection!r}, which is the name of a "
-            "table of Segment's own events; rename it with `collections`"
+            f"stream {stream!r} goes to the collection {collection!r}, the name of a table of "
+            "Segment's own events; rename it with `collections`"
         )
         yield "collection name", sentence
     if not keys:
@@ -194,8 +195,8 @@ def _warnings(
     )
     if renamed:
         sentence = (
-            f"stream {stream!r}: properties are renamed, since the warehouse has columns of those "
-            f"names of its own: {renamed}; for other names, rename them with `stream_maps`"
+            f"stream {stream!r}: properties are renamed, since the warehouse reserves their names: "
+            f"{renamed}; to choose other names, rename them with `stream_maps`"
         )
         yield "property name", sentence
 

@@ -1,10 +1,10 @@
-"""One function per kind of column: a value of a record becomes a scalar that Segment takes.
+"""Converts values to scalars that Segment accepts: two functions per kind of column.
 
-The rule that it guards: no value is changed without a word. A function takes what fits its column
-as it is; its `coerce_…` twin takes what can be made to fit without loss; both answer `NO_MATCH` for
-the rest, and the plan decides what becomes of it. Numbers with a point or an exponent arrive as
-`msgspec.Raw`, the token that the tap wrote, so that every digit survives; integers arrive as
-`int`. The exact rules are in `docs/names-ids-values.md`.
+Invariant: no conversion goes unnoticed. `as_…` returns a value that matches the column; `coerce_…`
+returns one that can be converted to it without loss; both return `NO_MATCH` for any other value,
+and the caller decides. Numbers with a point or an exponent arrive as `msgspec.Raw`, the token that
+the tap wrote, so that every digit is kept; integers arrive as `int`. `docs/names-ids-values.md` has
+the exact rules.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ __all__ = [
 ]
 
 Scalar = str | int | float | bool | Raw | None
-"""What a property may hold: `Raw` is a number's token, sent as it is."""
+"""What a property may hold. `Raw` is the token of a number, sent unchanged."""
 
 
 class NonFinite:
-    """`NaN`, `Infinity` or `-Infinity` in a record: Python taps write them, JSON has none."""
+    """`NaN`, `Infinity` or `-Infinity` in a record: Python taps write them, JSON lacks them."""
 
     __slots__ = ("token",)
 
@@ -60,29 +60,29 @@ class NonFinite:
 
 
 class NoMatch:
-    """The type of `NO_MATCH`, so that a value's `None` cannot be taken for it."""
+    """The type of `NO_MATCH`."""
 
     def __repr__(self) -> str:
         return "NO_MATCH"
 
 
 NO_MATCH: Final = NoMatch()
-"""The answer to a value that is not of the column's type."""
+"""Returned for a value that does not match the column; `None` is a value."""
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NON_ZERO_DIGIT = re.compile(r"[-0.]*[1-9]")
 _EXACT_INTEGER: Final = 2**53
 _SAFE_TOKEN: Final = 15
-"""A token this short, without an exponent, has at most 15 digits: every double keeps them."""
+"""Characters of a token, without exponent, up to which every double keeps all of its digits."""
 MAX_INT_DIGITS: Final = 4000
-"""Digits up to which Python makes an `int` of a string; it refuses beyond 4,300."""
+"""Digits of an integer up to which it becomes an `int`. Python refuses more than 4,300."""
 
 _encode_float = msgspec.json.Encoder().encode
 
 
 def is_finite(value: object) -> bool:
-    """Whether a number can be sent: an integer always, a token when a double can hold its size."""
+    """Whether a number can be sent: any integer, and a token whose size fits a double."""
     if type(value) is Raw:
         return _is_integer_token(token := bytes(value)) or math.isfinite(float(token))
     return type(value) is not NonFinite
@@ -93,10 +93,10 @@ def _is_integer_token(token: bytes) -> bool:
 
 
 def to_decimal(token: str) -> Decimal:
-    """A token's number, digit for digit.
+    """The number of a token, with all its digits.
 
-    An exponent that no `Decimal` can have is told from 0 alone: such a token is 0, or the number
-    that is nearest to it.
+    Exponents beyond the range of `Decimal` become 0 if all digits are 0, otherwise the `Decimal`
+    that is nearest to 0.
     """
     try:
         return Decimal(token)
@@ -107,7 +107,7 @@ def to_decimal(token: str) -> Decimal:
 
 
 def any_scalar(value: Any) -> Scalar | NoMatch:
-    """Every scalar as it comes, a number as its token; containers do not fit."""
+    """Any scalar, unchanged; objects and arrays do not match."""
     kind = type(value)
     if kind is dict or kind is list:
         return NO_MATCH
@@ -120,7 +120,7 @@ def as_string(value: Any) -> Scalar | NoMatch:
 
 
 def coerce_string(value: Any) -> Scalar | NoMatch:
-    """A number as its token, a boolean as `true` or `false`, a container as JSON text."""
+    """A number as its token, a boolean as `true` or `false`, anything else as JSON text."""
     kind = type(value)
     if kind is bool:
         return "true" if value else "false"
@@ -130,12 +130,12 @@ def coerce_string(value: Any) -> Scalar | NoMatch:
 
 
 def number_token(value: int | Raw) -> str:
-    """A number as the tap wrote it."""
+    """The text of a number, as the tap wrote it."""
     return bytes(value).decode() if type(value) is Raw else str(value)
 
 
 def as_integer(value: Any) -> Scalar | NoMatch:
-    """An integer digit for digit; a number of integral value as that integer."""
+    """An integer, with all its digits; a number with an integral value, as that integer."""
     kind = type(value)
     if kind is int:
         return value  # type: ignore[no-any-return]
@@ -150,21 +150,21 @@ def as_integer(value: Any) -> Scalar | NoMatch:
 
 
 def coerce_integer(value: Any) -> Scalar | NoMatch:
-    """A string that is an integer: `42`, and not `042`, `+42` or `42.0`."""
+    """The integer of a string like `42`, but not `042`, `+42` or `42.0`."""
     if type(value) is str and _INTEGER.fullmatch(value):
         return int(value) if len(value) < MAX_INT_DIGITS else Raw(value)
     return NO_MATCH
 
 
 def exact_double(token: bytes) -> float | None:
-    """The double of a token that is short enough for any double to keep it, else `None`."""
+    """The double of a token that is short enough to be exact; otherwise `None`."""
     if len(token) <= _SAFE_TOKEN and b"e" not in token and b"E" not in token:
         return float(token)
     return None
 
 
 def as_number(value: Any) -> Scalar | NoMatch:
-    """A number that looks like a float; its own token where no double is the same number.
+    """A number as a double, written with a point; its token if no double is equal to it.
 
     A column's type is that of the first value that Segment sees [doc], so `515` in a column of
     numbers must be `515.0`.
@@ -190,7 +190,7 @@ def as_number(value: Any) -> Scalar | NoMatch:
 
 
 def coerce_number(value: Any) -> Scalar | NoMatch:
-    """A string that is a JSON number and finite, as `as_number` writes it."""
+    """The number of a string that is a finite JSON number, as `as_number` returns it."""
     if type(value) is str and _NUMBER.fullmatch(value) and is_finite(token := Raw(value)):
         return as_number(token)
     return NO_MATCH
@@ -202,7 +202,7 @@ def as_boolean(value: Any) -> Scalar | NoMatch:
 
 
 def coerce_boolean(value: Any) -> Scalar | NoMatch:
-    """A number equal to 0 or 1; `true` or `false` as a string."""
+    """The boolean of a number equal to 0 or 1, or of the string `true` or `false`."""
     kind = type(value)
     if kind is str:
         return {"true": True, "false": False}.get(value, NO_MATCH)
@@ -219,30 +219,32 @@ _DATE = re.compile(
 
 
 def normalize_datetime(value: str) -> tuple[str, bool]:
-    """A date or date-time as RFC 3339, and whether it is one.
+    """Normalize a date or date-time to RFC 3339.
 
-    What is RFC 3339 already goes byte for byte; a blank between date and time becomes `T`, a
-    missing offset `Z`, and an offset without its colon or its minutes (`+0000`, `+00`) gets them.
-    Anything else stays the string that it is: a format is a remark, not a type.
+    A blank between date and time becomes `T`, a missing offset `Z`, and an offset without colon or
+    minutes (`+0000`, `+00`) gets them.
+
+    Returns:
+        The text, unchanged if it is RFC 3339 already or no date at all, and whether it is a date.
     """
-    found = _DATE.fullmatch(value)
-    if found is None or (found["colon"] and not found["minutes"]):
+    match = _DATE.fullmatch(value)
+    if match is None or (match["colon"] and not match["minutes"]):
         return value, False
     try:
-        date(int(found["year"]), int(found["month"]), int(found["day"]))
+        date(int(match["year"]), int(match["month"]), int(match["day"]))
     except ValueError:
         return value, False
-    if found["time"] is None:
+    if match["time"] is None:
         return value, True
-    blank = "T" if found["blank"] == " " else found["blank"]
-    offset = found["offset"] or "Z"
-    if found["hours"] is not None:
-        offset = f"{found['hours']}:{found['minutes'] or '00'}"
-    return f"{found['date']}{blank}{found['time']}{offset}", True
+    blank = "T" if match["blank"] == " " else match["blank"]
+    offset = match["offset"] or "Z"
+    if match["hours"] is not None:
+        offset = f"{match['hours']}:{match['minutes'] or '00'}"
+    return f"{match['date']}{blank}{match['time']}{offset}", True
 
 
 def _refuse(value: object) -> object:
-    msg = f"not a value of a record: {type(value).__name__}"
+    msg = f"a record cannot hold a value of type {type(value).__name__}"
     raise TypeError(msg)
 
 
@@ -251,34 +253,35 @@ _encode_sorted = msgspec.json.Encoder(enc_hook=_refuse, order="sorted").encode
 
 
 def json_text(value: Any) -> str:
-    """JSON text of a value without non-finite numbers: compact, keys in order, tokens as written.
+    """The JSON text of a value: compact, keys in their order, number tokens as the tap wrote them.
 
     Raises:
-        UnicodeEncodeError: for a lone surrogate.
+        UnicodeEncodeError: if it has a lone surrogate.
+        TypeError: if it has a `NonFinite`.
     """
     return _encode(value).decode()
 
 
-def without_non_finite(value: Any, path: tuple[str, ...], found: list[tuple[str, ...]]) -> Any:
-    """The same value with null for every non-finite number; their paths are added to `found`.
+def without_non_finite(value: Any, path: tuple[str, ...], paths: list[tuple[str, ...]]) -> Any:
+    """The value with null for each non-finite number; adds their paths to `paths`.
 
-    Recursive: the reader has bounded the depth.
+    It recurses; the reader has limited the depth.
     """
     kind = type(value)
     if kind is dict:
-        return {key: without_non_finite(part, (*path, key), found) for key, part in value.items()}
+        return {key: without_non_finite(part, (*path, key), paths) for key, part in value.items()}
     if kind is list:
         return [
-            without_non_finite(part, (*path, str(index)), found) for index, part in enumerate(value)
+            without_non_finite(part, (*path, str(index)), paths) for index, part in enumerate(value)
         ]
     if (kind is Raw or kind is NonFinite) and not is_finite(value):
-        found.append(path)
+        paths.append(path)
         return None
     return value
 
 
 def canonical_number(value: float | Raw) -> str:
-    """The one text of a number, however it was written: for ids."""
+    """The text of a number in an id: one text for one number, however it was written."""
     if type(value) is float:
         value = Raw(repr(value))
     token = number_token(value)  # type: ignore[arg-type]
@@ -294,7 +297,7 @@ def canonical_number(value: float | Raw) -> str:
 
 
 def canonical_text(value: Any) -> str:
-    """The text of a key's value in an id: scalars as one writes them, containers as JSON text."""
+    """The text of a value in an id: scalars in plain notation, objects and arrays as JSON text."""
     kind = type(value)
     if kind is str:
         return value  # type: ignore[no-any-return]
@@ -306,7 +309,7 @@ def canonical_text(value: Any) -> str:
 
 
 def digest(text: bytes) -> str:
-    """The hexadecimal SHA-256: an id of 64 characters that is the same in every run."""
+    """The SHA-256 in hexadecimal: an id of 64 characters, the same in every run."""
     return hashlib.sha256(text).hexdigest()
 
 
@@ -320,12 +323,12 @@ _encode_canonical = msgspec.json.Encoder(enc_hook=_token_of, order="sorted").enc
 
 
 def record_digest(record: dict[str, Any]) -> str:
-    """The id of a record without keys: its canonical JSON without `_sdc_…`, hashed."""
+    """The id of a record without keys: the hash of its canonical JSON, without `_sdc_…`."""
     return digest(_encode_canonical(_without_metadata(record)))
 
 
 def escaped_digest(record: dict[str, Any]) -> str:
-    """The same for a record with lone surrogates; the backslash keeps it apart from all others."""
+    """`record_digest` for a record with lone surrogates; a leading backslash makes it distinct."""
     return digest(b"\\" + _encode_canonical(_escaped(_without_metadata(record))))
 
 
@@ -336,7 +339,7 @@ def _without_metadata(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """The same value with its lone surrogates as escapes, and backslashes doubled: none is lost."""
+    """The value with lone surrogates escaped and backslashes doubled, so that none is lost."""
     kind = type(value)
     if kind is str:
         return value.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode()

@@ -203,7 +203,7 @@ class Report:
         for stream, notes in self._notes.items():
             self._tell_notes(stream, notes)
         for stream, share in self._nulls.items():
-            if remark := share.remark(self.counts.encoded_of(stream)):
+            if remark := share.warning(self.counts.encoded_of(stream)):
                 self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
 
     def _tell_notes(self, stream: str, notes: ConversionCounts) -> None:
