@@ -58,10 +58,9 @@ class BlockEncoder:
     """The compiled streams of a run, and the decoders of their lines.
 
     Streams arrive one after another, often with their records in between, and building a decoder
-    costs time for each of its streams. So streams are kept in groups with a decoder each, and the
-    two newest groups are merged when the newer is at least as large: n streams cost n log n. Where
-    lines alternate between groups, all groups are merged. A stream whose SCHEMA has changed may
-    change again, and back: it gets a decoder of its own, which is kept with its compiled stream.
+    costs time for each of its streams. So each stream starts with a decoder of its own, and all
+    streams get one decoder together when many lines have alternated between decoders. A stream
+    whose SCHEMA changes has its own decoder again, which is kept with its compiled stream.
 
     Args:
         max_depth: objects and arrays inside each other that a line may have.
@@ -70,9 +69,7 @@ class BlockEncoder:
     def __init__(self, max_depth: int) -> None:
         self._max_depth = max_depth
         self._compiled: dict[str, CompiledStream] = {}
-        self._groups: list[_Group] = []
         self._group_of: dict[str, _Group] = {}
-        self._changed: set[str] = set()
         self._current: _Group | None = None
         self._changes = 0
         self._switches = 0
@@ -86,7 +83,6 @@ class BlockEncoder:
         self._current = None
         old = self._compiled.pop(stream, None)
         if old is not None:
-            self._changed.add(stream)
             self._group_of.pop(stream).remove(old)
         if compiled is None:
             return
@@ -94,12 +90,7 @@ class BlockEncoder:
         self._must_scan_numbers |= compiled.must_scan_numbers
         self._must_verify_text |= compiled.must_verify_text
         self._max_lines = min(self._max_lines, compiled.max_lines)
-        group = _Group({compiled.line_type: compiled})
-        if stream not in self._changed:
-            while self._groups and len(self._groups[-1].streams) <= len(group.streams):
-                group = _Group(self._groups.pop().streams | group.streams)
-            self._groups.append(group)
-        self._set_current(group)
+        self._set_current(_Group({compiled.line_type: compiled}))
 
     def _set_current(self, group: _Group) -> None:
         """Make a new group, which takes its streams from all others, the current one."""
@@ -164,10 +155,8 @@ class BlockEncoder:
         return False
 
     def _unite(self) -> None:
-        group = _Group({stream.line_type: stream for stream in self._compiled.values()})
-        self._groups = [group]
         self._switches = 0
-        self._set_current(group)
+        self._set_current(_Group({stream.line_type: stream for stream in self._compiled.values()}))
 
 
 class _StreamName(msgspec.Struct):
