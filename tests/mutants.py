@@ -380,7 +380,7 @@ MUTANTS = (
     Mutant(
         "the end of a name's lookup is waited for",
         "NameResolver.resolve",
-        "deadline.when_shut(ended.set)",
+        "deadline.when_cut(ended.set)",
         "",
         "tests/client/test_deadlines.py -k name",
     ),
@@ -471,8 +471,8 @@ MUTANTS = (
     Mutant(
         "base64 without its padding is told",
         "_forms_of",
-        '{text, text.rstrip("=")}',
-        "{text}",
+        '{encoded, encoded.rstrip("=")}',
+        "{encoded}",
         "tests/client/test_secrets.py",
     ),
     Mutant(

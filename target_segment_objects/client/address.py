@@ -99,7 +99,7 @@ class Address:
     Attributes:
         url: scheme, host and path without a slash at the end.
         host: host and port, for messages.
-        loopback: whether it stays on this machine, so that no proxy has a say.
+        loopback: whether it is on this machine, so that no proxy is used.
     """
 
     url: str
@@ -111,11 +111,11 @@ class Address:
         """Check a base address.
 
         Args:
-            url: like `https://objects.segment.com`; a path is a prefix of every call's.
-            allow_http: take plain http beyond loopback.
+            url: like `https://objects.segment.com`; a path is put before that of every call.
+            allow_http: accept plain http beyond loopback.
 
         Raises:
-            ConfigurationError: not https, with user info, query or fragment, or no address at all.
+            ConfigurationError: it is not https, or not a base address.
         """
         try:
             parts = urlsplit(base_address(url))
@@ -140,10 +140,10 @@ class Address:
 
 
 def find_proxy(address: Address, proxy: str | None) -> str | None:
-    """The proxy to use: the one given, else the environment's; never one for loopback.
+    """The proxy to use: the one given, or that of the environment; none for loopback.
 
     Raises:
-        ConfigurationError: it is no http or https address. The message never shows it.
+        ConfigurationError: it is not a URL of http or https. The message never shows it.
     """
     if address.loopback:
         return None
@@ -161,17 +161,17 @@ def find_proxy(address: Address, proxy: str | None) -> str | None:
 
 
 def proxy_variable(address: Address) -> str:
-    """The environment's variable that names the proxy for an address."""
+    """The environment variable that gives the proxy for an address."""
     name = f"{urlsplit(address.url).scheme}_proxy"
     given = os.environ.get(name) or os.environ.get(name.upper())
     return name.upper() if given else "ALL_PROXY"
 
 
 def find_ca_bundle(ca_bundle: str | None) -> str | bool:
-    """The TLS roots: the file or folder given, else the environment's, else `requests`' own.
+    """The TLS roots: the file or folder given, or that of the environment, or those of `requests`.
 
     Raises:
-        ConfigurationError: there is no such file, or no certificate can be read from it.
+        ConfigurationError: no certificate can be read from it.
     """
     source, path = "ca_bundle", ca_bundle
     if not path:

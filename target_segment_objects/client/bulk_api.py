@@ -1,7 +1,7 @@
 """The Objects Bulk API: one session of gzip parts, uploaded in order and then finished.
 
-`POST /v0/start`, `/v0/upload/:id`, `/v0/keep-alive/:id`, `/v0/finish/:id` [doc]. What was uploaded
-is delivered when `finish` is answered, and not before.
+`POST /v0/start`, `/v0/upload/:id`, `/v0/keep-alive/:id`, `/v0/finish/:id` [doc]. The objects are
+delivered when `finish` is answered, and not before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BULK_URLS = {"oregon": "https://objects-bulk-api.segmentapis.com"}
 
 _MAX_ID_CHARACTERS = 256
 
-# An expired session looks like any of these; no code tells it from a refusal.
+# An expired session answers any of these; no status distinguishes it from a refusal.
 _SESSION_REFUSALS: Mapping[int, type[RefusedError]] = {
     400: SessionRefusedError,
     404: SessionRefusedError,
@@ -49,10 +49,10 @@ _UPLOAD_REFUSALS = {**_SESSION_REFUSALS, 413: PartTooLargeError}
 
 
 class BulkApi:
-    """The four calls of a bulk session.
+    """The four calls of a bulk session, and whole sessions.
 
-    Safe for threads; the parts of one session go up one after the other, since Segment processes
-    objects in order [doc]. The transport stays its owner's to close.
+    Safe for threads, but upload the parts of a session one after the other, since Segment
+    processes objects in order [doc]. It does not close the transport.
 
     Args:
         caller: makes the calls; a `Transport` over one of `BULK_URLS` will do.
@@ -110,13 +110,13 @@ class BulkApi:
         self.finish(sync_id)
 
     def start(self) -> str:
-        """Open a session.
+        """Start a session.
 
         Returns:
-            Its `sync_id`. A 2xx answer without a readable one is tried again, as an answer lost.
+            Its `sync_id`. A 2xx response without a readable one is retried, as if it were lost.
 
         Raises:
-            RefusedError: refused, and would be again.
+            RefusedError: Segment refused the call, and would again.
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
@@ -133,17 +133,17 @@ class BulkApi:
 
         Args:
             sync_id: the session.
-            file: gzip of one object a line (`SegmentObject.line_bytes`), seekable; sent from its
-                start, and again from there at each retry. It is not closed.
+            file: gzip of one object per line (`SegmentObject.line_bytes`), seekable. It is sent
+                from its start, at every attempt, and not closed.
             size: its compressed bytes. Uncompressed, a part is at most 512 MB [doc].
 
         Returns:
-            The `part_id`. A 2xx answer without a readable one is tried again, as an answer lost.
+            The `part_id`. A 2xx response without a readable one is retried, as if it were lost.
 
         Raises:
             PartTooLargeError: 413.
             SessionRefusedError: 400, 404 or 410: the session may be gone.
-            RefusedError: refused otherwise, and would be again.
+            RefusedError: Segment refused the call otherwise, and would again.
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
             SpoolError: the file cannot be read, or is shorter than `size`.
@@ -160,11 +160,11 @@ class BulkApi:
         return self._caller.call(call, self._id_reader("part_id"), wanted="part_id")[0]
 
     def keep_alive(self, sync_id: str) -> CallResult:
-        """Tell Segment that the session goes on; it ends 10 minutes after its last call [doc].
+        """Keep the session alive; it expires 10 minutes after its last call [doc].
 
         Raises:
             SessionRefusedError: 400, 404 or 410: the session may be gone.
-            RefusedError: refused otherwise, and would be again.
+            RefusedError: Segment refused the call otherwise, and would again.
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
@@ -174,21 +174,21 @@ class BulkApi:
             destination=self._destination,
             timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
-            urgent=True,  # behind an upload that takes longer than a session lives, it is too late
+            urgent=True,  # after an upload that takes longer than a session lives, it is too late
         )
         return self._caller.call(call, lambda _: True)[1]
 
     def finish(self, sync_id: str, error: str = "") -> CallResult:
-        """End the session; from here on Segment has what was uploaded.
+        """Finish the session: then Segment has what was uploaded.
 
         Args:
             sync_id: the session.
-            error: why the sync failed, when it did. What Segment then does with the parts is not
+            error: why the sync failed, if it did. What Segment then does with the parts is not
                 documented.
 
         Raises:
             SessionRefusedError: 400, 404 or 410: the session may be gone, its parts with it.
-            RefusedError: refused otherwise, and would be again.
+            RefusedError: Segment refused the call otherwise, and would again.
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
@@ -204,21 +204,21 @@ class BulkApi:
         return self._caller.call(call, lambda _: True)[1]
 
     def _id_reader(self, name: str) -> Callable[[Response], str | None]:
-        def read(answer: Response) -> str | None:
+        def read(response: Response) -> str | None:
             try:
-                found = msgspec.json.decode(answer.body, type=dict[str, object]).get(name)
+                value = msgspec.json.decode(response.body, type=dict[str, object]).get(name)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 return None
-            if not isinstance(found, str) or not found.isprintable():
+            if not isinstance(value, str) or not value.isprintable():
                 return None
-            if self._transport.is_secret_in(found):
-                return None  # a server that echoes the write key: an id is logged
+            if self._transport.is_secret_in(value):
+                return None  # ids are logged, and this server echoes the write key
             # A segment of dots would climb up the path.
-            return found if 1 <= len(found) <= _MAX_ID_CHARACTERS and found.strip(". ") else None
+            return value if 1 <= len(value) <= _MAX_ID_CHARACTERS and value.strip(". ") else None
 
         return read
 
 
 def _segment(sync_id: str) -> str:
-    """The id as one segment of a path, whatever characters it has."""
+    """The id as one segment of a path, whatever characters it contains."""
     return quote(sync_id, safe="")

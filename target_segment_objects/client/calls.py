@@ -43,7 +43,7 @@ T = TypeVar("T")
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
 _UNKNOWN_CALL = frozenset({404, 405})
-"""What a server says that does not know the call, unless the call has a meaning for it."""
+"""Statuses of a server that does not know the call, unless the call has a meaning for them."""
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ def _error(
     response = outcome if isinstance(outcome, Response) else None
     excerpt = response.excerpt if response is not None else ""
     named = f"request id {response.request_id}" if response and response.request_id else ""
-    said = f"; it said: {excerpt}" if excerpt else ""
+    said = f"; the response says: {excerpt}" if excerpt else ""
     where = f"{call.name} at {call.destination.host} failed"
     summary = f"{where}: {causes_of(attempts, named)}{said}"
     return kind(

@@ -1,7 +1,4 @@
-"""Time, waiting and jitter, passed in: the client never asks the system for them on its own.
-
-A wait ends at once when the caller stops, and says so.
-"""
+"""Time, waiting and jitter, which are passed in so that tests can decide them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ __all__ = ["Clock", "StoppedError"]
 
 
 class StoppedError(Exception):
-    """The caller asked to stop while something waited. Never leaves the client."""
+    """The caller asked to stop during a wait. The client never lets it out."""
 
 
 def _sleep(seconds: float) -> bool:
@@ -27,17 +24,17 @@ def _sleep(seconds: float) -> bool:
 
 
 def _random() -> float:
-    return random.random()  # noqa: S311 - jitter spreads retries; nothing secret hangs on it
+    return random.random()  # noqa: S311 - jitter spreads retries; no secret depends on it
 
 
 @dataclass(frozen=True)
 class Clock:
-    """What the client knows of time.
+    """The client's sources of time and chance.
 
     Attributes:
-        now: seconds since 1970, for `Retry-After` dates alone.
-        monotonic: seconds from any start, never stepping back: every duration is told by it.
-        wait: waits so many seconds; true, and at once, when the caller has asked to stop.
+        now: seconds since 1970, only for dates in `Retry-After`.
+        monotonic: seconds that never step back, for all durations.
+        wait: waits this many seconds; returns true at once when the caller has asked to stop.
         random: a number from 0 up to 1, for jitter.
     """
 
@@ -48,14 +45,14 @@ class Clock:
 
     @classmethod
     def stopped_by(cls, stop: threading.Event) -> Clock:
-        """The system's time, whose waits all end at once when `stop` is set."""
+        """The system's time, with waits that end at once when `stop` is set."""
         return cls(wait=stop.wait)
 
     def pause(self, seconds: float) -> None:
-        """Wait so many seconds.
+        """Wait this many seconds.
 
         Raises:
-            StoppedError: the caller asked to stop before or while it waited.
+            StoppedError: the caller asked to stop before or during the wait.
         """
         if self.wait(seconds):
             raise StoppedError

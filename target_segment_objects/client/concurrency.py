@@ -27,7 +27,7 @@ class ConcurrencyLimit:
     Args:
         limit: requests in flight, from 1 to 20.
         clock: times the pauses.
-        limits: what the API takes.
+        limits: the limits of the API.
 
     Raises:
         ValueError: the limit is outside of 1 to 20.

@@ -1,7 +1,8 @@
-"""Connections that obey the deadline of the exchange that uses them, and tell a cut answer.
+"""Connections that obey the deadline of their exchange and detect responses that were cut short.
 
-`urllib3`'s, with four things added: the deadline's guard on every socket, one bound for all of a
-host's addresses, an end of life so that names are resolved again, and headers that must end.
+They add four things to those of `urllib3`: the deadline guards every socket, it bounds all attempts
+to connect to the addresses of a host, a connection has a maximum age so that names are resolved
+again, and the headers of a response must be complete.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["DeadlineAdapter", "current_exchange"]
 
 CONNECTION_SECONDS = 3600.0
-"""A connection is used this long at most, so that long runs see a change of DNS [doc: daily]."""
+"""Maximum age of a connection, so that long runs notice a change of DNS [doc: daily]."""
 
 _CONNECT_SECONDS = 10.0
-# What `connect` says when it did not fail: done, or begun.
+# What `connect` returns when it did not fail: done, or in progress.
 _CONNECTING = {0, errno.EINPROGRESS, errno.EWOULDBLOCK}
-# Lines of an answer's head, its interim answers included.
+# Lines of a response's head, with those of its interim responses.
 _MAX_HEAD_LINES = 2000
 # An upload reads its file and fills the socket in pieces of this size.
 _BLOCK_BYTES = 128 * 1024
@@ -50,14 +51,14 @@ class _CurrentExchange(threading.local):
     """The exchange that this thread makes; set by the transport before each one."""
 
     deadline: Deadline
-    names: NameResolver
+    resolver: NameResolver
 
 
 current_exchange = _CurrentExchange()
 
 
 class _Lines:
-    """The lines of an answer's head; remembers the last one."""
+    """The lines of a response's head; keeps the last one."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -76,10 +77,10 @@ class _Lines:
 
 
 class _WholeHead(http.client.HTTPResponse):
-    """The answer behind all interim ones (1xx), whose headers must end in a blank line.
+    """The response after all interim ones (1xx); its headers must end with a blank line.
 
-    `http.client` takes the end of the stream for one, and so an answer that was cut after its
-    status line for a whole one.
+    `http.client` takes the end of the stream for that line, so that a response that was cut after
+    its status line would be complete.
     """
 
     def begin(self) -> None:
@@ -90,49 +91,48 @@ class _WholeHead(http.client.HTTPResponse):
         self.fp = lines  # type: ignore[assignment]
         try:
             super().begin()
-            # `http.client` passes over 100 alone. 101 is no interim answer: what follows it is
-            # another protocol.
+            # `http.client` only skips 100. After 101, another protocol follows: it is final.
             while 100 <= self.status <= 199 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:  # noqa: PLR2004
                 self.headers = self.msg = None  # type: ignore[assignment]
                 super().begin()
         finally:
-            # Not when it was closed over an answer that is none.
-            now: Any = self.fp
-            if now is lines:
+            # It is None when the response was not HTTP and the connection was closed.
+            current: Any = self.fp
+            if current is lines:
                 self.fp = file
         if lines.last not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")
-        # A malformed header is left out, and the answer counts. `urllib3` would log it as it came,
-        # with whatever of our request a server echoes in it.
+        # Malformed headers are ignored. `urllib3` would log them as they came, with whatever of our
+        # request a server echoes in them.
         self.headers.defects.clear()
         self.headers.set_payload("")
 
 
 class _Deadlined:
-    """What both kinds of connection add to `urllib3`'s."""
+    """What both kinds of connection add to those of `urllib3`."""
 
-    _born = 0.0
-    _gathered: list[bytes] | None = None
+    _connected_at = 0.0
+    _buffered: list[bytes] | None = None
 
     def _new_conn(self: Any) -> socket.socket:
-        """Connect within the deadline, address by address, and have the socket guarded."""
+        """Connect within the deadline, address by address; the deadline guards the socket."""
         deadline = current_exchange.deadline
-        deadline.missing = "the name was not resolved"
+        deadline.missing = "the host name was not resolved"
         try:
-            found = current_exchange.names.resolve(self._dns_host, self.port, deadline)
+            addresses = current_exchange.resolver.resolve(self._dns_host, self.port, deadline)
         except (OSError, UnicodeError) as error:
             raise NameResolutionError(self.host, self, _gaierror(error)) from error
         deadline.missing = "there was no connection"
         failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in found:
+        for family, kind, protocol, _, address in addresses:
             try:
                 sock: socket.socket = self._connect_to(family, kind, protocol, address)
             except OSError as error:
                 failure = error
             else:
                 sys.audit("http.client.connect", self, self.host, self.port)
-                self._born = time.monotonic()
-                deadline.missing = "the proxy or TLS did not let the request out"
+                self._connected_at = time.monotonic()
+                deadline.missing = "the proxy or TLS was not ready"
                 return sock
             if deadline.cut:
                 break
@@ -141,7 +141,7 @@ class _Deadlined:
         raise NewConnectionError(self, "no connection") from failure
 
     def connect(self: Any) -> None:
-        """Connect; from here on the request can go out."""
+        """Connect; from then on the request can be sent."""
         super().connect()  # type: ignore[misc]
         current_exchange.deadline.missing = ""
 
@@ -154,16 +154,16 @@ class _Deadlined:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             sock.setblocking(False)
-            begun = sock.connect_ex(address)
-            if begun not in _CONNECTING:
-                raise OSError(begun, os.strerror(begun))  # noqa: TRY301 - closed below
-            # After connecting began: the system does not shut down what is no connection yet, and
-            # a deadline that passed before would be forgotten.
+            code = sock.connect_ex(address)
+            if code not in _CONNECTING:
+                raise OSError(code, os.strerror(code))  # noqa: TRY301 - closed below
+            # Only now: the system does not shut down a socket that has not begun to connect, so a
+            # deadline that passed before would have no effect.
             deadline.guard(sock.fileno())
-            if begun:
+            if code:
                 _wait_for_connection(sock, min(deadline.remaining, _CONNECT_SECONDS))
-            # From here on the guard alone tells the time: it holds for an exchange and not for a
-            # read, and a socket without a timeout asks the system half as often.
+            # From here on only the guard keeps the time: it holds for the whole exchange, and a
+            # socket without a timeout makes half as many system calls.
             sock.settimeout(None)
         except BaseException:
             sock.close()
@@ -172,33 +172,33 @@ class _Deadlined:
 
     @property
     def is_connected(self: Any) -> bool:
-        """Whether the connection can serve one more request; not when it has grown old."""
-        if time.monotonic() - self._born > CONNECTION_SECONDS:
+        """Whether the connection can be used for another request; not when it is too old."""
+        if time.monotonic() - self._connected_at > CONNECTION_SECONDS:
             return False
         return bool(super().is_connected)  # type: ignore[misc]
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
-        """Send a request, and note whether all of it went out."""
+        """Send a request, and record whether all of it was sent."""
         deadline = current_exchange.deadline
         if self.sock is not None:
             deadline.guard(self.sock.fileno())
         deadline.body_sent = False
-        # A head and a body at hand go out together: one packet and one call of the system.
-        self._gathered = [] if isinstance(kwargs.get("body"), bytes) else None
+        # A head and a body in memory are sent together: one packet and one system call.
+        self._buffered = [] if isinstance(kwargs.get("body"), bytes) else None
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         finally:
-            gathered, self._gathered = self._gathered, None
-        if gathered:
-            super().send(b"".join(gathered))  # type: ignore[misc]
+            buffered, self._buffered = self._buffered, None
+        if buffered:
+            super().send(b"".join(buffered))  # type: ignore[misc]
         deadline.body_sent = True
 
     def send(self: Any, data: Any) -> None:
-        """Send bytes, or keep them until the request is whole."""
-        if self._gathered is None:
+        """Send bytes, or buffer them until the request is complete."""
+        if self._buffered is None:
             super().send(data)  # type: ignore[misc]
         else:
-            self._gathered.append(data)
+            self._buffered.append(data)
 
 
 class _Connection(_Deadlined, HTTPConnection):
@@ -222,12 +222,12 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class PreparedEndpoint:
-    """Where requests go, found once for all of them: what `requests` works out for each anew.
+    """What `requests` works out anew for every request, prepared once: pool, target and headers.
 
     Args:
-        pool: connections to the host, or to the proxy before it.
-        target: goes before each path in the request's line.
-        headers: of every request, `Authorization` included.
+        pool: connections to the host, or to the proxy in front of it.
+        target: put before each path in the request line.
+        headers: of every request, with `Authorization`.
     """
 
     def __init__(self, pool: HTTPConnectionPool, target: str, headers: Mapping[str, str]) -> None:
@@ -239,10 +239,10 @@ class PreparedEndpoint:
     def post(
         self, path: str, headers: Mapping[str, str], body: Any
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Send once, within the current deadline; its answer's body is read in the block.
+        """Send once, within the current deadline; the response is read in the `with` block.
 
         Raises:
-            HTTPError: of `urllib3`'s, or `OSError` or `http.client.HTTPException`.
+            HTTPError: of `urllib3`; or `OSError` or `http.client.HTTPException`.
         """
         length = {} if isinstance(body, bytes) else {"Content-Length": str(len(body))}
         response = self._pool.urlopen(
@@ -260,23 +260,23 @@ class PreparedEndpoint:
         try:
             yield response
         finally:
-            # A connection whose answer was read to its end is back in the pool already.
+            # A connection whose response was read to its end is in the pool again already.
             response.close()
             response.release_conn()
 
     def close(self) -> None:
-        """Close the connections that wait for a request; `requests` leaves that to chance."""
+        """Close the idle connections, which `requests` leaves to the garbage collector."""
         self._pool.close()
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """`requests`' adapter over these connections: it never tries again on its own."""
+    """The adapter of `requests` over these connections; it makes no retries of its own."""
 
     def prepare_endpoint(self, session: requests.Session, url: str) -> PreparedEndpoint:
-        """How the session's POST requests to this address travel: signed, by proxy, with TLS roots.
+        """Prepare the session's POST requests to this address: signed, by proxy, with TLS roots.
 
         Args:
-            session: whose `auth`, `headers`, `proxies` and `verify` hold.
+            session: its `auth`, `headers`, `proxies` and `verify` are used.
             url: a base address without a slash at its end.
 
         Raises:
@@ -286,7 +286,9 @@ class DeadlineAdapter(HTTPAdapter):
         verify: Any = session.verify
         pool: Any = self.get_connection_with_tls_context(prepared, verify, session.proxies)
         self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-        headers = {n: v for n, v in prepared.headers.items() if n != "Content-Length"}
+        headers = {
+            name: value for name, value in prepared.headers.items() if name != "Content-Length"
+        }
         target = self.request_url(prepared, session.proxies).removesuffix("/")
         return PreparedEndpoint(pool, target, headers)
 
@@ -317,7 +319,7 @@ def _use_our_pools(manager: PoolManager) -> None:
 
 
 def _wait_for_connection(sock: socket.socket, seconds: float) -> None:
-    """Wait until a connection that has begun is there.
+    """Wait until a connection in progress is made.
 
     Raises:
         OSError: it failed; `TimeoutError` when it took longer.
@@ -326,9 +328,9 @@ def _wait_for_connection(sock: socket.socket, seconds: float) -> None:
         selector.register(sock, selectors.EVENT_WRITE)
         if not selector.select(seconds):
             raise TimeoutError("connecting timed out")
-    failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if failed:
-        raise OSError(failed, os.strerror(failed))
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _gaierror(error: OSError | UnicodeError) -> socket.gaierror:

@@ -1,8 +1,8 @@
-"""A deadline that holds for a whole exchange, whatever the pace of the other side.
+"""A deadline for a whole exchange, however slow the other side is.
 
-A socket's timeout is per read, so an answer that drips a byte a second takes for ever. Here a
-thread shuts the exchange's sockets down when its deadline passes, which ends every read, write and
-handshake on them at once, and a name that is still being resolved is not waited for any longer.
+A socket's timeout is per read, so a response that sends a byte a second never times out. Here, a
+thread shuts down the exchange's sockets when the deadline passes, which ends every read, write and
+handshake on them at once. It also ends the wait for a name to be resolved.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Deadline:
     """The end of one exchange.
 
     Attributes:
-        cut: whether its sockets were shut down, so that nothing read since then counts.
-        body_sent: whether the last request on it went out whole.
-        missing: what it waits for before the request can go out, for the message; empty once it
-            can.
+        cut: whether the deadline has passed and the sockets were shut down.
+        body_sent: whether the last request was sent completely.
+        missing: what the exchange waits for before it can send the request, for the message; empty
+            once it can.
     """
 
     def __init__(self, at: float) -> None:
@@ -39,18 +39,18 @@ class Deadline:
         self.missing = ""
         self._lock = threading.Lock()
         self._guards: list[socket.socket] = []
-        self._told: list[Callable[[], None]] = []
+        self._on_cut: list[Callable[[], None]] = []
 
     @property
     def remaining(self) -> float:
-        """Seconds left, never 0 or less: a socket would read that as not waiting at all."""
+        """Seconds left, always above 0, which a socket would take as not to wait at all."""
         return max(self.at - time.monotonic(), 0.001)
 
     def guard(self, descriptor: int) -> None:
-        """Have the socket of this descriptor shut down at the deadline.
+        """Shut down the socket of this descriptor when the deadline passes.
 
-        Through a duplicate, since TLS takes the descriptor over in the middle of a handshake, and
-        `http.client` gives a connection up while its answer is still being read.
+        By a duplicate, since TLS takes over the descriptor during the handshake, and `http.client`
+        drops a connection while its response is still being read.
 
         Raises:
             TimeoutError: the deadline has passed already.
@@ -60,38 +60,39 @@ class Deadline:
                 raise TimeoutError("the deadline has passed")
             self._guards.append(socket.socket(fileno=os.dup(descriptor)))
 
-    def when_shut(self, tell: Callable[[], None]) -> None:
-        """Call this when the deadline passes; at once when it has. It returns at once itself."""
+    def when_cut(self, callback: Callable[[], None]) -> None:
+        """Call this when the deadline passes; at once when it has passed. It must not block."""
         with self._lock:
             if not self.cut:
-                self._told.append(tell)
+                self._on_cut.append(callback)
                 return
-        tell()
+        callback()
 
-    def shut(self) -> None:
-        """Shut all its sockets down, end its other waits, and refuse to guard another socket."""
+    def cut_off(self) -> None:
+        """Shut down all sockets, end other waits, and refuse to guard another socket."""
         with self._lock:
             self.cut = True
-            for tell in self._told:
-                tell()
+            for callback in self._on_cut:
+                callback()
             for guard in self._guards:
-                # The other side may have been first.
+                # The other side may have closed it already.
                 with suppress(OSError):
                     guard.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        """Let go of the sockets; the exchange is over."""
+        """Release the sockets: the exchange has ended."""
         with self._lock:
             for guard in self._guards:
                 guard.close()
             self._guards.clear()
-            self._told.clear()
+            self._on_cut.clear()
 
 
 class Deadlines:
-    """The thread that keeps the deadlines of one transport's exchanges, started when first needed.
+    """The deadlines of one transport's exchanges, and the thread that enforces them.
 
-    It tells real time and no injected clock: the sockets live in real time.
+    The thread starts when it is first needed. It uses real time and no injected clock, since the
+    sockets do.
     """
 
     def __init__(self) -> None:
@@ -104,17 +105,17 @@ class Deadlines:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[Deadline]:
-        """A deadline so many seconds from now, kept until the block ends.
+        """A deadline this many seconds from now, enforced until the block ends.
 
         Raises:
-            ThreadError: there is no thread to keep it.
+            ThreadError: the system cannot start the thread.
         """
         deadline = Deadline(time.monotonic() + seconds)
         with self._changed:
             if self._thread is None:
-                self._thread = start_thread(self._keep, "segment-deadlines")
+                self._thread = start_thread(self._enforce, "segment-deadlines")
             if self.aborted:
-                deadline.shut()
+                deadline.cut_off()
             self._running.add(deadline)
             if deadline.at < self._wakes_at:
                 self._changed.notify()
@@ -126,11 +127,11 @@ class Deadlines:
             deadline.release()
 
     def abort(self) -> None:
-        """Shut down every exchange that runs, and each that would start."""
+        """Fail every exchange, those in flight and later ones."""
         with self._changed:
             self.aborted = True
             for deadline in self._running:
-                deadline.shut()
+                deadline.cut_off()
 
     def close(self) -> None:
         """Abort, and end the thread."""
@@ -142,13 +143,15 @@ class Deadlines:
         if thread is not None:
             thread.join()
 
-    def _keep(self) -> None:
+    def _enforce(self) -> None:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                for deadline in [each for each in self._running if each.at <= now]:
-                    deadline.shut()
+                for deadline in [deadline for deadline in self._running if deadline.at <= now]:
+                    deadline.cut_off()
                     self._running.discard(deadline)
-                self._wakes_at = min((each.at for each in self._running), default=float("inf"))
+                self._wakes_at = min(
+                    (deadline.at for deadline in self._running), default=float("inf")
+                )
                 left = self._wakes_at - now
                 self._changed.wait(left if left < threading.TIMEOUT_MAX else None)

@@ -1,7 +1,6 @@
-"""What one exchange comes to: a whole answer, or a failure of one of a closed list of kinds.
+"""The outcome of one exchange: a complete response, or a failure of one of a closed list of kinds.
 
-An answer is complete or it is lost: whatever was cut short is a failure. Neither holds a secret
-in its `repr`.
+A response that was cut short is a failure. Neither class shows a secret in its `repr`.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ __all__ = ["Failure", "FailureKind", "Response"]
 
 
 class FailureKind(Enum):
-    """Why there is no whole answer. A closed list."""
+    """Why there is no complete response. A closed list."""
 
     NAME = "name"
     """The host's name could not be resolved."""
     CONNECT = "connect"
-    """No connection: refused, unreachable."""
+    """The host could not be connected to: refused, unreachable."""
     RESET = "reset"
-    """The connection broke before the answer's first line."""
+    """The connection broke before the first line of the response."""
     CUT = "cut"
-    """The answer began and was cut short, or cannot be decoded."""
+    """The response began and was cut short, or cannot be decoded."""
     TIMEOUT = "timeout"
     """The deadline of the exchange passed, or that of connecting."""
     PROXY = "proxy"
@@ -34,20 +33,20 @@ class FailureKind(Enum):
     PROXY_REFUSED = "proxy refused"
     """The proxy refused to let the request through (a 4xx to CONNECT)."""
     TLS = "tls"
-    """The server's identity could not be checked, or TLS could not be agreed on."""
+    """The server's certificate was not accepted, or there is no common TLS protocol."""
     ABORTED = "aborted"
     """The caller aborted the transport."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """There is no whole answer.
+    """There is no complete response.
 
     Attributes:
         kind: one of a closed list.
         reason: what happened, in a few words without secrets.
-        too_short: whether the request was on its way when our own time for it ran out, so that
-            more time could have helped.
+        too_short: whether our own time-out ended the exchange after the request was sent, so that
+            a longer one could have helped.
     """
 
     kind: FailureKind
@@ -57,16 +56,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Response:
-    """A whole answer, whatever its status.
+    """A complete response, whatever its status.
 
     Attributes:
         status: the HTTP status.
         headers: names in lower case.
         body: decoded, its first 64 KiB.
-        request_id: what the server calls this request, for its support; empty when it says nothing.
-        excerpt: at most 200 printable characters of the body, for messages; the write key that a
-            server might echo is blotted out.
-        location: where a redirect points, cleaned like the excerpt; host and path alone.
+        request_id: the server's id of the request, for its support; empty when it sent none.
+        excerpt: at most 200 printable characters of the body, for messages; a write key that a
+            server echoes in it is redacted.
+        location: where a redirect points, sanitized like the excerpt; host and path alone.
     """
 
     status: int

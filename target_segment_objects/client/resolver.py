@@ -1,7 +1,8 @@
-"""Names resolved within a deadline: the system's own call cannot be ended, but waiting for it can.
+"""Resolves host names within a deadline.
 
-`getaddrinfo` comes back when the name servers answer or the resolver gives up, which takes many
-seconds. It runs on a thread of its own here; the exchange waits for it or for its own deadline.
+`getaddrinfo` cannot be interrupted, and returns only when name servers answer or the system gives
+up, after many seconds. So it runs on a thread of its own; the exchange waits for that thread or for
+its own deadline.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _Addresses = list[tuple[Any, ...]]
 
 
 class NameResolver:
-    """Resolves names. At most one lookup of a name runs at a time; all that ask share it.
+    """Resolves host names. At most one lookup of a name runs at a time, and is shared.
 
-    A lookup that nobody waits for any longer goes on until the system ends it. So an outage of
-    the name servers leaves one thread behind and not one for each attempt.
+    A lookup that nobody waits for any longer goes on until the system ends it. So an outage of the
+    name servers leaves one thread behind, and not one for each attempt.
     """
 
     def __init__(self) -> None:
@@ -33,17 +34,17 @@ class NameResolver:
         self._running: dict[tuple[str, int], Future[_Addresses]] = {}
 
     def resolve(self, host: str, port: int, deadline: Deadline) -> _Addresses:
-        """The addresses of a host, as `getaddrinfo` has them.
+        """The addresses of a host, as `getaddrinfo` returns them.
 
         Raises:
-            OSError: the name cannot be resolved; `TimeoutError` when the deadline ends the waiting.
-            UnicodeError: it is no name.
-            ThreadError: there is no thread to look it up on.
+            OSError: the name cannot be resolved; `TimeoutError` when the deadline passed first.
+            UnicodeError: it is not a host name.
+            ThreadError: the system cannot start a thread for the lookup.
         """
         lookup = self._lookup(host, port)
         ended = threading.Event()
         lookup.add_done_callback(lambda _: ended.set())
-        deadline.when_shut(ended.set)
+        deadline.when_cut(ended.set)
         ended.wait()
         if not lookup.done():
             raise TimeoutError("the name was not resolved in time")
@@ -54,22 +55,22 @@ class NameResolver:
             lookup = self._running.get((host, port))
             if lookup is None:
                 lookup = Future()
-                # It ends behind this lock, so that it finds what it ends.
+                # The thread takes this lock before it ends, so that it finds its entry.
                 start_thread(self._run, "segment-names", host, port, lookup)
                 self._running[host, port] = lookup
             return lookup
 
     def _run(self, host: str, port: int, lookup: Future[_Addresses]) -> None:
-        found: _Addresses = []
+        addresses: _Addresses = []
         failure: Exception | None = None
         try:
-            found = list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            addresses = list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - raised by `resolve`
             failure = error
-        # First: who asks from now on wants a new answer.
+        # First, so that later callers start a new lookup.
         with self._lock:
             del self._running[host, port]
         if failure is None:
-            lookup.set_result(found)
+            lookup.set_result(addresses)
         else:
             lookup.set_exception(failure)

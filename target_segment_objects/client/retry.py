@@ -1,7 +1,4 @@
-"""When to try again, and how long to wait: a pure decision over what one exchange came to.
-
-An answer or its absence goes in, one of five actions and the reason come out; nothing here waits.
-"""
+"""Whether to try again, and how long to wait: pure decisions over the outcome of one exchange."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ _RETRIED_STATUSES = frozenset({408, 410, 429, 460})
 _AUTHENTICATION_STATUSES = frozenset({401, 403})
 _FATAL_STATUSES = {
     501: "the server does not know this call",
-    505: "the server does not take this version of HTTP",
-    511: "the network asks for a login of its own before it lets requests through",
+    505: "the server does not support this version of HTTP",
+    511: "the network requires a login",
 }
 _FATAL_FAILURES = frozenset({FailureKind.TLS, FailureKind.PROXY_REFUSED, FailureKind.ABORTED})
-# What a load balancer answers with and `http.HTTPStatus` does not know.
+# Statuses of load balancers that `http.HTTPStatus` does not know.
 _PHRASES = {460: "Client Closed Connection"}
 _DELAY_SECONDS = re.compile(r"\d{1,18}(\.\d+)?", re.ASCII)
-# Doubling beyond this many attempts changes nothing but overflows a float at 1,024.
+# More doublings change nothing, and a float overflows at 1,024 of them.
 _MAX_DOUBLINGS = 63
 
 
@@ -40,15 +37,15 @@ class Action(Enum):
     """What to do about the outcome of an exchange. A closed list."""
 
     DONE = "done"
-    """Answered 2xx."""
+    """The response was 2xx."""
     RETRY = "retry"
     """Send the same bytes again, after a wait."""
     REFUSED = "refused"
-    """Segment refused the request itself; what that means is the call's to say."""
+    """Segment refused the request itself; the call decides what that means."""
     AUTHENTICATION = "authentication"
-    """Segment does not take the write key here."""
+    """Segment rejected the write key."""
     FATAL = "fatal"
-    """Nothing will change by itself: neither another try nor another request can help."""
+    """Neither a retry nor another request can help."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +63,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long and how often one request is tried.
+    """How long and how often a call is tried.
 
     Attributes:
-        first_wait: seconds that the first wait is at most; each later one twice that.
-        max_wait: seconds that a wait without `Retry-After` is at most.
-        budget_seconds: how long one request may spend waiting between its attempts.
-        min_attempts: attempts that are made whatever the budget says, at least 1.
-        retry_after_cap: seconds of a `Retry-After` that are honoured at most.
+        first_wait: seconds of the first wait at most; doubled for every later one.
+        max_wait: seconds of a wait without `Retry-After` at most.
+        budget_seconds: seconds that a call may wait in all between its attempts.
+        min_attempts: attempts that are made whatever the budget is, at least 1.
+        retry_after_cap: seconds of a `Retry-After` that are waited at most.
 
     Raises:
         ValueError: a number is negative or not finite, or `min_attempts` is below 1.
@@ -97,12 +94,12 @@ class RetryPolicy:
     def wait_after(
         self, attempts: int, *, jitter: float, retry_after: float | None = None
     ) -> float:
-        """Seconds to wait after so many attempts: doubling with full jitter, or what was asked.
+        """Seconds to wait after an attempt: doubled each time with full jitter, or as asked for.
 
         Args:
-            attempts: attempts made so far, at least 1.
+            attempts: attempts so far, at least 1.
             jitter: a number from 0 up to 1.
-            retry_after: what the answer asked for, in seconds; `None` when it did not.
+            retry_after: seconds that the response asked for; `None` when it did not.
         """
         doublings = min(attempts - 1, _MAX_DOUBLINGS)
         jittered = jitter * min(self.max_wait, self.first_wait * 2.0**doublings)
@@ -111,22 +108,22 @@ class RetryPolicy:
         return max(jittered, min(retry_after, self.retry_after_cap))
 
     def ends(self, attempts: int, *, waited: float, wait: float) -> bool:
-        """Whether to give up after so many attempts, rather than wait once more.
+        """Whether to give up, rather than wait once more.
 
         Args:
-            attempts: attempts made so far.
-            waited: seconds spent waiting between them.
-            wait: seconds that the next wait would take.
+            attempts: attempts so far.
+            waited: seconds waited so far.
+            wait: seconds of the next wait.
         """
         return attempts >= self.min_attempts and waited + wait > self.budget_seconds
 
 
 def decide(outcome: Response | Failure, *, refusals: Collection[int] = ()) -> Decision:
-    """What to do about the outcome of one exchange.
+    """What to do after one exchange.
 
     Args:
-        outcome: a whole answer, or why there is none.
-        refusals: statuses that mean a refusal for this call although others would retry them.
+        outcome: a complete response, or why there is none.
+        refusals: statuses that mean a refusal for this call, and a retry for others.
     """
     if isinstance(outcome, Failure):
         fatal = outcome.kind in _FATAL_FAILURES
@@ -135,17 +132,17 @@ def decide(outcome: Response | Failure, *, refusals: Collection[int] = ()) -> De
     return Decision(_action(status, refusals), _FATAL_STATUSES.get(status) or _reason(outcome))
 
 
-def retry_after_seconds(answer: Response, *, now: float) -> float | None:
-    """What the answer's `Retry-After` asks for, in seconds from now, whichever of its two forms.
+def retry_after_seconds(response: Response, *, now: float) -> float | None:
+    """Seconds that a response asks to wait by `Retry-After`, in either of its two forms.
 
     Args:
-        answer: any answer.
-        now: seconds since 1970, which a date is compared with.
+        response: any response.
+        now: seconds since 1970, to compare a date with.
 
     Returns:
-        Seconds, 0 for a date that is over; `None` without the header or when it cannot be read.
+        Seconds, 0 for a date in the past; `None` without the header, or when it cannot be read.
     """
-    value = answer.header("retry-after").strip()
+    value = response.header("retry-after").strip()
     if _DELAY_SECONDS.fullmatch(value):
         return float(value)
     try:
@@ -153,7 +150,7 @@ def retry_after_seconds(answer: Response, *, now: float) -> float | None:
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
-        # "-0000": the sender's zone is not known, and the time is UTC (RFC 5322, 3.3).
+        # "-0000": the time is UTC, the sender's zone unknown (RFC 5322, 3.3).
         date = date.replace(tzinfo=timezone.utc)
     return max(0.0, date.timestamp() - now)
 
@@ -174,11 +171,11 @@ def _action(status: int, refusals: Collection[int]) -> Action:
     return Action.FATAL
 
 
-def _reason(answer: Response) -> str:
-    if 300 <= answer.status <= 399:  # noqa: PLR2004 - the 3xx class
-        target = answer.location
-        return f"a redirect{f' to {target}' if target else ''}, which a POST must not follow"
+def _reason(response: Response) -> str:
+    if 300 <= response.status <= 399:  # noqa: PLR2004 - the 3xx class
+        target = response.location
+        return f"a redirect{f' to {target}' if target else ''}, which is not followed"
     try:
-        return HTTPStatus(answer.status).phrase
+        return HTTPStatus(response.status).phrase
     except ValueError:
-        return _PHRASES.get(answer.status, "an unknown status")
+        return _PHRASES.get(response.status, "an unknown status")

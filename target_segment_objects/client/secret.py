@@ -1,7 +1,7 @@
-"""The write key: checked, sent as HTTP Basic, and blotted out of whatever others have written.
+"""The write key: checked, sent as HTTP Basic, and redacted from all text that others wrote.
 
-The one place that holds it. Its `repr` hides it, and so does every error raised here. Our own
-sentences are never searched for it: they do not hold it, and a short key is part of many words.
+This is the only place that holds it. Its `repr` hides it, and so does every error raised here. Our
+own sentences are not searched for it: they do not contain it, and a short key occurs in many words.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["WriteKey", "excerpt_of", "proxy_secrets", "write_key"]
 EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
 _LEAST_CHARACTERS = 8
-"""A shorter secret is found by chance in ordinary words and numbers."""
+"""A shorter secret occurs by chance in ordinary words and numbers."""
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
 _HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
@@ -52,14 +52,15 @@ def write_key(key: str) -> str:
 class WriteKey:
     """A source's write key, as user name of HTTP Basic with an empty password.
 
-    That is base64 of `KEY:`, colon included: [doc] of the Objects API, and what RFC 7617 asks for.
+    That is base64 of `KEY:`, with the colon: [doc] of the Objects API, and RFC 7617.
 
     Args:
-        key: the key as Segment shows it.
+        key: the key, as Segment shows it.
         also_secret: other texts to redact, like a proxy's password.
 
     Raises:
-        ConfigurationError: empty, or with characters that no key has. The message never shows it.
+        ConfigurationError: it is empty, or has characters that no key has. The message never
+            shows it.
     """
 
     __slots__ = ("_any", "_auth", "_long", "_word")
@@ -71,11 +72,11 @@ class WriteKey:
             self._auth = HTTPBasicAuth(write_key(key), "")
         except ValueError as error:
             raise ConfigurationError(f"write_key {error}") from None
-        # Longest first, so that no form leaves the rest of another one behind.
+        # Longest first, so that no match leaves the rest of a longer form behind.
         secrets = {*_forms_of(key), *_forms_of(f"{key}:"), *also_secret}
         ordered = sorted(filter(None, secrets), key=len, reverse=True)
         self._any = _one_of(ordered)
-        self._long = _one_of([each for each in ordered if len(each) >= _LEAST_CHARACTERS])
+        self._long = _one_of([form for form in ordered if len(form) >= _LEAST_CHARACTERS])
         self._word = re.compile(rf"(?<![0-9A-Za-z])(?:{self._any.pattern})(?![0-9A-Za-z])")
 
     def __repr__(self) -> str:
@@ -86,27 +87,27 @@ class WriteKey:
 
     @property
     def auth(self) -> HTTPBasicAuth:
-        """What `requests` signs a request with; `.netrc` has no say once it is set."""
+        """What `requests` signs a request with; with it set, `.netrc` is not read."""
         return self._auth
 
     def redact(self, text: str) -> str:
-        """A text of somebody else's without the key, in any of the forms that it is echoed in."""
+        """Redact the key, in any form that servers echo it in, in a text that others wrote."""
         return self._any.sub(_REDACTED, text)
 
     def redact_address(self, address: str) -> str:
-        """An address of our own without the key, unless that is so short that it may be chance."""
+        """Redact the key in an address of our own, unless it is so short that it may be chance."""
         return self._long.sub(_REDACTED, address)
 
     def is_in(self, text: str) -> bool:
-        """Whether a text holds the key: as a word of its own, if it is short."""
+        """Whether a text contains the key; a short key must be a word of its own."""
         return bool(self._long.search(text) or self._word.search(text))
 
     def sanitize(self, text: str, limit: int = EXCERPT_CHARACTERS) -> str:
-        """At most `limit` printable characters of a text that somebody else wrote."""
+        """At most `limit` printable characters of a text that others wrote, the key redacted."""
         return " ".join(_UNPRINTABLE.sub(" ", self.redact(text)).split())[:limit]
 
     def sanitize_location(self, location: str) -> str:
-        """Scheme, host and path of a redirect; a query or user info may be somebody's secret."""
+        """Scheme, host and path of a redirect; a query or user info could be a secret."""
         try:
             parts = urlsplit(location)
             host = parts.hostname or ""
@@ -116,15 +117,15 @@ class WriteKey:
 
 
 def excerpt_of(body: bytes, key: WriteKey) -> str:
-    """The start of an answer's body, for a message: at most 200 printable characters."""
+    """The start of a response's body, for a message: at most 200 printable characters."""
     return key.sanitize(body.decode(errors="replace"))
 
 
 def proxy_secrets(proxy: str) -> tuple[str, ...]:
-    """The texts of a proxy's address that must not be told: its password or token, in any form."""
+    """The secrets of a proxy's address: its password or token, in any form."""
     parts = urlsplit(proxy)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    # A user without a password is a token; beside one it is a word like any other.
+    # A user without a password is a token; with one it is an ordinary word.
     secret = password or user
     if not secret:
         return ()
@@ -133,29 +134,29 @@ def proxy_secrets(proxy: str) -> tuple[str, ...]:
 
 
 def _one_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of these texts, or one that is never found if there are none."""
+    """A pattern that matches any of these texts, or nothing if there are none."""
     return re.compile("|".join(map(re.escape, texts)) or "(?!)")
 
 
 def _forms_of(secret: str) -> Iterator[str]:
-    """All that a server or a library makes of a secret when it writes it down."""
+    """All forms in which servers and libraries write a secret."""
     data = secret.encode()
-    for text in (
+    for encoded in (
         secret,
         base64.b64encode(data).decode(),
         base64.urlsafe_b64encode(data).decode(),
     ):
-        for one in {text, text.rstrip("=")}:
-            quoted = quote(one, safe="")
-            yield one
+        for form in {encoded, encoded.rstrip("=")}:
+            quoted = quote(form, safe="")
+            yield form
             yield quoted
-            yield quote(one, safe="/")
-            yield _ESCAPE.sub(lambda found: found[0].lower(), quoted)
-            # In JSON, as different writers of it have it, and in HTML.
-            inner = json.dumps(one)[1:-1]
+            yield quote(form, safe="/")
+            yield _ESCAPE.sub(lambda match: match[0].lower(), quoted)
+            # In JSON, as different encoders write it, and in HTML.
+            inner = json.dumps(form)[1:-1]
             yield inner
             yield inner.replace("/", "\\/")
-            escaped = _JSON_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", one)
+            escaped = _JSON_ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", form)
             yield escaped
-            yield _HEX.sub(lambda found: found[0].upper(), escaped)
-            yield html.escape(one)
+            yield _HEX.sub(lambda match: match[0].upper(), escaped)
+            yield html.escape(form)

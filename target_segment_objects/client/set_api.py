@@ -1,6 +1,6 @@
 """The Objects API: `set` calls of up to ten objects of one collection.
 
-`POST /v1/set` [doc]. A call is delivered when it is answered 2xx, whole.
+`POST /v1/set` [doc]. The objects are delivered when the complete response is 2xx.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ OBJECTS_URLS = {
 
 
 class SetApi:
-    """Sends objects by the `set` call.
-
-    Safe for threads. The transport stays its owner's to close.
+    """Sends objects by the `set` call. Safe for threads; it does not close the transport.
 
     Args:
         caller: makes the calls; a `Transport` over one of `OBJECTS_URLS` will do.
@@ -48,25 +46,25 @@ class SetApi:
             self._headers["Synchronous"] = "true"
 
     def send(self, collection: str, objects: Sequence[bytes | SegmentObject]) -> CallResult:
-        """Send one call, until Segment takes it.
+        """Send one call, until Segment accepts it.
 
         Args:
-            collection: of all the objects.
+            collection: the collection of all objects.
             objects: 1 to 10, each a `SegmentObject` or the bytes of its `call_bytes()`. Two of one
-                id belong into two calls, the second after the first one's receipt.
+                id belong into two calls, the second after the first has returned.
 
         Returns:
-            What is known of the call that was answered 2xx.
+            The call, which was answered with 2xx.
 
         Raises:
             ValueError: not 1 to 10 objects, or one of another collection.
-            RefusedError: 400 and whatever else another try would not change; its `status` tells.
+            RefusedError: 400, or another `status` that a retry would not change.
             AuthenticationError: 401 or 403.
             UnavailableError: the retries ended, or the caller stopped.
         """
         if not 1 <= len(objects) <= self._max_objects:
             raise ValueError(f"a call takes 1 to {self._max_objects} objects, not {len(objects)}")
-        elements = b",".join(_element(collection, each) for each in objects)
+        elements = b",".join(_element(collection, obj) for obj in objects)
         call = ApiCall(
             name="set",
             path="/v1/set",
@@ -111,9 +109,9 @@ class SetApi:
         return count
 
 
-def _element(collection: str, each: bytes | SegmentObject) -> bytes:
-    if isinstance(each, bytes):
-        return each
-    if each.collection != collection:
+def _element(collection: str, obj: bytes | SegmentObject) -> bytes:
+    if isinstance(obj, bytes):
+        return obj
+    if obj.collection != collection:
         raise ValueError("a call's objects are all of one collection")
-    return each.call_bytes()
+    return obj.call_bytes()

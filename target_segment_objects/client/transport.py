@@ -1,7 +1,7 @@
-"""One exchange: a request goes out once, and a whole answer comes back or the reason why not.
+"""One exchange: a request is sent once, and returns a complete response or the reason for none.
 
-It knows HTTP and the write key, but neither retries nor what a status means. Nothing it returns or
-raises holds the key.
+The transport knows HTTP and the write key, but neither retries nor what a status means. Nothing
+that it returns or raises holds the key.
 """
 
 from __future__ import annotations
@@ -45,31 +45,31 @@ if TYPE_CHECKING:
 __all__ = ["Transport", "TransportOptions"]
 
 MAX_RESPONSE_BYTES = 64 * 1024
-"""Decoded bytes of an answer that are read at most; what it says further on is not waited for."""
+"""Decoded bytes of a response that are read at most; the rest is not waited for."""
 
 _ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
-# Not documented by Segment; the names that servers and load balancers commonly use.
+# Not documented by Segment; names that servers and load balancers commonly use.
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-amzn-trace-id")
 _REQUEST_ID_CHARACTERS = 100
 
 _URGENT = 1
-"""Connections beside `max_concurrency`: a keep-alive goes out while all others are in use."""
+"""Connections beyond `max_concurrency`: a keep-alive is sent while all others are in use."""
 
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How requests travel.
+    """How requests are sent.
 
     Attributes:
-        timeout_seconds: total deadline of one exchange, from its start to the answer's last byte.
+        timeout_seconds: total deadline of one exchange, up to the last byte of the response.
         upload_timeout_seconds: the same for the upload of a part.
         max_concurrency: connections that are kept open, 1 to 20.
         ca_bundle: file or folder of TLS roots; else `REQUESTS_CA_BUNDLE` or `SSL_CERT_FILE`.
         proxy: address of an http or https proxy, user info allowed; else the environment's
             `HTTPS_PROXY` and `NO_PROXY`. Never used for loopback.
-        allow_http: take a plain http address beyond loopback.
-        user_agent: goes before the client's own User-Agent, for a program that embeds it.
-        limits: what the API takes.
+        allow_http: accept a plain http address beyond loopback.
+        user_agent: put before the client's own User-Agent, for a program that embeds it.
+        limits: the limits of the API.
     """
 
     timeout_seconds: float = 60.0
@@ -82,10 +82,10 @@ class TransportOptions:
     limits: ApiLimits = API_LIMITS
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no exchange could keep.
+        """Refuse numbers that make no sense.
 
         Raises:
-            ValueError: a timeout is not above 0, or `max_concurrency` is outside of 1 to 20.
+            ValueError: a timeout is not above 0, or `max_concurrency` is not 1 to 20.
         """
         for name in ("timeout_seconds", "upload_timeout_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
@@ -110,11 +110,11 @@ class Transport:
 
     Args:
         address: the base address, without the version path.
-        write_key: the source's write key; goes into the `Authorization` header and nowhere else.
-        options: how requests travel.
+        write_key: the source's write key; sent in the `Authorization` header and nowhere else.
+        options: how requests are sent.
 
     Raises:
-        ConfigurationError: an address, key, proxy or CA bundle that cannot be used.
+        ConfigurationError: the address, key, proxy or CA bundle cannot be used.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Transport:
             )
         self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
         self._deadlines = Deadlines()
-        self._names = NameResolver()
+        self._resolver = NameResolver()
         session = requests.Session()
         # No `.netrc` and no environment variables: `address` has read those that count.
         session.trust_env = False
@@ -182,13 +182,13 @@ class Transport:
 
     @property
     def proxy_setting(self) -> str:
-        """What names the proxy: `proxy`, or the environment's variable; empty without one."""
+        """What gives the proxy: `proxy` or an environment variable; empty without a proxy."""
         if not self._proxy:
             return ""
         return "proxy" if self.options.proxy is not None else proxy_variable(self._address)
 
     def is_secret_in(self, text: str) -> bool:
-        """Whether a text of a server's holds the write key, in whatever form it echoed it."""
+        """Whether a server's text holds the write key, in any form that servers echo it in."""
         return self._key.is_in(text)
 
     def exchange(
@@ -202,16 +202,16 @@ class Transport:
         """POST once.
 
         Args:
-            path: from the base address on, like `/v1/set`.
-            headers: besides `Authorization`, `User-Agent`, `Content-Length` and `Host`.
-            body: bytes, or a file that is rewound first.
-            timeout_seconds: total deadline; else the options' `timeout_seconds`.
+            path: the path after the base address, like `/v1/set`.
+            headers: headers besides `Authorization`, `User-Agent`, `Content-Length` and `Host`.
+            body: bytes, or a file, which is read from its start.
+            timeout_seconds: total deadline; by default `timeout_seconds` of the options.
 
         Returns:
-            The whole answer, its body cut at 64 KiB, or why there is none.
+            The complete response, its body cut at 64 KiB, or why there is none.
 
         Raises:
-            SpoolError: the file of the body cannot be read, or ends early.
+            SpoolError: the body's file cannot be read, or ends early.
         """
         if isinstance(body, FileBody):
             body.rewind()
@@ -224,15 +224,17 @@ class Transport:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
                 missing = deadline.missing
-                why = f"{missing or 'no whole answer'} within {seconds:g} s"
-                return Failure(FailureKind.TIMEOUT, why, too_short=not missing)
+                reason = f"{missing or 'no complete response'} within {seconds:g} s"
+                return Failure(FailureKind.TIMEOUT, reason, too_short=not missing)
             if isinstance(outcome, Response) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
-                # It says that all is well before it has read all: not about this request.
-                return Failure(FailureKind.CUT, "answered before the whole body was sent")
+                # A success before the whole body was sent cannot be about this request.
+                return Failure(
+                    FailureKind.CUT, "the server responded before it had received the whole body"
+                )
             return outcome
 
     def abort(self) -> None:
-        """Cut every exchange that runs, and refuse those to come. From any thread, not undone."""
+        """Fail all exchanges, in flight and later ones. Not undone; callable from any thread."""
         self._deadlines.abort()
 
     def close(self) -> None:
@@ -245,27 +247,27 @@ class Transport:
     def _exchange(
         self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
     ) -> Response | Failure:
-        current_exchange.deadline, current_exchange.names = deadline, self._names
+        current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
         try:
             endpoint = self._endpoint
-            if endpoint is None:  # any thread may be the first; the others' are the same
+            if endpoint is None:  # several threads may make one; they are equal
                 endpoint = self._endpoint = self._adapter.prepare_endpoint(
                     self._session, self._address.url
                 )
             with endpoint.post(path, headers, body) as response:
-                return self._answer(response, _read(response))
+                return self._response(response, _read(response))
         except (*_ERRORS, OSError) as error:
-            # Returned and not raised: those errors carry the request, and it carries the key.
+            # Returned and not raised: these errors carry the request, which carries the key.
             return classify_failure(error, self._key.sanitize)
 
-    def _answer(self, response: BaseHTTPResponse, body: bytes) -> Response:
+    def _response(self, response: BaseHTTPResponse, body: bytes) -> Response:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        named = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
+        request_ids = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
         return Response(
             status=response.status,
             headers=headers,
             body=body,
-            request_id=self._key.sanitize(next(named, ""), _REQUEST_ID_CHARACTERS),
+            request_id=self._key.sanitize(next(request_ids, ""), _REQUEST_ID_CHARACTERS),
             excerpt=excerpt_of(body, self._key),
             location=self._key.sanitize_location(headers.get("location", "")),
         )
@@ -274,8 +276,8 @@ class Transport:
 def _read(response: BaseHTTPResponse) -> bytes:
     """The body's first 64 KiB, decoded.
 
-    A body that is no longer is read to its very end, which frees the connection for the next
-    request and tells a cut answer from a whole one.
+    A body of up to that length is read to its end, which frees the connection for the next request
+    and shows whether the response was cut short.
     """
     body = b""
     while len(body) <= MAX_RESPONSE_BYTES:

@@ -83,7 +83,7 @@ METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_name_that_does_not_resolve_is_a_wrong_address(method: str) -> None:
     """The cause stands once; the setting is named, and waiting is not advised."""
     told = _error("https://segment.invalid", method)
-    assert "segment.invalid failed: the name could not be resolved (3 attempts in " in told
+    assert "segment.invalid failed: the host name could not be resolved (3 attempts in " in told
     assert told.count("resolved") == 1
     assert f"`{_setting(method)}`" in told
     assert LATER not in told
@@ -93,7 +93,7 @@ def test_a_name_that_does_not_resolve_is_a_wrong_address(method: str) -> None:
 def test_a_refused_connection_is_told_once(closed: str, method: str) -> None:
     """Three attempts, one cause; the address stands once, and its setting."""
     told = _error(f"http://{closed}", method)
-    assert f"at {closed} failed: no connection: connection refused (3 attempts in " in told
+    assert f"at {closed} failed: could not connect: connection refused (3 attempts in " in told
     assert told.count("connection refused") == told.count(closed) == 1
     assert f"`{_setting(method)}`" in told
     assert LATER not in told
@@ -104,7 +104,10 @@ def test_what_the_proxy_does_is_about_the_proxy(
     closed: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No connection to it, and no name of it, name where it comes from and not the address."""
-    for host, cause in ((closed, "no connection to the proxy"), ("proxy.invalid", "the proxy's")):
+    for host, cause in (
+        (closed, "could not connect to the proxy"),
+        ("proxy.invalid", "the proxy's host name"),
+    ):
         options = TransportOptions(proxy=f"http://{host}" if name == "proxy" else None)
         if name != "proxy":
             monkeypatch.setenv(name, f"http://{host}")
@@ -120,7 +123,10 @@ def test_a_proxy_that_refuses_is_about_its_user() -> None:
     with RawServer(answering(answer(407))) as server:
         options = TransportOptions(proxy=f"http://ann:hunter2@{server.address}")
         told = _error("https://segment.example", options=options)
-    assert "the proxy answered 407 to CONNECT. The proxy comes from `proxy`" in told
+    assert (
+        "the proxy answered 407 to CONNECT. Check the proxy's address, user and password in `proxy`"
+        in told
+    )
     assert "user and password" in told
     assert "hunter2" not in told
 
@@ -145,11 +151,11 @@ def test_tls_is_about_roots_and_clock() -> None:
         (503, "raise `retry_seconds`", "objects_url"),
         (501, "check `objects_url`", LATER),
         (505, "check `objects_url`", LATER),
-        (511, "a login page", LATER),
+        (511, "login page", LATER),
         (302, "check `objects_url`", LATER),
         (404, "check `objects_url`", LATER),
         (405, "check `objects_url`", LATER),
-        (422, "Sending it again would not change it", LATER),
+        (422, "Retrying will not help: Segment refused the request itself", LATER),
         (401, "check `write_key` and `objects_url`", LATER),
         (403, "check `write_key` and `objects_url`", LATER),
     ],
@@ -177,8 +183,8 @@ def test_a_time_out_of_our_own_names_its_setting() -> None:
     """Every attempt was cut by it: it is what to raise."""
     with Emulator() as segment, segment.hold(call="set", count=None):
         told = _error(segment.url, options=TransportOptions(timeout_seconds=0.1))
-    assert "no whole answer within 0.1 s (3 attempts in " in told
-    assert "Raise `request_timeout_seconds`" in told
+    assert "no complete response within 0.1 s (3 attempts in " in told
+    assert "Every attempt ended at `request_timeout_seconds`: raise it" in told
 
 
 def test_a_session_that_is_gone_is_no_wrong_address() -> None:
@@ -199,7 +205,7 @@ def test_causes_that_differ_stand_once_each() -> None:
         segment.fault(InjectedFault(call="set", first=3, count=None, status=500))
         told = _error(segment.url)
     assert (
-        "failed: the connection was closed without an answer, once; then "
+        "failed: the connection was closed without a response, once; then "
         "500 Internal Server Error, 2 times (3 attempts in "
     ) in told
 
@@ -252,6 +258,9 @@ def test_a_summary_is_the_message_without_its_advice() -> None:
         segment.fault(InjectedFault(call="set", status=400, body=b"no rooms"))
         with pytest.raises(DeliveryError) as caught:
             client.set.send("rooms", [ROOM])
-    told = "failed: 400 Bad Request (request id set-1); it said: no rooms"
+    told = "failed: 400 Bad Request (request id set-1); the response says: no rooms"
     assert caught.value.summary.endswith(told)
-    assert str(caught.value) == f"{caught.value.summary}. Sending it again would not change it"
+    assert (
+        str(caught.value)
+        == f"{caught.value.summary}. Retrying will not help: Segment refused the request itself"
+    )

@@ -64,7 +64,9 @@ def test_a_name_that_is_not_resolved_is_cut_at_the_deadline(resolver: Resolver) 
     with Transport("http://segment.test", KEY, SHORT) as transport:
         for _ in range(2):
             outcome = transport.exchange("/v1/set")
-            assert outcome == Failure(FailureKind.TIMEOUT, "the name was not resolved within 0.2 s")
+            assert outcome == Failure(
+                FailureKind.TIMEOUT, "the host name was not resolved within 0.2 s"
+            )
     assert not resolver.answers.is_set()
     assert resolver.calls == 1
 
@@ -137,7 +139,7 @@ def test_a_time_out_of_our_own_is_named_in_the_advice(call: str) -> None:
             calls[call]()
         server.stopping.set()
     setting = "upload_timeout_seconds" if call == "upload" else "request_timeout_seconds"
-    assert f"Raise `{setting}`" in str(raised.value)
+    assert f"Every attempt ended at `{setting}`: raise it" in str(raised.value)
     assert "retry_seconds" not in str(raised.value)
 
 

@@ -62,7 +62,7 @@ def test_the_next_run_completes_the_rows(  # noqa: PLR0913, PLR0917 fixtures
     assert broken.code == 1
     if broken_by == "refusal":
         (error,) = broken.told("error")
-        assert "Segment does not take this key" in error
+        assert "Segment rejected this key" in error
     else:
         assert broken.told("error") == []
         assert [line for line in broken.odd if "Traceback" in line] == []
