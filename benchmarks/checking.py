@@ -141,10 +141,10 @@ def expect(
     named = {stream: (collections or {}).get(stream, stream) for stream in schemas}
     seen: Counter[str] = Counter()
     samples: dict[tuple[str, str], Record] = {}
-    for place, (stream, line) in enumerate(zip(streams, lines, strict=True)):
+    for index, (stream, line) in enumerate(zip(streams, lines, strict=True)):
         seen[stream] += 1
         for cycle in range(cycles + 1):
-            if place + cycle * len(lines) not in wanted:
+            if index + cycle * len(lines) not in wanted:
                 continue
             record = json.loads(line)["record"]
             if record["id"] != seen[stream]:
@@ -170,18 +170,18 @@ def check(parts: Iterable[Path], expected: Expected) -> int:
     for part in parts:
         with gzip.open(part) as file:
             for line in file:
-                made = _decode(line)
-                if made.collection not in seen:
-                    raise VerificationError(f"collection {made.collection!r} is unknown")
-                seen[made.collection] += 1
-                if made.id != str(seen[made.collection]):
+                obj = _decode(line)
+                if obj.collection not in seen:
+                    raise VerificationError(f"collection {obj.collection!r} is unknown")
+                seen[obj.collection] += 1
+                if obj.id != str(seen[obj.collection]):
                     raise VerificationError(
-                        f"{made.collection}: object {seen[made.collection]} has id {made.id!r}"
+                        f"{obj.collection}: object {seen[obj.collection]} has id {obj.id!r}"
                     )
-                sample = expected.samples.get((made.collection, made.id))
+                sample = expected.samples.get((obj.collection, obj.id))
                 if sample is not None:
                     samples += 1
-                    _compare(made, sample)
+                    _compare(obj, sample)
     if seen != expected.counts:
         raise VerificationError(f"{seen} objects arrived instead of {expected.counts}")
     if samples != len(expected.samples):
@@ -189,13 +189,13 @@ def check(parts: Iterable[Path], expected: Expected) -> int:
     return sum(seen.values())
 
 
-def _compare(made: _Object, sample: Record) -> None:
+def _compare(obj: _Object, sample: Record) -> None:
     """As JSON texts, so that 5 is not 5.0, and true is not 1."""
-    found = json.loads(bytes(made.properties))
+    found = json.loads(bytes(obj.properties))
     if json.dumps(found, sort_keys=True) != json.dumps(sample, sort_keys=True):
         names = sorted(
             name
             for name in found.keys() | sample.keys()
             if json.dumps(found.get(name, [])) != json.dumps(sample.get(name, []))
         )
-        raise VerificationError(f"{made.collection} {made.id}: {', '.join(names)} differ")
+        raise VerificationError(f"{obj.collection} {obj.id}: {', '.join(names)} differ")

@@ -152,14 +152,16 @@ def _print(alone: list[dict[str, Any]], beside: list[dict[str, Any]], kinds: lis
         some = alone[at : at + len(kinds)]
         print(
             f"{some[0]['compressor']:<8}{some[0]['level']:>6}"
-            + "".join(f"{each['megabytes_per_second']:>9}{each['ratio']:>7.2f}" for each in some)
+            + "".join(
+                f"{result['megabytes_per_second']:>9}{result['ratio']:>7.2f}" for result in some
+            )
         )
     print("\nbeside a busy thread       interval s    MB/s  of its own  the busy thread keeps")
-    for each in beside:
+    for result in beside:
         print(
-            f"{each['compressor']:<8}{each['level']:>6}{each['interval']:>22}"
-            f"{each['megabytes_per_second']:>8}{each['share_of_alone']:>12.0%}"
-            f"{each['worker_keeps']:>23.0%}"
+            f"{result['compressor']:<8}{result['level']:>6}{result['interval']:>22}"
+            f"{result['megabytes_per_second']:>8}{result['share_of_alone']:>12.0%}"
+            f"{result['worker_keeps']:>23.0%}"
         )
 
 
@@ -230,13 +232,13 @@ def _wide(dice: random.Random) -> Iterator[dict[str, Any]]:
     """A hundred columns of mixed types, 3 kB."""
     while True:
         row: dict[str, Any] = {}
-        for place in range(25):
-            row[f"count_of_things_{place}"] = dice.randrange(100_000)
-            row[f"ratio_of_things_{place}"] = (
+        for index in range(25):
+            row[f"count_of_things_{index}"] = dice.randrange(100_000)
+            row[f"ratio_of_things_{index}"] = (
                 round(dice.random(), 6) if dice.random() < 0.9 else None
             )
-            row[f"name_of_thing_{place}"] = dice.choice(_WORDS) + " " + dice.choice(_WORDS)
-            row[f"seen_thing_at_{place}"] = _DATE.format(dice.randrange(24))
+            row[f"name_of_thing_{index}"] = dice.choice(_WORDS) + " " + dice.choice(_WORDS)
+            row[f"seen_thing_at_{index}"] = _DATE.format(dice.randrange(24))
         yield row
 
 

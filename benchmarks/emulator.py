@@ -172,11 +172,11 @@ def _write_part(path: Path) -> tuple[int, int]:
         while size < _PART_BYTES:
             value = dice.randrange(1_000_000)
             properties: dict[str, object] = {"value": value}
-            properties |= {f"count_{place}": dice.randrange(3000) for place in range(7)}
-            properties |= {f"name_{place}": f"N{dice.randrange(9999)}" for place in range(6)}
+            properties |= {f"count_{index}": dice.randrange(3000) for index in range(7)}
+            properties |= {f"name_{index}": f"N{dice.randrange(9999)}" for index in range(6)}
             properties |= {
-                f"ratio_{place}": dice.random() if dice.random() < 0.9 else None
-                for place in range(4)
+                f"ratio_{index}": dice.random() if dice.random() < 0.9 else None
+                for index in range(4)
             }
             properties["time_hour"] = f"2013-01-01T{dice.randrange(24):02}:00:00Z"
             properties["note"] = "x" * 80

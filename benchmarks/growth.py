@@ -79,10 +79,10 @@ def table(results: list[dict[str, Any]]) -> str:
     names.append("peak_megabytes")
     rows = [
         [
-            *(number(each[name]) for name in names),
-            f"<{MOST_MEGABYTES} {'reached' if each['peak_megabytes_reached'] else 'missed'}",
+            *(number(result[name]) for name in names),
+            f"<{MOST_MEGABYTES} {'reached' if result['peak_megabytes_reached'] else 'missed'}",
         ]
-        for each in results
+        for result in results
     ]
     return table_of(head, rows, words=0)
 

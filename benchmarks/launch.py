@@ -19,8 +19,8 @@ def _launch(descriptor: int, command: list[str]) -> None:
     # Kilobytes on Linux, bytes on macOS.
     peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     code = os.waitstatus_to_exitcode(status)
-    told = f"{code} {seconds} {usage.ru_utime + usage.ru_stime} {peak}"
-    os.write(descriptor, told.encode())
+    line = f"{code} {seconds} {usage.ru_utime + usage.ru_stime} {peak}"
+    os.write(descriptor, line.encode())
 
 
 if __name__ == "__main__":

@@ -70,10 +70,10 @@ def _flat(properties: dict[str, Any]) -> type[Any]:
 
 
 def _flat_objects(collection: str, rows: list[Any]) -> list[_Object]:
-    made = [_Object(str(row.id), collection, row) for row in rows]
+    objects = [_Object(str(row.id), collection, row) for row in rows]
     for row in rows:
         row.id = UNSET
-    return made
+    return objects
 
 
 class _Location(Struct, gc=False):
@@ -150,7 +150,7 @@ _NO_CARD = _Card(None, None, None)
 
 
 def _order_objects(collection: str, rows: list[_Order]) -> list[_Object]:
-    made = []
+    objects = []
     for row in rows:
         customer, payment = row.customer, row.payment
         name, address, card = customer.name, customer.address, payment.card or _NO_CARD
@@ -176,8 +176,8 @@ def _order_objects(collection: str, rows: list[_Order]) -> list[_Object]:
             str(row.items, "utf-8"),
             str(row.events, "utf-8"),
         )
-        made.append(_Object(str(row.id), collection, flat))
-    return made
+        objects.append(_Object(str(row.id), collection, flat))
+    return objects
 
 
 def _single(
@@ -200,13 +200,13 @@ def _several(streams: dict[str, type[Any]]) -> tuple[type[Any], Callable[[list[A
     decoders = {stream: msgspec.json.Decoder(record).decode for stream, record in streams.items()}
 
     def encode(messages: list[Any]) -> bytes:
-        made = []
+        objects = []
         for message in messages:
             if type(message) is _Envelope:
                 row = decoders[message.stream](message.record)
-                made.append(_Object(str(row.id), message.stream, row))
+                objects.append(_Object(str(row.id), message.stream, row))
                 row.id = UNSET
-        return _encode_lines(made)
+        return _encode_lines(objects)
 
     return _Envelope, encode
 

@@ -98,7 +98,7 @@ def _tap(case: Case) -> Iterator[bytes]:
             changes += 1
             # One column comes and goes, so that objects stay below every limit.
             gathered.append(schema(0, {**properties, f"column_{changes}": {"type": "string"}}))
-        stream, identifier, turn = _place(case, number)
+        stream, identifier, turn = _object_at(case, number)
         gathered.append(
             b'{"type":"RECORD","stream":"%b","record":{"id":%d,"turn":%d,"number":%d}}\n'
             % (_name(stream).encode(), identifier, turn, number)
@@ -110,10 +110,10 @@ def _tap(case: Case) -> Iterator[bytes]:
     yield b"".join(gathered) + b'{"type":"STATE","value":%d}\n' % case.records
 
 
-def _place(case: Case, number: int) -> tuple[int, int, int]:
+def _object_at(case: Case, number: int) -> tuple[int, int, int]:
     """Stream, id and turn of a record."""
-    turn, place = divmod(number, case.records // case.times)
-    return place % case.streams, place // case.streams, turn
+    turn, index = divmod(number, case.records // case.times)
+    return index % case.streams, index // case.streams, turn
 
 
 def _load(name: str, case: Case) -> dict[str, Any]:
@@ -127,9 +127,9 @@ def _load(name: str, case: Case) -> dict[str, Any]:
         log = Path(folder, "log")
         command = [sys.executable, "-m", "target_segment_objects.target", "--config", str(config)]
         began = time.monotonic()
-        with log.open("wb") as told:
+        with log.open("wb") as stderr:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, cwd=_ROOT
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=_ROOT
             )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -168,7 +168,7 @@ def _lost(case: Case, segment: Emulator) -> int:
     """How many objects are missing, or have not the value that was fed last."""
     last = {}
     for number in range(case.records):
-        stream, identifier, _ = _place(case, number)
+        stream, identifier, _ = _object_at(case, number)
         last[_name(stream), str(identifier)] = number
     for stream in range(case.streams):
         for row in segment.rows(_name(stream)):
@@ -180,7 +180,7 @@ def _lost(case: Case, segment: Emulator) -> int:
 def _table(results: list[dict[str, Any]]) -> str:
     names = list(results[0])
     rows = [names, *([str(result[name]) for name in names] for result in results)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
     return "\n".join(
         "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
         for row in rows

@@ -72,7 +72,7 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
     feeder = tap(feed) if feed else None
     reads, writes = os.pipe()
     launch = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(writes)]
-    with tempfile.TemporaryFile() as log, os.fdopen(reads, "rb") as told:
+    with tempfile.TemporaryFile() as log, os.fdopen(reads, "rb") as figures:
         process = subprocess.Popen(
             [*launch, *command],
             cwd=ROOT,
@@ -91,7 +91,7 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
         except BaseException:  # the command is not this process's child: it goes with its session
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        code, seconds, cpu_seconds, peak = (float(word) for word in told.read().split())
+        code, seconds, cpu_seconds, peak = (float(word) for word in figures.read().split())
         fed = feeder.wait() if feeder else 0
         if code or fed:
             log.seek(0)

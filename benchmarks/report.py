@@ -97,7 +97,7 @@ def render(name: str, results: Any) -> str:
             return table_of([_words(key) for key in lines[0]], rows, words=1)
         rows = [[_words(key), number(value)] for key, value in lines[0].items()]
         return table_of(["what", "figure"], rows, words=1)
-    rows = [[place, number(value)] for place, value in _leaves(results, ())]
+    rows = [[path, number(value)] for path, value in _leaves(results, ())]
     return table_of(["what", "figure"], rows, words=1)
 
 
@@ -107,16 +107,16 @@ def _words(key: str) -> str:
 
 def render_all(results: dict[str, Any]) -> str:
     """All tables, and what they were measured on."""
-    told = results["about"]
-    packages = ", ".join(f"{name} {found}" for name, found in told["packages"].items())
-    changed = ", with changes that are not committed" if told["changed"] else ""
+    about = results["about"]
+    packages = ", ".join(f"{name} {found}" for name, found in about["packages"].items())
+    changed = ", with changes that are not committed" if about["changed"] else ""
     head = (
-        f"Measured at commit `{told['commit']}`{changed}, on {told['cores']} cores "
-        f"({told['processor']}), {told['system']}, {told['python']}; {packages}."
+        f"Measured at commit `{about['commit']}`{changed}, on {about['cores']} cores "
+        f"({about['processor']}), {about['system']}, {about['python']}; {packages}."
     )
     sections = [
-        f"### {_words(name).capitalize()}\n\n{render(name, each)}"
-        for name, each in results["measurements"].items()
+        f"### {_words(name).capitalize()}\n\n{render(name, results_of_one)}"
+        for name, results_of_one in results["measurements"].items()
     ]
     return "\n\n".join((head, *sections))
 
@@ -137,15 +137,15 @@ def write_page(results: dict[str, Any], page: Path = PAGE) -> None:
 
 def compare(old: dict[str, Any], new: dict[str, Any], least: float) -> str:
     """The figures that changed by at least this share, and those that one of them lacks."""
-    figures = [dict(_leaves(each["measurements"], ())) for each in (old, new)]
+    figures = [dict(_leaves(run["measurements"], ())) for run in (old, new)]
     rows = []
-    for place in [*figures[0], *(place for place in figures[1] if place not in figures[0])]:
-        was, now = (each.get(place) for each in figures)
+    for path in [*figures[0], *(path for path in figures[1] if path not in figures[0])]:
+        was, now = (run.get(path) for run in figures)
         change = (now - was) / abs(was) if was and now is not None else None
         if was == now or (change is not None and abs(change) < least):
             continue
-        told = "" if change is None else f"{change:+.0%}"
-        rows.append([place, number(was), number(now), told])
+        change_text = "" if change is None else f"{change:+.0%}"
+        rows.append([path, number(was), number(now), change_text])
     if not rows:
         return f"Nothing changed by {least:.0%} or more."
     return table_of(["figure", "old", "new", "change"], rows, words=1)
@@ -154,14 +154,14 @@ def compare(old: dict[str, Any], new: dict[str, Any], least: float) -> str:
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
     """The numbers of results, each with its place; single rounds and aims are left out."""
     if isinstance(value, dict):
-        for name, each in value.items():
+        for name, item in value.items():
             if not name.startswith("each_") and not name.endswith("_aim"):
-                yield from _leaves(each, (*path, name))
+                yield from _leaves(item, (*path, name))
     elif isinstance(value, list):
-        labels = [_label(each) or str(place) for place, each in enumerate(value)]
-        for place, (label, each) in enumerate(zip(labels, value, strict=True)):
-            again = labels[:place].count(label)
-            yield from _leaves(each, (*path, f"{label} ({again + 1})" if again else label))
+        labels = [_label(item) or str(index) for index, item in enumerate(value)]
+        for index, (label, item) in enumerate(zip(labels, value, strict=True)):
+            again = labels[:index].count(label)
+            yield from _leaves(item, (*path, f"{label} ({again + 1})" if again else label))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield " / ".join(path), value
 

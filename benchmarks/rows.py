@@ -230,8 +230,8 @@ _WIDE_KINDS = (
 )
 _WIDE = _columns(
     **{
-        f"{first}_{second}": _WIDE_KINDS[place % 10]
-        for place, (first, second) in enumerate(
+        f"{first}_{second}": _WIDE_KINDS[index % 10]
+        for index, (first, second) in enumerate(
             itertools.islice(itertools.product(_WORDS[:10], _WORDS[10:20]), 99)
         )
     }
@@ -343,14 +343,14 @@ def _text() -> Iterator[tuple[str, Record]]:
     words = [*_WORDS, "café", "smörgås", "naïve"]
     book = "".join(dice.choice(words) + dice.choice(ends) for _ in range(400_000))
     for number in itertools.count(1):
-        place = dice.randrange(len(book) - _BODY_CHARACTERS)
+        start = dice.randrange(len(book) - _BODY_CHARACTERS)
         yield (
             "articles",
             {
                 "id": number,
                 "title": " ".join(dice.choices(_WORDS, k=5)),
                 "language": "en",
-                "body": book[place : place + _BODY_CHARACTERS],
+                "body": book[start : start + _BODY_CHARACTERS],
                 "written_at": _instant(dice),
             },
         )

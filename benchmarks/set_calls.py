@@ -123,22 +123,22 @@ def _measure(server: _Server, feed: Feed) -> Iterator[dict[str, Any]]:
     started = _run_command(server.port, 0, feed.streams)
     cpu = _run_command(server.port, feed.records, feed.streams) - started
     yield _result("command", feed, server.end(), cpu)
-    ways = {"requests": _send_by_requests, "urllib3": _send_by_urllib3}
+    clients = {"requests": _send_by_requests, "urllib3": _send_by_urllib3}
     if not feed.latency:
-        ways["raw sockets"] = _send_raw
-    for name, send in ways.items():
+        clients["raw sockets"] = _send_raw
+    for name, send in clients.items():
         server.begin(feed.latency)
         cpu = _run_bare(send, server.port, bodies)
         yield _result(name, feed, server.end(), cpu)
 
 
-def _result(way: str, feed: Feed, seen: Round, cpu: float) -> dict[str, Any]:
+def _result(client: str, feed: Feed, seen: Round, cpu: float) -> dict[str, Any]:
     sizes = _check(seen.bodies, feed)
     records = feed.records
     rate = len(sizes) / seen.seconds
     allowed = _IN_FLIGHT / seen.latency if feed.latency else None
     return {
-        "way": way,
+        "client": client,
         "latency_ms": round(feed.latency * 1000),
         "measured_latency_ms": round(seen.latency * 1000, 2),
         "calls": len(sizes),
@@ -163,11 +163,11 @@ def _check(bodies: list[bytes], feed: Feed) -> list[int]:
     for body in bodies:
         call = json.loads(body)
         sizes.append(len(call["objects"]))
-        for made in call["objects"]:
-            number = int(made["id"])
+        for item in call["objects"]:
+            number = int(item["id"])
             expected = json.loads("{" + _values(number) + "}")
-            if call["collection"] != _name(number % feed.streams) or made["properties"] != expected:
-                sys.exit(f"object {number} is not what was fed: {made}")
+            if call["collection"] != _name(number % feed.streams) or item["properties"] != expected:
+                sys.exit(f"object {number} is not what was fed: {item}")
             if number not in missing:
                 sys.exit(f"object {number} arrived twice, or was never fed")
             missing.discard(number)
@@ -210,11 +210,11 @@ def _bodies(calls: int, streams: int) -> list[bytes]:
     """The very bodies that full calls of the command have."""
     bodies = []
     for call in range(calls):
-        stream, place = call % streams, call // streams
+        stream, index = call % streams, call // streams
         objects = ",".join(
             f'{{"id":"{number}","properties":{{{_values(number)}}}}}'
             for number in range(
-                place * _OBJECTS * streams + stream, (place + 1) * _OBJECTS * streams, streams
+                index * _OBJECTS * streams + stream, (index + 1) * _OBJECTS * streams, streams
             )
         )
         bodies.append(f'{{"collection":"{_name(stream)}","objects":[{objects}]}}'.encode())
@@ -244,12 +244,12 @@ def _run_command(port: int, records: int, streams: int) -> float:
         config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "target_segment_objects.target", "--config", str(config)]
         log = Path(folder, "log")
-        with log.open("wb") as told:
+        with log.open("wb") as stderr:
             process = subprocess.Popen(
                 command,
                 stdin=reads,
                 stdout=subprocess.PIPE,
-                stderr=told,
+                stderr=stderr,
                 cwd=Path(__file__).parents[1],
             )
             os.close(reads)
@@ -448,7 +448,7 @@ def _serve(pipe: Connection) -> None:
 async def _serve_for_ever(pipe: Connection) -> None:
     seen = _Seen(0.0)
 
-    def told() -> None:
+    def stop() -> None:
         order = pipe.recv()
         if order is None:
             mean = seen.waited / len(seen.bodies)
@@ -459,7 +459,7 @@ async def _serve_for_ever(pipe: Connection) -> None:
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Answering(seen), "127.0.0.1", 0, backlog=100)
-    loop.add_reader(pipe.fileno(), told)
+    loop.add_reader(pipe.fileno(), stop)
     pipe.send(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
@@ -470,13 +470,13 @@ def _table(results: list[dict[str, Any]]) -> str:
         f"{'not full':>9} {'in flight':>9} {'CPU s':>6} {'us/call':>8}"
     )
     rows = [head]
-    for each in results:
-        share = each["share_of_allowance"]
+    for entry in results:
+        share = entry["share_of_allowance"]
         rows.append(
-            f"{each['latency_ms']:>4} {each['way']:<12} {each['calls']:>6,} "
-            f"{each['calls_per_second']:>8,.0f} {'' if share is None else f'{share:.1%}':>8} "
-            f"{each['objects_per_call']:>8.2f} {each['share_not_full']:>9.2%} "
-            f"{each['in_flight']:>9} {each['cpu_seconds']:>6.2f} {each['cpu_us_per_call']:>8,}"
+            f"{entry['latency_ms']:>4} {entry['client']:<12} {entry['calls']:>6,} "
+            f"{entry['calls_per_second']:>8,.0f} {'' if share is None else f'{share:.1%}':>8} "
+            f"{entry['objects_per_call']:>8.2f} {entry['share_not_full']:>9.2%} "
+            f"{entry['in_flight']:>9} {entry['cpu_seconds']:>6.2f} {entry['cpu_us_per_call']:>8,}"
         )
     return "\n".join(rows)
 

@@ -70,7 +70,7 @@ def measure_starts(rounds: int, cache: Path = CACHE) -> list[dict[str, Any]]:
 def table(results: list[dict[str, Any]]) -> str:
     """The results as they are read."""
     names = ("seconds", "cpu_seconds", "peak_megabytes")
-    rows = [[each["what"], *(number(each[name]) for name in names)] for each in results]
+    rows = [[result["what"], *(number(result[name]) for name in names)] for result in results]
     return table_of(["start-up", "seconds", "CPU s", "peak MB"], rows, words=1)
 
 

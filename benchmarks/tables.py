@@ -22,17 +22,17 @@ def number(value: Any) -> str:
 
 def table_of(head: list[str], rows: list[list[str]], *, words: int) -> str:
     """A table whose first columns are words, and the rest figures."""
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    widths = [max(len(row[index]) for row in (head, *rows)) for index in range(len(head))]
 
     def line(cells: list[str]) -> str:
         padded = (
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            cell.ljust(width) if index < words else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return f"| {' | '.join(padded)} |"
 
     rule = (
-        "-" * (width + 2) if place < words else "-" * (width + 1) + ":"
-        for place, width in enumerate(widths)
+        "-" * (width + 2) if index < words else "-" * (width + 1) + ":"
+        for index, width in enumerate(widths)
     )
     return "\n".join((line(head), f"|{'|'.join(rule)}|", *map(line, rows)))

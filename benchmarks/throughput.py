@@ -233,7 +233,7 @@ def measure_all(wanted: list[Entry], rounds: int, cache: Path = CACHE) -> list[d
                     ran, size = run(entry, receiver, folder, cache)
                     runs.append(ran)
                     sent.append(size)
-    return [_line(entry, each, starts[entry.contestant]) for entry, each in measured.items()]
+    return [_line(entry, runs, starts[entry.contestant]) for entry, runs in measured.items()]
 
 
 def _line(entry: Entry, measured: _Measured, starts: list[Ran]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def ratios(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if ours is None or other is None:
             continue
         rates = ours["net_rows_per_second"], other["net_rows_per_second"]
-        cpu = [each["net_cpu_microseconds_per_row"] for each in (other, ours)]
+        cpu = [entry["net_cpu_microseconds_per_row"] for entry in (other, ours)]
         result: dict[str, Any] = {"data": aim.data, "contestant": aim.contestant, "by": aim.by}
         if min(cpu) > 0:
             result["cpu"] = round(cpu[0] / cpu[1], 2)
@@ -304,16 +304,16 @@ def table(results: dict[str, Any]) -> str:
     head += ["CPU µs/row", "peak MB", "sent MB"]
     ratio_rows = [
         [
-            each["data"],
-            each["contestant"],
-            each["by"],
-            number(each.get("with_start_up")),
-            _aim(each, "with_start_up"),
-            number(each.get("net")),
-            _aim(each, "net"),
-            number(each.get("cpu")),
+            ratio["data"],
+            ratio["contestant"],
+            ratio["by"],
+            number(ratio.get("with_start_up")),
+            _aim(ratio, "with_start_up"),
+            number(ratio.get("net")),
+            _aim(ratio, "net"),
+            number(ratio.get("cpu")),
         ]
-        for each in results["ratios"]
+        for ratio in results["ratios"]
     ]
     ratio_head = [
         "rows of",

@@ -54,9 +54,9 @@ def rejects_in(path: Path) -> list[dict[str, Any]]:
         if entry.get("stage") == "schema":
             schemas[entry["run_id"], entry["schema_id"]] = entry
         elif entry.get("stage") == "record":
-            told = schemas[entry["run_id"], entry.pop("schema_id")]
-            assert told["stream"] == entry["stream"]
-            found.append(entry | {name: told[name] for name in ("key_properties", "schema")})
+            declared = schemas[entry["run_id"], entry.pop("schema_id")]
+            assert declared["stream"] == entry["stream"]
+            found.append(entry | {name: declared[name] for name in ("key_properties", "schema")})
         elif entry:
             found.append(entry)
     return found
@@ -84,7 +84,7 @@ class Refusals:
 
     def __call__(self, error: RejectedRecordError, origins: list[SourceRecord], /) -> None:
         """Take note of one."""
-        self.lines.append([each.line for each in origins])
+        self.lines.append([source.line for source in origins])
         self.messages.append(str(error))
         if len(self.lines) > self._tolerated:
             raise error

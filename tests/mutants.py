@@ -672,8 +672,8 @@ def main(names: list[str]) -> int:
         for mutant, (noticed, by) in zip(chosen, threads.map(in_a_copy, chosen), strict=True):
             if not noticed:
                 survivors.append(f"{mutant.name}: {by}")
-            told = f"`{by}`" if "::" in by else by
-            print(f"| {mutant.name} | `{mutant.where}` | {told} |", flush=True)  # noqa: T201
+            killer = f"`{by}`" if "::" in by else by
+            print(f"| {mutant.name} | `{mutant.where}` | {killer} |", flush=True)  # noqa: T201
     for survivor in survivors:
         print(survivor, file=sys.stderr)  # noqa: T201
     return 1 if survivors or not chosen else 0

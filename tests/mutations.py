@@ -43,7 +43,7 @@ class Mutation(NamedTuple):
     new: str
 
 
-class _Place(NamedTuple):
+class _Match(NamedTuple):
     """A piece of syntax that was found: `parent.field`, or some of the nodes in that list."""
 
     path: str
@@ -93,12 +93,12 @@ def mutated(mutation: Mutation, texts: Mapping[str, str]) -> tuple[str, str]:
     scopes = [
         (p, scope) for p, tree in trees.items() for n, scope in _definitions(tree) if n == name
     ]
-    places = [place for path, scope in scopes for place in _places(path, name, scope, old)]
-    if len(places) != 1:
-        raise AddressError(_explained(mutation, old, places, scopes, texts))
-    (place,) = places
-    place.put(len(old), new)
-    return place.path, ast.unparse(ast.fix_missing_locations(trees[place.path])) + "\n"
+    matches = [match for path, scope in scopes for match in _matches(path, name, scope, old)]
+    if len(matches) != 1:
+        raise AddressError(_explained(mutation, old, matches, scopes, texts))
+    (match,) = matches
+    match.put(len(old), new)
+    return match.path, ast.unparse(ast.fix_missing_locations(trees[match.path])) + "\n"
 
 
 def _parsed(text: str) -> list[ast.AST]:
@@ -124,18 +124,18 @@ def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST
         yield from _definitions(child, inside)
 
 
-def _places(path: str, name: str, scope: ast.AST, wanted: list[ast.AST]) -> Iterator[_Place]:
+def _matches(path: str, name: str, scope: ast.AST, wanted: list[ast.AST]) -> Iterator[_Match]:
     """Wherever the nodes stand below a definition, one behind the other."""
     dumped = [ast.dump(node) for node in wanted]
     for parent in ast.walk(scope):
         for field, value in ast.iter_fields(parent):
             if isinstance(value, ast.AST):
                 if _are([value], wanted, dumped):
-                    yield _Place(path, name, value, parent, field, None)
+                    yield _Match(path, name, value, parent, field, None)
             elif isinstance(value, list):
                 for index in range(len(value) - len(wanted) + 1):
                     if _are(value[index : index + len(wanted)], wanted, dumped):
-                        yield _Place(path, name, value[index], parent, field, index)
+                        yield _Match(path, name, value[index], parent, field, index)
 
 
 def _are(nodes: list[ast.AST], wanted: list[ast.AST], dumped: list[str]) -> bool:
@@ -146,21 +146,21 @@ def _are(nodes: list[ast.AST], wanted: list[ast.AST], dumped: list[str]) -> bool
 def _explained(
     mutation: Mutation,
     old: list[ast.AST],
-    places: list[_Place],
+    matches: list[_Match],
     scopes: list[tuple[str, ast.AST]],
     texts: Mapping[str, str],
 ) -> str:
     what = f"{mutation.where}: {mutation.old!r}"
-    if places:
-        return f"{what} is there {len(places)} times: {', '.join(map(str, places))}"
+    if matches:
+        return f"{what} is there {len(matches)} times: {', '.join(map(str, matches))}"
     defined = ", ".join(f"{path}:{getattr(scope, 'lineno', 1)}" for path, scope in scopes)
     candidates = []
     for path, text in texts.items():
         names = list(_definitions(tree := ast.parse(text)))
-        for place in _places(path, "module", tree, old):
+        for match in _matches(path, "module", tree, old):
             # Of all definitions around it the innermost comes last.
-            around = ["module", *(n for n, scope in names if place.parent in ast.walk(scope))]
-            candidates.append(str(place._replace(name=around[-1])))
+            around = ["module", *(n for n, scope in names if match.parent in ast.walk(scope))]
+            candidates.append(str(match._replace(name=around[-1])))
     return (
         f"{what} is not there; the definition is in {defined or 'no file'}, "
         f"and such syntax in {', '.join(candidates) or 'no file'}"

@@ -83,7 +83,7 @@ def state(value: object) -> dict[str, Any]:
 
 def lines(*messages: Mapping[str, Any] | str) -> bytes:
     """Messages as a tap writes them; text goes as it is."""
-    texts = (each if isinstance(each, str) else json.dumps(each) for each in messages)
+    texts = (message if isinstance(message, str) else json.dumps(message) for message in messages)
     return "".join(f"{text}\n" for text in texts).encode()
 
 
@@ -237,10 +237,10 @@ def start(
 class _Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[str] = []
+        self.lines: list[str] = []
 
     def emit(self, entry: logging.LogRecord) -> None:
-        self.log.append(f"{entry.levelname} {entry.getMessage()}")
+        self.lines.append(f"{entry.levelname} {entry.getMessage()}")
 
 
 def load(config: Mapping[str, Any], fed: bytes) -> RunResult:
@@ -270,4 +270,4 @@ def load(config: Mapping[str, Any], fed: bytes) -> RunResult:
             logger.removeHandler(kept)
             logger.setLevel(level)
     out.seek(0)
-    return RunResult(0, out.read().splitlines(), "\n".join(kept.log))
+    return RunResult(0, out.read().splitlines(), "\n".join(kept.lines))

@@ -64,10 +64,10 @@ class Watched:
         """The lines that have scrolled out of the screen and those on it, but empty ones behind."""
         width = self.screen.columns
         past = ["".join(line[at].data for at in range(width)) for line in self.screen.history.top]
-        told = [line.rstrip() for line in [*past, *self.screen.display]]
-        while told and not told[-1]:
-            told.pop()
-        return told
+        shown = [line.rstrip() for line in [*past, *self.screen.display]]
+        while shown and not shown[-1]:
+            shown.pop()
+        return shown
 
     def write(self, *messages: Mapping[str, Any] | str) -> None:
         """Give it messages."""

@@ -226,8 +226,8 @@ def main() -> int:
         for bug in BUGS:
             found, examples, seconds = caught(bug, folder)
             survivors += not found
-            told = f"{examples} examples" if found else f"**{examples}**"
-            sys.stdout.write(f"| {bug.says} | `{bug.where}` | {told} | {seconds:.1f} |\n")
+            result = f"{examples} examples" if found else f"**{examples}**"
+            sys.stdout.write(f"| {bug.says} | `{bug.where}` | {result} | {seconds:.1f} |\n")
             sys.stdout.flush()
     return min(survivors, 1)
 

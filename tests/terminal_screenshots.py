@@ -74,7 +74,7 @@ _RUNNING = "my-tap | target-segment-objects --config target.json > state.jsonl"
 _ROOMS = schema("room", id="integer", name="string", review_count="integer")
 _MANY = 60_000
 
-_ODD = lines(
+_UNUSUAL = lines(
     schema(
         "Room",
         id="integer",
@@ -97,7 +97,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             shutil.copytree(ROOT / "examples", folder / "examples")
-            (folder / "odd.singer").write_bytes(_ODD)
+            (folder / "odd.singer").write_bytes(_UNUSUAL)
             (folder / "target.json").write_text('{"local_warehouse": "warehouse.duckdb"}\n')
             screen = pyte.Screen(_COLUMNS, _LINES)
             stream = pyte.ByteStream(screen)

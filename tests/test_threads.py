@@ -96,13 +96,13 @@ def test_the_first_error_is_one_sentence(
         env=environment(),
         timeout=60,
     )
-    told = ended.stderr.decode()
-    assert ended.returncode == 1, told
+    log = ended.stderr.decode()
+    assert ended.returncode == 1, log
     assert ended.stdout == b""
-    assert "Traceback" not in told
-    assert "cannot join" not in told
-    errors = [line for line in told.splitlines() if "ERROR" in line]
-    assert len(errors) == 1, told
+    assert "Traceback" not in log
+    assert "cannot join" not in log
+    errors = [line for line in log.splitlines() if "ERROR" in line]
+    assert len(errors) == 1, log
     assert SENTENCE in errors[0]
     assert "`ulimit -u`" in errors[0]
 

@@ -68,8 +68,8 @@ class Browser:
 
     def wait_for_text(self, selector: str, text: str) -> None:
         """Wait until the first element of a CSS selector shows a text."""
-        place = f"document.querySelector({selector!r})"
-        self.wait(f"{place} && {place}.innerText.includes({text!r})")
+        element = f"document.querySelector({selector!r})"
+        self.wait(f"{element} && {element}.innerText.includes({text!r})")
 
     def text(self, selector: str) -> str:
         """Return the text that an element shows."""
@@ -144,8 +144,8 @@ def _version(command: str) -> str | None:
     path = shutil.which(command)
     if path is None:
         return None
-    told = subprocess.run(
+    result = subprocess.run(
         [path, "--version"], capture_output=True, text=True, check=False, timeout=60
     )
-    found = re.search(r"\d+", told.stdout)
+    found = re.search(r"\d+", result.stdout)
     return found.group() if found else None

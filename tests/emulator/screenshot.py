@@ -44,7 +44,7 @@ def main() -> None:
 def _messages(stream: str, file: str) -> bytes:
     """Return what the tap of the example writes for a file of it."""
     catalog = json.loads((_HOTEL / "catalog.json").read_text(encoding="utf-8"))
-    (entry,) = [each for each in catalog["streams"] if each["tap_stream_id"] == stream]
+    (entry,) = [item for item in catalog["streams"] if item["tap_stream_id"] == stream]
     rows = (_HOTEL / f"{file}.jsonl").read_text(encoding="utf-8").splitlines()
     described = schema(stream, **entry["schema"]["properties"])
     return lines(described, *(record(stream, **json.loads(row)) for row in rows), state({}))

@@ -349,7 +349,7 @@ def test_many_collections_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatc
         assert found["rows"]["table"] == found["tables"][-1]["name"] == "reviews"
 
 
-def test_values_that_no_column_held_are_told(tmp_path: Path) -> None:
+def test_values_that_no_column_held_are_counted(tmp_path: Path) -> None:
     """A warehouse's column says how many values it could not hold."""
     with Emulator(page=True, warehouse=tmp_path / "w.duckdb") as segment, Client(segment) as client:
         client.one("1", a=1, b=1)
@@ -441,7 +441,7 @@ def test_tables_are_read_once_a_change(segment: Emulator, monkeypatch: pytest.Mo
     assert len(view._cached) <= 8
 
 
-def test_a_warehouse_that_cannot_be_read_is_told(
+def test_the_page_says_that_a_warehouse_cannot_be_read(
     segment: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says so, and the emulator goes on."""

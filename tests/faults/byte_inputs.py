@@ -32,7 +32,7 @@ class Input(NamedTuple):
     """
 
     id: str
-    odd: bytes
+    lines: bytes
     verdict: str
 
 
@@ -131,8 +131,8 @@ def _bytes_in_strings() -> Iterator[Input]:
         verdict = "reject unicode" if in_record else _OF_ENVELOPE.get(text, "sent")
         if in_record and text == "id":
             verdict = "reject key_missing unicode"
-        for name, odd in _SNOWBALLS.items():
-            mutated = RECORD[: found.end(1)] + odd + RECORD[found.end(1) :]
+        for name, invalid in _SNOWBALLS.items():
+            mutated = RECORD[: found.end(1)] + invalid + RECORD[found.end(1) :]
             if in_record and not name.startswith("escaped"):
                 # Bytes that are no UTF-8 make the whole record unreadable, one fault.
                 yield Input(f"{name}-in-{number}-{text}", mutated, "reject unicode")
@@ -146,13 +146,13 @@ def _bytes_in_strings() -> Iterator[Input]:
 def _bytes_between() -> Iterator[Input]:
     """Between its tokens a line takes blanks, and nothing else."""
     for at in [found.start() for found in re.finditer(rb"[{}:,]", RECORD)]:
-        for name, odd in {"nul": b"\0", "bom": b"\xef\xbb\xbf", "nbsp": b"\xc2\xa0"}.items():
+        for name, inserted in {"nul": b"\0", "bom": b"\xef\xbb\xbf", "nbsp": b"\xc2\xa0"}.items():
             verdict = "sent" if _in_string(at) and name != "nul" else BAD
-            yield Input(f"{name}-at-{at}", RECORD[:at] + odd + RECORD[at:], verdict)
-        for name, odd in {"blank": b"  ", "tabs": b"\t", "return": b"\r"}.items():
+            yield Input(f"{name}-at-{at}", RECORD[:at] + inserted + RECORD[at:], verdict)
+        for name, inserted in {"blank": b"  ", "tabs": b"\t", "return": b"\r"}.items():
             # `2020-01-01T00:00:00Z` has colons: a control character in a string.
             verdict = BAD if _in_string(at) and name != "blank" else "sent"
-            yield Input(f"{name}-at-{at}", RECORD[:at] + odd + RECORD[at:], verdict)
+            yield Input(f"{name}-at-{at}", RECORD[:at] + inserted + RECORD[at:], verdict)
 
 
 def _whole_lines() -> Iterator[Input]:
@@ -217,8 +217,8 @@ def _blanks_and_breaks() -> Iterator[Input]:
     }.items():
         yield Input(f"around-{name}", before + RECORD + after, "sent")
         yield Input(f"around-{name}-cut", before + RECORD[:-1] + after, BAD)
-    for name, odd in {"form-feed": b"\f", "vertical": b"\v", "nel": b"\xc2\x85"}.items():
-        yield Input(f"around-{name}", odd + RECORD, BAD)
+    for name, character in {"form-feed": b"\f", "vertical": b"\v", "nel": b"\xc2\x85"}.items():
+        yield Input(f"around-{name}", character + RECORD, BAD)
 
 
 def _depths() -> Iterator[Input]:
@@ -227,14 +227,14 @@ def _depths() -> Iterator[Input]:
         inner = b"" if kind == "lists" else b"1"
         for levels in (2, 50, 98, 99, 100, 500, 2_000, 200_000):
             deep = start * levels + inner + end * levels
-            for place, (line, above) in {
+            for position, (line, above) in {
                 "record": (b'{"type":"RECORD","stream":"rooms","record":{"id":"odd","x":%b}}', 2),
                 "state": (b'{"type":"STATE","value":%b}', 1),
                 "unknown": (b'{"type":"STATE","value":{},"more":%b}', 1),
             }.items():
-                good = "sent" if place == "record" else "passed"
+                good = "sent" if position == "record" else "passed"
                 verdict = good if levels + above <= 100 else BAD
-                yield Input(f"deep-{kind}-{place}-{levels}", line % deep, verdict)
+                yield Input(f"deep-{kind}-{position}-{levels}", line % deep, verdict)
         for levels in (200, 200_000):
             yield Input(f"deep-{kind}-unclosed-{levels}", start * levels, BAD)
             yield Input(f"deep-{kind}-in-string-{levels}", _quoted(start * levels), "sent")

@@ -76,7 +76,7 @@ class Outcome:
 
     error: SegmentObjectsError | None
     states: list[str]
-    told: str
+    log: str
     ids: dict[str, dict[str, Any]]
     finishes: list[bytes]
     dead: list[DeadRecord]
@@ -85,10 +85,10 @@ class Outcome:
 class _Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.lines: list[str] = []
 
     def emit(self, entry: logging.LogRecord) -> None:
-        self.told.append(self.format(entry))
+        self.lines.append(self.format(entry))
 
 
 @contextlib.contextmanager
@@ -105,12 +105,12 @@ def _logged(kept: _Kept) -> Any:
 
 
 def feed(
-    odd: bytes, segment: Emulator, folder: Path, collection: str, config: dict[str, Any]
+    tested_lines: bytes, segment: Emulator, folder: Path, collection: str, config: dict[str, Any]
 ) -> Outcome:
-    """A good record and its state, the odd bytes, and a good record with its state once more.
+    """Run a good record and its state, the tested lines, and another good record with its state.
 
     Args:
-        odd: lines as they are, the last one without its break; the first one is line 4.
+        tested_lines: the last one has no line break; the first one is line 4.
         segment: where it goes; others may have been there before.
         folder: for the dead letter.
         collection: of the stream `rooms`, which nobody else uses.
@@ -124,7 +124,7 @@ def feed(
         json.dumps(SCHEMA).encode(),
         json.dumps(good[0]).encode(),
         b'{"type":"STATE","value":%b}' % BEFORE.encode(),
-        odd,
+        tested_lines,
         json.dumps(good[1]).encode(),
         b'{"type":"STATE","value":%b}' % AFTER.encode(),
     ]
@@ -147,12 +147,12 @@ def feed(
             target.listen(io.BytesIO(b"\n".join(lines) + b"\n"))  # type: ignore[arg-type]
         except SegmentObjectsError as raised:
             error = raised
-            kept.told.append(str(raised))
+            kept.lines.append(str(raised))
     out.seek(0)
     return Outcome(
         error,
         out.read().splitlines(),
-        "\n".join(kept.told),
+        "\n".join(kept.lines),
         {str(row["id"]): row for row in segment.rows(collection)},
         [call.body for call in segment.requests[asked:] if call.call == "finish"],
         [msgspec.convert(entry, DeadRecord) for entry in rejects_in(dead)] if dead.exists() else [],

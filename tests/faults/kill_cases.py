@@ -170,13 +170,13 @@ class Source:
 
     def __init__(self) -> None:
         streams = ("rooms", "guests")
-        made = [(streams[n % 2], n // 2, 0) for n in range(40)]
-        made += [(streams[0], n, 1) for n in range(10)]
+        objects = [(streams[n % 2], n // 2, 0) for n in range(40)]
+        objects += [(streams[0], n, 1) for n in range(10)]
         self.records = [
             record(stream, id=number, turn=turn, name=f"{stream}-{number:02}")
-            for stream, number, turn in made
+            for stream, number, turn in objects
         ]
-        self.names = {str(each["record"]["name"]) for each in self.records}
+        self.names = {str(message["record"]["name"]) for message in self.records}
         self.records.insert(self.rejected - 1, record("rooms", id=None, turn=9, name="lost"))
 
     def fed(self, after: int = 0, until: int = _RECORDS) -> bytes:
@@ -202,10 +202,10 @@ class Source:
         """The positions in between whose object, or a later value of it, has not arrived."""
         return [
             position
-            for position, each in enumerate(self.records[:until], start=1)
+            for position, message in enumerate(self.records[:until], start=1)
             if position > after
             and position != self.rejected
-            and max(turns.get(each["record"]["name"], [-1])) < each["record"]["turn"]
+            and max(turns.get(message["record"]["name"], [-1])) < message["record"]["turn"]
         ]
 
     def delivered(self, turns: Mapping[str, list[int]]) -> int:
@@ -236,7 +236,7 @@ class Story:
     after: int
     code: int
     positions: list[int]
-    told: str
+    stderr: str
     turns: dict[str, list[int]]
     sessions: list[str]
     refused: list[str]
@@ -250,7 +250,7 @@ class Story:
 
     def check(self) -> None:
         """What holds after every run, however it ended (docs/testing.md)."""
-        assert self.positions == sorted({*self.positions} & {*SOURCE.states()}), self.told
+        assert self.positions == sorted({*self.positions} & {*SOURCE.states()}), self.stderr
         assert SOURCE.missing(self.turns, self.position, self.after) == []
         assert all(
             older < newer for turns in self.turns.values() for older, newer in pairwise(turns)
@@ -258,7 +258,7 @@ class Story:
         assert self.rejects >= (self.after < SOURCE.rejected <= self.position)
         assert self.refused == []
         assert self.peak <= 4
-        assert "Traceback" not in self.told
+        assert "Traceback" not in self.stderr
 
 
 def tell(  # noqa: PLR0913  the last three are one choice each
@@ -281,8 +281,8 @@ def tell(  # noqa: PLR0913  the last three are one choice each
         then: what else the emulator does from the exchange on in which the command is stopped.
     """
     left = {name: folder / name for name in ("spool", "tmp")}
-    for each in left.values():
-        each.mkdir(exist_ok=True)
+    for temporary in left.values():
+        temporary.mkdir(exist_ok=True)
     dead_letter = folder / "dead.jsonl"
     with Emulator(write_key=KEY) as segment:
         config = {
@@ -312,7 +312,7 @@ def tell(  # noqa: PLR0913  the last three are one choice each
             kill.strike(child)
         code = child.status()
     # The emulator has stopped: what was on its way has arrived, or never will.
-    assert [path for each in left.values() for path in each.iterdir()] == []
+    assert [path for temporary in left.values() for path in temporary.iterdir()] == []
     kept = dead_letter.read_bytes() if dead_letter.exists() else b""
     for secret in (KEY, base64.b64encode(f"{KEY}:".encode()).decode()):
         assert secret.encode() not in bytes(child.out) + bytes(child.err) + kept
@@ -322,8 +322,8 @@ def tell(  # noqa: PLR0913  the last three are one choice each
         [json.loads(line)["position"] for line in child.out.splitlines()],
         child.err.decode(),
         _turns(segment),
-        [each.state for each in segment.sessions.values()],
-        [each.reason for each in segment.refusals if each.reason != "an injected fault"],
+        [session.state for session in segment.sessions.values()],
+        [call.reason for call in segment.refusals if call.reason != "an injected fault"],
         segment.in_flight_peak,
         len(rejects_in(dead_letter)) if kept else 0,
     )

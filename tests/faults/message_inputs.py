@@ -16,7 +16,7 @@ __all__ = ["message_inputs"]
 
 _NO_SCHEMA = "MissingSchemaError @4"
 
-ODD: Mapping[str, str] = {
+JSON_VALUES: Mapping[str, str] = {
     "null": "null",
     "true": "true",
     "zero": "0",
@@ -73,12 +73,12 @@ def message_inputs() -> Iterator[Input]:
     for kind, fields in MESSAGES.items():
         yield Input(f"{kind}-as-it-should-be", _message(fields), _GOOD.get(kind, "passed"))
         for field in fields:
-            for name, odd in ODD.items():
+            for name, json_text in JSON_VALUES.items():
                 if field == "stream" and name == "text":
-                    odd = '"elsewhere"'  # noqa: PLW2901  a stream's name is told
+                    json_text = '"elsewhere"'  # noqa: PLW2901  a stream's name is told
                 yield Input(
                     f"{kind}-{field}-{name}",
-                    _message({**fields, field: odd}),
+                    _message({**fields, field: json_text}),
                     _verdict(kind, field, name),
                 )
             without = {other: value for other, value in fields.items() if other != field}
@@ -135,8 +135,8 @@ def _stream_verdict(kind: str, name: str) -> str:
 def _types() -> Iterator[Input]:
     """Types that Singer does not know, or not so."""
     for kind in ("record", "Record", "RECORDS", " RECORD", "RECORD\0", "LOG", "METRIC", "", "🦜"):
-        odd = written({**message(), "type": kind})
-        yield Input(f"type-{kind.encode('unicode-escape').decode()}", odd, BAD)
+        line = written({**message(), "type": kind})
+        yield Input(f"type-{kind.encode('unicode-escape').decode()}", line, BAD)
 
 
 def _schema(schema: object, keys: object = ("id",), stream: str = "others") -> bytes:
@@ -150,7 +150,7 @@ def _properties(**properties: object) -> dict[str, Any]:
 def _keys() -> Iterator[Input]:
     """Key properties of every form."""
     record = written({"type": "RECORD", "stream": "others", "record": {"id": "odd", "n": CANARY}})
-    for name, (keys, made) in {
+    for name, (keys, verdict) in {
         "none": ([], "passed"),
         "null": (None, "passed"),
         "one": (["id"], "passed"),
@@ -170,7 +170,7 @@ def _keys() -> Iterator[Input]:
         "mixed": (["id", None], BAD),
         "nested": ([["id"]], BAD),
     }.items():
-        yield Input(f"keys-{name}", _schema(_properties(), keys) + b"\n" + record, made)
+        yield Input(f"keys-{name}", _schema(_properties(), keys) + b"\n" + record, verdict)
 
 
 def _schemas() -> Iterator[Input]:
@@ -239,14 +239,14 @@ def _schemas() -> Iterator[Input]:
     for name, schema in refused.items():
         yield Input(f"schema-{name}", _schema(schema), "SchemaError")
     rejected = written({"type": "RECORD", "stream": "others", "record": {"n": CANARY}})
-    for name, (odd, verdict) in {
+    for name, (schema_json, verdict) in {
         "nan": ("NaN", "reject key_missing"),
         "1e400": ("1e400", "reject key_missing"),
         # Python reads no integer of so many digits, and a schema has no use for one.
         "huge": ("9" * 5_000, BAD),
     }.items():
         line = _schema(_properties(a={"type": "integer", "maximum": "@"}))
-        line = line.replace(b'"@"', odd.encode()) + b"\n" + rejected
+        line = line.replace(b'"@"', schema_json.encode()) + b"\n" + rejected
         yield Input(f"schema-maximum-{name}", line, verdict)
     line = _schema(_properties(a={"description": "\ud800"})) + b"\n" + rejected
     yield Input("schema-surrogate", line, "reject key_missing")

@@ -49,7 +49,9 @@ def segment() -> Iterator[Emulator]:
     """An emulator that takes one key; no rule of the API is broken."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
-        assert [each for each in emulator.refusals if each.reason != "an injected fault"] == []
+        assert [
+            request for request in emulator.refusals if request.reason != "an injected fault"
+        ] == []
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_a_full_disk_under_the_spool(tmp_path: Path, segment: Emulator, small_di
     )
     _is_one_sentence(ran, "spool_dir", "No space left on device")
     assert ran.states == []
-    assert "open" not in [each.state for each in segment.sessions.values()]
+    assert "open" not in [session.state for session in segment.sessions.values()]
     assert segment.tables() == {}
     assert list(small_disk.iterdir()) == []
 
@@ -162,7 +164,7 @@ def test_an_unwritable_dead_letter(
         ran = command.end()
     _is_one_sentence(ran, "dead_letter_path")
     assert ran.states in (["0"], ["0", "1"])
-    assert "open" not in [each.state for each in segment.sessions.values()]
+    assert "open" not in [session.state for session in segment.sessions.values()]
 
 
 def test_a_spool_directory_that_vanishes(tmp_path: Path, segment: Emulator) -> None:
@@ -198,7 +200,7 @@ def test_a_reader_of_states_that_goes(tmp_path: Path, segment: Emulator, method:
         ran = command.end()
     _is_one_sentence(ran, "stdout")
     assert len(segment.rows("rooms")) == 2
-    assert "open" not in [each.state for each in segment.sessions.values()]
+    assert "open" not in [session.state for session in segment.sessions.values()]
 
 
 @both_methods
@@ -282,10 +284,10 @@ def test_two_runs_at_once(tmp_path: Path, segment: Emulator, method: str) -> Non
     ]
     assert [len(segment.rows(name)) for name in ("rooms", "guests")] == [200, 200]
     kept = rejects_in(dead)
-    assert {each["record"]["name"] for each in kept} == {
+    assert {reject["record"]["name"] for reject in kept} == {
         f"{name}-{number}" for name in ("rooms", "guests") for number in range(200)
     }
-    assert len({each["run_id"] for each in kept}) == 2
+    assert len({reject["run_id"] for reject in kept}) == 2
     assert len(kept) == 400
     assert list(spool.iterdir()) == []
 

@@ -80,7 +80,7 @@ def _judge(outcome: Outcome, verdict: str, method: str) -> None:
     assert outcome.states[-1] == (BEFORE if ended else AFTER)
     if method == "bulk":
         assert set(outcome.finishes) == {b'{"error": ""}'}
-    assert CANARY not in outcome.told
+    assert CANARY not in outcome.log
     # Rejects are in the dead letter, with the line that they stood in.
     rejected = verdict.startswith("reject")
     assert bool(outcome.dead) is rejected
@@ -88,8 +88,8 @@ def _judge(outcome: Outcome, verdict: str, method: str) -> None:
     assert all(entry.record is not msgspec.UNSET or entry.raw for entry in outcome.dead)
 
 
-@pytest.mark.parametrize(("number", "odd"), [*enumerate(INPUTS)], ids=[each.id for each in INPUTS])
-def test_an_odd_input(number: int, odd: Input, segment: Emulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "case"), [*enumerate(INPUTS)], ids=[case.id for case in INPUTS])
+def test_an_unusual_input(number: int, case: Input, segment: Emulator, tmp_path: Path) -> None:
     """It gets its verdict, and all else goes on as if it had not been there.
 
     By one of the two methods in turn: a line is judged before any delivery hears of it, and what
@@ -97,43 +97,43 @@ def test_an_odd_input(number: int, odd: Input, segment: Emulator, tmp_path: Path
     """
     method = ("set", "bulk")[number % 2]
     config = {"method": method, "max_rejects": -1}
-    _judge(feed(odd.odd, segment, tmp_path, _collection(), config), odd.verdict, method)
+    _judge(feed(case.lines, segment, tmp_path, _collection(), config), case.verdict, method)
 
 
-REJECTED = [odd for odd in INPUTS if odd.verdict.startswith("reject")]
+REJECTED = [case for case in INPUTS if case.verdict.startswith("reject")]
 
 
-@pytest.mark.parametrize("odd", REJECTED[::10], ids=[each.id for each in REJECTED[::10]])
+@pytest.mark.parametrize("case", REJECTED[::10], ids=[case.id for case in REJECTED[::10]])
 @pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_reject_that_is_not_tolerated(
-    odd: Input, method: str, segment: Emulator, tmp_path: Path
+    case: Input, method: str, segment: Emulator, tmp_path: Path
 ) -> None:
     """It ends the run with an error that names its line, and is in the dead letter all the same."""
     config = {"method": method, "max_rejects": 0}
-    outcome = feed(odd.odd, segment, tmp_path, _collection(), config)
-    _judge(outcome, odd.verdict, method)
+    outcome = feed(case.lines, segment, tmp_path, _collection(), config)
+    _judge(outcome, case.verdict, method)
     assert isinstance(outcome.error, RejectedRecordError)
     assert [entry.line for entry in outcome.dead] == [outcome.error.line]
 
 
 @pytest.mark.parametrize("method", ["set", "bulk"])
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[each.name for each in DOCUMENTS])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 def test_a_document_as_a_value(
     document: Document, method: str, shared: Path, segment: Emulator, tmp_path: Path
 ) -> None:
     """Any JSON that a record may hold is sent; what is none is an error that names its line."""
     raw = (shared / "corpora" / "json_test_suite" / document.name).read_bytes()
     note = b'"name":"%b"' % CANARY.encode()
-    odd = b'{"type":"RECORD","stream":"rooms","record":{"id":"odd",%b,"value":%b}}' % (
+    line = b'{"type":"RECORD","stream":"rooms","record":{"id":"odd",%b,"value":%b}}' % (
         note,
         raw.strip(b"\r\n"),  # a line has no break inside
     )
     config = {"method": method, "max_rejects": -1 if method == "set" else 0}
-    outcome = feed(odd, segment, tmp_path, _collection(), config)
+    outcome = feed(line, segment, tmp_path, _collection(), config)
     _judge(outcome, document.as_value, method)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[each.name for each in DOCUMENTS])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 def test_a_document_as_a_line(
     document: Document, shared: Path, segment: Emulator, tmp_path: Path
 ) -> None:
@@ -146,13 +146,15 @@ def test_a_document_as_a_line(
     _judge(outcome, document.as_line, "bulk")
     if isinstance(outcome.error, MessageError):
         text = raw.decode("utf-8", "replace").strip()
-        assert len(text) < 6 or text not in outcome.told
+        assert len(text) < 6 or text not in outcome.log
 
 
 def test_the_table_is_the_corpus(shared: Path) -> None:
     """Every document has its row, and none that JSON forbids is sent."""
     folder = shared / "corpora" / "json_test_suite"
-    assert [each.name for each in DOCUMENTS] == sorted(path.name for path in folder.glob("*.json"))
+    assert [document.name for document in DOCUMENTS] == sorted(
+        path.name for path in folder.glob("*.json")
+    )
     assert [d.name for d in DOCUMENTS if d.name.startswith("n_") and d.as_value == "sent"] == []
     refused = [d.name for d in DOCUMENTS if d.name.startswith("y_") and d.as_value != "sent"]
     # Two lines each: a line break between tokens, which JSON allows and a Singer line cannot have.
@@ -161,5 +163,5 @@ def test_the_table_is_the_corpus(shared: Path) -> None:
 
 def test_the_matrix_is_large_and_its_ids_are_distinct() -> None:
     """At least 1,500 inputs of its own, beside the corpus."""
-    ids = [each.id for each in INPUTS]
+    ids = [case.id for case in INPUTS]
     assert len(ids) == len(set(ids)) >= 1_500

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CASES = [
-    pytest.param(*case, id="-".join(each.name for each in case)) for case in product(POINTS, KILLS)
+    pytest.param(*case, id="-".join(part.name for part in case)) for case in product(POINTS, KILLS)
 ]
 ONE_AND_TWO = [kill for kill in KILLS if kill.name in {"term", "int-term"}]
 CALLS = [
@@ -55,7 +55,7 @@ def _and_again(server: ForkServer, folder: Path, point: Point, first: Story) -> 
     """The run after it completes, and both together have sent all there is, in order."""
     second = tell(server, folder, point, after=first.position)
     second.check()
-    assert (second.code, second.position) == (0, SOURCE.states()[-1]), second.told
+    assert (second.code, second.position) == (0, SOURCE.states()[-1]), second.stderr
     assert set(second.sessions) <= {"finished"}
     both = {name: first.turns.get(name, []) + second.turns.get(name, []) for name in SOURCE.names}
     assert SOURCE.missing(both) == []
@@ -70,7 +70,7 @@ def test_nothing_is_lost(server: ForkServer, tmp_path: Path, point: Point, kill:
     if point.at_the_end:
         assert first.code in {0, *kill.codes}
     else:
-        assert first.code in kill.codes, first.told
+        assert first.code in kill.codes, first.stderr
     if kill.clean:
         if point.method == "set":  # the rest of a block that was read is left alone
             delivered = SOURCE.delivered(first.turns)
@@ -88,7 +88,7 @@ def test_a_stop_that_fails(server: ForkServer, tmp_path: Path, point: Point, kil
     """When delivery fails after a signal, the exit status is 1, and a session is told of it."""
     first = tell(server, tmp_path, point, kill, then={"status": 501})
     first.check()
-    assert first.code == 1, first.told
+    assert first.code == 1, first.stderr
     assert first.position < SOURCE.states()[-1]
     # A finish may have counted though it was answered so: nothing is sent after it.
     assert set(first.sessions) <= {"finished", "failed", *(["open"] * (point.call == "finish"))}
@@ -104,6 +104,6 @@ def test_a_stop_that_takes_too_long(
     short = Point(**{**vars(point), "more": {**point.more, "shutdown_seconds": 0.05}})
     first = tell(server, tmp_path, short, kill, then={"hold": Hold()})
     first.check()
-    assert first.code == 1, first.told
+    assert first.code == 1, first.stderr
     assert first.position < SOURCE.states()[-1]
     _and_again(server, tmp_path, point, first)

@@ -84,7 +84,7 @@ def runs() -> Iterator[_Runs]:
         yield _Runs(segment)
 
 
-def _told(wake_up: WakeupPipe) -> None:
+def _wait_for_outcome(wake_up: WakeupPipe) -> None:
     """Wait until the delivery has told an outcome."""
     ready, _, _ = select.select([wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"
@@ -137,7 +137,7 @@ def test_a_state_waits_for_every_call_before_it(
         seen.append(runs.printed)
         for number in order:
             holds[number].release()
-            _told(wake_up)
+            _wait_for_outcome(wake_up)
             yield _TICK
             seen.append(runs.printed)
 
@@ -180,7 +180,7 @@ def test_trailing_state(runs: _Runs) -> None:
             yield _TICK
             assert runs.printed == []
             hold.release()
-            _told(wake_up)
+            _wait_for_outcome(wake_up)
 
         runs(tap)
     assert runs.states == ["trailing"]
@@ -209,22 +209,22 @@ def test_interleaved_streams(runs: _Runs, slow: str) -> None:
     def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("beds", id="string"), schema("rooms", id="string"))
         pairs = [[record("beds", id=f"b{n}"), record("rooms", id=f"r{n}")] for n in range(10)]
-        yield lines(*(each for pair in pairs[:9] for each in pair), state("nine"))
+        yield lines(*(message for pair in pairs[:9] for message in pair), state("nine"))
         yield lines(pairs[9][0])
         # The first call is answered, or withheld, before the second one goes out.
         if first == 1:
             assert hold.wait_for(1)
         else:
-            _told(wake_up)
+            _wait_for_outcome(wake_up)
         yield lines(pairs[9][1], state("ten"))
         if first == 1:
-            _told(wake_up)
+            _wait_for_outcome(wake_up)
         else:
             assert hold.wait_for(1)
         yield _TICK
         assert runs.printed == []
         hold.release()
-        _told(wake_up)
+        _wait_for_outcome(wake_up)
         yield _TICK
 
     runs(tap)
@@ -247,7 +247,7 @@ def test_interleaved_streams_one_of_which_fails(runs: _Runs, fails: str) -> None
         assert hold.wait_for(1)
         hold.release()
         if fails == "rooms":
-            _told(wake_up)
+            _wait_for_outcome(wake_up)
         yield _ten("rooms", 0) + lines(state("both"))
 
     runs(tap)

@@ -97,14 +97,14 @@ class _World:
     @classmethod
     def of(cls, case: Case, door: EmulatorPort) -> _World:
         """The world before its first run."""
-        crowd = case.place.name == "set-crowd"
+        crowd = case.point.name == "set-crowd"
         source = Source(120, 45, 6) if crowd else Source()
         segment = Emulator(write_key=KEY, port=door.port)
         return cls(case, segment, source, InstantClock(), Hold())
 
     def arm(self) -> None:
         """Script the fault."""
-        place, fault, hits = self.case.place, self.case.fault, self.case.hits
+        point, fault, hits = self.case.point, self.case.fault, self.case.hits
         script = dict(fault.script)
         if fault.holds:
             script["hold"] = self.hold
@@ -114,13 +114,13 @@ class _World:
             script["callback"] = lambda _: self._close_door()
             if self.case.heals:
                 hits = 1
-        if fault.refuses and place.name in {"set-first", "start"}:
+        if fault.refuses and point.name in {"set-first", "start"}:
             EmulatorPort.close(self.segment)
         else:
             self.segment.fault(
-                InjectedFault(call=place.call, first=place.first, count=hits, **script)
+                InjectedFault(call=point.call, first=point.first, count=hits, **script)
             )
-        if place.call == "keep-alive":
+        if point.call == "keep-alive":
             self._keep_silent()
         elif fault.refuses and self.case.heals:
             self.clock.on_wait = lambda count: (
@@ -159,9 +159,9 @@ class _World:
 
     def run(self, spool: Path, *, after: int = 0) -> Outcome:
         """The target, with the place's settings, and short deadlines only where they are met."""
-        config = dict(self.case.place.settings)
+        config = dict(self.case.point.settings)
         meets = self.case.fault.slow and not after
-        if meets and self.case.place.call == "upload":
+        if meets and self.case.point.call == "upload":
             config["upload_timeout_seconds"] = _DEADLINE
         elif meets:
             config["request_timeout_seconds"] = _DEADLINE
@@ -203,7 +203,7 @@ def test_nothing_is_lost_on_the_wire(
         _check_end(world, outcome)
         _check_books(world, outcome)
         _check_attempts(world)
-        in_order(world.segment, world.source, merged=case.place.call == "set")
+        in_order(world.segment, world.source, merged=case.point.call == "set")
         world.disarm()
         if outcome.error is not None:
             world.clock.on_wait = None
@@ -244,13 +244,13 @@ def _check_end(world: _World, outcome: Outcome) -> None:
     if not case.code:
         assert error is None, error
         return
-    assert type(error) is _ERRORS[case.way], error
-    told = str(error)
-    if case.way is Reaction.KEY:
-        assert "write_key" in told
-        assert "objects_url" in told or "bulk_url" in told
-    if case.fault.status and case.way is not Reaction.RETRIED:
-        assert str(case.fault.status) in told
+    assert type(error) is _ERRORS[case.reaction], error
+    message = str(error)
+    if case.reaction is Reaction.KEY:
+        assert "write_key" in message
+        assert "objects_url" in message or "bulk_url" in message
+    if case.fault.status and case.reaction is not Reaction.RETRIED:
+        assert str(case.fault.status) in message
 
 
 def _check_books(world: _World, outcome: Outcome) -> None:
@@ -259,19 +259,19 @@ def _check_books(world: _World, outcome: Outcome) -> None:
     states = [session.state for session in segment.sessions.values()]
     assert case.leaves_open or "open" not in states
     if not case.code:
-        assert case.place.settings["method"] != "bulk" or states[-1] == "finished"
-    elif case.place.before >= 0:
+        assert case.point.settings["method"] != "bulk" or states[-1] == "finished"
+    elif case.point.before >= 0:
         # A busy machine may miss a short deadline by itself, and the fault hits a call earlier.
-        assert outcome.last == case.place.before or (
-            case.fault.slow and outcome.last < case.place.before
+        assert outcome.last == case.point.before or (
+            case.fault.slow and outcome.last < case.point.before
         )
-    elif case.place.name.startswith("next-"):
-        finished = [each for each in segment.sessions.values() if each.state == "finished"]
+    elif case.point.name.startswith("next-"):
+        finished = [session for session in segment.sessions.values() if session.state == "finished"]
         first = sum(part.objects for part in finished[0].parts)
-        assert outcome.last == max(each for each in (0, *world.source.states) if each <= first)
+        assert outcome.last == max(state for state in (0, *world.source.states) if state <= first)
     for request in segment.refusals:
         if request.reason != "an injected fault":
-            gone = case.fault.expires or case.place.call in {"finish", "keep-alive"}
+            gone = case.fault.expires or case.point.call in {"finish", "keep-alive"}
             assert gone, request.reason
             assert request.reason.startswith("the session is")
 
@@ -279,27 +279,27 @@ def _check_books(world: _World, outcome: Outcome) -> None:
 def _check_attempts(world: _World) -> None:
     """A request is sent as often as the budget allows, and waits as long as it was told to."""
     case = world.case
-    calls = world.count(case.place.call) - case.place.first + 1
-    if not case.place.in_turn:
+    calls = world.count(case.point.call) - case.point.first + 1
+    if not case.point.in_turn:
         asks = case.fault.asks or case.fault.until
-        if asks and case.way is Reaction.RETRIED:
+        if asks and case.reaction is Reaction.RETRIED:
             assert max(world.clock.waits) >= min(asks, 300.0)
         return
-    if case.way is not Reaction.RETRIED:
+    if case.reaction is not Reaction.RETRIED:
         assert world.clock.waits == []
     elif not case.fault.slow:
         waits = case.fault.waits()[: case.hits]
         assert world.clock.waits[: len(waits)] == waits
         if not case.heals and not case.fault.refuses:
             assert calls == len(waits) + 1
-    if case.way in {Reaction.KEY, Reaction.END}:
+    if case.reaction in {Reaction.KEY, Reaction.END}:
         assert calls == 1
-    if case.way is Reaction.REPLACED and not case.heals:
-        assert len(world.segment.sessions) == 2 + case.place.name.startswith("next-")
+    if case.reaction is Reaction.REPLACED and not case.heals:
+        assert len(world.segment.sessions) == 2 + case.point.name.startswith("next-")
 
 
 def _most_at_once(case: Case) -> int:
     """Requests that may be in flight: an answer that is withheld stands for one that was lost."""
-    most = case.place.settings["max_concurrency"]
+    most = case.point.settings["max_concurrency"]
     assert isinstance(most, int)
     return 20 if case.fault.slow else most

@@ -96,7 +96,7 @@ class WireFault:
         status: int = self.script.get("status", 0)
         return status
 
-    def way(self, call: str) -> Reaction:
+    def reaction(self, call: str) -> Reaction:
         """What the target does about it."""
         if self.expires:
             return Reaction.REPLACED
@@ -173,10 +173,10 @@ def _status(status: int, name: str = "", **script: Any) -> WireFault:
     return WireFault(name or str(status), {"status": status, **script}, variant=bool(name))
 
 
-def _asking(status: int, how: str, header: str, **told: float) -> WireFault:
+def _asking(status: int, how: str, header: str, **fields: float) -> WireFault:
     script = {"status": status, "headers": {"Retry-After": header}}
     variant = how != "seconds"
-    return WireFault(f"{status}-{how}", script, variant=variant, **told)  # type: ignore[arg-type]
+    return WireFault(f"{status}-{how}", script, variant=variant, **fields)  # type: ignore[arg-type]
 
 
 def _lost(name: str, *, applied: bool = False, **script: Any) -> WireFault:
@@ -240,18 +240,18 @@ class Case:
     """
 
     fault: WireFault
-    place: FaultPoint
+    point: FaultPoint
     heals: bool
 
     @property
     def id(self) -> str:
         """A name of its own."""
-        return f"{self.fault.name}-{self.place.name}-{'heals' if self.heals else 'stays'}"
+        return f"{self.fault.name}-{self.point.name}-{'heals' if self.heals else 'stays'}"
 
     @property
-    def way(self) -> Reaction:
+    def reaction(self) -> Reaction:
         """What the target does about it."""
-        return self.fault.way(self.place.call)
+        return self.fault.reaction(self.point.call)
 
     @property
     def hits(self) -> int | None:
@@ -259,50 +259,50 @@ class Case:
         if not self.heals:
             return None
         # With a short deadline a busy machine may be late once more by itself.
-        return 2 if self.way is Reaction.RETRIED and not self.fault.slow else 1
+        return 2 if self.reaction is Reaction.RETRIED and not self.fault.slow else 1
 
     @property
     def code(self) -> int:
         """The exit status that must come."""
-        if self.place.call == "keep-alive" or self.way is Reaction.TAKEN:
+        if self.point.call == "keep-alive" or self.reaction is Reaction.TAKEN:
             return 0
-        if self.way in {Reaction.KEY, Reaction.END}:
+        if self.reaction in {Reaction.KEY, Reaction.END}:
             return 1
         return 0 if self.heals else 1
 
     @property
     def leaves_open(self) -> bool:
         """Whether the fault makes it impossible to end every session at Segment."""
-        if self.place.call == "start":
-            return self.fault.applied and self.way is Reaction.RETRIED
-        if self.way is Reaction.RETRIED and (
+        if self.point.call == "start":
+            return self.fault.applied and self.reaction is Reaction.RETRIED
+        if self.reaction is Reaction.RETRIED and (
             "headers" in self.fault.script or self.fault.status == 429
         ):
             return True  # Segment asks for silence, for longer than the budget
         refused = self.fault.refuses and not self.heals
-        return self.place.call == "finish" or self.way is Reaction.REPLACED or refused
+        return self.point.call == "finish" or self.reaction is Reaction.REPLACED or refused
 
 
 _OF_VARIANTS = {"set-middle", "start", "upload-later", "finish"}
 
 
-def _makes_sense(fault: WireFault, place: FaultPoint, *, heals: bool) -> bool:
-    if fault.variant and place.name not in _OF_VARIANTS:
+def _makes_sense(fault: WireFault, point: FaultPoint, *, heals: bool) -> bool:
+    if fault.variant and point.name not in _OF_VARIANTS:
         return False
-    if fault.script.get("cut") == "in" and place.call in {"start", "keep-alive"}:
+    if fault.script.get("cut") == "in" and point.call in {"start", "keep-alive"}:
         return False  # they have no body
-    if fault.expires and place.call in {"set", "start"}:
+    if fault.expires and point.call in {"set", "start"}:
         return False  # there is no session
-    if fault.refuses and place.call == "keep-alive" and not heals:
+    if fault.refuses and point.call == "keep-alive" and not heals:
         return False  # the uploads need connections too, and may get none
     # A session that every keep-alive ends may or may not be finished first.
-    return not (fault.expires and place.call == "keep-alive" and not heals)
+    return not (fault.expires and point.call == "keep-alive" and not heals)
 
 
 CASES = [
-    Case(fault, place, heals)
+    Case(fault, point, heals)
     for fault in _faults()
-    for place in FAULT_POINTS
+    for point in FAULT_POINTS
     for heals in (True, False)
-    if _makes_sense(fault, place, heals=heals)
+    if _makes_sense(fault, point, heals=heals)
 ]

@@ -58,7 +58,7 @@ class Source:
 
     def values(self, position: int) -> dict[str, object]:
         """The record at a position: a number, and another property in every other one."""
-        name = "odd" if position // self.objects % 2 else "even"
+        name = "second" if position // self.objects % 2 else "first"
         return {"id": str(position % self.objects), "n": position, name: position}
 
     @property
@@ -73,7 +73,7 @@ class Source:
     def written(self, after: int = 0) -> Iterator[bytes]:
         """The tap's lines, from behind a state."""
         yield lines(
-            schema("rooms", id="string", n="integer", odd="integer", even="integer"),
+            schema("rooms", id="string", n="integer", first="integer", second="integer"),
         )
         states = set(self.states)
         for position in range(after + 1, self.records + 1):
@@ -92,7 +92,7 @@ class Source:
     def numbers(self, identifier: str) -> list[int]:
         """The numbers of one object, in order."""
         every = range(1, self.records + 1)
-        return [each for each in every if str(each % self.objects) == identifier]
+        return [number for number in every if str(number % self.objects) == identifier]
 
 
 class _Tap:
@@ -125,10 +125,10 @@ class _Printed(io.BytesIO):
 class _Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.told: list[str] = []
+        self.lines: list[str] = []
 
     def emit(self, entry: logging.LogRecord) -> None:
-        self.told.append(self.format(entry))
+        self.lines.append(self.format(entry))
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Outcome:
 
     error: SegmentObjectsError | None = None
     states: list[int] = field(default_factory=list)
-    told: str = ""
+    output: str = ""
 
     @property
     def last(self) -> int:
@@ -204,19 +204,21 @@ def run(  # noqa: PLR0913  each is the case's to choose
             target.run.make_clock = (clock or InstantClock()).of
             # The first state that is safe is printed, and not one a second.
             target.run._checkpoint._every_seconds = 0.0
-            tap = _Tap(source.written(after), partial(_told, target) if in_turn else None)
+            tap = _Tap(
+                source.written(after), partial(_wait_for_outcome, target) if in_turn else None
+            )
             try:
                 target.listen(cast("Any", tap))
             except SegmentObjectsError as error:
                 outcome.error = error
-                kept.told += traceback.format_exception(error)
+                kept.lines += traceback.format_exception(error)
             finally:
                 target.run.close()
     finally:
         root.removeHandler(kept)
         root.setLevel(level)
     out.seek(0)
-    outcome.told = "\n".join((out.read(), *kept.told))
+    outcome.output = "\n".join((out.read(), *kept.lines))
     _check(segment, source, outcome)
     assert _threads() == threads
     assert _spools(spool) == []
@@ -224,7 +226,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
     return outcome
 
 
-def _told(target: TargetSegmentObjects) -> None:
+def _wait_for_outcome(target: TargetSegmentObjects) -> None:
     """Wait until the delivery has told an outcome."""
     ready, _, _ = select.select([target.run.wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"
@@ -235,13 +237,13 @@ def _check(segment: Emulator, source: Source, outcome: Outcome) -> None:
     """The limits of the API, the secret, and that exit 0 means that all was delivered."""
     bodies = [request.body for request in segment.requests]
     for secret in (*_SECRETS, f"{KEY}:"):
-        assert secret not in outcome.told
+        assert secret not in outcome.output
         assert not any(secret.encode() in body for body in bodies)
     assert not any(request.call == "other" for request in segment.requests)
     for request in segment.requests:
         if request.call == "set" and request.body:
             call = json.loads(request.body)
-            ids = [each["id"] for each in call["objects"]]
+            ids = [item["id"] for item in call["objects"]]
             assert call["collection"] == "rooms"
             assert 1 <= len(ids) <= 10
             assert len(ids) == len(set(ids))
@@ -261,7 +263,7 @@ def in_order(segment: Emulator, source: Source, *, merged: bool) -> None:
     for number in range(source.objects):
         identifier = str(number)
         numbers = source.numbers(identifier)
-        history = [int(str(each["n"])) for each in segment.history("rooms", identifier)]
+        history = [int(str(update["n"])) for update in segment.history("rooms", identifier)]
         assert set(history) <= set(numbers)
         if merged:
             assert history == sorted(history)
@@ -279,14 +281,14 @@ def in_order(segment: Emulator, source: Source, *, merged: bool) -> None:
 
 def _threads() -> set[str]:
     """The names of all threads but the emulator's."""
-    names = {each.name for each in threading.enumerate()}
+    names = {thread.name for thread in threading.enumerate()}
     return {name for name in names if not name.startswith("segment-emulator")}
 
 
 def _spools(folder: Path) -> list[str]:
     """Descriptors of files in the folder, its nameless ones included."""
     found = []
-    for each in Path("/proc/self/fd").iterdir():
+    for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found.append(str(each.readlink()))
+            found.append(str(descriptor.readlink()))
     return [link for link in found if link.startswith(f"{folder}{os.sep}")]

@@ -96,7 +96,7 @@ def definition(repository: str | None) -> dict[str, Any]:
         "supported_python_versions": _pythons(),
         "capabilities": capabilities(),
         "log_parser": "singer-sdk",
-        "settings": sorted(map(_of_the_hub, settings()), key=lambda each: str(each["name"])),
+        "settings": sorted(map(_of_the_hub, settings()), key=lambda setting: str(setting["name"])),
         "settings_group_validation": [["write_key"], ["local_warehouse"]],
         "commands": {
             "query": {
@@ -155,11 +155,11 @@ def write() -> None:
 def put(clone: Path, repository: str) -> None:
     """Put the entry into a clone of the Hub: two files of ours, and our items in its two lists."""
     for path, text in files(repository).items():
-        place = clone / path
+        target = clone / path
         if path in {_DEFAULTS, _MAINTAINERS}:
-            _write(place, _listed(place.read_text(encoding="utf-8"), text))
+            _write(target, _listed(target.read_text(encoding="utf-8"), text))
         else:
-            _write(place, text)
+            _write(target, text)
     _write(clone / "static" / LOGO[1:], (HUB / "static" / LOGO[1:]).read_text(encoding="utf-8"))
 
 
@@ -176,8 +176,8 @@ def _listed(theirs: str, ours: str) -> str:
     found = re.match(rf"({head})((?:{indent}.*\n)+)", theirs)
     assert found is not None, "this is no clone of the Hub"
     items = re.findall(rf"{indent}\S.*\n(?:{indent} .*\n)*", found[2])
-    kept = [each for each in items if _name(each) != _name(item)]
-    at = next((place for place, each in enumerate(kept) if _name(each) > _name(item)), len(kept))
+    kept = [entry for entry in items if _name(entry) != _name(item)]
+    at = next((index for index, entry in enumerate(kept) if _name(entry) > _name(item)), len(kept))
     kept.insert(at, item)
     return found[1] + "".join(kept) + theirs[found.end() :]
 

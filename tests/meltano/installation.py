@@ -92,7 +92,7 @@ def install() -> Installation:
 
 def _key() -> str:
     """Another folder for everything that makes another installation."""
-    made_of = [
+    inputs = [
         *_REQUIREMENTS,
         sys.version,
         platform.machine(),
@@ -100,7 +100,7 @@ def _key() -> str:
         Project.described(),
         (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
     ]
-    return hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
 
 
 def _make(folder: Path) -> None:
@@ -151,13 +151,13 @@ def _said(command: tuple[str, ...]) -> str:
 
 def _uv_settings() -> dict[str, str]:
     """What pip's configuration says, for uv; where uv has been told itself, that stands."""
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     found: dict[str, str] = {}
     # From the weakest to the strongest: what holds everywhere, for `install`, in the environment.
     for section in ("global.", "install.", ":env:."):
-        for line in told.stdout.splitlines():
+        for line in result.stdout.splitlines():
             name, _, value = line.partition("=")
             variable = _OF_PIP.get(name.removeprefix(section))
             if name.startswith(section) and variable is not None:

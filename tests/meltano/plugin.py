@@ -40,7 +40,7 @@ _KINDS = {
 
 def capabilities() -> list[str]:
     """What the target can do, sorted, in Meltano's words."""
-    return sorted(each.value for each in TargetSegmentObjects.capabilities)
+    return sorted(capability.value for capability in TargetSegmentObjects.capabilities)
 
 
 def settings() -> list[dict[str, Any]]:
@@ -81,14 +81,14 @@ def written(project: str) -> str:
     """The text of a `meltano.yml`, with what is between its marks made anew."""
     before, _, rest = project.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    made = yaml.dump(
+    settings_yaml = yaml.dump(
         {"capabilities": capabilities(), "settings": settings()},
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
         width=_WIDTH - len("      "),
     )
-    return before + _BEGIN + textwrap.indent(made, "      ") + _END + after
+    return before + _BEGIN + textwrap.indent(settings_yaml, "      ") + _END + after
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ class Finished:
     code: int
     out: str
     events: list[dict[str, Any]]
-    odd: list[str]
+    other_lines: list[str]
 
-    def told(self, level: str, name: str = _LOADER) -> list[str]:
+    def messages(self, level: str, name: str = _LOADER) -> list[str]:
         """The sentences that a plugin logged at a level, as Meltano understood them."""
         return [
             event["event"]
@@ -124,14 +124,14 @@ class Running:
             for event in self._awaited:
                 event.set()
 
-    def wait_for(self, told: str) -> None:
+    def wait_for(self, text: str) -> None:
         """Wait until a line of the log has this in it; the run must not end before."""
         with self._grown:
-            self._grown.wait_for(lambda: self._has(told) or not self._open, _PATIENCE)
-            assert self._has(told), "".join(self._lines["err"])
+            self._grown.wait_for(lambda: self._has(text) or not self._open, _PATIENCE)
+            assert self._has(text), "".join(self._lines["err"])
 
-    def _has(self, told: str) -> bool:
-        return any(told in line for line in self._lines["err"])
+    def _has(self, text: str) -> bool:
+        return any(text in line for line in self._lines["err"])
 
     def wait_with(self, event: threading.Event) -> None:
         """Wait until something has happened elsewhere; the run must not end before."""
@@ -158,7 +158,7 @@ class Running:
         code = self._process.wait(_PATIENCE)
         for reader in self._readers:
             reader.join(_PATIENCE)
-        events, odd = [], []
+        events, other_lines = [], []
         for line in self._lines["err"]:
             try:
                 event = json.loads(line)
@@ -167,8 +167,8 @@ class Running:
             if isinstance(event, dict) and "event" in event:
                 events.append(event)
             else:
-                odd.append(line.rstrip())
-        return Finished(code, "".join(self._lines["out"]), events, odd)
+                other_lines.append(line.rstrip())
+        return Finished(code, "".join(self._lines["out"]), events, other_lines)
 
 
 @dataclass

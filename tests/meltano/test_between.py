@@ -115,7 +115,7 @@ def test_names_with_dots_and_nulls(
         assert ended.code == 0, ended.events
         email = {} if removed else {"email": "ana@example.com"}
         assert segment.tables() == {"people": [{"id": "1", "name": "ANA", **email}]}
-        warnings = ended.told("warning")
+        warnings = ended.messages("warning")
         assert [text for text in warnings if "differ in" in text] == (
             [] if removed else [text for text in warnings if "`public.users.email`" in text]
         )
@@ -138,6 +138,6 @@ def test_a_wrong_setting_is_one_error(
         wrong = {f"TARGET_SEGMENT_OBJECTS_{variable}": value}
         ended = project.run("tap-replay", "target-segment-objects", **wrong)
         assert ended.code == 1
-        (error,) = ended.told("error")
+        (error,) = ended.messages("error")
         assert sentence in error
         assert segment.requests == []

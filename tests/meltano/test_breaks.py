@@ -61,11 +61,11 @@ def test_the_next_run_completes_the_rows(  # noqa: PLR0913, PLR0917 fixtures
 
     assert broken.code == 1
     if broken_by == "refusal":
-        (error,) = broken.told("error")
+        (error,) = broken.messages("error")
         assert "Segment rejected this key" in error
     else:
-        assert broken.told("error") == []
-        assert [line for line in broken.odd if "Traceback" in line] == []
+        assert broken.messages("error") == []
+        assert [line for line in broken.other_lines if "Traceback" in line] == []
     bookmark = project.state(STATE)["singer_state"]["bookmarks"][BOOKINGS.stream]
     (kept,) = database.query(
         f"SELECT id FROM bookings WHERE changed_at = '{bookmark['replication_key_value']}'"  # noqa: S608

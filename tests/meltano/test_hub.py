@@ -52,7 +52,11 @@ def project(tmp_path: Path, installation: Installation, tally: Tally) -> Project
     folder = tmp_path / "project"
     folder.mkdir()
     described = _read(ROOT / "meltano.yml")
-    (tap,) = [each for each in described["plugins"]["extractors"] if each["name"] == "tap-replay"]
+    (tap,) = [
+        extractor
+        for extractor in described["plugins"]["extractors"]
+        if extractor["name"] == "tap-replay"
+    ]
     tap["executable"] = str(ROOT / tap["executable"])
     tap["config"] = {"files": [str(DATA / f"{name}.singer") for name in CAPTURES]}
     described["plugins"] = {"extractors": [tap]}
@@ -66,7 +70,10 @@ def project(tmp_path: Path, installation: Installation, tally: Tally) -> Project
 
 def _kept(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Settings as Meltano keeps them: to it a password is a string, and sensitive."""
-    return [{**each, "kind": "string"} if each["kind"] == "password" else each for each in settings]
+    return [
+        {**setting, "kind": "string"} if setting["kind"] == "password" else setting
+        for setting in settings
+    ]
 
 
 @contextmanager
@@ -191,8 +198,8 @@ def test_a_user_adds_it_from_the_hub(tmp_path: Path, project: Project, tally: Ta
         variables = {f"TARGET_SEGMENT_OBJECTS_{name}": value for name, value in given.items()}
         ended = project.run("tap-replay", hub.NAME, **variables)
         assert ended.code == 0, ended.events
-        assert not [each for each in ended.events if each["event"].startswith("{")]
-        assert ended.told("info", hub.NAME)
+        assert not [event for event in ended.events if event["event"].startswith("{")]
+        assert ended.messages("info", hub.NAME)
         assert segment.refusals == []
         assert segment.tables() == expected
         assert {request.call for request in segment.requests} == {"set"}

@@ -44,11 +44,11 @@ def test_a_plugin_is_declared_as_it_is(make_project: MakeProject, kind: str) -> 
     """
     declared = PLUGINS[kind][-1]
     about = _about(make_project(), declared["name"])
-    settings = {each["name"]: each for each in declared["settings"]}
+    settings = {setting["name"]: setting for setting in declared["settings"]}
     properties = about["settings"]["properties"]
     assert set(settings) == set(properties)
-    secrets = {name for name, each in properties.items() if each.get("secret")}
-    assert secrets <= {name for name, each in settings.items() if each.get("sensitive")}
+    secrets = {name for name, setting in properties.items() if setting.get("secret")}
+    assert secrets <= {name for name, setting in settings.items() if setting.get("sensitive")}
     assert sorted(about["capabilities"]) == declared["capabilities"]
 
 
@@ -56,7 +56,7 @@ def test_the_project_is_well_formed(make_project: MakeProject) -> None:
     """Meltano compiles it for every environment, and knows every word in it but one capability."""
     ended = make_project().call("compile", "--lint")
     assert ended.code == 0, ended
-    said = [each["event"] for each in ended.events if each["level"] != "info"]
+    said = [event["event"] for event in ended.events if event["level"] != "info"]
     faults = {line.partition("::$.")[2] for text in said for line in text.splitlines()[2:]}
     unknown = re.compile(
         r"plugins\.loaders\.0(\.capabilities\.\d: 'validate-records'|: .*'capabilities')"
@@ -99,8 +99,8 @@ def test_the_configuration_of_the_page_is_right(text: str) -> None:
     """Each block of YAML sets nothing that its plugin does not have."""
     described = yaml.safe_load(text)
     loaders = described.get("plugins", {}).get("loaders", [])
-    for each in described.get("environments", []):
-        loaders += each["config"]["plugins"]["loaders"]
+    for item in described.get("environments", []):
+        loaders += item["config"]["plugins"]["loaders"]
     assert loaders
     (declared,) = PLUGINS["loaders"]
     names = {setting["name"] for setting in declared["settings"]}

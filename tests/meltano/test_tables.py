@@ -55,9 +55,9 @@ def test_a_database_arrives_and_then_its_changes(
     assert segment.lost_values == {}
     compare(*TABLES)
 
-    assert len(first.odd) == 1, first.odd
-    assert first.told("error") == []
-    warnings = first.told("warning")
+    assert len(first.other_lines) == 1, first.other_lines
+    assert first.messages("error") == []
+    warnings = first.messages("warning")
     assert [line for line in warnings if "no key properties" not in line] == []
     assert sorted(re.findall(r"stream '(.*?)'", line)[0] for line in warnings) == [
         "public-page_visits",
@@ -69,7 +69,7 @@ def test_a_database_arrives_and_then_its_changes(
         for event in first.events
         if event["event"] == "METRIC" and event["name"] == "tap-postgres"
     ]
-    read = sum(each["value"] for each in metrics if each["metric"] == "record_count")
+    read = sum(metric["value"] for metric in metrics if metric["metric"] == "record_count")
     assert read == taken(segment) > 0
 
     bookmarks = project.state(STATE)["singer_state"]["bookmarks"]

@@ -51,13 +51,13 @@ def test_states_come_every_ten_thousand_records_and_at_the_end() -> None:
     assert values == [inputs.last_state(count) for count in (10_000, 20_000, 20_001)]
 
 
-def test_an_input_is_made_once(tmp_path: Path) -> None:
+def test_an_input_is_written_once(tmp_path: Path) -> None:
     """A file that is there is taken as it is; those of another program are removed."""
     (tmp_path / "older").mkdir()
     path = inputs.input_file("wide", 10, tmp_path)
-    made = path.stat().st_mtime_ns
+    modified_at = path.stat().st_mtime_ns
     assert inputs.input_file("wide", 10, tmp_path) == path
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == modified_at
     assert list(tmp_path.iterdir()) == [path.parent]
 
 
@@ -184,18 +184,18 @@ def test_a_round_in_small(tmp_path: Path) -> None:
     """Each contestant has its figures, and they have ratios."""
     wanted = [throughput.Entry("flights", name, ROWS) for name in ("target", "stock", "limit")]
     measured = throughput.measure_all(wanted, 1, tmp_path)
-    assert [(each["contestant"], each["rows"]) for each in measured] == [
+    assert [(entry["contestant"], entry["rows"]) for entry in measured] == [
         ("target", ROWS),
         ("stock", ROWS),
         ("limit", ROWS),
     ]
-    for each in measured:
-        assert each["rows_per_second"] > 0
-        assert each["peak_megabytes"] > 5
-        assert each["cpu_seconds"] > 0
-        assert each["sent_megabytes"] > 0
+    for entry in measured:
+        assert entry["rows_per_second"] > 0
+        assert entry["peak_megabytes"] > 5
+        assert entry["cpu_seconds"] > 0
+        assert entry["sent_megabytes"] > 0
     ratios = throughput.ratios(measured)
-    assert [each["by"] for each in ratios] == ["stock", "limit"]
+    assert [entry["by"] for entry in ratios] == ["stock", "limit"]
     results = {"rounds": 1, "flights_from": "", "lines": measured, "ratios": ratios}
     assert "| stock " in throughput.table(results)
 
@@ -228,7 +228,7 @@ def test_growth_repeats_the_rows_with_new_ids(tmp_path: Path) -> None:
     expected = checking.expect(path, 120, checking.segment_form)
     assert expected.counts == {"flights": 120}
     assert expected.samples["flights", "51"] == expected.samples["flights", "1"]
-    assert [each["rows"] for each in measure_growth([120], tmp_path, 50)] == [120]
+    assert [entry["rows"] for entry in measure_growth([120], tmp_path, 50)] == [120]
 
 
 def _line(contestant: str, net: float, start: float, rows: int) -> dict[str, Any]:
@@ -259,10 +259,10 @@ def test_runs_are_compared_figure_by_figure() -> None:
         {"measurements": {"startup": [{"what": "run", "seconds": seconds, "cpu": 1, "a_aim": 3}]}}
         for seconds in (0.5, 0.4)
     ]
-    told = report.compare(runs[0], runs[1], least=0.05)
-    assert "startup / run / seconds" in told
-    assert "-20%" in told
-    assert "cpu" not in told
+    text = report.compare(runs[0], runs[1], least=0.05)
+    assert "startup / run / seconds" in text
+    assert "-20%" in text
+    assert "cpu" not in text
     assert report.compare(runs[0], runs[0], least=0.05).startswith("Nothing changed")
 
 

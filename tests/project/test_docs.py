@@ -57,22 +57,22 @@ def test_every_page_is_in_an_index() -> None:
 def test_every_dependency_has_its_reason() -> None:
     """What the package needs at run time stands in the table of CONTRIBUTING.md, and no more."""
     needed = {
-        re.split(r"[^\w.-]", each)[0]
-        for each in requires("target-segment-objects") or []
-        if "extra ==" not in each
+        re.split(r"[^\w.-]", requirement)[0]
+        for requirement in requires("target-segment-objects") or []
+        if "extra ==" not in requirement
     }
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = contributing.partition("## Dependencies")[2]
     assert set(re.findall(r"^\| `([\w.-]+)` \| ", table, re.MULTILINE)) == needed
 
 
-def test_every_command_of_make_is_told() -> None:
+def test_every_command_of_make_is_listed() -> None:
     """Each target of the Makefile that is for people has a row in CONTRIBUTING.md."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| `make (\w+)` \|", contributing, re.MULTILINE))
-    assert told == set(phony.split()) - {"help"}
+    listed = set(re.findall(r"^\| `make (\w+)` \|", contributing, re.MULTILINE))
+    assert listed == set(phony.split()) - {"help"}
 
 
 def test_every_file_of_the_package_is_on_the_architecture_page() -> None:

@@ -92,13 +92,13 @@ def test_the_entry_has_what_an_entry_has() -> None:
     entry = hub.definition(REPOSITORY)
     assert set(entry) >= WANTED
     assert set(entry) <= KNOWN
-    assert {key for each in entry["settings"] for key in each} <= SETTING
-    assert {each["kind"] for each in entry["settings"]} <= KINDS
-    names = [each["name"] for each in entry["settings"]]
+    assert {key for setting in entry["settings"] for key in setting} <= SETTING
+    assert {setting["kind"] for setting in entry["settings"]} <= KINDS
+    names = [setting["name"] for setting in entry["settings"]]
     assert names == sorted(DECLARED)
     assert entry["capabilities"] == sorted(entry["capabilities"])
     assert [set(group) <= set(names) for group in entry["settings_group_validation"]] == [True] * 2
-    assert all(re.fullmatch(r"3\.\d+", each) for each in entry["supported_python_versions"])
+    assert all(re.fullmatch(r"3\.\d+", setting) for setting in entry["supported_python_versions"])
     assert "3.10" in entry["supported_python_versions"]
 
 
@@ -109,12 +109,12 @@ def test_the_entry_and_the_project_describe_the_same_loader() -> None:
     for key in ("name", "namespace", "executable", "capabilities"):
         assert ENTRY[key] == loader[key]
     assert list(ENTRY["commands"]) == list(loader["commands"])
-    settings = {each["name"]: each for each in loader["settings"]}
+    settings = {setting["name"]: setting for setting in loader["settings"]}
     del settings["collections"]["value"]
-    assert {each["name"]: each for each in ENTRY["settings"]} == settings
+    assert {setting["name"]: setting for setting in ENTRY["settings"]} == settings
 
 
-def test_the_entry_is_where_the_hub_looks_for_it() -> None:
+def test_the_entry_is_at_the_path_of_the_hub() -> None:
     """Folder, file, default variant and maintainer bear the entry's names."""
     variant = ENTRY["variant"]
     assert f"_data/meltano/loaders/{ENTRY['name']}/{variant}.yml" in FILES
@@ -182,7 +182,7 @@ def test_the_logo_is_a_drawing_and_nothing_else() -> None:
     root = ET.parse(hub.HUB / "static" / hub.LOGO[1:]).getroot()  # noqa: S314 our own file
     left, top, width, height = map(float, root.attrib["viewBox"].split())
     assert (left, top, width) == (0, 0, height)
-    tags = {each.tag.rpartition("}")[2] for each in root.iter()}
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags == {"svg", "title", "g", "path"}
-    names = {name for each in root.iter() for name in each.attrib}
+    names = {name for element in root.iter() for name in element.attrib}
     assert not {name for name in names if name.startswith("on") or name.endswith("href")}

@@ -114,7 +114,7 @@ def test_every_room_stands_on_a_floor(module: str) -> None:
     assert _room(module) in {*FLOOR_OF, "emulator", ""}
 
 
-@pytest.mark.parametrize("module", [each for each in SOURCES if _room(each) in FLOOR_OF])
+@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) in FLOOR_OF])
 def test_imports_point_downward(module: str) -> None:
     """A room imports from lower floors only; the emulator has a law of its own."""
     room = _room(module)

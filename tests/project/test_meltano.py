@@ -13,7 +13,7 @@ from tests.meltano import plugin
 TEXT = plugin.PROJECT.read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = yaml.safe_load(TEXT)
 (LOADER,) = PROJECT["plugins"]["loaders"]
-SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in LOADER["settings"]}
+SETTINGS: dict[str, dict[str, Any]] = {setting["name"]: setting for setting in LOADER["settings"]}
 KINDS = {"boolean": "boolean", "integer": "integer", "number": "string"}
 
 
@@ -53,7 +53,7 @@ def test_meltano_knows_a_setting_by_its_kind(name: str) -> None:
 
 def test_nothing_goes_to_segment_unasked() -> None:
     """Of its environments the project takes one that stays on this machine, unless told."""
-    environments = {each["name"]: each for each in PROJECT["environments"]}
+    environments = {environment["name"]: environment for environment in PROJECT["environments"]}
     assert list(environments) == ["local", "prod"]
     assert PROJECT["default_environment"] == "local"
     (local,) = environments["local"]["config"]["plugins"]["loaders"]
@@ -63,5 +63,5 @@ def test_nothing_goes_to_segment_unasked() -> None:
 
 def test_no_plugin_needs_the_hub() -> None:
     """Every plugin is a custom one, which Meltano does not look up."""
-    plugins = [each for kind in PROJECT["plugins"].values() for each in kind]
-    assert [each["name"] for each in plugins if "namespace" not in each] == []
+    plugins = [plugin for kind in PROJECT["plugins"].values() for plugin in kind]
+    assert [plugin["name"] for plugin in plugins if "namespace" not in plugin] == []

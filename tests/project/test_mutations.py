@@ -119,11 +119,11 @@ def test_a_copy_is_spoiled_and_mended(tmp_path: Path) -> None:
     assert sources(folder) == before == sources()
 
 
-_ALL = [(each.name, each.mutation) for each in mutants.MUTANTS]
-_ALL += [(each.says, each.mutation) for each in sown_bugs.BUGS]
+_ALL = [(change.name, change.mutation) for change in mutants.MUTANTS]
+_ALL += [(change.says, change.mutation) for change in sown_bugs.BUGS]
 
 
-def test_each_address_is_there_once() -> None:
+def test_every_address_is_there_once() -> None:
     """Every mutant and sown bug finds its place in today's package, and is valid syntax."""
     texts = sources()
     lost = []

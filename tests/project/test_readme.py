@@ -103,7 +103,7 @@ def _declared(kind: Any) -> Any:
 
 def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
     """The record at the beginning of "How records are mapped" arrives as the object after it."""
-    given, made = map(json.loads, _blocks(_section("How records are mapped"), "json"))
+    given, expected = map(json.loads, _blocks(_section("How records are mapped"), "json"))
     host = {"name": "string", "contact": {"phone": "string"}}
     described = schema(
         "room", id="integer", name="string", nightly_rate="number", host=_declared(host),
@@ -113,7 +113,7 @@ def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
         config = {"write_key": KEY, "bulk_url": segment.url}
         ran = run(tmp_path, config, lines(described, record("room", **given)))
         assert ran.code == 0, ran.log
-        assert segment.rows("rooms") == [{"id": "2561341", **made}]
+        assert segment.rows("rooms") == [{"id": "2561341", **expected}]
 
 
 def _examples() -> list[list[str]]:
@@ -127,9 +127,9 @@ def test_the_table_of_examples_is_true(tmp_path: Path) -> None:
     assert len(rows) > 5
     messages: list[dict[str, Any] | str] = []
     collections = {}
-    for place, (_, kinds, given, _, _) in enumerate(rows):
-        stream = f"s{place}"
-        collections[stream] = "row_" + "abcdefghijklmnopqrstuvwxyz"[place]
+    for index, (_, kinds, given, _, _) in enumerate(rows):
+        stream = f"s{index}"
+        collections[stream] = "row_" + "abcdefghijklmnopqrstuvwxyz"[index]
         properties = {"id": "integer"} | json.loads(kinds.strip("`"))
         messages += [
             schema(stream, **{name: _declared(kind) for name, kind in properties.items()}),
@@ -144,10 +144,10 @@ def test_the_table_of_examples_is_true(tmp_path: Path) -> None:
         }
         ran = run(tmp_path, config, lines(*messages))
         assert ran.code == 0, ran.log
-        for place, (what, _, _, key, made) in enumerate(rows):
-            (row,) = segment.rows(collections[f"s{place}"])
+        for index, (what, _, _, key, expected) in enumerate(rows):
+            (row,) = segment.rows(collections[f"s{index}"])
             assert row.pop("id") == key.strip("`"), what
-            assert json.dumps(row) == json.dumps(json.loads(made.strip("`"))), what
+            assert json.dumps(row) == json.dumps(json.loads(expected.strip("`"))), what
 
 
 def test_the_client_prints_what_it_says() -> None:

@@ -81,7 +81,7 @@ def _of(*languages: str) -> list[Any]:
     ]
 
 
-def test_each_block_says_what_it_is() -> None:
+def test_every_block_says_what_it_is() -> None:
     """A block has a language that is known here, so that none is passed over."""
     known = {"sh", "json", "yaml", "toml", "python", "text", "http"}
     assert [block for block in BLOCKS if block.language not in known] == []
@@ -100,11 +100,11 @@ def test_a_page_with_tests_of_its_own_has_them(page: str) -> None:
 def _is_right(settings: dict[str, Any]) -> bool:
     """Whether the target takes these settings without a word."""
     needed = {} if {"write_key", "local_warehouse"} & settings.keys() else {"write_key": KEY}
-    told: list[str] = []
+    problems: list[str] = []
     if set(settings.get("write_key", "")) == {"…"}:
         settings = {**settings, "write_key": KEY}
-    Settings.from_config({**needed, **settings}, told.append)
-    return told == []
+    Settings.from_config({**needed, **settings}, problems.append)
+    return problems == []
 
 
 @pytest.mark.parametrize("block", _of("json"))
@@ -183,7 +183,7 @@ def _segment_objects(words: list[str]) -> None:
 
 def _target(words: list[str]) -> None:
     options = [word for word in words[1:] if word.startswith("-")]
-    assert {each.partition("=")[0] for each in options} <= {"--config", "--version", "--about"}
+    assert {option.partition("=")[0] for option in options} <= {"--config", "--version", "--about"}
 
 
 def _meltano(words: list[str]) -> None:

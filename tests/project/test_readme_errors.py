@@ -86,7 +86,7 @@ def _name(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def _told() -> list[Template]:
+def _raised() -> list[Template]:
     """The sentences that errors are raised with, or that are warned with."""
     found = []
     for file, tree in _sources():
@@ -116,15 +116,15 @@ def _fits(row: str, text: str) -> bool:
 def test_a_message_is_in_the_source(row: str) -> None:
     """Each message of the page is written by the program, word for word."""
     assert len(row.replace("…", "")) > 10, "too short to be told from others"
-    assert [each for each in TEMPLATES if _fits(row, each.text)] != []
+    assert [template for template in TEMPLATES if _fits(row, template.text)] != []
 
 
 @pytest.mark.parametrize(
-    "told", [pytest.param(each, id=f"{each.file}:{each.line}") for each in _told()]
+    "template", [pytest.param(raised, id=f"{raised.file}:{raised.line}") for raised in _raised()]
 )
-def test_what_is_told_has_a_row(told: Template) -> None:
+def test_a_message_has_a_row(template: Template) -> None:
     """Each error that ends a run, and each warning, is explained on the page."""
-    assert [row for row in MESSAGES if _fits(row, told.text)] != []
+    assert [row for row in MESSAGES if _fits(row, template.text)] != []
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
@@ -135,9 +135,9 @@ def test_a_kind_of_error_has_a_row(name: str) -> None:
 
 def test_the_codes_of_faults_are_complete() -> None:
     """The table of rejects has every code, with the message that is told with it."""
-    told = dict(_CODE.findall(PAGE))
+    documented = dict(_CODE.findall(PAGE))
     sentences = {code.value: text for (code, case), text in FAULT_SENTENCES.items() if not case}
-    assert told == sentences
+    assert documented == sentences
 
 
 def test_the_remarks_on_values_are_complete() -> None:
