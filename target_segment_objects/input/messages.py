@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -141,21 +142,18 @@ def _short_integer(digits: str) -> int | float:
 _MAX_DIGITS: Final = 19
 _BLANKS: Final = re.compile(r"[ \t\r\n,]*")
 _COLON: Final = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
-_BRACKETS: Final = re.compile(rb'"[^"]*"?|[\[\]{}]')
+_STRING: Final = re.compile(rb'"[^"]*"?')
+_NO_BRACKETS: Final = bytes({*range(256)} - {*b"[]{}"})
 
 
 def _check_depth(line: bytes, number: int, max_depth: int) -> None:
-    depth = 0
-    # Without escapes a string is one run of characters, which the pattern matches as a whole.
-    for token in _BRACKETS.finditer(line.replace(b"\\\\", b"").replace(b'\\"', b"")):
-        character = token[0][:1]
-        if character in b"{[":
-            depth += 1
-            if depth > max_depth:
-                raise MessageError(
-                    f"objects and arrays inside each other beyond {max_depth} levels; "
-                    "raise `max_depth` if this is intended",
-                    line=number,
-                )
-        elif character in b"}]":
-            depth -= 1
+    # Without escapes a string is one run of characters.
+    outside = _STRING.sub(b"", line.replace(b"\\\\", b"").replace(b'\\"', b""))
+    brackets = outside.translate(None, _NO_BRACKETS)
+    depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+    if any(depth > max_depth for depth in depths):
+        raise MessageError(
+            f"objects and arrays inside each other beyond {max_depth} levels; "
+            "raise `max_depth` if this is intended",
+            line=number,
+        )
