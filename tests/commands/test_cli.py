@@ -61,13 +61,13 @@ class Address:
     """The address of an emulator in another process."""
 
     def __init__(self, url: str) -> None:
-        """Take it."""
+        """Keep it."""
         self.url = url
 
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Path:
-    """A warehouse file with one room, and a guest who is hard to print."""
+    """A warehouse file with one room, and a guest whose values are hard to print."""
     path = tmp_path / "hotel.duckdb"
     with Emulator(warehouse=path) as segment, Client(segment) as client:
         client.one(
@@ -84,7 +84,7 @@ def warehouse(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    """Its address is the first line, a signal ends it with 0, and the file holds what it took."""
+    """The first line is its address; a signal ends it with 0; the file has what was sent."""
     path = tmp_path / "w.duckdb"
     key = "a-key-to-keep-quiet"
     with emulator("--warehouse", str(path), "--write-key", key) as (process, url):
@@ -101,7 +101,7 @@ def test_the_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signal.
 
 
 def test_settings_reach_the_emulator() -> None:
-    """`--nulls refuse` and `--collection-digits` do what they say."""
+    """`--nulls refuse` and `--collection-digits` have an effect."""
     with (
         emulator("--nulls", "refuse", "--collection-digits") as (_, url),
         Client(Address(url)) as client,  # type: ignore[arg-type]
@@ -122,20 +122,20 @@ def test_a_taken_port_is_one_sentence() -> None:
 
 
 def test_query_prints_rows(warehouse: Path) -> None:
-    """A header and a line a row, values joined by ` | `."""
+    """A header and one line per row, values joined by ` | `."""
     found = run("query", str(warehouse), SELECT)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout == f"id | name | location | review_count\n{ROW}\n"
 
 
 def test_query_keeps_a_row_on_its_line(warehouse: Path) -> None:
-    """Line feeds are shown, instants are UTC, booleans lower-case, null is empty."""
+    """Line feeds are escaped, times are in UTC, booleans lower-case, null is empty."""
     found = run("query", str(warehouse), "select note, vip, seen_at, x, 'e' from guests;")
     assert found.stdout.splitlines()[1] == r"two\nlines | true | 2024-01-31T12:00:00Z |  | e"
 
 
 def test_query_prints_json(warehouse: Path) -> None:
-    """`--json` is a JSON object a row."""
+    """`--json` prints one JSON object per row."""
     found = run("query", str(warehouse), SELECT, "--json")
     assert json.loads(found.stdout)["review_count"] == 48
 
@@ -149,7 +149,7 @@ def test_query_prints_json(warehouse: Path) -> None:
     ],
 )
 def test_a_failing_query_is_one_sentence(warehouse: Path, sql: str, message: str) -> None:
-    """A wrong query, and one that would write, are exit 1 and one line on stderr."""
+    """An invalid query, and one that would write, end with exit 1 and one line on stderr."""
     found = run("query", str(warehouse), sql)
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith(message)
@@ -176,10 +176,8 @@ def test_a_failing_query_is_one_sentence(warehouse: Path, sql: str, message: str
         "pragma enable_profiling; set profiling_output = '{folder}/profile.json'",
     ],
 )
-def test_a_query_reads_the_warehouse_and_nothing_else(
-    warehouse: Path, tmp_path: Path, sql: str
-) -> None:
-    """No query writes a file, reads another one, loads an extension or unlocks the settings."""
+def test_a_query_reads_only_the_warehouse(warehouse: Path, tmp_path: Path, sql: str) -> None:
+    """A query cannot write a file, read another one, load an extension or unlock settings."""
     (tmp_path / "secret.csv").write_text("a\nTOP SECRET\n")
     before = {path.name for path in tmp_path.iterdir()}
     found = run("query", str(warehouse), sql.format(folder=tmp_path))
@@ -190,8 +188,8 @@ def test_a_query_reads_the_warehouse_and_nothing_else(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
-    """Querying a file that does not exist is one sentence, and it still does not exist."""
+def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
+    """A query of a file that does not exist is one sentence, and does not create it."""
     path = tmp_path / "none.duckdb"
     found = run("query", str(path), "select 1")
     assert (found.returncode, found.stderr) == (1, f"There is no warehouse file {path}.\n")
@@ -210,24 +208,24 @@ def test_a_file_in_use_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "told"),
+    ("redirection", "sentence"),
     [("> /dev/full", "stdout cannot be written: No space left"), (">&-", "stdout is closed")],
 )
 @pytest.mark.parametrize("command", ["query", "preview", "preview --json", "check", "emulator"])
 def test_output_that_cannot_be_written_is_one_sentence(
-    warehouse: Path, command: str, to: str, told: str
+    warehouse: Path, command: str, redirection: str, sentence: str
 ) -> None:
     """A full disk under stdout, or none at all: one sentence on stderr, exit 1, no traceback.
 
     But the emulator serves without stdout, for its address may be known.
     """
-    if command == "emulator" and to == ">&-":
+    if command == "emulator" and redirection == ">&-":
         pytest.skip("it serves")
     given = {"query": [str(warehouse), SELECT], "check": ["--timeout", "0.1"]}.get(command, [])
     python = [sys.executable, *WARNINGS_AS_ERRORS, "-m", "target_segment_objects.commands.main"]
     whole = shlex.join([*python, *command.split(), *given])
     ended = subprocess.run(
-        ["/bin/sh", "-c", f"exec {whole} < /dev/null {to}"],
+        ["/bin/sh", "-c", f"exec {whole} < /dev/null {redirection}"],
         stderr=subprocess.PIPE,
         text=True,
         check=False,
@@ -236,7 +234,7 @@ def test_output_that_cannot_be_written_is_one_sentence(
         env=environment(TARGET_SEGMENT_OBJECTS_OBJECTS_URL="http://127.0.0.1:9"),
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith(told)
+    assert ended.stderr.startswith(sentence)
     assert ended.stderr.count("\n") == 1
 
 
@@ -255,7 +253,7 @@ def test_without_duckdb_the_extra_is_named(
 
 
 def test_a_terminal_gets_aligned_columns() -> None:
-    """Aligned, every column is as wide as its widest cell."""
+    """On a terminal, every column is as wide as its widest cell."""
     result = QueryResult(["id", "name"], [("1", "a"), ("100", None)])
     assert table(result, align=True) == ["id  | name", "----+-----", "1   | a", "100 |"]
     assert table(QueryResult([], []), align=True) == []

@@ -22,7 +22,7 @@ PREFIX = "TARGET_SEGMENT_OBJECTS_"
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator that takes one key; no rule of the API is broken."""
+    """An emulator that accepts one key; the test must not break a rule of the API."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
         assert emulator.refusals == []
@@ -48,18 +48,18 @@ def test_help(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown"])
 def test_about_names_every_setting(tmp_path: Path, form: str) -> None:
-    """`--about` has every declared setting in each form; a key in the environment stays unseen."""
+    """`--about` shows every declared setting in every format, and no key of the environment."""
     env = environment(**{f"{PREFIX}WRITE_KEY": KEY})
     arguments = ["--about"] if form == "text" else ["--about", f"--format={form}"]
     ran = run(tmp_path, None, b"", *arguments, env=env)
-    told = "\n".join(ran.states)
+    output = "\n".join(ran.states)
     assert ran.code == 0
-    assert [name for name in DECLARED if name not in told] == []
-    assert KEY not in told + ran.log
+    assert [name for name in DECLARED if name not in output] == []
+    assert KEY not in output + ran.log
 
 
 def test_about_as_json_is_for_programs(tmp_path: Path) -> None:
-    """`--about --format=json` is one JSON document, whose settings are the declared ones alone."""
+    """`--about --format=json` prints one JSON document with exactly the declared settings."""
     ran = run(tmp_path, None, b"", "--about", "--format=json")
     about = json.loads("\n".join(ran.states))
     assert set(about["settings"]["properties"]) == set(DECLARED)
@@ -75,7 +75,7 @@ def test_input_from_a_file(tmp_path: Path, segment: Emulator) -> None:
 
 
 def test_several_files_of_configuration(tmp_path: Path, segment: Emulator) -> None:
-    """Of several `--config`, the later wins, setting by setting."""
+    """Of several `--config` files, the last one that has a setting decides it."""
     more = config_file(tmp_path, {"method": "set", "pluralize": False}, "more.json")
     ran = run(tmp_path, _config(segment, method="bulk"), FED, "--config", more)
     assert ran.code == 0
@@ -84,7 +84,7 @@ def test_several_files_of_configuration(tmp_path: Path, segment: Emulator) -> No
 
 
 def test_the_environment_alone(tmp_path: Path, segment: Emulator) -> None:
-    """Variables are enough: no file is needed, by no option and by `--config ENV`."""
+    """Variables are enough, without an option and with `--config ENV`."""
     env = environment(
         **{
             f"{PREFIX}WRITE_KEY": KEY,
@@ -101,7 +101,7 @@ def test_the_environment_alone(tmp_path: Path, segment: Emulator) -> None:
 
 
 def test_a_file_and_env(tmp_path: Path, segment: Emulator) -> None:
-    """Beside a file, a variable gives what the file leaves open; after `--config ENV` it wins."""
+    """A variable gives a setting that the file does not have; with `--config ENV` it wins."""
     env = environment(**{f"{PREFIX}METHOD": "set"})
     config = _config(segment, method="bulk")
     assert run(tmp_path, config, FED, env=env).code == 0
@@ -136,7 +136,7 @@ def test_a_wrong_configuration_is_one_sentence(
     variables: dict[str, str],
     names: str,
 ) -> None:
-    """One error that names what is wrong, exit 1, and nothing is read; the key is never shown."""
+    """One error names the setting, exit 1, and nothing is read; the key is never shown."""
     env = environment(**{PREFIX + name: value for name, value in variables.items()})
     arguments: list[str] = []
     if text is not None:
@@ -164,7 +164,7 @@ def test_an_unknown_setting_is_a_warning(tmp_path: Path, segment: Emulator) -> N
 
 
 def test_no_input_is_no_sync(tmp_path: Path, segment: Emulator) -> None:
-    """An empty stdin, or one with states and schemas alone, asks nothing of Segment."""
+    """With an empty stdin, or one with only states and schemas, Segment is not called."""
     assert run(tmp_path, _config(segment)).states == []
     ran = run(tmp_path, _config(segment), lines(state({"a": 1}), ROOMS[0], state({"a": 2})))
     assert (ran.code, ran.states) == (0, ['{"a": 2}'])

@@ -1,4 +1,4 @@
-"""How the command ends: refused keys, signals, bugs; and what it prints while the tap is idle."""
+"""How the command ends: refused keys, signals, bugs; what it prints while the tap is idle."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_wrong_key_fails_at_once(tmp_path: Path, method: str) -> None:
 
 
 def test_an_idle_tap_by_set(tmp_path: Path) -> None:
-    """By `set`, records and state of an idle tap do not wait for more: both are out in seconds."""
+    """By `set`, records and state of an idle tap are sent and printed within seconds."""
     with Emulator() as segment, start(tmp_path, _config(segment, "set")) as command:
         command.read_until(logged="target-segment-objects v")
         command.write(*FED)
@@ -63,8 +63,8 @@ def test_an_idle_tap_by_set(tmp_path: Path) -> None:
     assert (ran.code, ran.states) == (0, ['{"rooms": 2}', '{"rooms": 3}'])
 
 
-def test_states_are_printed_while_segment_is_waited_for(tmp_path: Path) -> None:
-    """A state that was earned within a second of the last one is out though nothing moves on."""
+def test_states_are_printed_while_waiting_for_segment(tmp_path: Path) -> None:
+    """A state that is durable within a second of the last one is printed during the wait."""
     with Emulator() as segment:
         third = segment.hold("set", first=3, count=None, before=True)
         with start(tmp_path, _config(segment, "set", max_concurrency=1)) as command:
@@ -91,7 +91,7 @@ def test_states_are_printed_while_segment_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_an_idle_tap_by_bulk(tmp_path: Path) -> None:
-    """By bulk, a session of its age is finished on an idle tap; the next record opens the next."""
+    """By bulk, an old session is finished while the tap is idle; a new record opens another."""
     with Emulator() as segment:
         config = _config(segment, "bulk", checkpoint_seconds=0.1)
         with start(tmp_path, config) as command:
@@ -101,7 +101,7 @@ def test_an_idle_tap_by_bulk(tmp_path: Path) -> None:
             command.write(record("rooms", id=3), state({"rooms": 3}))
             command.read_until(states=2)
             ran = command.end()
-        assert [each.state for each in segment.sessions.values()] == ["finished"] * 2
+        assert [session.state for session in segment.sessions.values()] == ["finished"] * 2
     assert (ran.code, ran.states) == (0, ['{"rooms": 2}', '{"rooms": 3}'])
 
 
@@ -118,14 +118,14 @@ def test_a_signal_on_an_idle_tap(tmp_path: Path, method: str, number: signal.Sig
             command.process.send_signal(number)
             ran = command.ended()
         assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
-        assert [each.error for each in segment.sessions.values()] in ([], [""])
+        assert [session.error for session in segment.sessions.values()] in ([], [""])
         assert segment.refusals == []
     assert (ran.code, ran.states) == (128 + number, ['{"rooms": 2}'])
     assert "Traceback" not in ran.log
 
 
 def test_both_signals_are_one_request(tmp_path: Path) -> None:
-    """SIGINT and then SIGTERM, as Meltano's Ctrl-C sends them, are one stop, the first one."""
+    """SIGINT and then SIGTERM, as Meltano's Ctrl-C sends them, are one request to stop."""
     with Emulator() as segment:
         with start(tmp_path, _config(segment, "bulk")) as command:
             with segment.hold("finish") as hold:
@@ -140,7 +140,7 @@ def test_both_signals_are_one_request(tmp_path: Path) -> None:
 
 
 def test_a_signal_before_any_record(tmp_path: Path) -> None:
-    """A stop before the first record asks nothing of Segment."""
+    """After a stop before the first record, Segment is not called."""
     with Emulator() as segment:
         with start(tmp_path, _config(segment, "bulk")) as command:
             command.write(state(7))
@@ -169,12 +169,12 @@ CompiledStream.encode_records = objects_but_fail
 
 @both_methods
 def test_a_bug_is_loud_and_leaves_nothing_open(tmp_path: Path, method: str) -> None:
-    """An exception that nobody foresaw shows a traceback; no session stays open, no state lies."""
+    """An unexpected exception shows a traceback; no session stays open, no state is ahead."""
     (tmp_path / "sitecustomize.py").write_text(BUG, encoding="utf-8")
     env = environment(PYTHONPATH=str(tmp_path))
     with Emulator() as segment:
         ran = run(tmp_path, _config(segment, method), lines(*FED), env=env)
-        assert [each.state for each in segment.sessions.values()] in ([], ["failed"])
+        assert [session.state for session in segment.sessions.values()] in ([], ["failed"])
     assert ran.code == 1
     assert ran.states == []
     assert "Traceback" in ran.log
@@ -183,7 +183,7 @@ def test_a_bug_is_loud_and_leaves_nothing_open(tmp_path: Path, method: str) -> N
 
 
 def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
-    """Nobody reads the states any more: exit 1, one line, and no session left open."""
+    """When stdout was closed by its reader: exit 1, one line, and no session stays open."""
     with Emulator() as segment:
         with start(tmp_path, _config(segment, "set")) as command:
             assert command.process.stdout is not None
@@ -196,7 +196,7 @@ def test_a_closed_stdout_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:
-    """A delivery that fails for good ends the run though stdin stays open and silent."""
+    """A delivery that fails for good ends the run while stdin is open and idle."""
     with Emulator() as segment, start(tmp_path, _config(segment, "bulk")) as command:
         segment.fault(InjectedFault(call="start", count=None, status=501))
         command.write(*FED)
@@ -205,10 +205,10 @@ def test_a_failure_wakes_an_idle_tap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("closed", "told"), [(">&-", "stdout is closed"), ("<&-", "stdin is closed")]
+    ("closed", "words"), [(">&-", "stdout is closed"), ("<&-", "stdin is closed")]
 )
-def test_what_the_shell_has_closed_is_one_sentence(tmp_path: Path, closed: str, told: str) -> None:
-    """A stream that is not even there is a mistake of the caller's, and no bug of ours."""
+def test_what_the_shell_has_closed_is_one_sentence(tmp_path: Path, closed: str, words: str) -> None:
+    """A closed stdin or stdout is an error of the caller, and not shown as a bug."""
     with Emulator() as segment:
         config = tmp_path / "config.json"
         config.write_text(json.dumps(_config(segment, "set")), encoding="utf-8")
@@ -223,5 +223,5 @@ def test_what_the_shell_has_closed_is_one_sentence(tmp_path: Path, closed: str, 
             check=False,
         )
     assert ran.returncode == 1
-    assert told in ran.stderr
+    assert words in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -1,4 +1,4 @@
-"""What ends the input early: what was read before is delivered, its state is printed, exit 1."""
+"""Errors that end the input early: what was read before is delivered and covered by a state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEFORE = (
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator that takes one key."""
+    """An emulator that accepts one key."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
 
@@ -37,10 +37,10 @@ def _run(folder: Path, segment: Emulator, method: str, fed: bytes, **more: Any) 
 
 
 def _committed(segment: Emulator, ran: RunResult) -> None:
-    """What was read before the fifth line is there, the session has no error, one sentence told."""
+    """Check that the lines before the fifth were delivered, and that there is one error."""
     assert (ran.code, ran.states, len(ran.sentences)) == (1, ['{"rooms": 1}'], 1)
     assert [row["id"] for row in segment.rows("rooms")] == ["1", "2"]
-    assert [(each.state, each.error) for each in segment.sessions.values()] in (
+    assert [(session.state, session.error) for session in segment.sessions.values()] in (
         [],
         [("finished", "")],
     )
@@ -51,7 +51,7 @@ def _committed(segment: Emulator, ran: RunResult) -> None:
 
 @both_methods
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "words"),
     [
         pytest.param('{"type":"RECORD","stream":"beds","record":{"id":3}}', "beds", id="record"),
         pytest.param('{"type":"BATCH","stream":"beds"}', "beds", id="batch"),
@@ -65,18 +65,18 @@ def _committed(segment: Emulator, ran: RunResult) -> None:
     ],
 )
 def test_a_bad_line_in_mid_stream(
-    tmp_path: Path, segment: Emulator, method: str, line: str, told: str
+    tmp_path: Path, segment: Emulator, method: str, line: str, words: str
 ) -> None:
-    """A line that cannot be taken is named by its number, and never shown."""
+    """An invalid line is named by its number, and never shown."""
     ran = _run(tmp_path, segment, method, lines(*BEFORE, line, record("rooms", id=4), state(2)))
     _committed(segment, ran)
     assert "line 5" in ran.sentences[0]
-    assert told in ran.sentences[0]
+    assert words in ran.sentences[0]
 
 
 @both_methods
 def test_a_reject_too_many(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """A record that cannot be an object is named by line, stream and path, never by its value."""
+    """A reject is named by its line, stream and path, and its value is not shown."""
     bad = record("rooms", id=SECRET, name="x")
     ran = _run(tmp_path, segment, method, lines(*BEFORE, bad, state(2)))
     _committed(segment, ran)
@@ -103,7 +103,7 @@ def test_a_reject_too_many(tmp_path: Path, segment: Emulator, method: str) -> No
 def test_a_clash_in_a_schema(
     tmp_path: Path, segment: Emulator, method: str, message: dict[str, Any], names: tuple[str, ...]
 ) -> None:
-    """Two streams of one collection, or two properties of one column, are an error naming both."""
+    """Two streams of one collection, or two properties of one column, are an error with both."""
     ran = _run(tmp_path, segment, method, lines(*BEFORE, message, state(2)))
     _committed(segment, ran)
     assert [name for name in names if name.strip("'") not in ran.sentences[0]] == []
@@ -127,7 +127,7 @@ def test_two_streams_of_one_collection_on_purpose(
 
 
 def test_activate_version_is_one_warning(tmp_path: Path, segment: Emulator) -> None:
-    """ACTIVATE_VERSION is told once a stream, says that nothing is deleted, and ends nothing."""
+    """ACTIVATE_VERSION is one warning per stream: nothing is deleted, and the run goes on."""
     activate = {"type": "ACTIVATE_VERSION", "stream": "rooms", "version": 1}
     ran = _run(tmp_path, segment, "set", lines(*BEFORE, activate, activate, state(2)))
     assert (ran.code, ran.states[-1]) == (0, "2")
@@ -154,7 +154,7 @@ def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None
 
 
 def test_a_delivery_that_fails_by_bulk(tmp_path: Path, segment: Emulator) -> None:
-    """By bulk, the session is finished with our error's text, and no state is printed; exit 1."""
+    """By bulk, the session is finished with the error's text, no state is printed, exit 1."""
     segment.fault(InjectedFault(call="upload", first=1, count=None, status=501))
     ran = _run(tmp_path, segment, "bulk", lines(*BEFORE, state(2)))
     (session,) = segment.sessions.values()
@@ -170,7 +170,7 @@ def test_a_delivery_that_fails_by_bulk(tmp_path: Path, segment: Emulator) -> Non
 def test_an_input_error_and_then_a_failing_delivery(
     tmp_path: Path, segment: Emulator, method: str
 ) -> None:
-    """Both are told, and no state is ahead of the records."""
+    """Both are logged, and no state is ahead of the records."""
     segment.fault(InjectedFault(call="any", first=1, count=None, status=501))
     ran = _run(tmp_path, segment, method, lines(*BEFORE, "no JSON"))
     assert (ran.code, ran.states) == (1, [])

@@ -1,4 +1,4 @@
-"""`segment-objects preview`: what it tells is what a run does, and it does nothing."""
+"""`segment-objects preview`: it shows what a run does, and sends nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEY = "preview-key-7Hq2nVb9"
 DATE = {"type": "string", "format": "date-time"}
 HOST = {"type": ["object", "null"], "properties": {"name": {"type": "string"}, "since": DATE}}
 
-# Of each sort of thing that a preview tells, one.
+# One example of each kind of thing that a preview shows.
 ROOMS = schema(
     "Room",
     id="integer",
@@ -63,43 +63,43 @@ def see(*messages: Mapping[str, Any] | str, values: bool = False, **config: Any)
 
 
 def by_name(rows: list[dict[str, Any]], key: str = "name") -> dict[str, dict[str, Any]]:
-    """Rows by one of their members."""
+    """The rows, by one of their members."""
     return {row[key]: row for row in rows}
 
 
-def noted(collection: dict[str, Any]) -> dict[tuple[str, str], tuple[int, str, int]]:
-    """(code, property) → how often, the path of the first, and its line."""
+def conversions(collection: dict[str, Any]) -> dict[tuple[str, str], tuple[int, str, int]]:
+    """(code, property) → count, path and line of the first one."""
     return {
-        (each["code"], each["property"]): (each["count"], ".".join(each["path"]), each["line"])
-        for each in collection["conversions"]
+        (row["code"], row["property"]): (row["count"], ".".join(row["path"]), row["line"])
+        for row in collection["conversions"]
     }
 
 
-def test_a_stream_that_goes_back_to_a_schema() -> None:
-    """Where a property was found is known by the plan of the SCHEMA that holds."""
+def test_a_stream_that_returns_to_an_earlier_schema() -> None:
+    """The path of an undeclared property comes from the plan of the present SCHEMA."""
     first, other = schema("rooms", id="integer"), schema("rooms", id="integer", name="string")
     columns = see(first, other, first, record("rooms", id=1, FloorNo=2))["collections"][0][
         "columns"
     ]
-    assert {each["name"]: each["path"] for each in columns} == {
+    assert {column["name"]: column["path"] for column in columns} == {
         "name": ["name"],
         "floor_no": ["FloorNo"],
     }
 
 
-def test_columns_and_their_ways() -> None:
-    """Names, paths and types of declared and undeclared columns, and how each came about."""
+def test_columns_and_their_origins() -> None:
+    """Names, paths, types and marks of declared and undeclared columns."""
     (rooms,) = see(*HOTEL)["collections"]
     assert rooms["collection"] == "rooms"
     assert rooms["streams"] == [
         {"stream": "Room", "id": "keys", "keys": ["id"], "omitted_key": "id"}
     ]
     assert rooms["objects"] == 3
-    told = {
-        each["name"]: (".".join(each["path"]), each["type"], each["values"], each["nulls"])
-        for each in rooms["columns"]
+    columns = {
+        row["name"]: (".".join(row["path"]), row["type"], row["values"], row["nulls"])
+        for row in rooms["columns"]
     }
-    assert told == {
+    assert columns == {
         "name": ("name", "string", 2, 0),
         "review_count": ("reviewCount", "integer", 2, 0),
         "price": ("price", "number", 1, 0),
@@ -112,7 +112,7 @@ def test_columns_and_their_ways() -> None:
         "extra": ("extra", "string", 1, 0),
     }
     marks = ("renamed", "flattened", "json_text")
-    marked = {each["name"]: [mark for mark in marks if each[mark]] for each in rooms["columns"]}
+    marked = {row["name"]: [mark for mark in marks if row[mark]] for row in rooms["columns"]}
     assert {name: found for name, found in marked.items() if found} == {
         "review_count": ["renamed"],
         "host_name": ["flattened"],
@@ -121,14 +121,14 @@ def test_columns_and_their_ways() -> None:
         "uuid_": ["renamed"],
         "floor": ["renamed"],
     }
-    undeclared = [each["name"] for each in rooms["columns"] if each["schema"] is None]
+    undeclared = [row["name"] for row in rooms["columns"] if row["schema"] is None]
     assert undeclared == ["floor", "extra"]
 
 
-def test_notes_have_counts_paths_and_lines() -> None:
-    """What happens to values without a reject, of undeclared properties too."""
+def test_conversions_have_counts_paths_and_lines() -> None:
+    """Conversions are counted, those of undeclared properties too."""
     (rooms,) = see(*HOTEL)["collections"]
-    assert noted(rooms) == {
+    assert conversions(rooms) == {
         ("long_string", "name"): (1, "name", 3),
         ("coerced", "review_count"): (1, "reviewCount", 3),
         ("date_normalized", "host_since"): (1, "host.since", 3),
@@ -146,7 +146,7 @@ def test_notes_have_counts_paths_and_lines() -> None:
     ],
 )
 def test_settings_decide(setting: str, value: Any, code: str) -> None:
-    """What would be rejected otherwise is noted, at its path, under the setting that spares it."""
+    """With a lenient setting, what would be rejected is a conversion with its path."""
     fed = (
         schema("rooms", id="integer", note="string", price="number"),
         '{"type":"RECORD","stream":"rooms","record":{"id":1,"price":NaN}}',
@@ -154,14 +154,14 @@ def test_settings_decide(setting: str, value: Any, code: str) -> None:
     )
     name, line = ("price", 2) if code == "nulled" else ("note", 3)
     (rooms,) = see(*fed, **{setting: value})["collections"]
-    assert noted(rooms)[code, name] == (1, name, line)
+    assert conversions(rooms)[code, name] == (1, name, line)
     document = see(*fed)
-    found = {(each["code"], *each["path"], each["line"]) for each in document["rejects"]}
+    found = {(reject["code"], *reject["path"], reject["line"]) for reject in document["rejects"]}
     assert found == {("non_finite", "price", 2), ("value_too_large", "note", 3)}
 
 
 def test_ids() -> None:
-    """Long ids are hashed; a stream without keys has the hash of each record; an object as key."""
+    """Long ids are hashed; without keys the id is the record's hash; a key may be an object."""
     document = see(
         schema("rooms", ["code", "town"], code="string", town="string"),
         record("rooms", code="x" * 100, town="a"),
@@ -172,24 +172,24 @@ def test_ids() -> None:
     )
     rooms, visits, guests = document["collections"]
     assert rooms["streams"][0]["keys"] == ["code", "town"]
-    assert noted(rooms) == {("hashed_id", "code:town"): (1, "", 2)}
+    assert conversions(rooms) == {("hashed_id", "code:town"): (1, "", 2)}
     assert visits["streams"][0]["id"] == "hash of the record"
     assert "no key properties" in document["warnings"][0]
-    assert noted(guests) == {("coerced", "host"): (1, "host", 6)}
+    assert conversions(guests) == {("coerced", "host"): (1, "host", 6)}
     assert by_name(guests["columns"])["host"]["path"] == ["host"]
 
 
 def test_all_rejects_are_counted_by_code_and_path() -> None:
-    """However many a run would tolerate: where the first of a kind is, and how many there are."""
+    """All rejects of a kind are counted, whatever `max_rejects` is, with the first line."""
     document = see(
         ROOMS,
         record("Room", id=None, reviewCount="many"),
-        *[record("Room", id=each, reviewCount="many", host={"since": 1}) for each in range(20)],
+        *[record("Room", id=number, reviewCount="many", host={"since": 1}) for number in range(20)],
         record("Room", id=99, review_count=1),
     )
     rows = {
-        (each["code"], ".".join(each["path"])): (each["count"], each["line"])
-        for each in document["rejects"]
+        (reject["code"], ".".join(reject["path"])): (reject["count"], reject["line"])
+        for reject in document["rejects"]
     }
     assert rows == {
         ("type", "reviewCount"): (21, 2),
@@ -200,8 +200,8 @@ def test_all_rejects_are_counted_by_code_and_path() -> None:
     assert document["would_fail"]
 
 
-def test_all_that_would_end_a_run_is_told() -> None:
-    """It goes on behind each error; a stream whose SCHEMA is wrong is told once."""
+def test_all_fatal_errors_are_shown() -> None:
+    """The preview goes on after each error; a wrong SCHEMA is one error."""
     document = see(
         "a line of a log",
         record("guests", id=1),
@@ -218,8 +218,10 @@ def test_all_that_would_end_a_run_is_told() -> None:
         {"type": "RECORD", "stream": ["room"]},
         record("room", id=1, a=1),
     )
-    told = [(each["line"], each["count"], each["message"][:40]) for each in document["errors"]]
-    assert told == [
+    errors = [
+        (error["line"], error["count"], error["message"][:40]) for error in document["errors"]
+    ]
+    assert errors == [
         (1, 1, "not JSON; check that the tap prints noth"),
         (2, 2, "a RECORD of stream 'guests' before its S"),
         (4, 1, "stream 'stays': properties 'a-b' and 'a_"),
@@ -234,8 +236,8 @@ def test_all_that_would_end_a_run_is_told() -> None:
     assert (document["objects"], document["complete"]) == (1, True)
 
 
-def test_a_schema_that_is_mended_counts() -> None:
-    """A later SCHEMA takes a stream up again; a wrong one drops what was right before."""
+def test_a_corrected_schema_is_used() -> None:
+    """A later right SCHEMA replaces a wrong one; a wrong one drops the right one before it."""
     wrong = schema("stays", **CLASH)
     right = schema("stays", a="string")
     stay = record("stays", id=1, a="x")
@@ -245,18 +247,18 @@ def test_a_schema_that_is_mended_counts() -> None:
 
 
 def test_a_line_that_is_too_long() -> None:
-    """Within a block it is passed over; one without an end ends the preview, which says so."""
+    """Within a block it is one error; one that does not end in time ends the preview."""
     fed = (schema("rooms", a="string"), record("rooms", id=1, a="x" * 400), record("rooms", id=2))
     document = see(*fed, max_line_bytes=300)
-    assert [each["line"] for each in document["errors"]] == [2]
+    assert [error["line"] for error in document["errors"]] == [2]
     assert (document["objects"], document["complete"]) == (1, True)
     document = see(fed[0], "x" * 3_000_000, fed[2], max_line_bytes=300)
-    assert [each["line"] for each in document["errors"]] == [2]
+    assert [error["line"] for error in document["errors"]] == [2]
     assert (document["objects"], document["complete"]) == (0, False)
 
 
-def test_the_type_of_the_first_value_rules() -> None:
-    """A column has the type of its first value; later ones that do not fit are counted."""
+def test_the_first_value_decides_the_type() -> None:
+    """A column has the type of its first value; later incompatible ones are counted."""
     (rooms,) = see(
         schema("rooms", id="integer", any={}, when="string", text="string", number="number"),
         record("rooms", id=1, any=1, when="2024-01-31", text="x", number=9007199254740993),
@@ -266,16 +268,16 @@ def test_the_type_of_the_first_value_rules() -> None:
         record("rooms", id=5, flag="no"),
     )["collections"]
     columns = by_name(rooms["columns"])
-    told = {name: (each["type"], each["incompatible"]) for name, each in columns.items()}
-    assert told["any"] == ("integer", 2)
-    assert told["when"] == ("timestamp", 1)
-    assert told["text"] == ("string", 0)
-    assert told["flag"] == ("boolean", 1)
+    types = {name: (column["type"], column["incompatible"]) for name, column in columns.items()}
+    assert types["any"] == ("integer", 2)
+    assert types["when"] == ("timestamp", 1)
+    assert types["text"] == ("string", 0)
+    assert types["flag"] == ("boolean", 1)
     assert (columns["any"]["incompatible_line"], columns["when"]["incompatible_line"]) == (3, 4)
 
 
-def test_values_are_told_when_asked_for_alone() -> None:
-    """Without `values` no value of a record is in it; with them an example of each kind is."""
+def test_examples_are_shown_only_on_request() -> None:
+    """Without `values` no value of a record is shown; with it, an example of each kind."""
     fed = (*HOTEL, '{"type":"RECORD","stream":"Room","record":{"id":9,"price":NaN}}')
     silent = json.dumps(see(*fed))
     for value in ("secret-name", "many", "yesterday", "2024-01-31", "éé", '"example"'):
@@ -283,13 +285,14 @@ def test_values_are_told_when_asked_for_alone() -> None:
     document = see(*fed, values=True)
     (rooms,) = document["collections"]
     rejected = [
-        (each["code"], ".".join(each["path"]), each["example"]) for each in document["rejects"]
+        (reject["code"], ".".join(reject["path"]), reject["example"])
+        for reject in document["rejects"]
     ]
     assert rejected == [
         ("non_finite", "price", "Infinity"),
         ("type", "reviewCount", '"many"'),
     ]
-    examples = {each["code"]: each["example"] for each in rooms["conversions"]}
+    examples = {row["code"]: row["example"] for row in rooms["conversions"]}
     assert examples["coerced"] == '"48"'
     assert examples["invalid_date"] == '"yesterday"'
     assert len(examples["long_string"]) == 60
@@ -297,7 +300,7 @@ def test_values_are_told_when_asked_for_alone() -> None:
 
 
 def test_stream_maps_come_first() -> None:
-    """Renamed, filtered and removed streams are seen as a run sees them."""
+    """Streams are renamed, filtered and removed as in a run."""
     maps = {
         "Room": {"__alias__": "zimmer", "__filter__": "record['id'] > 1", "twice": "id * 2"},
         "noise": None,
@@ -309,31 +312,31 @@ def test_stream_maps_come_first() -> None:
     assert (zimmer["collection"], zimmer["streams"][0]["stream"]) == ("zimmer", "zimmer")
     assert zimmer["objects"] == 1
     assert by_name(zimmer["columns"])["twice"]["values"] == 1
-    filtered = {each["stream"]: each["filtered"] for each in document["streams"]}
+    filtered = {stream["stream"]: stream["filtered"] for stream in document["streams"]}
     assert filtered == {"Room": 1, "noise": 1}
     broken = see(*HOTEL[:3], stream_maps={"Room": {"x": "name + 1"}})
-    assert [(each["code"], each["path"], each["count"]) for each in broken["rejects"]] == [
+    assert [(reject["code"], reject["path"], reject["count"]) for reject in broken["rejects"]] == [
         ("expression", ["x"], 2)
     ]
 
 
-def test_names_that_match_no_stream_are_told() -> None:
-    """As at the end of a run that has read all of its input."""
+def test_names_that_match_no_stream_are_warnings() -> None:
+    """They are warnings as at the end of a run that has read all its input."""
     document = see(*HOTEL, collections={"room": "rooms_too"}, stream_maps={"rooom": {}})
-    told = [sentence for sentence in document["warnings"] if "no stream is called" in sentence]
-    assert [sentence.partition(":")[0] for sentence in told] == ["stream_maps", "collections"]
-    assert all("did you mean 'Room'?" in sentence for sentence in told)
+    warnings = [text for text in document["warnings"] if "no stream is called" in text]
+    assert [sentence.partition(":")[0] for sentence in warnings] == ["stream_maps", "collections"]
+    assert all("did you mean 'Room'?" in sentence for sentence in warnings)
 
 
 def test_a_wrong_configuration_is_an_error() -> None:
-    """As for a run; the write key alone is not looked at."""
+    """A wrong setting is an error as in a run, except the write key, which is not used."""
     with pytest.raises(ConfigurationError, match="nested"):
         see(nested="no")
     assert not see(write_key=" not a key ")["would_fail"]
 
 
 def test_memory_is_bounded_by_kinds() -> None:
-    """Names without end are counted, and told apart up to a bound."""
+    """Any number of names is counted, and listed up to a limit."""
     names = [f"n{chr(97 + a)}{chr(97 + b)}{chr(97 + c)}" for a in range(5) for b in range(26)
              for c in range(26)]  # fmt: skip
     document = see(
@@ -357,7 +360,7 @@ def test_memory_is_bounded_by_kinds() -> None:
 
 
 def test_the_table_is_of_bounded_width() -> None:
-    """Long names and long values are cut to 120 columns; counts are aligned."""
+    """Long names and values are cut, so that the table has at most 120 columns."""
     long = "veryLongName" * 12
     document = see(
         schema("room" * 20, [long], **{long: "string", "x" + long: HOST}),
@@ -374,14 +377,14 @@ DATA = sorted((ROOT / "tests" / "data").glob("*.singer"))
 
 
 @pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
-def test_a_run_does_what_was_told(path: Path, tmp_path: Path) -> None:
-    """Of a real tap's output: collections, objects, columns, types, rejects, as they then are."""
+def test_a_run_does_what_the_preview_shows(path: Path, tmp_path: Path) -> None:
+    """For a real tap's output, collections, objects, columns, types and rejects are the same."""
     pytest.importorskip("duckdb")
     _compare(path.read_bytes(), tmp_path)
 
 
-def test_a_run_of_the_hotel_does_what_was_told(tmp_path: Path) -> None:
-    """Of an input with every oddity: the same."""
+def test_a_run_of_the_hotel_does_what_the_preview_shows(tmp_path: Path) -> None:
+    """The same for an input with one example of each kind."""
     pytest.importorskip("duckdb")
     _compare(lines(*HOTEL), tmp_path)
 
@@ -402,34 +405,35 @@ def _compare(fed: bytes, folder: Path) -> None:
     with Emulator(warehouse=file) as segment:
         config = {"write_key": KEY, "bulk_url": segment.url, "max_rejects": -1}
         load(config | {"dead_letter_path": str(letter)}, fed)
-        sent = sum(each.objects for each in segment.requests)
+        sent = sum(request.objects for request in segment.requests)
         lost = sum(segment.lost_values.values())
-    made: dict[str, dict[str, str]] = {}
+    actual: dict[str, dict[str, str]] = {}
     asked = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal"
     for table, column, kind in query_file(file, asked).rows:
-        made.setdefault(table, {})[column] = _TYPES[kind]
-    for columns in made.values():
+        actual.setdefault(table, {})[column] = _TYPES[kind]
+    for columns in actual.values():
         for own in ("id", "received_at", "uuid", "uuid_ts", "loaded_at"):
             columns.pop(own, None)
-    told = {
-        each["collection"]: {
-            column["name"]: column["type"] for column in each["columns"] if column["values"]
+    shown = {
+        collection["collection"]: {
+            column["name"]: column["type"] for column in collection["columns"] if column["values"]
         }
-        for each in document["collections"]
-        if each["objects"]
+        for collection in document["collections"]
+        if collection["objects"]
     }
-    assert told == made
-    assert made
+    assert shown == actual
+    assert actual
     assert document["objects"] == sent
     rejected = len(rejects_in(letter)) if letter.exists() else 0
     assert document["rejected"] == rejected
     assert (
-        sum(c["incompatible"] for each in document["collections"] for c in each["columns"]) >= lost
+        sum(row["incompatible"] for found in document["collections"] for row in found["columns"])
+        >= lost
     )
 
 
-def test_nothing_is_sent_and_nothing_is_made(tmp_path: Path) -> None:
-    """No request, no dead letter, no warehouse, no state."""
+def test_nothing_is_sent_or_created(tmp_path: Path) -> None:
+    """There is no request, no dead letter, no warehouse and no state."""
     letter, file = tmp_path / "rejects.jsonl", tmp_path / "w.duckdb"
     config: dict[str, Any] = {"max_rejects": -1, "dead_letter_path": str(letter)}
     with Emulator() as segment:
@@ -466,7 +470,7 @@ def run(fed: bytes, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 
 def test_the_exit_status() -> None:
-    """0 when a run would lack nothing, 1 when it would; without any configuration."""
+    """0 when nothing would be rejected, otherwise 1; no configuration is needed."""
     right = run(lines(*HOTEL[:3], HOTEL[-1]))
     assert (right.returncode, right.stderr) == (0, b"")
     assert right.stdout.decode().splitlines()[-1] == "No record would be rejected."
@@ -475,7 +479,7 @@ def test_the_exit_status() -> None:
 
 
 def test_the_command_prints_json(tmp_path: Path) -> None:
-    """One JSON object, the same as the function's; no key, of the file or a variable, is in it."""
+    """It prints the same JSON object as the function returns, without any key."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"write_key": KEY, "proxy": "http://ann:hunter2@127.0.0.1:1"}))
     ran = run(
@@ -489,7 +493,7 @@ def test_the_command_prints_json(tmp_path: Path) -> None:
 def test_wrong_settings_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1, before anything is read."""
+    """A wrong setting is one sentence and exit 1, before anything is read."""
     path = tmp_path / "config.json"
     path.write_text('{"nested": "no"}')
     assert main(["preview", "--config", str(path)]) == 1
@@ -498,8 +502,8 @@ def test_wrong_settings_are_one_sentence(
     assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
-def test_a_signal_ends_the_reading_and_tells_what_was_read() -> None:
-    """Ctrl-C on a tap that goes on: the preview so far, and 130."""
+def test_a_signal_ends_the_reading_and_shows_what_was_read() -> None:
+    """Ctrl-C on a tap that goes on gives the preview so far, and exit status 130."""
     with subprocess.Popen(
         command("--json"),
         stdin=subprocess.PIPE,
@@ -525,7 +529,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_shows_what_the_command_prints() -> None:
-    """The input in `docs/preview.md` gives the output there, and every member is explained."""
+    """The input in `docs/preview.md` gives the output there; each JSON member is described."""
     page = (ROOT / "docs" / "preview.md").read_text(encoding="utf-8")
     blocks = BLOCK.findall(page)
     (fed,) = [text for kind, text in blocks if kind == "json" and '"SCHEMA"' in text]
@@ -542,8 +546,8 @@ def _members(value: Any) -> list[str]:
     return [name for part in value for name in _members(part)] if isinstance(value, list) else []
 
 
-def test_the_environment_is_left_alone() -> None:
-    """The stand-in for the key is the command's own."""
+def test_the_environment_is_not_changed() -> None:
+    """The placeholder for the key is not put into the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", None)
         assert main(["preview"]) == 1

@@ -1,4 +1,4 @@
-"""`segment-objects replay`: what was corrected is sent, what is still refused stays."""
+"""`segment-objects replay`: corrected rejects are sent; the others stay in the file."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ SCHEMA = {"properties": {"id": {"type": "integer"}, "n": {"type": "integer"}}}
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator of its own."""
+    """An emulator for one test."""
     with Emulator() as emulator:
         yield emulator
 
 
 @pytest.fixture(params=["set", "bulk"])
 def config(request: pytest.FixtureRequest, segment: Emulator) -> dict[str, Any]:
-    """A configuration without rejects, by both methods."""
+    """A configuration that tolerates no rejects, for each method."""
     return {
         "write_key": KEY,
         "method": request.param,
@@ -77,27 +77,29 @@ def rejected(config: dict[str, Any], path: Path, *records: bytes) -> None:
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
-    """The rejects in the dead letter, which has no schema line that it does not need."""
+    """The rejects in the dead letter, which must not have a schema that no reject needs."""
     whole = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
     schemas = [(line["run_id"], line["schema_id"]) for line in whole if line["stage"] == "schema"]
     found = [line for line in whole if line["stage"] != "schema"]
     assert len(schemas) == len(set(schemas))
-    assert {(each["run_id"], each["schema_id"]) for each in found if "record" in each} <= {*schemas}
+    assert {(entry["run_id"], entry["schema_id"]) for entry in found if "record" in entry} <= {
+        *schemas
+    }
     assert rejects_in(path) is not None
     return found
 
 
 def rewrite(path: Path, *rejects: dict[str, Any]) -> None:
-    """Put these rejects in place of those that stand there, behind the schemas."""
+    """Replace the rejects in the file, after its schemas."""
     whole = [line for line in path.read_bytes().split(b"\n") if b'"stage":"schema"' in line]
-    whole += [json.dumps(each).encode() for each in rejects]
+    whole += [json.dumps(reject).encode() for reject in rejects]
     path.write_bytes(b"\n".join(whole) + b"\n")
 
 
-def test_what_was_mended_is_sent_and_the_rest_stays(
+def test_corrected_rejects_are_sent_and_the_others_stay(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A corrected record arrives; one that is still wrong stays, with its faults."""
+    """A corrected record is sent; one that is still wrong stays, with its faults."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":1}', b'{"id":2,"n":"x"}', b'{"id":null,"n":3}')
     first, second = entries(path)
@@ -110,10 +112,10 @@ def test_what_was_mended_is_sent_and_the_rest_stays(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_changed_settings_let_records_pass(
+def test_changed_settings_accept_records(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A record that JSON cannot hold is kept in base64, and goes when a setting allows it."""
+    """A record that is not valid JSON is kept in base64, and sent once a setting allows it."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":NaN}')
     assert "raw" in entries(path)[0]
@@ -125,23 +127,23 @@ def test_changed_settings_let_records_pass(
 def test_a_delivery_that_fails_leaves_the_file(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """When Segment cannot be reached the dead letter is as it was, and nothing lies beside it."""
+    """When Segment is unreachable, the dead letter is unchanged and no other file is left."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
     segment.fault(InjectedFault(call="set", count=None, status=501))
     segment.fault(InjectedFault(call="start", count=None, status=501))
-    told = "501.* Segment confirmed no object, and the dead letter is unchanged$"
-    with pytest.raises(RefusedError, match=told):
+    sentence = "501.* Segment confirmed no object, and the dead letter is unchanged$"
+    with pytest.raises(RefusedError, match=sentence):
         replay(path, {**config, "type_mismatches": "send"})
     assert path.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_delivery_that_fails_half_way_tells_what_has_gone(
+def test_a_delivery_that_fails_in_between_says_what_was_sent(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """By `set` two calls are answered and the third is not; by bulk nothing counts as yet."""
+    """By `set` two calls are answered and the third is not; by bulk nothing is confirmed yet."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(30)])
     whole = path.read_bytes()
@@ -154,10 +156,10 @@ def test_a_delivery_that_fails_half_way_tells_what_has_gone(
     assert path.read_bytes() == whole
 
 
-def test_a_replay_that_is_stopped_tells_what_has_gone(
+def test_a_replay_that_is_stopped_says_what_was_sent(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A signal while Segment answers: what was read is delivered, and the file is as it was."""
+    """After a signal, what was read is delivered, and the file is unchanged."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
     whole = path.read_bytes()
@@ -170,9 +172,9 @@ def test_a_replay_that_is_stopped_tells_what_has_gone(
             segment.fault(
                 InjectedFault(call=call, callback=lambda _: process.send_signal(signal.SIGTERM))
             )
-        out, told = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
-    assert told.splitlines()[-1] == (
+    assert err.splitlines()[-1] == (
         "the replay was stopped by a signal: start it again. Segment confirmed 1 object, and the "
         "dead letter is unchanged"
     )
@@ -180,8 +182,8 @@ def test_a_replay_that_is_stopped_tells_what_has_gone(
     assert len(segment.rows("rooms")) == 1
 
 
-def test_old_rejects_want_a_yes(segment: Emulator, config: dict[str, Any], tmp_path: Path) -> None:
-    """A record rejected over a day ago would overwrite newer ones: only with `yes`."""
+def test_old_rejects_need_a_flag(segment: Emulator, config: dict[str, Any], tmp_path: Path) -> None:
+    """A record that was rejected over a day ago is sent only with `include_old`."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     (entry,) = entries(path)
@@ -194,10 +196,10 @@ def test_old_rejects_want_a_yes(segment: Emulator, config: dict[str, Any], tmp_p
     assert segment.rows("rooms") == [{"id": "2", "n": 1}]
 
 
-def test_an_object_that_was_too_large_goes_to_its_collection(
+def test_an_object_that_was_too_large_is_sent_to_its_collection(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """By bulk the reject of a refused object is made of the object; a given name stays given."""
+    """By bulk the reject of a refused object holds the object, with its name unchanged."""
     if config["method"] == "set":
         pytest.skip("by `set` the tap's own record is kept")
     path = tmp_path / "rejects.jsonl"
@@ -211,10 +213,10 @@ def test_an_object_that_was_too_large_goes_to_its_collection(
     assert segment.tables() == {"zimmer": [{"id": "7", "n": 1}]}
 
 
-def test_what_is_refused_again_stays_what_it_was(
+def test_a_reject_that_is_rejected_again_keeps_its_fields(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its age, its run and its line in the tap's output are kept; only the faults are new."""
+    """It keeps its time, its run and its line in the tap's output; only the faults are new."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":1}', b'{"id":\r2,"n":"x"}')
     (entry,) = entries(path)
@@ -230,30 +232,30 @@ def test_what_is_refused_again_stays_what_it_was(
     assert len(segment.rows("rooms")) == 1
 
 
-def test_a_carriage_return_between_tokens_is_no_end_of_a_line(
+def test_a_carriage_return_between_tokens_does_not_end_a_line(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The record stands in the file as the tap wrote it, breaks between its tokens included."""
+    """The file has the record as the tap wrote it, with line breaks between its tokens."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":\r2,"n":\r"x"}')
     assert replay(path, {**config, "type_mismatches": "send"}) == ReplayResult(sent=1, refused=0)
     assert segment.rows("rooms") == [{"id": "2", "n": "x"}]
 
 
-def test_files_beside_the_dead_letter_stay(config: dict[str, Any], tmp_path: Path) -> None:
-    """A replay deletes nothing that it has not made, whatever its name is."""
+def test_files_beside_the_dead_letter_are_kept(config: dict[str, Any], tmp_path: Path) -> None:
+    """A replay deletes only files that it created, whatever the name of others is."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     mine = [tmp_path / f".rejects.jsonl.{end}" for end in ("swp", "backup", "1", "replay-1")]
-    for each in mine:
-        each.write_bytes(b"mine")
+    for own_path in mine:
+        own_path.write_bytes(b"mine")
     replay(path, config)
     assert sorted(tmp_path.iterdir()) == sorted([path, *mine])
-    assert [each.read_bytes() for each in mine] == [b"mine"] * 4
+    assert [own_path.read_bytes() for own_path in mine] == [b"mine"] * 4
 
 
-def test_what_maps_filter_out_stays(config: dict[str, Any], tmp_path: Path) -> None:
-    """A reject leaves the dead letter only when it was delivered: filtered is not delivered."""
+def test_filtered_rejects_stay(config: dict[str, Any], tmp_path: Path) -> None:
+    """A reject that stream maps filter out is not delivered, so it stays in the dead letter."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
@@ -265,23 +267,23 @@ def test_what_maps_filter_out_stays(config: dict[str, Any], tmp_path: Path) -> N
     assert path.read_bytes() == whole
 
 
-def test_an_object_that_is_mended_wrongly_sends_nothing(
+def test_an_object_that_is_corrected_wrongly_sends_nothing(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """An object with an empty id, or with a nested property, is a broken line."""
+    """An object with an empty id, or with a nested property, is an invalid line."""
     path = tmp_path / "rejects.jsonl"
-    for made in ({"id": "", "n": 1}, {"id": "1", "n": {"a": 1}}):
-        thing = {"id": made["id"], "collection": "rooms", "properties": {"n": made["n"]}}
+    for fields in ({"id": "", "n": 1}, {"id": "1", "n": {"a": 1}}):
+        thing = {"id": fields["id"], "collection": "rooms", "properties": {"n": fields["n"]}}
         path.write_text(json.dumps({"time": "2026-01-01T00:00:00Z", "object": thing}) + "\n")
         with pytest.raises(InputError, match="line 1 of the dead letter"):
             replay(path, config, include_old=True)
     assert not segment.requests
 
 
-def test_a_disk_that_fills_after_the_sending(
+def test_a_disk_that_is_full_after_sending(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sentence, and the dead letter is as it was: what is sent twice is merged."""
+    """One sentence, and the dead letter is unchanged: what is sent twice is merged."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
@@ -297,7 +299,7 @@ def test_a_disk_that_fills_after_the_sending(
 
 
 def test_a_link_is_not_followed(config: dict[str, Any], tmp_path: Path) -> None:
-    """A replay puts a file in place of the one that it was given: never in place of a link."""
+    """A replay replaces the file that it was given, but never a link."""
     path, link = tmp_path / "rejects.jsonl", tmp_path / "link"
     rejected(config, path, b'{"id":2,"n":"x"}')
     link.symlink_to(path)
@@ -311,10 +313,12 @@ def lines_of(path: Path, stage: str) -> list[bytes]:
     return [line for line in path.read_bytes().split(b"\n") if mark in line]
 
 
-def test_the_rest_is_whole_again(segment: Emulator, config: dict[str, Any], tmp_path: Path) -> None:
-    """Of mixed runs and streams, each record that stays has its schema before it, once.
+def test_the_remaining_file_is_complete(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """With several runs and streams, the schema of each remaining record is before it, once.
 
-    A schema that nobody needs any more goes; a replay of what is left works as the first.
+    A schema that no record needs any more is removed, and the file can be replayed again.
     """
     path = tmp_path / "rejects.jsonl"
     for _ in range(3):
@@ -330,20 +334,20 @@ def test_the_rest_is_whole_again(segment: Emulator, config: dict[str, Any], tmp_
     assert replay(path, config) == ReplayResult(sent=8, refused=5)
     assert len(lines_of(path, "schema")) == 3
     left = entries(path)
-    assert [each["line"] for each in left] == [5, 5, 3, 2, 4]
+    assert [entry["line"] for entry in left] == [5, 5, 3, 2, 4]
     assert replay(path, config) == ReplayResult(sent=0, refused=5)
     assert entries(path) == left
     sends = {**config, "type_mismatches": "send"}
     assert replay(path, sends) == ReplayResult(sent=4, refused=1)
-    assert [each["stream"] for each in entries(path)] == ["guests"]
+    assert [entry["stream"] for entry in entries(path)] == ["guests"]
     assert len(lines_of(path, "schema")) == 1
     assert len(segment.rows("rooms")) == 4
 
 
-def test_each_record_is_read_by_its_own_schema(
+def test_a_record_is_read_with_its_own_schema(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Two runs of one stream with two schemas, their lines mixed."""
+    """Two runs of one stream have two schemas, and their lines are interleaved."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":2,"n":"x"}')
     other = messages(b'{"id":3,"n":"x"}', b'{"id":4,"n":"x"}').read()
@@ -355,13 +359,13 @@ def test_each_record_is_read_by_its_own_schema(
     path.write_bytes(b"\n".join(lines[index] for index in order) + b"\n")
     assert replay(path, config).sent == 2
     assert {row["id"]: row["n"] for row in segment.rows("rooms")} == {"1": 1, "2": 1}
-    assert [each["record"]["id"] for each in entries(path)] == [3, 4]
+    assert [entry["record"]["id"] for entry in entries(path)] == [3, 4]
 
 
-def test_a_schema_is_mended_in_its_line(
+def test_a_schema_is_corrected_in_its_line(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Once, for all the records that refer to it."""
+    """One correction applies to all records that refer to it."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, *[b'{"id":%d,"n":"x"}' % number for number in range(20)])
     text = path.read_bytes()
@@ -400,7 +404,7 @@ def test_a_schema_that_is_missing(
 def test_a_schema_that_is_damaged(
     segment: Emulator, config: dict[str, Any], tmp_path: Path, damage: bytes
 ) -> None:
-    """Cut off or spoilt, its own line is named, and nothing is sent."""
+    """Cut off or damaged, its own line is named, and nothing is sent."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":"x"}')
     head, record = path.read_bytes().splitlines()
@@ -412,13 +416,13 @@ def test_a_schema_that_is_damaged(
     assert len(segment.requests) == before
 
 
-def test_a_file_of_schemas_alone_is_done(
+def test_a_file_with_schemas_only_has_no_rejects(
     segment: Emulator,
     config: dict[str, Any],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Who has taken out the last record has nothing to send, and is told so."""
+    """When the last record was deleted, the replay says that there is nothing to send."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     settings.write_text(json.dumps(config))
     rejected(config, path, b'{"id":1,"n":"x"}')
@@ -434,7 +438,7 @@ def test_a_file_of_schemas_alone_is_done(
 def test_a_replay_that_is_killed_leaves_the_file(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Killed while Segment answers: the dead letter is as it was, and can be replayed."""
+    """Killed while Segment answers, it leaves the dead letter unchanged and replayable."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
     whole = path.read_bytes()
@@ -456,7 +460,7 @@ def test_a_replay_that_is_killed_leaves_the_file(
     assert path.read_bytes() == whole
     segment.clear_faults()
     assert replay(path, config) == ReplayResult(sent=1, refused=1)
-    assert [each["record"]["n"] for each in entries(path)] == [1]
+    assert [entry["record"]["n"] for entry in entries(path)] == [1]
 
 
 KILLED_AT = """
@@ -475,10 +479,10 @@ main(sys.argv[2:])
 
 
 @pytest.mark.parametrize("at", ["fsync 1", "fsync 2", "cleanup"])
-def test_a_replay_that_is_killed_at_its_end_leaves_a_whole_file(
+def test_a_replay_that_is_killed_at_its_end_leaves_a_complete_file(
     segment: Emulator, config: dict[str, Any], tmp_path: Path, at: str
 ) -> None:
-    """Before what is left is on the disk it is the old one, after that the new one."""
+    """It is the old file until the new one is on the disk, and then the new one."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
     rejected(config, path, b'{"id":2,"n":"x"}', b'{"id":null,"n":2}')
@@ -494,14 +498,14 @@ def test_a_replay_that_is_killed_at_its_end_leaves_a_whole_file(
         timeout=60,
     )
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"")
-    left = [each["record"]["n"] for each in entries(path)]
+    left = [entry["record"]["n"] for entry in entries(path)]
     if at == "cleanup":
         assert left == [1, 2]
         assert replay(path, config) == ReplayResult(sent=0, refused=2)
     else:
         assert path.read_bytes() == whole
         assert replay(path, config) == ReplayResult(sent=2, refused=2)
-    assert [each["record"]["n"] for each in entries(path)] == [1, 2]
+    assert [entry["record"]["n"] for entry in entries(path)] == [1, 2]
     assert len(segment.rows("rooms")) == 2
 
 
@@ -517,7 +521,7 @@ main(sys.argv[1:])
 
 
 def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
-    """A disk that never answers: the replay is ended, exit 1, and its last line says so."""
+    """When the disk never answers, the replay ends with exit 1, and its last line says so."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     config = {"write_key": KEY, "method": "set", "objects_url": segment.url}
     rejected(config, path, b'{"id":null,"n":1}')
@@ -536,9 +540,9 @@ def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
             if line == "hangs\n":
                 break
         process.send_signal(signal.SIGTERM)
-        told = process.stderr.read()
+        err = process.stderr.read()
     assert process.returncode == 1
-    assert told == (
+    assert err == (
         "the stop took longer than `shutdown_seconds`, so the replay was ended: some objects may "
         "have been sent, and the dead letter is unchanged\n"
     )
@@ -546,7 +550,7 @@ def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path) -> None:
-    """24 MB of rejects, and of schemas as much, take less than 8 MB: a line is held at a time."""
+    """24 MB of rejects, and as much of schemas, take less than 8 MB: one line is held at a time."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":"%b"}' % (b"x" * 40_000))
     head, record = path.read_bytes().splitlines()
@@ -572,17 +576,17 @@ def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("to", "told"),
+    ("redirection", "reason"),
     [
         ("> /dev/full", "stdout cannot be written: No space left on device"),
         (">&-", "stdout is closed"),
         ("", "stdout cannot be written: Broken pipe"),
     ],
 )
-def test_what_was_done_is_told_without_stdout(
-    segment: Emulator, config: dict[str, Any], tmp_path: Path, to: str, told: str
+def test_the_result_is_shown_without_stdout(
+    segment: Emulator, config: dict[str, Any], tmp_path: Path, redirection: str, reason: str
 ) -> None:
-    """What cannot be printed is told on stderr, for the file has changed: one line, exit 1."""
+    """When stdout fails, stderr shows the result in one line, exit 1: the file has changed."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     rejected(config, path, b'{"id":1,"n":"x"}')
     settings.write_text(json.dumps({**config, "type_mismatches": "send"}))
@@ -591,7 +595,7 @@ def test_what_was_done_is_told_without_stdout(
     os.close(reads)
     with os.fdopen(writes, "wb") as unverified:
         ended = subprocess.run(
-            ["/bin/sh", "-c", f"exec {command} {to}"],
+            ["/bin/sh", "-c", f"exec {command} {redirection}"],
             env=environment(),
             stdout=unverified,
             stderr=subprocess.PIPE,
@@ -601,17 +605,17 @@ def test_what_was_done_is_told_without_stdout(
         )
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.startswith(f"The replay is done, but {told}")
+    assert last.startswith(f"The replay is done, but {reason}")
     assert last.endswith("Rejects sent: 1. Left in the file: 0.")
     assert "Traceback" not in ended.stderr
     assert path.read_bytes() == b""
     assert len(segment.rows("rooms")) == 1
 
 
-def test_a_replay_gives_no_advice_of_a_run(
+def test_a_replay_gives_no_advice_for_a_run(
     config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No other dead letter is named, nor a setting for streams that a dead letter may not have."""
+    """It names no other dead letter, and no setting of streams that are not in the file."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":1}')
     caplog.clear()
@@ -619,20 +623,20 @@ def test_a_replay_gives_no_advice_of_a_run(
     config |= {"collections": {"guests": "visitors"}, "stream_maps": {"guests": {"id": "id"}}}
     assert replay(path, config).refused == 1
     assert [entry.message for entry in caplog.records if "rooms" in entry.message] != []
-    told = " ".join(entry.message for entry in caplog.records)
+    log = " ".join(entry.message for entry in caplog.records)
     for word in ("dead_letter_path", "segment-objects replay", "max_rejects", "guests"):
-        assert word not in told
+        assert word not in log
 
 
 @pytest.mark.parametrize("then", [["unlink", "rmdir"], ["fsync"]])
-def test_the_first_error_is_the_one_that_is_told(
+def test_the_first_error_is_the_one_that_is_raised(
     segment: Emulator,
     config: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     then: list[str],
 ) -> None:
-    """Segment refuses, and then the disk fails, at the end or at the folder: Segment is told."""
+    """Segment refuses, and then the disk or the folder fails: the error is that of Segment."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":"x"}')
     whole = path.read_bytes()
@@ -642,17 +646,17 @@ def test_the_first_error_is_the_one_that_is_told(
     def failing(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    for each in then:
-        monkeypatch.setattr(os, each, failing)
+    for function in then:
+        monkeypatch.setattr(os, function, failing)
     with pytest.raises(RefusedError, match="501"):
         replay(path, {**config, "type_mismatches": "send"})
     assert path.read_bytes() == whole
 
 
-def test_the_same_object_twice_counts_twice(
+def test_equal_objects_are_counted_twice(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Two entries that hold the same object are two, and what is refused again stays as two."""
+    """Two entries with the same object stay two entries when they are rejected again."""
     if config["method"] == "set":
         pytest.skip("by `set` the tap's own record is kept")
     path = tmp_path / "rejects.jsonl"
@@ -660,7 +664,7 @@ def test_the_same_object_twice_counts_twice(
     rejected(config, path, b'{"id":7,"n":1}', b'{"id":7,"n":1}', b'{"id":8,"n":1}')
     assert len(entries(path)) == 3
     assert replay(path, config) == ReplayResult(sent=0, refused=3)
-    assert [each["object"]["id"] for each in entries(path)] == ["7", "7", "8"]
+    assert [entry["object"]["id"] for entry in entries(path)] == ["7", "7", "8"]
     segment.clear_faults()
     assert replay(path, config) == ReplayResult(sent=3, refused=0)
 
@@ -668,7 +672,7 @@ def test_the_same_object_twice_counts_twice(
 def test_a_record_that_segment_refuses_stays_a_record(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """By bulk too, and once, though stream maps make two objects of it and both are refused."""
+    """By bulk too, and once, when stream maps make two objects of it and both are refused."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":2,"n":"x"}', b'{"id":3,"n":"x"}')
     before = entries(path)
@@ -681,10 +685,10 @@ def test_a_record_that_segment_refuses_stays_a_record(
     left = entries(path)
     assert first.sent + first.refused == 3
     assert 1 <= first.refused == len(left)
-    for each in left:
-        (was,) = [entry for entry in before if entry["line"] == each["line"]]
-        assert [fault["code"] for fault in each.pop("faults")] == ["refused"]
-        assert each == {name: value for name, value in was.items() if name != "faults"}
+    for reject in left:
+        (was,) = [entry for entry in before if entry["line"] == reject["line"]]
+        assert [fault["code"] for fault in reject.pop("faults")] == ["refused"]
+        assert reject == {name: value for name, value in was.items() if name != "faults"}
     segment.clear_faults()
     assert replay(path, config) == ReplayResult(sent=first.refused, refused=0)
     for collection in ("rooms", "suites"):
@@ -693,10 +697,10 @@ def test_a_record_that_segment_refuses_stays_a_record(
         }
 
 
-def test_what_the_reader_refuses_names_the_line_of_the_file(
+def test_an_error_of_the_reader_names_the_line_of_the_file(
     config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A record too deep for a changed setting: its line in the dead letter, and what was sent."""
+    """A record that is too deep for a changed setting: the error names its line in the file."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":[[[[[1]]]]],"m":NaN}')
     with pytest.raises(
@@ -707,10 +711,10 @@ def test_what_the_reader_refuses_names_the_line_of_the_file(
     assert len(entries(path)) == 2
 
 
-def test_a_broken_line_sends_nothing(
+def test_an_invalid_line_sends_nothing(
     segment: Emulator, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A line that is no reject is named, and nothing is sent before it is corrected."""
+    """A line that is not a reject is named, and nothing is sent before it is corrected."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     before = len(segment.requests)
@@ -721,10 +725,10 @@ def test_a_broken_line_sends_nothing(
 
 
 @pytest.mark.parametrize("raw", ["e30", "e30=!", base64.b64encode(b'{"id":1,\n"n":NaN}').decode()])
-def test_base64_that_is_mended_wrongly_sends_nothing(
+def test_base64_that_is_corrected_wrongly_sends_nothing(
     segment: Emulator, config: dict[str, Any], tmp_path: Path, raw: str
 ) -> None:
-    """No base64, or what is no line of a tap: its line is named before anything is sent."""
+    """Invalid base64, or a value with a line break: its line is named, and nothing is sent."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":1,"n":NaN}')
     (entry,) = entries(path)
@@ -736,10 +740,10 @@ def test_base64_that_is_mended_wrongly_sends_nothing(
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_refused(
+def test_only_a_file_can_be_replayed(
     config: dict[str, Any], tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
-    """A folder, and a pipe that nobody writes to, which would be waited for without end."""
+    """A folder is refused, and so is a pipe, on which the replay could wait forever."""
     path = tmp_path / "rejects.jsonl"
     make(path)
     with pytest.raises(ConfigurationError, match="is not a file: name the file itself"):
@@ -747,7 +751,7 @@ def test_what_is_no_file_is_refused(
 
 
 def test_a_file_in_use_is_left_alone(config: dict[str, Any], tmp_path: Path) -> None:
-    """While a run of the target, or another replay, has the dead letter open, a replay refuses."""
+    """A replay refuses a dead letter that a run or another replay has open."""
     path = tmp_path / "rejects.jsonl"
     rejected(config, path, b'{"id":2,"n":"x"}')
     for lock in (fcntl.LOCK_SH, fcntl.LOCK_EX):
@@ -763,7 +767,7 @@ def test_the_command_says_what_it_did(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command prints how many went; a missing file is a sentence and exit 1."""
+    """The command prints how many were sent; a missing file is one sentence and exit 1."""
     path, settings = tmp_path / "rejects.jsonl", tmp_path / "config.json"
     settings.write_text(json.dumps({**config, "type_mismatches": "send"}))
     rejected(config, path, b'{"id":2,"n":"x"}')

@@ -84,7 +84,7 @@ def load(config: dict[str, Any], count: int) -> None:
                     "version": 7,
                 }
             )
-    text = b"".join(json.dumps(each).encode() + b"\n" for each in messages)
+    text = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
     TargetSegmentObjects(config=config).listen(BytesIO(text))  # type: ignore[arg-type]
 
 
@@ -99,7 +99,7 @@ def load(config: dict[str, Any], count: int) -> None:
     first=st.integers(1, 4),
     refused=st.integers(1, 4),
 )
-def test_a_replay_makes_good_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
+def test_a_replay_delivers_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
     method: str,
     maps: dict[str, Any],
     collections: dict[str, str],
@@ -111,7 +111,7 @@ def test_a_replay_makes_good_what_was_refused(  # noqa: PLR0913, PLR0917  drawn
 ) -> None:
     """The warehouse equals that of a run without refusals, and the dead letter is empty.
 
-    Before that, a replay of which all is refused again leaves each reject as it was.
+    Before that, a replay in which everything is refused again leaves all rejects unchanged.
     """
     with Emulator() as perfect, Emulator() as segment, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rejects.jsonl")
