@@ -1,33 +1,32 @@
 """Every error that this package raises on purpose, grouped by what the reader can do about it.
 
     SegmentObjectsError
-    ├── ConfigurationError            fix the configuration
-    │   └── AuthenticationError       fix `write_key` or `region`: Segment refused the key
-    ├── InputError                    fix the tap, or the setting that the message names
+    ├── ConfigurationError            correct the configuration
+    │   └── AuthenticationError       correct `write_key` or `region`: Segment rejected the key
+    ├── InputError                    correct the tap, or the setting that the message names
     │   ├── MessageError              a line is not a Singer message
-    │   │   └── MissingSchemaError    a record came before its stream's SCHEMA
-    │   ├── SchemaError               a SCHEMA cannot be planned: a clash, a name too long
+    │   │   └── MissingSchemaError    a message came before the SCHEMA of its stream
+    │   ├── SchemaError               a SCHEMA cannot be planned: names clash or are too long
     │   └── RejectedRecordError       a record cannot become an object
     ├── OutputError                   keep stdout open: states cannot be printed
     └── DeliveryError
         ├── UnavailableError          try again: the network or Segment failed until retries ended
         ├── RefusedError              give up: Segment refused the request, and would again
-        │   ├── SessionRefusedError   start a new session: this one is gone, or refuses
-        │   └── PartTooLargeError     split the part: Segment takes no upload of this size
-        ├── SpoolError                make room: parts cannot be kept on the disk
-        ├── DeadLetterError           make room: rejects cannot be written down
-        ├── LocalWarehouseError       make room: the local warehouse cannot be written
-        └── ThreadError               raise the limit: the system starts no more threads
+        │   ├── SessionRefusedError   start a new session: this one expired, or was refused
+        │   └── PartTooLargeError     send smaller parts: Segment refused one of this size
+        ├── SpoolError                free disk space: parts cannot be stored
+        ├── DeadLetterError           free disk space: rejects cannot be written
+        ├── LocalWarehouseError       free disk space: the local warehouse cannot be written
+        └── ThreadError               raise the limit: the system cannot start more threads
 
-A message says what happened, where (line, stream, setting) and what to do. It never holds a value
-of a record nor a secret. `singer_sdk` is not known here; `target` translates where the SDK's own
-tests want its classes.
+A message says what happened, where (line, stream, setting) and what to do. It never contains a
+value of a record or a secret.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,20 +57,24 @@ __all__ = [
 ]
 
 
+_MAX_CHARACTERS: Final = 900
+_FAULTS_SHOWN: Final = 5
+
+
 def one_line(text: str) -> str:
-    """A text as a log may hold it: printable, on one line, of at most 900 characters."""
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_SHOWN])
-    return shown[:_SHOWN] + (" …" if len(text) > _SHOWN else "")
-
-
-_SHOWN = 900
+    """A text for a log: printable, on one line, of at most 900 characters."""
+    shown = "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in text[:_MAX_CHARACTERS]
+    )
+    return shown[:_MAX_CHARACTERS] + (" …" if len(text) > _MAX_CHARACTERS else "")
 
 
 class SegmentObjectsError(Exception):
-    """The root of the tree: catch this to catch them all.
+    """The root of the tree: catch it to catch all errors of this package.
 
     Attributes:
-        is_logged: whether it was logged when it came, while the run still had something to do.
+        is_logged: whether it was logged when it was raised, before the run had ended.
     """
 
     is_logged = False
@@ -86,10 +89,10 @@ class InputError(SegmentObjectsError):
 
 
 class MessageError(InputError):
-    """A line of the input is not a Singer message that can be taken.
+    """A line of the input is not a valid Singer message.
 
     Attributes:
-        line: the line's number in the input, from 1; 0 when it is not known.
+        line: the number of the line in the input, from 1; 0 when it is not known.
     """
 
     def __init__(self, message: str, *, line: int = 0) -> None:
@@ -109,13 +112,13 @@ class RejectedRecordError(InputError):
     """A record that cannot become an object, with all of its faults at once.
 
     Attributes:
-        faults: what is wrong with it, at least one.
+        faults: why it cannot be sent, at least one.
         stream: the record's stream.
-        collection: the object's collection, where its stream is not known any more.
-        line: its line number in the input, 0 when not known.
+        collection: the object's collection, when the stream is no longer known.
+        line: the number of its line in the input; 0 when it is not known.
 
     Args:
-        limit: `max_rejects`, when this is one reject more than that, and it is not 0.
+        limit: `max_rejects`, when this reject exceeds it and it is not 0.
     """
 
     def __init__(
@@ -133,23 +136,18 @@ class RejectedRecordError(InputError):
         self.line = line
         where = f"line {line}: " if line else ""
         whose = f"a record of {self.whose}" if self.whose else "a record"
-        told = "; ".join(str(fault) for fault in self.faults[:_FAULTS_TOLD])
-        more = len(self.faults) - _FAULTS_TOLD
+        reasons = "; ".join(str(fault) for fault in self.faults[:_FAULTS_SHOWN])
+        more = len(self.faults) - _FAULTS_SHOWN
         rest = f"; and {more} more" if more > 0 else ""
-        over = (
-            f". Of such records `max_rejects` allows {limit}, and this is one more" if limit else ""
-        )
-        super().__init__(f"{where}{whose} is rejected: {told}{rest}{over}")
+        over = f". This is one reject more than the {limit} of `max_rejects`" if limit else ""
+        super().__init__(f"{where}{whose} is rejected: {reasons}{rest}{over}")
 
     @property
     def whose(self) -> str:
-        """The stream, or the collection where the stream is not known any more."""
+        """The stream, or the collection when the stream is no longer known."""
         if self.collection:
             return f"collection {self.collection!r}"
         return f"stream {self.stream!r}" if self.stream else ""
-
-
-_FAULTS_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -193,10 +191,10 @@ class DeliveryError(SegmentObjectsError):
 
     Attributes:
         call: the API call, like `set` or `upload`.
-        status: the last answer's status, `None` when there was none.
-        excerpt: at most 200 characters of the last answer's body, cleaned for a log.
-        attempts: every try, the last one last.
-        summary: what happened, without advice that a caller who goes on has no use for.
+        status: the status of the last response; `None` when there was none.
+        excerpt: at most 200 characters of the last response's body, sanitized for a log.
+        attempts: all attempts, in order.
+        summary: what happened, without the advice.
     """
 
     def __init__(  # noqa: PLR0913  all but the message has a default
@@ -218,40 +216,40 @@ class DeliveryError(SegmentObjectsError):
 
 
 class UnavailableError(DeliveryError):
-    """The retries ended without an answer that counts. Running again later may succeed."""
+    """The retries ended without a success. Running again later may succeed."""
 
 
 class RefusedError(DeliveryError):
-    """Segment refused the request itself; sending it again would be refused again."""
+    """Segment refused the request itself, and would refuse it again."""
 
 
 class SessionRefusedError(RefusedError):
-    """400, 404 or 410 on a call of a bulk session: it expired or refuses; no code tells which."""
+    """400, 404 or 410 in a bulk session: it expired or was refused; no status tells which."""
 
 
 class PartTooLargeError(RefusedError):
-    """413: Segment takes no part of this size. Smaller parts of the same lines may pass."""
+    """413: the part is too large. Smaller parts of the same lines may be accepted."""
 
 
 class AuthenticationError(RefusedError, ConfigurationError):
-    """401 or 403: Segment does not take this write key here. Never retried."""
+    """401 or 403: Segment rejected this write key. Never retried."""
 
 
 class SpoolError(DeliveryError):
-    """The spool directory cannot take the parts: full, unwritable, or gone."""
+    """Parts cannot be stored or read: the disk is full, unwritable, or gone."""
 
 
 class DeadLetterError(DeliveryError):
-    """The dead letter cannot take a reject: full, unwritable, or gone."""
+    """A reject cannot be written to the dead letter: the disk is full, unwritable, or gone."""
 
 
 class ThreadError(DeliveryError):
-    """The system starts no more threads, without which nothing is delivered."""
+    """The system cannot start another thread, which the delivery needs."""
 
 
 class LocalWarehouseError(DeliveryError):
-    """The file of `local_warehouse` cannot be loaded: a full disk, for one."""
+    """The file of `local_warehouse` cannot be written, for example since the disk is full."""
 
 
 class OutputError(SegmentObjectsError):
-    """Stdout is closed, so that no state can be printed. What is sent again does no harm."""
+    """Stdout is closed, so that no state can be printed. Sending again does no harm."""

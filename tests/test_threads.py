@@ -167,7 +167,7 @@ def test_a_name_is_looked_up_again_after_a_refusal(
             _Refusal(patch, "segment-names")
             with pytest.raises(ThreadError):
                 SetApi(transport).send("rooms", [ROOM])
-        assert SetApi(transport).send("rooms", [ROOM]).attempts == 1
+        assert SetApi(transport).send("rooms", [ROOM]).number == 1
 
 
 @pytest.mark.parametrize("name", ["segment-emulator", "segment-emulator-flush"])

@@ -25,7 +25,7 @@ from target_segment_objects.client.address import (
 )
 from target_segment_objects.client.advice import Destination, advise
 from target_segment_objects.client.bulk_api import BULK_URLS, BulkApi
-from target_segment_objects.client.calls import Caller, CallResult, Retry
+from target_segment_objects.client.calls import Caller, Retry
 from target_segment_objects.client.clock import Clock
 from target_segment_objects.client.concurrency import ConcurrencyLimit
 from target_segment_objects.client.file_body import FileBody
@@ -42,7 +42,6 @@ __all__ = [
     "Action",
     "Address",
     "BulkApi",
-    "CallResult",
     "Caller",
     "Clock",
     "ConcurrencyLimit",

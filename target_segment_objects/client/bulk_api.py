@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from target_segment_objects.client.advice import Destination
-from target_segment_objects.client.calls import ApiCall, Caller, CallResult
+from target_segment_objects.client.calls import ApiCall, Caller
 from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.upload_session import UploadSession
 from target_segment_objects.errors import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.client.outcomes import Response
     from target_segment_objects.client.transport import Transport
+    from target_segment_objects.errors import Attempt
 
 __all__ = ["BULK_URLS", "BulkApi"]
 
@@ -159,7 +160,7 @@ class BulkApi:
         )
         return self._caller.call(call, self._id_reader("part_id"), wanted="part_id")[0]
 
-    def keep_alive(self, sync_id: str) -> CallResult:
+    def keep_alive(self, sync_id: str) -> Attempt:
         """Keep the session alive; it expires 10 minutes after its last call [doc].
 
         Raises:
@@ -178,7 +179,7 @@ class BulkApi:
         )
         return self._caller.call(call, lambda _: True)[1]
 
-    def finish(self, sync_id: str, error: str = "") -> CallResult:
+    def finish(self, sync_id: str, error: str = "") -> Attempt:
         """Finish the session: then Segment has what was uploaded.
 
         Args:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from target_segment_objects.client.file_body import FileBody
     from target_segment_objects.client.transport import Transport
 
-__all__ = ["ApiCall", "CallResult", "Caller", "Retry"]
+__all__ = ["ApiCall", "Caller", "Retry"]
 
 T = TypeVar("T")
 
@@ -77,29 +77,6 @@ class ApiCall:
     def timeout_setting(self) -> str:
         """The setting that `timeout_seconds` comes from."""
         return "upload_timeout_seconds" if self.name == "upload" else "request_timeout_seconds"
-
-
-@dataclass(frozen=True)
-class CallResult:
-    """A call that Segment answered with 2xx: it accepted the data. It confirms no more than that.
-
-    Attributes:
-        call: the API's name of the call, like `set` or `upload`.
-        status: the status of the response.
-        request_id: the server's id of the successful request; empty when it sent none.
-        attempts: the number of requests, at least 1.
-        bytes: length of the body, which every attempt sends.
-        waited_seconds: time spent waiting between attempts.
-        seconds: time from the start of the first attempt to the end of the last one.
-    """
-
-    call: str
-    status: int
-    request_id: str
-    attempts: int
-    bytes: int
-    waited_seconds: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -175,7 +152,7 @@ class Caller:
 
     def call(
         self, call: ApiCall, read: Callable[[Response], T | None], *, wanted: str = "body"
-    ) -> tuple[T, CallResult]:
+    ) -> tuple[T, Attempt]:
         """Send a call until it succeeds or the policy ends the retries.
 
         Args:
@@ -220,16 +197,8 @@ class Caller:
             )
             if self._on_attempt is not None:
                 self._on_attempt(attempt)
-            if isinstance(outcome, Response) and value is not None:
-                return value, CallResult(
-                    call=call.name,
-                    status=outcome.status,
-                    request_id=outcome.request_id,
-                    attempts=attempt.number,
-                    bytes=attempt.bytes,
-                    waited_seconds=waited,
-                    seconds=attempt.after,
-                )
+            if value is not None:
+                return value, attempt
             failed.append(attempt)
             too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
             if decision.action is not Action.RETRY:

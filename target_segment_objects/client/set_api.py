@@ -9,12 +9,13 @@ import json
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client.advice import Destination
-from target_segment_objects.client.calls import ApiCall, Caller, CallResult
+from target_segment_objects.client.calls import ApiCall, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from target_segment_objects.client.transport import Transport
+    from target_segment_objects.errors import Attempt
     from target_segment_objects.objects import SegmentObject
 
 __all__ = ["OBJECTS_URLS", "SetApi"]
@@ -45,7 +46,7 @@ class SetApi:
         if synchronous:
             self._headers["Synchronous"] = "true"
 
-    def send(self, collection: str, objects: Sequence[bytes | SegmentObject]) -> CallResult:
+    def send(self, collection: str, objects: Sequence[bytes | SegmentObject]) -> Attempt:
         """Send one call, until Segment accepts it.
 
         Args:
@@ -54,7 +55,8 @@ class SetApi:
                 id belong into two calls, the second after the first has returned.
 
         Returns:
-            The call, which was answered with 2xx.
+            The attempt that was answered with 2xx: Segment accepted the objects. It confirms no
+            more than that.
 
         Raises:
             ValueError: not 1 to 10 objects, or one of another collection.

@@ -17,7 +17,6 @@ def test_the_public_face_is_pinned() -> None:
         "Action",
         "Address",
         "BulkApi",
-        "CallResult",
         "Caller",
         "Clock",
         "ConcurrencyLimit",

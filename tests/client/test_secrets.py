@@ -102,7 +102,7 @@ def test_a_malformed_header_is_not_logged(caplog: pytest.LogCaptureFixture) -> N
         RawServer(answering(answer(200, b"{}", malformed))) as server,
         Client(server.url) as client,
     ):
-        assert client.set.send("rooms", [ROOM]).attempts == 1
+        assert client.set.send("rooms", [ROOM]).number == 1
     assert KEY not in caplog.text
 
 

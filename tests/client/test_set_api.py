@@ -22,13 +22,13 @@ from tests.client.builders import KEY, ROOM, Client, StillTime
 
 
 def test_a_call_is_what_the_documentation_shows() -> None:
-    """The path, the headers and the body of one call; the receipt tells its size and its id."""
+    """The path, the headers and the body of one call; the attempt tells its size and its id."""
     with Emulator(write_key=KEY) as segment, Client(segment.url) as client:
         objects: list[bytes | SegmentObject] = [
             SegmentObject("rooms", "2561341", b'{"name":"Caf\xc3\xa9"}'),
             ROOM,
         ]
-        receipt = client.set.send("rooms", objects)
+        attempt = client.set.send("rooms", objects)
         (request,) = segment.requests
     assert request.method == "POST"
     assert request.path == "/v1/set"
@@ -43,12 +43,12 @@ def test_a_call_is_what_the_documentation_shows() -> None:
             {"id": "1", "properties": {"name": "Charming Beach Room"}},
         ],
     }
-    assert receipt.call == "set"
-    assert receipt.status == 200
-    assert receipt.request_id == "set-1"
-    assert receipt.attempts == 1
-    assert receipt.bytes == len(body or b"")
-    assert receipt.waited_seconds == 0
+    assert attempt.call == "set"
+    assert attempt.status == 200
+    assert attempt.request_id == "set-1"
+    assert attempt.number == 1
+    assert attempt.bytes == len(body or b"")
+    assert attempt.waited_seconds == 0
 
 
 def test_without_order_there_is_no_header() -> None:
@@ -80,9 +80,9 @@ def test_passing_trouble_ends_in_a_receipt(status: int) -> None:
     """Two failures and a success are three attempts of the same bytes, and two doubling waits."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="set", count=2, status=status))
-        receipt = client.set.send("rooms", [ROOM])
-        assert receipt.attempts == 3
-        assert receipt.waited_seconds == 1.5
+        attempt = client.set.send("rooms", [ROOM])
+        assert attempt.number == 3
+        assert attempt.waited_seconds == 1.0
         assert client.time.waits == [0.5, 1.0]
         bodies = {request.body for request in segment.requests}
         assert len(segment.requests) == 3
@@ -166,8 +166,8 @@ def test_a_lost_answer_is_sent_again(fault: InjectedFault) -> None:
     """However the connection breaks, the same bytes go again until a whole answer counts."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(fault)
-        receipt = client.set.send("rooms", [ROOM])
-        assert receipt.attempts == 3
+        attempt = client.set.send("rooms", [ROOM])
+        assert attempt.number == 3
         assert client.time.waits == [0.5, 1.0]
         assert segment.rows("rooms") == [{"id": "1", "name": "Charming Beach Room"}]
 
@@ -183,9 +183,9 @@ def test_retry_after_is_honoured(
     value = str(asked) if form == "seconds" else formatdate(time.wall + asked, usegmt=True)
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(InjectedFault(call="set", status=status, headers={"Retry-After": value}))
-        receipt = client.set.send("rooms", [ROOM])
-        assert receipt.attempts == 2
-        assert receipt.waited_seconds == waited
+        attempt = client.set.send("rooms", [ROOM])
+        assert attempt.number == 2
+        assert attempt.waited_seconds == waited
         assert time.waits == [waited]
 
 
@@ -239,9 +239,9 @@ def test_the_wall_clock_may_jump() -> None:
 
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(InjectedFault(call="set", count=2, status=500, callback=jump))
-        receipt = client.set.send("rooms", [ROOM])
-    assert receipt.attempts == 3
-    assert receipt.seconds == 1.5
+        attempt = client.set.send("rooms", [ROOM])
+    assert attempt.number == 3
+    assert attempt.after == 1.5
 
 
 def test_nobody_listens() -> None:
@@ -273,11 +273,11 @@ def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
         api = SetApi(Caller(transport, clock=StillTime().clock()))
         segment.fault(InjectedFault(call="set", first=5, count=4, status=429))
         hold = segment.hold(call="set", first=1)
-        receipts = []
+        attempts = []
 
         def send(number: int) -> None:
             each = b'{"id":"%d","properties":{"n":%d}}' % (number, number)
-            receipts.append(api.send("rooms", [each]))
+            attempts.append(api.send("rooms", [each]))
 
         threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
         for thread in threads:
@@ -289,4 +289,4 @@ def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
         assert len(segment.rows("rooms")) == 20
         assert len(segment.requests) == 24
         assert 1 <= segment.in_flight_peak <= 3
-    assert sum(receipt.attempts for receipt in receipts) == 24
+    assert sum(attempt.number for attempt in attempts) == 24
