@@ -70,11 +70,14 @@ def compile_stream(
         is_valid: says whether a record is valid; a line with an invalid one is a fallback line.
     """
     keys = plan.key_properties
-    if not keys or len(set(keys)) < len(keys) or not plan.columns.rows:
-        return None
-    if any(_kind(plan, key) not in _KEY_TEXT for key in keys):
-        return None
-    if _max_overhead_bytes(plan) + _MAX_VALUES_BYTES > plan.options.limits.object_bytes:
+    declared = plan.columns.declared
+    if (
+        not keys
+        or len(set(keys)) < len(keys)
+        or not plan.columns.rows
+        or any(key not in declared or declared[key].kind not in _KEY_TEXT for key in keys)
+        or _max_overhead_bytes(plan) + _MAX_VALUES_BYTES > plan.options.limits.object_bytes
+    ):
         return None
     try:
         structs = StreamStructs(plan, allow_long_strings=allow_long_strings)
@@ -88,11 +91,6 @@ def compile_stream(
 def _max_overhead_bytes(plan: StreamPlan) -> int:
     """Bytes that an object may have although its record has hardly any."""
     return sum(len(row.name.encode()) + _EXTRA_BYTES_PER_NAME for row in plan.columns.rows)
-
-
-def _kind(plan: StreamPlan, key: str) -> str:
-    column = plan.columns.declared.get(key)
-    return column.kind if column is not None else ""
 
 
 class EncodedLines(NamedTuple):

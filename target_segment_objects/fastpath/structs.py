@@ -61,7 +61,10 @@ class Leaf(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A declared object: its attribute path, and what replaces it when it is null or missing."""
+    """A declared object: its attribute path, and what replaces it when it is null or missing.
+
+    The objects that replace it are shared by all records; objects inside them are filled, too.
+    """
 
     path: str
     null_object: Struct
@@ -128,7 +131,8 @@ class StreamStructs:
         numbers = sum(row.fast_type == "number" for row in table.rows)
         self.has_doubles = numbers > _FEW_NUMBERS
         self.record_type = self._struct(table.declared, (), "")
-        self.flat_type = self._flat_type() if self._must_be_flattened() else None
+        is_flat = not self.branches and all(row.path == (row.name,) for row in table.rows)
+        self.flat_type = None if is_flat else self._flat_type()
 
     @property
     def has_numbers(self) -> bool:
@@ -202,24 +206,10 @@ class StreamStructs:
         """The type of a declared object, which becomes a branch."""
         position = len(self.branches)
         inner = self._struct(column.properties, path, f"{attribute_path}.")
-        below = {
-            branch.path.rpartition(".")[2]: branch
-            for branch in self.branches[position:]
-            if branch.path.rpartition(".")[0] == attribute_path
-        }
-        nulls: dict[str, Any] = dict.fromkeys(inner.__struct_fields__)
-        missing = dict.fromkeys(inner.__struct_fields__, self.absent)
-        nulls |= {name: branch.null_object for name, branch in below.items()}
-        missing |= {name: branch.missing_object for name, branch in below.items()}
-        self.branches.insert(position, Branch(attribute_path, inner(**nulls), inner(**missing)))
+        null_object = inner(**dict.fromkeys(inner.__struct_fields__))
+        missing_object = inner(**dict.fromkeys(inner.__struct_fields__, self.absent))
+        self.branches.insert(position, Branch(attribute_path, null_object, missing_object))
         return inner | None | UnsetType
-
-    def _must_be_flattened(self) -> bool:
-        if self.branches:
-            return True
-        record = self.record_type
-        encoded = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
-        return any(encoded[leaf.path] != leaf.name for leaf in self.leaves)
 
     def _flat_type(self) -> type[Struct]:
         names = {f"f{index}": leaf.name for index, leaf in enumerate(self.leaves)}
