@@ -1,12 +1,13 @@
-"""How a wait is ended: a pipe that another thread can write to, beside the input."""
+"""How waits are ended: a pipe for the wait for input, and an event for all others."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
+import time
 
-__all__ = ["WakeupPipe"]
+__all__ = ["StopEvent", "WakeupPipe"]
 
 
 class WakeupPipe:
@@ -54,3 +55,33 @@ class WakeupPipe:
             if reads >= 0:
                 os.close(reads)
                 os.close(writes)
+
+
+class StopEvent(threading.Event):
+    """Ends all waits when it is set; with a deadline, those that would last beyond it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deadline = float("inf")
+        self._changed = threading.Event()
+
+    def set_deadline(self, deadline: float) -> None:
+        """End waits that would last beyond this time of the monotonic clock."""
+        self._deadline = deadline
+        self._changed.set()
+
+    def set(self) -> None:
+        """End every wait."""
+        super().set()
+        self._changed.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait; return true, at once, if it is set or the wait would last beyond the deadline."""
+        if timeout is None:
+            return super().wait()
+        end = time.monotonic() + timeout
+        if not self._changed.wait(timeout):
+            return False
+        if end > self._deadline:
+            return True
+        return super().wait(max(0.0, end - time.monotonic()))

@@ -443,7 +443,7 @@ MUTANTS = (
     Mutant(
         "a run that does not end by itself says nothing",
         "SignalWatcher._exit",
-        "words.start()\nwords.join(_LAST_WORDS_SECONDS)",
+        "thread.start()\nthread.join(_BEFORE_EXIT_SECONDS)",
         "",
         "tests/run/test_shutdown.py",
     ),
@@ -520,7 +520,7 @@ MUTANTS = (
     Mutant(
         "a name that was dropped a line above has no type any more",
         "StreamMaps._mapped",
-        "isinstance(expression, str) and not new.startswith('__') and _is_property(expression)",
+        "isinstance(expression, str) and not new.startswith('__') and is_property(expression)",
         "False",
         "tests/singer/test_taps_as_they_are.py -k renamed",
     ),
@@ -589,7 +589,7 @@ MUTANTS = (
     ),
     Mutant(
         "an expression that no record can correct is a reject of every record",
-        "stream_maps:_failure",
+        "expressions:_failure",
         'kind == "FunctionNotDefined"',
         "False",
         "tests/singer/test_taps_as_they_are.py -k no_record_can_mend",

@@ -1,4 +1,4 @@
-"""Settings become a delivery with its client; the emulator is behind it for a local warehouse."""
+"""Creates a delivery with its client from the settings; for a local warehouse with the emulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelive
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
 from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.retries import RetryWarnings
-from target_segment_objects.run.signals import StopEvent
+from target_segment_objects.stopping import StopEvent
 
 if TYPE_CHECKING:
     import threading
@@ -40,11 +40,11 @@ _LOCAL_KEY = "local-warehouse-takes-any-key"
 
 
 class Connection:
-    """A delivery and all that it stands on.
+    """A delivery with its transport, and the emulator if there is one.
 
     Attributes:
         delivery: takes objects.
-        flush: makes what was answered durable, where that is this process's to do.
+        flush: makes answered objects durable, if that is up to this process.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class Connection:
         self._stop_event = stop_event or StopEvent()
 
     def stop_until(self, deadline: float) -> None:
-        """A stop leaves time until then: no wait goes on that would outlast it. From any thread."""
+        """End every wait that would last beyond this time. From any thread."""
         self._stop_event.set_deadline(deadline)
 
     def abort(self) -> None:
-        """Let every request fail that waits or is in flight. From any thread."""
+        """Make every request fail that waits or is in flight. From any thread."""
         self._stop_event.set()
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        """End the threads, without waiting for a retry, and close connections."""
+        """End the threads, without waiting for retries, and close the connections."""
         self._stop_event.set()
         try:
             self.delivery.close()
@@ -80,7 +80,7 @@ class Connection:
             self._stack.close()
 
 
-def connect(  # noqa: PLR0913, PLR0917  each is another stage's
+def connect(  # noqa: PLR0913, PLR0917  each is for another stage
     settings: Settings,
     wake: Callable[[], None],
     on_refused: RefusalHandler,
@@ -90,20 +90,20 @@ def connect(  # noqa: PLR0913, PLR0917  each is another stage's
     report: Report,
     make_clock: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
-    """Build the delivery that the settings ask for. Nothing is sent yet.
+    """Create the delivery that the settings describe. Nothing is sent yet.
 
     Args:
-        settings: what the user decided.
+        settings: the validated settings.
         wake: called from other threads when there is an outcome for the reading thread.
-        on_refused: called with each object that Segment refuses for good.
+        on_refused: called with each object that Segment refuses permanently.
         log: gives receipts for records.
-        meanwhile: called on the reading thread, each second while it waits for Segment.
-        stopped: tells whether a stop has come.
-        report: takes warnings, and counts.
-        make_clock: makes the client's clock, all of whose waits end when the event is set.
+        meanwhile: called on the reading thread, every second while it waits for Segment.
+        stopped: returns whether the run was stopped.
+        report: takes warnings and counts.
+        make_clock: returns the client's clock; all of its waits end when the event is set.
 
     Raises:
-        ConfigurationError: when an address, the TLS roots or the local warehouse cannot be used.
+        ConfigurationError: an address, the TLS roots or the local warehouse cannot be used.
     """
     stop_event = StopEvent()
     clock = make_clock(stop_event)
@@ -170,8 +170,8 @@ def _local_warehouse(
     report: Report,
     on_failure: Callable[[], None],
 ) -> Emulator:
-    """Start the emulator over a DuckDB file; no retry corrects what calls `on_failure`."""
-    # Imported where it is used: a run that sends to Segment has no need of it.
+    """Start the emulator with a DuckDB file. `on_failure` is called when retries cannot help."""
+    # Imported here, since a run that sends to Segment does not need it.
     from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
 
     segment = Emulator(
@@ -201,7 +201,7 @@ def _local_warehouse(
 
 
 def _flushing(segment: Emulator) -> Callable[[], None]:
-    """Return what writes into the file all that was answered; a failure ends the delivery."""
+    """Return a function that writes all answered objects to the file."""
     from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
 
     def flush() -> None:

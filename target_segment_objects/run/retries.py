@@ -1,7 +1,7 @@
-"""What a run says of its retries: that it waits, and why; not how often twenty requests do.
+"""Warnings about retries: that the run waits, and why, but not one for every request.
 
-The rule that it guards: the first retry of a run is a warning, and after that there is at most one
-every half minute, with the number of retries since the last one.
+The rule that it guards: the first retry of a run is a warning; after that there is at most one
+every 30 seconds, with the number of retries since the last one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RetryWarnings"]
 
-_SECONDS: Final = 30.0
+_INTERVAL_SECONDS: Final = 30.0
 
 
 class RetryWarnings:
@@ -29,7 +29,7 @@ class RetryWarnings:
     Args:
         logger: where warnings go.
         monotonic: the clock.
-        budget_seconds: how long a call may spend waiting between its attempts.
+        budget_seconds: how long a call may wait between its attempts in total.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class RetryWarnings:
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._again = float("-inf")
+        self._next_warning = float("-inf")
         self._count = 0
 
     def __call__(self, retry: Retry) -> None:
-        """Take note of a retry before its wait, and warn of it if it is time to."""
+        """Count a retry before its wait, and log a warning if one is due."""
         with self._lock:
             self._count += 1
             now = self._monotonic()
-            if now < self._again:
+            if now < self._next_warning:
                 return
-            is_first = self._again == float("-inf")
-            self._again = now + _SECONDS
+            is_first = self._next_warning == float("-inf")
+            self._next_warning = now + _INTERVAL_SECONDS
             count, self._count = self._count, 0
         more = "" if is_first or count == 1 else f", {count} retries since the last warning"
         whose = f" of {retry.collection}" if retry.collection else ""

@@ -1,8 +1,8 @@
-"""One run, from the first object to the last state: delivery, checkpoint, rejects and the end.
+"""One run, from the first object to the last state: delivery, checkpoint and rejects.
 
 The rules that it guards: what was read before an error or a stop is committed before the run ends;
 a state is printed only when everything before it is durable and every reject before it is on the
-disk; whatever happens, threads, spool and session are given back.
+disk; threads, spool and session are released, whatever happens.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _DUE_CHECK_SECONDS: Final = 0.1
-"""How often it is looked at what is due while input is worked off."""
+"""How often due work is checked while input is processed."""
 
 
 class Run:
-    """What the target hands its objects and states to.
+    """Takes objects and states, and delivers them.
 
     Args:
-        settings: what the user decided.
-        report: takes warnings, and counts.
-        logger: takes errors that come after the first.
+        settings: the validated settings.
+        report: takes warnings and counts.
+        logger: takes errors that follow the first one.
         delivery: takes the objects instead of Segment. Then nothing is connected, any number of
             rejects is tolerated, none is written to a file, and no state is printed.
 
@@ -64,11 +64,11 @@ class Run:
         output_above_progress: held while a state is written, so that it does not run into the
             progress line when stdout is the same terminal.
         wake_up: the stop flag, and the pipe that ends a wait for input.
-        position: how many records were read.
-        on_wait: called about each second while the delivery waits for Segment.
+        position: the number of records read.
+        on_wait: called about every second while the delivery waits for Segment.
         on_error: called with the error that ends the run, before what was read is committed.
-        make_clock: makes the clock of the client's waits from the event that ends them all. Read at
-            the first object; no setting, but for tests, in which waiting takes no time.
+        make_clock: returns the clock of the client's waits; the event ends all of them. Tests set
+            it before the first object, so that waiting takes no time.
     """
 
     def __init__(
@@ -103,33 +103,33 @@ class Run:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether lines that were read must be left alone, after a stop.
+        """Whether lines that were already read must be skipped, after a stop.
 
-        By `set` they may be thousands of calls to a slow Segment; by bulk it is a moment's work.
+        By `set` they may need thousands of calls to a slow Segment; by bulk they take a moment.
         """
         return self.wake_up.stopped and self._settings.method == "set"
 
     def put(self, obj: SegmentObject, origin: SourceRecord) -> None:
-        """Deliver an object of the record at the present position.
+        """Deliver an object of the record at the current position.
 
         Raises:
-            ConfigurationError: when the connection cannot be made.
-            DeliveryError: when anything before it could not be delivered.
-            RejectedRecordError: when Segment refused an object before it, one too many.
+            ConfigurationError: the connection cannot be created.
+            DeliveryError: an object before it could not be delivered.
+            RejectedRecordError: Segment refused an object before it, and no more are tolerated.
         """
         self._put([ObjectLine.from_object(obj)], self.position, lambda _: origin)
 
     def put_block(
         self, objects: Sequence[ObjectLine], source_at: Callable[[int], SourceRecord]
     ) -> int:
-        """Deliver the objects of the next records, one each, and count the records.
+        """Deliver the objects of the next records, one for each, and count the records.
 
         Args:
             objects: the objects.
-            source_at: gives the record of one of them, by its index.
+            source_at: returns the record of an object, by its index.
 
         Returns:
-            How many were taken: all of them, unless a stop came.
+            How many were taken: all of them, unless the run was stopped.
 
         Raises:
             SegmentObjectsError: as `put`.
@@ -145,7 +145,7 @@ class Run:
     ) -> int:
         connection = self._connection or self._connect()
         taken = connection.delivery.put_block(objects, first, source_at)
-        # What is due must not wait for the end of a block of input that is delivered slowly.
+        # Due work must not wait for the end of a block of input that is delivered slowly.
         if time.monotonic() >= self._next_due_check:
             self.do_due_work()
         return taken
@@ -166,17 +166,17 @@ class Run:
         return self._connection
 
     def reject(self, error: RejectedRecordError, origin: SourceRecord) -> None:
-        """Take note of a record that cannot become an object.
+        """Record a reject.
 
         Raises:
-            RejectedRecordError: the same, when no more are tolerated.
-            DeadLetterError: when it cannot be written down.
+            RejectedRecordError: the error itself, when no more are tolerated.
+            DeadLetterError: the record cannot be written to the dead letter.
         """
         self._report.add_reject(error, origin)
         self._rejects.record(error, origin)
 
     def _refused(self, error: RejectedRecordError, origins: list[SourceRecord]) -> None:
-        """Segment refused an object: each of the records that were merged in it is a reject."""
+        """Reject every record that was merged in an object that Segment refused."""
         one_too_many: RejectedRecordError | None = None
         for origin in origins:
             name, is_object = origin.source.stream, origin.source.is_object
@@ -188,7 +188,7 @@ class Run:
             )
             try:
                 self.reject(reject, origin)
-            except RejectedRecordError as rejected:  # it is written down, and so are the others
+            except RejectedRecordError as rejected:  # recorded, and so are the others
                 one_too_many = one_too_many or rejected
         if one_too_many is not None:
             raise one_too_many
@@ -201,7 +201,7 @@ class Run:
         """Do what is due now.
 
         Returns:
-            The seconds until something else will be; `None` for no time that is known.
+            The seconds until more will be due, if that is known.
 
         Raises:
             SegmentObjectsError: as `put`, and `OutputError`.
@@ -211,18 +211,18 @@ class Run:
         if self._connection is not None:
             due.append(self._connection.delivery.tick())
         due.append(self._print_durable())
-        times = [at for at in due if at is not None]
+        times = [time_due for time_due in due if time_due is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _meanwhile(self) -> None:
-        """The delivery waits for Segment, for minutes maybe: do what is due all the same."""
+        """Do what is due while the delivery waits for Segment, which may take minutes."""
         if time.monotonic() >= self._next_print:
             self._next_print = time.monotonic() + _DUE_CHECK_SECONDS
             self._print_durable()
             self.on_wait()
 
     def _print_durable(self) -> float | None:
-        """Print the newest state that was earned; when it may be printed, if that is not yet."""
+        """Print the newest durable state, or return when it may be printed."""
         if not self._checkpoint.has_pending:
             return None
         self._log.advance(self.position)
@@ -243,16 +243,16 @@ class Run:
         self.close()
 
     def commit_after(self, error: SegmentObjectsError) -> None:
-        """The run has failed: commit what was read, unless the delivery is what fails.
+        """Commit what was read before an error, unless it is the delivery that failed.
 
-        Whatever fails on the way is told, and the run's error stays the first.
+        Further errors are logged.
 
         Raises:
-            LocalWarehouseError: when that is why the delivery failed.
+            LocalWarehouseError: it is the reason why the delivery failed.
         """
         try:
             if not isinstance(error, DeliveryError) and self._connection is not None:
-                self.on_error(error)  # the rest may take as long as all retries do
+                self.on_error(error)  # committing may take as long as all retries
                 self._commit()
         except SegmentObjectsError as failure:
             self.log_secondary_error(failure, error)
@@ -265,12 +265,12 @@ class Run:
                 self.log_secondary_error(failure, error)
 
     def log_secondary_error(self, failure: SegmentObjectsError, error: BaseException) -> None:
-        """Log an error that came while the run ended after another one, unless it is the same."""
+        """Log an error that follows the error of the run, unless it is the same."""
         if str(failure) != str(error):
             self._logger.error("While the run ended: %s", one_line(str(failure)))
 
     def _commit(self) -> None:
-        """Deliver all that was read; rejects on the way are written down, and end nothing more."""
+        """Deliver all that was read; rejects are recorded, and do not end it."""
         while self._connection is not None:
             try:
                 self._connection.delivery.finish()
@@ -279,24 +279,24 @@ class Run:
             return
 
     def stop(self) -> None:
-        """Read no more, and leave `shutdown_seconds` for what was read. From any thread."""
+        """Stop reading, and leave `shutdown_seconds` for delivery. From any thread."""
         self._stop_deadline = time.monotonic() + self._settings.shutdown_seconds
         if self._connection is not None:
             self._connection.stop_until(self._stop_deadline)
         self.wake_up.stop()
 
     def abort(self) -> None:
-        """A stop has lasted too long: whatever waits or is in flight fails now. From any thread."""
+        """Make everything that waits or is in flight fail now. From any thread."""
         connection = self._connection
         if connection is not None:
             connection.abort()
 
     def close(self) -> None:
-        """End all threads, then print the state that was earned. Again, it does nothing.
+        """End all threads, then print the last durable state. Further calls do nothing.
 
         Raises:
-            OutputError: when stdout is closed.
-            DeadLetterError: when a reject cannot be made safe.
+            OutputError: stdout is closed.
+            DeadLetterError: a reject cannot be synced to the disk.
         """
         if self._closed:
             return
@@ -320,10 +320,10 @@ class Run:
         try:
             rest = memoryview(state + b"\n")
             with self.output_above_progress():
-                while rest:  # unbuffered, a write may take a part alone, when a signal comes
+                while rest:  # a signal may interrupt an unbuffered write
                     rest = rest[sys.stdout.buffer.write(rest) or 0 :]
                 sys.stdout.buffer.flush()
-        except (OSError, ValueError, AttributeError) as error:  # the shell may have closed it
+        except (OSError, ValueError, AttributeError) as error:  # closed by the shell, for example
             self._printing = False
             raise OutputError(
                 "stdout is closed, so no state can be printed; what was delivered stays, "

@@ -1,10 +1,10 @@
-"""SIGINT and SIGTERM: how they reach the run, and the deadline that a stop leaves for delivery.
+"""SIGINT and SIGTERM: they stop the run, which then has a deadline for delivery.
 
-The rule that it guards: a signal may interrupt any thread between any two instructions, so nothing
-is done there. The interpreter's own handler writes the signal's number to a pipe (`set_wakeup_fd`),
-in whichever thread the system picks, and a thread of ours reads it: the main one may sleep through
-two signals at once, when both interrupt another thread. Two different signals are one request to
-stop (Meltano makes both of one Ctrl-C); the same one a second time ends the process at once.
+The rule that it guards: a signal may interrupt the program between any two instructions, so the
+handler does nothing. Python writes the signal's number to a pipe (`set_wakeup_fd`), which a thread
+of ours reads. (Python runs handlers on the main thread only, and two signals delivered to another
+thread may wake it once.) Two different signals are one request to stop, since Meltano sends both
+for one Ctrl-C; the same one a second time ends the process at once.
 """
 
 from __future__ import annotations
@@ -26,57 +26,27 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["SignalWatcher", "StopEvent"]
+__all__ = ["SignalWatcher"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BLOCK: Final = 512
-_FAILED: Final = 1
+_FAILURE_STATUS: Final = 1
 _GRACE_SECONDS: Final = 5.0
-"""What a run that has expired gets to end by itself."""
-_LAST_WORDS_SECONDS: Final = 1.0
-_SIGNALLED: Final = 128
-"""A shell's exit status of a process that a signal ended is this and the signal's number."""
-
-
-class StopEvent(threading.Event):
-    """Ends waits: all of them when it is set, and after a stop those that would outlast it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._deadline = float("inf")
-        self._changed = threading.Event()
-
-    def set_deadline(self, deadline: float) -> None:
-        """A stop leaves time until then, on the monotonic clock: longer waits end at once."""
-        self._deadline = deadline
-        self._changed.set()
-
-    def set(self) -> None:
-        """End every wait."""
-        super().set()
-        self._changed.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait so many seconds; true, and at once, when there is no use in it any more."""
-        if timeout is None:
-            return super().wait()
-        end = time.monotonic() + timeout
-        if not self._changed.wait(timeout):
-            return False
-        if end > self._deadline:
-            return True
-        return super().wait(max(0.0, end - time.monotonic()))
+"""How long an aborted run may take to end by itself."""
+_BEFORE_EXIT_SECONDS: Final = 1.0
+_SIGNAL_STATUS: Final = 128
+"""A signal's exit status in a shell is this plus the signal's number."""
 
 
 class SignalWatcher:
-    """Turns signals into a stop, and a stop that takes too long into its end.
+    """Stops a run at the first signal, aborts it after a time, and then ends the process.
 
     Args:
         stop: called on a thread at the first signal.
-        expire: called on a thread when the stop has lasted `seconds`: what still waits must end.
-        seconds: what a stop leaves for delivery.
-        before_exit: called on a thread, with the exit status, before a process that does not end by
-            itself is ended.
+        abort: called on a thread when the stop has taken `seconds`: all waits must end now.
+        seconds: how long a stop may take.
+        before_exit: called on a thread, with the exit status, before it ends a process that does
+            not end by itself.
     """
 
     def __init__(
@@ -110,14 +80,13 @@ class SignalWatcher:
     @property
     def exit_status(self) -> int | None:
         """130 or 143 after a stop, by the first signal; `None` when there was none."""
-        return _SIGNALLED + self._received[0] if self._received else None
+        return _SIGNAL_STATUS + self._received[0] if self._received else None
 
     def install(self) -> None:
-        """Take SIGINT and SIGTERM over. On the main thread only.
+        """Handle SIGINT and SIGTERM from here on. On the main thread only.
 
         Raises:
-            ThreadError: there is no thread to heed them; it is closed, and the signals are as
-                they were.
+            ThreadError: the thread cannot be started; it is closed, and the signals are unchanged.
         """
         os.set_blocking(self._writes, False)
         try:
@@ -130,10 +99,7 @@ class SignalWatcher:
             self._before[number] = signal.signal(number, _do_nothing)
 
     def close(self) -> None:
-        """Let the signals do nothing more, and end the watch; those that came have been heeded.
-
-        Again, it does nothing.
-        """
+        """Ignore further signals, and end the thread. Further calls do nothing."""
         reads, writes, self._reads, self._writes = self._reads, self._writes, -1, -1
         if writes < 0:
             return
@@ -148,33 +114,33 @@ class SignalWatcher:
         os.close(reads)
 
     def restore(self) -> None:
-        """After `close`, give the signals back to whom they belonged: for a caller that goes on."""
+        """After `close`, restore the previous handlers, for a program that continues."""
         for number, handler in self._before.items():
-            if handler is not None:  # else it was none of Python's
+            if handler is not None:  # not installed by Python
                 signal.signal(number, handler)
         self._before.clear()
 
     def _exit(self, status: int) -> None:
         if self._before_exit is not None:
-            # What holds the process may hold this up too: a log that nobody reads, say.
-            words = threading.Thread(target=self._before_exit, args=(status,), daemon=True)
+            # It may block for the same reason as the run, for example a log that nobody reads.
+            thread = threading.Thread(target=self._before_exit, args=(status,), daemon=True)
             with contextlib.suppress(RuntimeError):  # the system may have no more threads
-                words.start()
-                words.join(_LAST_WORDS_SECONDS)
+                thread.start()
+                thread.join(_BEFORE_EXIT_SECONDS)
         os._exit(status)
 
     def _watch(self) -> None:
-        """Read the signals' numbers, until the pipe is closed."""
+        """Read the numbers of signals, until the pipe is closed."""
         reads = self._reads
         deadline: float | None = None
-        expired = False
+        aborted = False
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready, _, _ = select.select([reads], [], [], left)
             if not ready:
-                if expired:  # what still hangs is not the delivery: a write to stdout, say
-                    self._exit(_FAILED)
-                expired = True
+                if aborted:  # it is not the delivery that hangs, but a write to stdout, for example
+                    self._exit(_FAILURE_STATUS)
+                aborted = True
                 deadline = time.monotonic() + _GRACE_SECONDS
                 self._abort()
                 continue
@@ -183,9 +149,9 @@ class SignalWatcher:
                 return
             for number in numbers:
                 if number not in _SIGNALS:
-                    continue  # of a handler that is not ours
+                    continue  # of another handler
                 if number in self._received:
-                    self._exit(_SIGNALLED + number)
+                    self._exit(_SIGNAL_STATUS + number)
                 self._received.append(number)
                 if len(self._received) == 1:
                     deadline = time.monotonic() + self._seconds
@@ -193,4 +159,4 @@ class SignalWatcher:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler must be there, or the system would end the process."""
+    """Do nothing: without a handler, the system would end the process."""

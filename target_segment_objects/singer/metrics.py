@@ -1,7 +1,7 @@
-"""The SDK's METRIC lines, in its own words: how many records of each stream, requests, the run.
+"""The SDK's METRIC log lines: records by stream, requests by call, and the duration of the run.
 
-The rule that it guards: they cost nothing a record; numbers are taken from the tally, once a minute
-as the SDK's own counters do it, and at the end.
+The rule that it guards: they cost nothing per record. They are computed from the run's counts once
+a minute, as the SDK's own counters are, and at the end.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics"]
 
-_SECONDS: Final = metrics.DEFAULT_LOG_INTERVAL
+_INTERVAL_SECONDS: Final = metrics.DEFAULT_LOG_INTERVAL
 
 
 class Metrics:
-    """Logs the points of one run."""
+    """Logs the metrics of one run."""
 
-    def __init__(self, tally: RunCounts) -> None:
-        self._tally = tally
+    def __init__(self, counts: RunCounts) -> None:
+        self._counts = counts
         self._logged: Counter[str] = Counter()
-        self._due = time.monotonic() + _SECONDS
+        self._due = time.monotonic() + _INTERVAL_SECONDS
 
     def tick(self) -> None:
-        """Log what is due: counts of records, of streams that have more of them."""
+        """Log the numbers of new records, if that is due."""
         if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _SECONDS
+            self._due = time.monotonic() + _INTERVAL_SECONDS
             self._log_records(least=1)
 
     def end(self, *, succeeded: bool) -> None:
-        """Log the rest: what the counts have not told yet, requests by call, and the run's time."""
+        """Log the remaining records, the requests by call, and the duration of the run."""
         self._log_records(least=0)
-        for call, count in sorted(self._tally.calls.items()):
+        for call, count in sorted(self._counts.calls.items()):
             _log("counter", metrics.Metric.HTTP_REQUEST_COUNT, count, {metrics.Tag.ENDPOINT: call})
         status = metrics.Status.SUCCEEDED if succeeded else metrics.Status.FAILED
-        seconds = time.monotonic() - self._tally.began
+        seconds = time.monotonic() - self._counts.began
         tags = {metrics.Tag.JOB_TYPE: "load", metrics.Tag.STATUS: status}
         _log("timer", metrics.Metric.JOB_DURATION, seconds, tags)
 
     def _log_records(self, *, least: int) -> None:
         read: Counter[str] = Counter()
-        for counts in self._tally.by_stream.values():
+        for counts in self._counts.by_stream.values():
             read[counts.stream] += counts.read
         for stream, count in read.items():
             more = count - self._logged[stream]

@@ -1,6 +1,6 @@
-"""Records on their way through the SDK's stream maps, which want Python's values, and back.
+"""Records as Python values, for the SDK's stream maps.
 
-The rule that it guards: a value that no map touches comes back as the same number, digit for digit.
+The rule that it guards: a number that no map changes keeps every digit that the tap wrote.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = ["Token", "is_value", "to_sdk_values", "without_tokens"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""Types whose values are the same on both sides."""
+"""Types whose values need no conversion."""
 
 
 class Token(Decimal):
-    """A number as the tap wrote it: an expression sees the number, untouched it stays the token."""
+    """A number that keeps its JSON text: expressions use the number, otherwise the text is sent."""
 
     __slots__ = ("token",)
     token: str
 
     def __new__(cls, token: str) -> Self:
-        """Make it from JSON's text of a number."""
+        """Create it from the JSON text of a number."""
         number = super().__new__(cls, token)
         number.token = token
         return number
@@ -41,12 +41,12 @@ class Token(Decimal):
 
 
 def to_sdk_values(value: Any) -> Any:
-    """A parsed value as the SDK's reader would give it: tokens as `Decimal`, containers copied."""
+    """Return a parsed value as the SDK's reader does: `Decimal` for numbers, containers copied."""
     kind = type(value)
     if kind is Raw:
         try:
             return Token(bytes(value).decode())
-        except InvalidOperation:  # an exponent that no `Decimal` has: it passes by as it is
+        except InvalidOperation:  # an exponent beyond `Decimal`'s range: kept as it is
             return value
     if kind is dict:
         return {
@@ -61,12 +61,12 @@ def to_sdk_values(value: Any) -> Any:
 
 
 _MAX_INT_BITS: Final = MAX_INT_DIGITS * 3
-"""Bits of an integer that Python can surely write down."""
+"""Bits of an integer that Python surely converts to text."""
 _VALUES: Final = (str, float, Decimal, dt.date, dt.time, Raw, type(None))
 
 
 def is_value(value: Any) -> bool:
-    """Whether what an expression gives is a value, and not a function, say, or bytes."""
+    """Whether the result of an expression can be sent: a function or bytes, for example, cannot."""
     if isinstance(value, int):
         return value.bit_length() <= _MAX_INT_BITS
     if isinstance(value, dict):
@@ -77,10 +77,10 @@ def is_value(value: Any) -> bool:
 
 
 def without_tokens(value: Any) -> Any:
-    """The same with plain numbers, for a library that takes `Decimal` and no class of it."""
+    """Return the value with plain numbers, for a library that accepts no subclass of `Decimal`."""
     if type(value) is Token:
         return Decimal(value)
-    if type(value) is Raw:  # an exponent that no `Decimal` has
+    if type(value) is Raw:  # an exponent beyond `Decimal`'s range
         double = float(bytes(value))
         return double if math.isinf(double) else to_decimal(bytes(value).decode())
     if isinstance(value, dict):

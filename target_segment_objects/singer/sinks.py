@@ -1,4 +1,4 @@
-"""The SDK's Sink, thin: it holds a stream's plan; the SDK's settings work before the plan does."""
+"""The SDK's Sink: it holds a stream's plan, and applies the SDK's settings before the plan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["SegmentObjectsSink"]
 
 
 class SegmentObjectsSink(Sink):
-    """One stream after stream maps. It has no batch: objects go to the target's delivery."""
+    """One stream after stream maps. It has no batch: the target hands objects to its run."""
 
     def __init__(
         self,
@@ -39,39 +39,41 @@ class SegmentObjectsSink(Sink):
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
-        # The SDK copies a schema and keeps both, of each stream: it is given none but its metadata,
-        # which it adds to `properties`, where a lenient schema may have none.
+        # The SDK would keep two copies of the schema. It gets an empty one, to which it adds its
+        # metadata: the `properties` that it needs may be missing in a lenient schema.
         super().__init__(target, stream_name, {"properties": {}}, key_properties)
         planned = schema
         if self.schema["properties"]:
-            if not isinstance(schema.get("properties"), Mapping):  # by a reference, or by branches
+            if not isinstance(
+                schema.get("properties"), Mapping
+            ):  # they are in a reference or in branches
                 read_columns(schema, stream=stream_name, has_keys=bool(key_properties))
                 schema = resolved_schema(schema, stream=stream_name)
             columns = {**schema["properties"], **self.schema["properties"]}
             planned = {**schema, "properties": columns}
-        settings: Settings = target.settings  # type: ignore[attr-defined]  # it is our own target
+        settings: Settings = target.settings  # type: ignore[attr-defined]  # of our own class
         options = settings.plan_options
         self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
         self._schema_validator: jsonschema_rs.Validator | None = None
         self.is_surely_valid: Callable[[msgspec.Raw], bool] | None = None
 
     def validate_by(self, schema: dict[str, Any], stream: str) -> None:
-        """Check every record, as the tap wrote it, against the whole schema of the tap's stream.
+        """Validate every record, as the tap wrote it, against the whole schema of the tap's stream.
 
         Raises:
-            SchemaError: when that is no valid JSON Schema.
+            SchemaError: it is not a valid JSON Schema.
         """
         self._schema_validator = _validator(schema, stream)
         self.is_surely_valid = _fast_validator(self._schema_validator, schema)
 
     def get_validator(self) -> None:
-        """None of the SDK's: `validate_records` is looked after here, by a compiled validator."""
+        """Return none: a compiled validator of our own implements `validate_records`."""
 
     def _remove_sdc_metadata_from_schema(self) -> None:
-        """Not here: what the tap wrote is sent; to leave it out is for `stream_maps` to say."""
+        """Remove nothing: what the tap wrote is sent, unless `stream_maps` removes it."""
 
     def validate_and_encode(self, raw: bytes) -> EncodedRecord:
-        """The object of a record as the tap wrote it.
+        """Return the object of a record as the tap wrote it.
 
         Raises:
             RejectedRecordError: with every fault of the record.
@@ -83,10 +85,10 @@ class SegmentObjectsSink(Sink):
     def encode_mapped(
         self, record: dict[str, Any], raw: bytes, message: dict[str, Any]
     ) -> EncodedRecord:
-        """The object of a record that went through stream maps.
+        """Return the object of a record after stream maps.
 
         Args:
-            record: what the maps made.
+            record: the mapped record.
             raw: the record as the tap wrote it.
             message: the message's `time_extracted` and `version`, for the SDK's metadata.
 
@@ -109,7 +111,7 @@ class SegmentObjectsSink(Sink):
             raise RejectedRecordError(list(dict.fromkeys(faults)))
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
-        """Never called: the target hands objects to the delivery itself."""
+        """Never called: the target hands objects to its run."""
         raise NotImplementedError
 
     def process_batch(self, context: dict[str, Any]) -> None:
@@ -120,9 +122,9 @@ class SegmentObjectsSink(Sink):
 def _fast_validator(
     validator: jsonschema_rs.Validator, schema: Mapping[str, Any]
 ) -> Callable[[msgspec.Raw], bool]:
-    """Says of a record whether it is valid for sure.
+    """Return a function that says whether a record is surely valid.
 
-    Numbers are doubles here, which no keyword minds but `multipleOf`.
+    It decodes numbers as doubles, which makes a difference only for `multipleOf`.
     """
     if b'"multipleOf"' in msgspec.json.encode(schema):
         return lambda _: False
@@ -131,7 +133,7 @@ def _fast_validator(
 
 
 def _retrieve_nothing(uri: str) -> Any:
-    """A tap's schema does not make this machine ask others."""
+    """Follow no reference to another machine."""
     raise LookupError(uri)
 
 

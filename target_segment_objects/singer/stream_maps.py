@@ -1,13 +1,12 @@
-"""The SDK's stream maps: which streams come out of one, with which schema and keys, and how.
+"""The SDK's stream maps: the streams that they make of one, with their schemas and keys.
 
-The rule that it guards: what no map touches is as if there were no maps. The SDK's mapper reads
-schemas less leniently than the plan does, so it is given one that it can read, with the same
-columns; and an expression that fails on a record is that record's fault, not the run's end.
+The rule that it guards: what no map changes is as if there were no maps. The SDK's mapper is
+stricter about schemas than the plan is, so it gets a schema that it can read, with the same
+columns.
 """
 
 from __future__ import annotations
 
-import ast
 import fnmatch
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,49 +19,41 @@ from singer_sdk.mapper import (
     SameRecordTransform,
 )
 
-from target_segment_objects.errors import ConfigurationError, RejectedRecordError
-from target_segment_objects.faults import Fault, FaultCode
+from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.plan import read_columns, resolved_schema
-from target_segment_objects.singer.sdk_values import is_value
+from target_segment_objects.singer.expressions import (
+    REMOVE,
+    check_expressions,
+    compile_transform,
+    is_property,
+)
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
 
     from target_segment_objects.settings import Settings
+    from target_segment_objects.singer.expressions import Transform
     from target_segment_objects.source import SourceStream
-
-    Record = dict[str, Any]
-    Transform = Callable[[Record], "Record | None"]
 
 __all__ = ["MappedStream", "StreamMaps"]
 
-_NULLS: Final = (None, "__NULL__")
-"""What removes a property, a stream, or all that is not named."""
-_FILTER: Final = "__filter__"
-_SHOWN: Final = 60
-_NO_PROPERTIES: Final = frozenset(
-    {"_", "record", "self", "config", "fake", "None", "True", "False"}
-    | {"__stream_name__", "__original_stream_name__"}
-    | {"md5", "sha256", "datetime", "bool", "json", "int", "float", "str", "rand", "randint"}
-)
-"""Names that mean something else in an expression."""
 _KEYS: Final = "__key_properties__"
 
 
 class MappedStream(NamedTuple):
-    """A stream that comes out of the maps.
+    """A stream after the maps.
 
     Attributes:
         name: its name.
         schema: the JSON Schema of its records.
-        key_properties: the properties that make the id.
-        transform: makes its records of the tap's, or nothing of a record that is filtered out;
-            `None` where they are the same. It raises `RejectedRecordError`.
-        is_named: whether the user gave it its name, by `__alias__` or `__source__`.
-        expressions: the properties that an expression makes.
+        key_properties: the properties that the id is made of.
+        transform: returns the mapped record, or `None` for one that is filtered out, and raises
+            `RejectedRecordError`; `None` when the records are not changed.
+        is_named: whether the user chose its name, with `__alias__` or `__source__`.
+        expressions: the properties that are the result of an expression.
     """
 
     name: str
@@ -77,47 +68,46 @@ class StreamMaps:
     """The stream maps of a run.
 
     Args:
-        settings: what the SDK's mapper is configured by.
-        logger: where the mapper tells what it has found.
+        settings: they configure the SDK's mapper.
+        logger: the mapper's logger.
 
     Attributes:
         mapper: the SDK's mapper.
 
     Raises:
-        ConfigurationError: when the maps are wrong for any stream.
+        ConfigurationError: the maps are wrong for any stream.
     """
 
     def __init__(self, settings: Settings, logger: logging.Logger) -> None:
         definitions = dict(settings.stream_maps or {})
-        # The mapper takes no keys that its schema lacks: they are looked after here.
+        # The mapper refuses keys that its schema lacks: `_keys` applies them instead.
         without_keys = {
-            name: {key: value for key, value in each.items() if key != _KEYS}
-            if isinstance(each, dict)
-            else each
-            for name, each in definitions.items()
+            name: {key: value for key, value in definition.items() if key != _KEYS}
+            if isinstance(definition, dict)
+            else definition
+            for name, definition in definitions.items()
         }
-        for name, each in definitions.items():
-            _check(name, each)
+        for name, definition in definitions.items():
+            check_expressions(name, definition)
         try:
             self.mapper = PluginMapper({**settings.for_sdk(), "stream_maps": without_keys}, logger)  # type: ignore[dict-item]
         except (StreamMapConfigError, MapExpressionError) as error:
             raise ConfigurationError(f"stream_maps: {error}") from None
-        self._definitions: dict[str, Any] = {
-            name: each for name, each in definitions.items() if name != "__else__"
-        }
+        definitions.pop("__else__", None)
+        self._definitions: dict[str, Any] = definitions
         self._used: set[str] = set()
 
     @property
     def unused(self) -> list[str]:
-        """The streams that a map is for, as far as none has come."""
+        """The streams that have maps and that the tap has not sent."""
         return [self._source(name) for name in self._definitions if name not in self._used]
 
     def streams(self, source: SourceStream, schema: dict[str, Any]) -> list[MappedStream]:
-        """The streams that come out of one; none when maps remove it.
+        """Return the streams that the maps make of one; none when they remove it.
 
         Raises:
-            ConfigurationError: when a map does not fit the stream.
-            SchemaError: when the stream's schema has no end, or lists nothing and must.
+            ConfigurationError: a map does not fit the stream.
+            SchemaError: the stream's schema is endless, or lists no property and must.
         """
         own = {
             name: definition
@@ -130,15 +120,15 @@ class StreamMaps:
         if not own and stays:
             return [straight]
         names = _in_their_order(own)
-        if len(names) == 1 and (own[names[0]] in _NULLS if own else not stays):
+        if len(names) == 1 and (own[names[0]] in REMOVE if own else not stays):
             return []  # whatever its schema is
-        read_columns(schema, stream=source.stream, has_keys=True)  # refuses what is not sound
+        read_columns(schema, stream=source.stream, has_keys=True)  # refuses a wrong schema
         readable = resolved_schema(schema, stream=source.stream)
         streams = [
             self._mapped(stream_map, name, source, schema, readable["properties"])
             if isinstance(stream_map, CustomStreamMap)
             else straight
-            for stream_map, name in zip(self._made(source.stream, readable), names, strict=True)
+            for stream_map, name in zip(self._sdk_maps(source.stream, readable), names, strict=True)
             if not isinstance(stream_map, RemoveRecordTransform)
         ]
         for mapped, count in Counter(mapped.name for mapped in streams).items():
@@ -151,7 +141,7 @@ class StreamMaps:
         return streams
 
     def overridden(self, stream: str) -> list[tuple[str, str]]:
-        """The definitions of a stream that another one takes the place of, and that one."""
+        """Return the maps of a stream that another one overrides, each with the other one."""
         own = [
             name
             for name, definition in self._definitions.items()
@@ -160,8 +150,8 @@ class StreamMaps:
         ]
         return [(name, own[-1]) for name in own[:-1]]
 
-    def _made(self, stream: str, schema: dict[str, Any]) -> list[StreamMap]:
-        """The mapper's maps of a stream, of its own: an older SCHEMA's are not used again."""
+    def _sdk_maps(self, stream: str, schema: dict[str, Any]) -> list[StreamMap]:
+        """New maps of the SDK's mapper for a stream; those of an older SCHEMA are not reused."""
         self.mapper.stream_maps.pop(stream, None)
         try:
             self.mapper.register_raw_stream_schema(stream, schema, [])
@@ -182,11 +172,11 @@ class StreamMaps:
         schema: dict[str, Any],
         properties: Mapping[str, Any],
     ) -> MappedStream:
-        """The stream that comes out of a map; keys stay, whatever else it leaves out.
+        """The stream that a map makes; it keeps the keys, whatever the map removes.
 
         Raises:
-            ConfigurationError: when the map removes a key.
-            SchemaError: when neither the stream nor the map lists any property.
+            ConfigurationError: the map removes a key.
+            SchemaError: neither the stream nor the map lists a property.
         """
         definition = self._definitions[name]
         alias: Any = stream_map.stream_alias
@@ -197,12 +187,12 @@ class StreamMaps:
         keys = _keys(definition, source)
         stream_map.transformed_key_properties = keys
         mapped = stream_map.transformed_schema
-        # A name alone passes a property on, with its column. The mapper gives it that of the new
-        # name, if there is one, or none if the old name was dropped a line above.
+        # An expression that is just a name keeps that property's column. The mapper would use the
+        # column of the new name, if there is one, or none if the old name was removed before.
         renamed = {
             new: properties.get(expression, {})
             for new, expression in definition.items()
-            if isinstance(expression, str) and not new.startswith("__") and _is_property(expression)
+            if isinstance(expression, str) and not new.startswith("__") and is_property(expression)
         }
         columns = {
             **mapped["properties"],
@@ -222,19 +212,19 @@ class StreamMaps:
             stream_map.stream_alias,
             {**references, **mapped, "properties": columns},
             keys,
-            _transform(stream_map, name, source.stream),
+            compile_transform(stream_map, name, source.stream),
             is_named="__alias__" in definition or stream_map.stream_alias != source.stream,
             expressions=frozenset(
-                made
-                for made, expression in definition.items()
-                if not made.startswith("__")
+                name
+                for name, expression in definition.items()
+                if not name.startswith("__")
                 and isinstance(expression, str)
-                and not (expression in _NULLS or _is_property(expression))
+                and not (expression in REMOVE or is_property(expression))
             ),
         )
 
     def _applies(self, name: str, stream: str) -> bool:
-        """Whether a definition is for a stream, as the SDK's mapper finds it."""
+        """Whether a map is for a stream; the SDK's mapper decides it in the same way."""
         source = self._source(name)
         return stream == source or fnmatch.fnmatch(stream, source)
 
@@ -245,11 +235,11 @@ class StreamMaps:
 
 
 def _in_their_order(definitions: Mapping[str, Any]) -> list[str]:
-    """The names of a stream's definitions, as the mapper lists its maps.
+    """The names of a stream's maps in the order of the SDK's mapper.
 
-    First the one of the stream itself, the last that there is; then those of its copies.
+    The map of the stream itself is the first, the last one if there are several; then the copies.
     """
-    own = ""  # the SDK's default, which is in no definition
+    own = ""  # the SDK's default, which has no definition
     copies: list[str] = []
     for name, definition in definitions.items():
         if isinstance(definition, dict) and "__source__" in definition:
@@ -263,87 +253,13 @@ def _keys(definition: Mapping[str, Any], source: SourceStream) -> list[str]:
     """The keys that a map chooses, or the tap's.
 
     Raises:
-        ConfigurationError: when it removes one of them.
+        ConfigurationError: the map removes one of them.
     """
     keys = list(definition.get(_KEYS, source.key_properties) or ())
     for key in keys:
-        if key in definition and definition[key] in _NULLS:
+        if key in definition and definition[key] in REMOVE:
             raise ConfigurationError(
                 f"stream_maps, for stream {source.stream!r}: {key!r} is a key property and cannot "
                 "be removed; choose other keys in `__key_properties__`, or none with null"
             )
     return keys
-
-
-def _transform(stream_map: CustomStreamMap, definition: str, stream: str) -> Transform:
-    """The map's own function; an expression that fails on a record is the record's fault."""
-    evaluate = stream_map._eval  # noqa: SLF001  the one door that all expressions go through
-
-    def watched(*, record: Record, property_name: str | None, **expression: Any) -> Any:
-        try:
-            value = evaluate(record=record, property_name=property_name, **expression)
-        except Exception as error:  # noqa: BLE001  the user's expression may raise anything
-            raise _failure(error, definition, property_name or _FILTER, stream) from None
-        if property_name is not None and not is_value(value):
-            raise _fault(definition, property_name, "no value", type(value).__name__)
-        return value
-
-    stream_map._eval = watched  # type: ignore[assignment,method-assign]  # noqa: SLF001
-    return stream_map._transform_fn  # noqa: SLF001  `transform` takes an empty record for none
-
-
-def _failure(
-    error: Exception, definition: str, name: str, stream: str
-) -> ConfigurationError | RejectedRecordError:
-    """What an expression's error means. Its text may hold a value of the record: never shown."""
-    cause = error.__cause__ if isinstance(error, MapExpressionError) else error
-    kind = type(cause).__name__  # of simpleeval, which is the SDK's own choice
-    name_of = getattr(cause, "name", None) if kind == "NameNotDefined" else None
-    wrong = ""
-    if kind == "FunctionNotDefined":
-        wrong = (
-            f"there is no function {getattr(cause, 'func_name', '')!r}; there are `md5`, `sha256`, "
-            "`float`, `int`, `str` and `bool`, and the methods of values, like `name.upper()`"
-        )
-    elif kind == "FeatureNotAvailable":
-        wrong = "it uses what stream maps do not have"
-    elif name_of == "fake":
-        wrong = (
-            "`fake` needs the package `faker`, which is not installed; install it beside the "
-            "target, and set it up with `faker_config`"
-        )
-    if wrong:
-        return ConfigurationError(
-            f"stream_maps, for stream {stream!r}: the expression `{definition}.{name}` is wrong: "
-            f"{wrong}"
-        )
-    if name_of is not None:
-        return _fault(definition, name, "missing", name_of)
-    return _fault(definition, name, "error", kind)
-
-
-def _fault(definition: str, name: str, case: str, detail: str) -> RejectedRecordError:
-    details = (f"{definition}.{name}", detail)
-    return RejectedRecordError([Fault((name,), FaultCode.EXPRESSION, case, details)])
-
-
-def _check(name: str, definition: object) -> None:
-    """Each expression of a definition is one.
-
-    Raises:
-        ConfigurationError: when one is not.
-    """
-    for made, expression in definition.items() if isinstance(definition, dict) else ():
-        is_option = made.startswith("__") and made != _FILTER
-        if isinstance(expression, str) and expression not in _NULLS and not is_option:
-            try:
-                ast.parse(expression.strip(), mode="eval")
-            except (SyntaxError, ValueError):
-                raise ConfigurationError(
-                    f"stream_maps: `{name}.{made}` is no expression: {expression[:_SHOWN]!r}"
-                ) from None
-
-
-def _is_property(expression: str) -> bool:
-    """Whether an expression is the name of a property alone."""
-    return expression.isidentifier() and expression not in _NO_PROPERTIES

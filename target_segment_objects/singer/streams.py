@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
+    from target_segment_objects.singer.expressions import Transform
     from target_segment_objects.singer.sinks import SegmentObjectsSink
-    from target_segment_objects.singer.stream_maps import MappedStream, StreamMaps, Transform
+    from target_segment_objects.singer.stream_maps import MappedStream, StreamMaps
     from target_segment_objects.source import SourceStream
 
 __all__ = ["Route", "Routes"]

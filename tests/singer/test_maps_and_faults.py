@@ -278,7 +278,7 @@ def test_schemas_under_maps_are_as_sound_as_without(segment: Emulator) -> None:
 def test_names_that_nobody_has_split() -> None:
     """A name that has its dot was written by hand: what is nested in it is a mistake."""
     maps = {"public.users": {"billing": {"email": "__NULL__"}}}
-    with pytest.raises(ConfigurationError, match=r"look at `public\.users\.billing`"):
+    with pytest.raises(ConfigurationError, match=r"check `public\.users\.billing`"):
         see(S, stream_maps=maps)
 
 
