@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from target_segment_objects.reporting.counts import RunCounts, StreamCounts
+from target_segment_objects.reporting.document import report_document
 from target_segment_objects.reporting.observer import DeliveryObserver
 from target_segment_objects.reporting.remarks import CONVERSION_REMARKS
-from target_segment_objects.reporting.report_file import ReportFile, document
-from target_segment_objects.reporting.summary import rows
+from target_segment_objects.reporting.report_file import ReportFile
+from target_segment_objects.reporting.summary import summaries
+from target_segment_objects.reporting.table import text_table
 from target_segment_objects.reporting.terminal import Terminal
 from target_segment_objects.reporting.warnings import Report
 
@@ -18,6 +20,7 @@ __all__ = [
     "RunCounts",
     "StreamCounts",
     "Terminal",
-    "document",
-    "rows",
+    "report_document",
+    "summaries",
+    "text_table",
 ]

@@ -1,10 +1,10 @@
 """What a run counts: by stream and collection, by request, by session, and where its time went.
 
-The rules that it guards: counting costs nothing a record that it could cost a block or a call; what
-is listed one by one (parts, requests that failed) is bounded, and what was left out is counted.
+The rules that it guards: counting costs once a block or a call, not once a record; lists (parts,
+failed requests) are bounded, and what is not listed is counted.
 
-Records are counted by the reading thread alone. Requests are counted by whichever thread makes
-them, under a lock. Another thread may look at any time.
+Only the reading thread counts records. Any thread may count its requests, under a lock, and read
+the counts at any time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from target_segment_objects.reporting.sessions import Sessions
 if TYPE_CHECKING:
     from target_segment_objects.errors import Attempt
 
-__all__ = ["RunCounts", "StreamCounts", "Totals", "Traffic"]
+__all__ = ["RequestCounts", "RunCounts", "StreamCounts", "Totals"]
 
-_MOST_FAILED: Final = 100
+_MAX_FAILED: Final = 100
 
 
 @dataclass
-class Traffic:
+class RequestCounts:
     """Requests, of a collection or of the bulk sessions.
 
     Attributes:
@@ -35,7 +35,7 @@ class Traffic:
         wait_seconds: spent waiting between attempts, of all threads together.
         bytes: the bodies of those that were answered, before TLS; a body that is sent again counts
             again.
-        request_id: what the server called the newest request that it named.
+        request_id: the server's id of the newest request that it gave one.
     """
 
     requests: int = 0
@@ -47,7 +47,7 @@ class Traffic:
 
 @dataclass
 class StreamCounts:
-    """How many of a stream's records were read for a collection, and what became of them.
+    """The records of a stream that were read for a collection, by their result.
 
     Attributes:
         stream: its name, after stream maps.
@@ -55,7 +55,7 @@ class StreamCounts:
         encoded: became objects.
         filtered: were left out by a stream map.
         rejected: could not become objects.
-        coerced: values that were made to fit their type.
+        coerced: values that were converted to their type.
         long_strings: values of more than 512 characters.
     """
 
@@ -74,22 +74,22 @@ class StreamCounts:
 
 
 @dataclass
-class _Delivered:
-    """What became of a collection's objects.
+class CollectionCounts:
+    """The objects of a collection, by their result.
 
     Attributes:
         sent: objects that Segment took.
         merged: records that were merged into one of these.
         refused: records of objects that Segment refused.
         bytes: of object lines, by bulk.
-        traffic: requests, by `set`.
+        requests: of its calls, by `set`.
     """
 
     sent: int = 0
     merged: int = 0
     refused: int = 0
     bytes: int = 0
-    traffic: Traffic = field(default_factory=Traffic)
+    requests: RequestCounts = field(default_factory=RequestCounts)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Totals:
 
     Attributes:
         retry_seconds: until a failed call is tried again, 0 while it is; `None` when the newest
-            answer counted.
+            request succeeded.
     """
 
     records: int
@@ -115,27 +115,27 @@ class RunCounts:
 
     Attributes:
         by_stream: by stream and collection.
-        failed: the newest requests that did not count.
-        bulk_sessions: the bulk sessions and their parts.
+        failed: the newest requests that failed.
+        sessions: the bulk sessions and their parts.
         calls: requests by the API's name of the call.
-        bulk: the requests that are no collection's own.
+        bulk: the requests that are not of one collection.
         rejects: records that could not become objects, or were refused, each once.
     """
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.by_stream: dict[tuple[str, str], StreamCounts] = {}
-        self.failed: deque[Attempt] = deque(maxlen=_MOST_FAILED)
+        self.failed: deque[Attempt] = deque(maxlen=_MAX_FAILED)
         self.failures = 0
-        self.bulk_sessions = Sessions()
+        self.sessions = Sessions()
         self.calls: Counter[str] = Counter()
-        self.bulk = Traffic()
+        self.bulk = RequestCounts()
         self.rejects = 0
         self.input_seconds = 0.0
         self.delivery_seconds = 0.0
         self._answered = 0
         self._retry_at: float | None = None
-        self._delivered: dict[str, _Delivered] = {}
+        self._collections: dict[str, CollectionCounts] = {}
         self._request_ids: dict[str, str] = {}
         self._lock = threading.Lock()
         self._idle_since: float | None = None
@@ -144,27 +144,25 @@ class RunCounts:
 
     def stream(self, stream: str, collection: str) -> StreamCounts:
         """The counts of a stream for a collection, to be added to."""
-        try:
-            return self.by_stream[stream, collection]
-        except KeyError:
+        counts = self.by_stream.get((stream, collection))
+        if counts is None:
             self.collection(collection)
-            return self.by_stream.setdefault((stream, collection), StreamCounts(stream, collection))
+            counts = self.by_stream[stream, collection] = StreamCounts(stream, collection)
+        return counts
 
     def encoded_of(self, stream: str) -> int:
         """How many of a stream's records became objects."""
         return sum(counts.encoded for counts in self.by_stream.values() if counts.stream == stream)
 
-    def collection(self, collection: str) -> _Delivered:
-        """What became of a collection's objects, to be added to."""
-        try:
-            return self._delivered[collection]
-        except KeyError:
-            return self._delivered.setdefault(collection, _Delivered())
+    def collection(self, collection: str) -> CollectionCounts:
+        """The counts of a collection, to be added to."""
+        counts = self._collections.get(collection)
+        return counts or self._collections.setdefault(collection, CollectionCounts())
 
     @property
     def collections(self) -> list[str]:
         """All collections, in the order in which they came."""
-        return list(self._delivered)
+        return list(self._collections)
 
     def waiting_for_input(self) -> None:
         """From here on the run waits for input."""
@@ -185,15 +183,15 @@ class RunCounts:
         """A request has ended."""
         with self._lock:
             name = attempt.collection
-            traffic = self.collection(name).traffic if name else self.bulk
-            traffic.requests += 1
-            traffic.retries += attempt.number > 1
-            traffic.wait_seconds += attempt.waited_seconds
+            requests = self.collection(name).requests if name else self.bulk
+            requests.requests += 1
+            requests.retries += attempt.number > 1
+            requests.wait_seconds += attempt.waited_seconds
             if attempt.status is not None:  # else nobody knows how much of it went out
-                traffic.bytes += attempt.bytes
+                requests.bytes += attempt.bytes
             self.calls[attempt.call] += 1
             if attempt.request_id:
-                traffic.request_id = attempt.request_id
+                requests.request_id = attempt.request_id
             self._request_ids[attempt.call] = attempt.request_id
             if attempt.succeeded:
                 self._answered += 1
@@ -203,26 +201,26 @@ class RunCounts:
                 self.failed.append(attempt)
 
     def retry_scheduled(self, seconds: float) -> None:
-        """A request has failed, and is made again after so many seconds."""
+        """A request has failed, and is sent again after this many seconds."""
         with self._lock:
             self._retry_at = time.monotonic() + seconds
 
     def request_id_of(self, call: str) -> str:
-        """What the server called the newest request of a call that one thread alone makes."""
+        """The server's id of the newest request of this call; meaningful if one thread makes it."""
         return self._request_ids.get(call, "")
 
-    # The whole, on any thread.
+    # On any thread.
 
     def totals(self) -> Totals:
-        """What there is so far."""
-        by_stream, delivered = list(self.by_stream.values()), list(self._delivered.values())
+        """The totals so far."""
+        by_stream, collections = list(self.by_stream.values()), list(self._collections.values())
         retry_at = self._retry_at
         return Totals(
             records=sum(counts.read for counts in by_stream),
             objects=sum(counts.encoded for counts in by_stream),
-            parts=self.bulk_sessions.parts,
+            parts=self.sessions.parts,
             calls=self._answered,
-            bytes=sum(each.bytes + each.traffic.bytes for each in delivered),
+            bytes=sum(counts.bytes + counts.requests.bytes for counts in collections),
             rejects=self.rejects,
             retry_seconds=None if retry_at is None else max(0.0, retry_at - time.monotonic()),
         )

@@ -55,7 +55,7 @@ class DeliveryObserver:
                 counts.delivery_seconds += event.seconds
             case SessionOpened():
                 request_id = counts.request_id_of("start")
-                counts.bulk_sessions.open(event.sync_id, request_id)
+                counts.sessions.open(event.sync_id, request_id)
                 logger.info(
                     "Bulk session started: sync_id=%s request_id=%s", event.sync_id, request_id
                 )
@@ -66,7 +66,7 @@ class DeliveryObserver:
 
     def _on_part(self, event: PartUploaded) -> None:
         request_id = self._counts.request_id_of("upload")
-        self._counts.bulk_sessions.add_part(event, request_id)
+        self._counts.sessions.add_part(event, request_id)
         logger.info(
             "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
             "compressed_bytes=%d",
@@ -81,10 +81,10 @@ class DeliveryObserver:
 
     def _on_state(self, event: SessionStateChanged) -> None:
         if event.state != "finished":
-            self._counts.bulk_sessions.set_state(event.sync_id, event.state)
+            self._counts.sessions.set_state(event.sync_id, event.state)
             return
         request_id = self._counts.request_id_of("finish")
-        self._counts.bulk_sessions.set_state(event.sync_id, event.state, request_id)
+        self._counts.sessions.set_state(event.sync_id, event.state, request_id)
         logger.info(
             "Bulk session finished: sync_id=%s request_id=%s parts=%d",
             event.sync_id,

@@ -1,4 +1,4 @@
-"""The numbers of a run as somebody reads them: rows, a table for a terminal, fields for a log.
+"""The numbers of a run by collection: as rows, as fields of log lines, and as a table.
 
 The rule that it guards: what is not known is not shown as 0. By bulk, requests are the sessions',
 and of a run that failed, what was not delivered is counted as such.
@@ -6,19 +6,21 @@ and of a run that failed, what was not delivered is counted as such.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.reporting.table import byte_size, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from target_segment_objects.reporting.counts import RunCounts, StreamCounts
 
-__all__ = ["Row", "log_fields", "rows", "session_fields", "size", "table", "total"]
+__all__ = ["CollectionSummary", "log_fields", "session_fields", "summaries", "table", "total"]
 
 
 @dataclass(frozen=True)
-class Row:
+class CollectionSummary:
     """What is known of a collection; `None` is what cannot be known of it.
 
     Attributes:
@@ -30,8 +32,8 @@ class Row:
         rejected: records that could not become objects, or that Segment refused.
         filtered: records that a stream map left out.
         undelivered: records of which nothing is known, since the run failed.
-        coerced: values that were made to fit their type.
-        over_512: values of more than 512 characters.
+        coerced: values that were converted to their type.
+        long_strings: values of more than 512 characters.
         bytes: by `set` of requests, by bulk of object lines before compression.
         requests, retries, wait_seconds: of its calls; by bulk these are the sessions'.
     """
@@ -45,73 +47,72 @@ class Row:
     filtered: int = 0
     undelivered: int = 0
     coerced: int = 0
-    over_512: int = 0
+    long_strings: int = 0
     bytes: int = 0
     requests: int | None = None
     retries: int | None = None
     wait_seconds: float | None = None
 
 
-def rows(tally: RunCounts) -> list[Row]:
-    """A row for each collection, in the order in which they came."""
-    by_stream: dict[str, list[StreamCounts]] = {collection: [] for collection in tally.collections}
-    for counts in list(tally.by_stream.values()):
-        by_stream.setdefault(counts.collection, []).append(counts)
-    return [_row(tally, collection, of) for collection, of in by_stream.items()]
+def summaries(counts: RunCounts) -> list[CollectionSummary]:
+    """The summary of each collection, in the order in which they came."""
+    by_collection: dict[str, list[StreamCounts]] = {name: [] for name in counts.collections}
+    for stream in list(counts.by_stream.values()):
+        by_collection.setdefault(stream.collection, []).append(stream)
+    return [_summary(counts, name, streams) for name, streams in by_collection.items()]
 
 
-def _row(tally: RunCounts, collection: str, by_stream: list[StreamCounts]) -> Row:
-    became = tally.collection(collection)
-    read = sum(counts.read for counts in by_stream)
-    filtered = sum(counts.filtered for counts in by_stream)
-    rejected = sum(counts.rejected for counts in by_stream) + became.refused
-    by_calls = not tally.bulk.requests
-    return Row(
-        collection=collection,
-        streams=tuple(counts.stream for counts in by_stream),
+def _summary(counts: RunCounts, name: str, streams: list[StreamCounts]) -> CollectionSummary:
+    delivered = counts.collection(name)
+    read = sum(stream.read for stream in streams)
+    filtered = sum(stream.filtered for stream in streams)
+    rejected = sum(stream.rejected for stream in streams) + delivered.refused
+    requests = delivered.requests if not counts.bulk.requests else None
+    return CollectionSummary(
+        collection=name,
+        streams=tuple(stream.stream for stream in streams),
         read=read,
-        sent=became.sent,
-        merged=became.merged,
+        sent=delivered.sent,
+        merged=delivered.merged,
         rejected=rejected,
         filtered=filtered,
-        undelivered=max(0, read - became.sent - became.merged - rejected - filtered),
-        coerced=sum(counts.coerced for counts in by_stream),
-        over_512=sum(counts.long_strings for counts in by_stream),
-        bytes=became.bytes + became.traffic.bytes,
-        requests=became.traffic.requests if by_calls else None,
-        retries=became.traffic.retries if by_calls else None,
-        wait_seconds=became.traffic.wait_seconds if by_calls else None,
+        undelivered=max(0, read - delivered.sent - delivered.merged - rejected - filtered),
+        coerced=sum(stream.coerced for stream in streams),
+        long_strings=sum(stream.long_strings for stream in streams),
+        bytes=delivered.bytes + delivered.requests.bytes,
+        requests=requests.requests if requests is not None else None,
+        retries=requests.retries if requests is not None else None,
+        wait_seconds=requests.wait_seconds if requests is not None else None,
     )
 
 
-def total(of: Sequence[Row], name: str = "(all)") -> Row:
-    """One row that is the sum of others."""
-    sums: dict[str, int | float | None] = {}
-    for each in fields(Row)[2:]:
-        known = [value for row in of if (value := getattr(row, each.name)) is not None]
-        sums[each.name] = sum(known) if known else None
-    return Row(name, **{key: value for key, value in sums.items() if value is not None})  # type: ignore[arg-type]
+def total(of: Sequence[CollectionSummary], name: str = "(all)") -> CollectionSummary:
+    """The sum of summaries, under this name."""
+    sums: dict[str, int | float] = {}
+    for field in fields(CollectionSummary)[2:]:
+        known = [number for summary in of if (number := getattr(summary, field.name)) is not None]
+        if known:
+            sums[field.name] = sum(known)
+    return CollectionSummary(name, **sums)  # type: ignore[arg-type]
 
 
-def log_fields(row: Row) -> dict[str, object]:
-    """What a log line says of a row, without what is not known."""
-    known = {each.name: getattr(row, each.name) for each in fields(Row)}
-    known["streams"] = ",".join(row.streams)
+def log_fields(summary: CollectionSummary) -> dict[str, object]:
+    """What a log line says of a collection, without what is not known."""
+    known = {**asdict(summary), "streams": ",".join(summary.streams)}
     return {name: value for name, value in known.items() if value is not None}
 
 
-def session_fields(tally: RunCounts) -> dict[str, object]:
+def session_fields(counts: RunCounts) -> dict[str, int | float]:
     """What a log line says of the bulk sessions; nothing when there was none."""
-    bulk = tally.bulk
-    if not bulk.requests:
+    if not counts.bulk.requests:
         return {}
     return {
-        "sessions": tally.bulk_sessions.opened,
-        "parts": tally.bulk_sessions.parts,
-        "bytes": bulk.bytes,
-        "requests": bulk.requests,
-        "retries": bulk.retries,
-        "wait_seconds": bulk.wait_seconds,
+        "sessions": counts.sessions.opened,
+        "parts": counts.sessions.parts,
+        "bytes": counts.bulk.bytes,
+        "requests": counts.bulk.requests,
+        "retries": counts.bulk.retries,
+        "wait_seconds": counts.bulk.wait_seconds,
     }
 
 
@@ -124,106 +125,75 @@ _HEADINGS: Final = {
     "filtered": "filtered",
     "undelivered": "undelivered",
     "coerced": "coerced",
-    "over_512": "over 512",
+    "long_strings": "long strings",
     "bytes": "bytes",
     "requests": "requests",
     "retries": "retries",
     "wait_seconds": "wait",
 }
 _ONLY_IF_ANY: Final = ("filtered", "undelivered")
-_IF_NARROW: Final = ("retries", "wait_seconds", "merged", "coerced", "over_512", "requests")
-"""Columns that go, in this order, when the terminal is too narrow and there is nothing in them."""
-_LEAST_NAME: Final = 12
-_MOST_ROWS: Final = 40
-_GAP: Final = "  "
+_ONLY_IF_WIDE: Final = (
+    "retries",
+    "wait_seconds",
+    "merged",
+    "coerced",
+    "long_strings",
+    "requests",
+)
+"""Columns that are left out, in this order, if the terminal is too narrow and they are empty."""
+_MIN_NAME_WIDTH: Final = 12
+_MAX_ROWS: Final = 40
 
 
-def table(tally: RunCounts, width: int) -> str:
-    """The rows as a table, its lines ended by breaks; empty when there are no rows.
+def table(counts: RunCounts, width: int) -> str:
+    """The collections as a table, its lines ended by breaks; empty when there are none.
 
     Args:
-        tally: the numbers.
-        width: characters of a line. A table that has more to say than fits is wider all the same.
+        counts: the numbers.
+        width: characters of a line. A table that needs more is wider all the same.
     """
-    all_of_them = rows(tally)
-    if not all_of_them:
+    everything = summaries(counts)
+    if not everything:
         return ""
-    shown = sorted(all_of_them, key=lambda row: -row.read)[:_MOST_ROWS]
-    shown = [row for row in all_of_them if row in shown]
-    rest = [row for row in all_of_them if row not in shown]
-    if rest:
+    by_records = sorted(everything, key=lambda summary: -summary.read)
+    shown = [summary for summary in everything if summary in by_records[:_MAX_ROWS]]
+    if rest := by_records[_MAX_ROWS:]:
         shown.append(total(rest, f"({len(rest)} more)"))
-    if len(all_of_them) > 1:
-        shown.append(total(all_of_them))
-    lines = [{name: _cell(name, getattr(row, name)) for name in _HEADINGS} for row in shown]
-    if tally.bulk.requests:
-        lines.append({**dict.fromkeys(_HEADINGS, ""), **_session_cells(tally)})
-    names = [
-        name
-        for name in _HEADINGS
-        if name not in _ONLY_IF_ANY or any(_number(line, name) for line in lines)
-    ]
-    for name in _IF_NARROW:
-        if _width(lines, names) <= width:
-            break
-        if not any(_number(line, name) for line in lines):
-            names.remove(name)
-    longest = max(_LEAST_NAME, width - _width(lines, names, without_name=True))
-    for line in lines:
-        name = line["collection"]
-        line["collection"] = name if len(name) <= longest else name[: longest - 1] + "…"
-    lines.insert(0, {name: _HEADINGS[name] for name in _HEADINGS})
-    return "".join(_line(line, names, lines) + "\n" for line in lines)
+    if len(everything) > 1:
+        shown.append(total(everything))
+    rows = [{name: _cell(name, getattr(summary, name)) for name in _HEADINGS} for summary in shown]
+    if sessions := session_fields(counts):
+        name = "(sessions)" if counts.sessions.opened > 1 else "(session)"
+        cells = {column: _cell(column, value) for column, value in sessions.items()}
+        rows.append({**dict.fromkeys(_HEADINGS, ""), **cells, "collection": name})
+    columns = [name for name in _HEADINGS if name not in _ONLY_IF_ANY or _has_any(rows, name)]
 
+    def render() -> list[str]:
+        cells = [{_HEADINGS[name]: row[name] for name in columns} for row in rows]
+        return text_table(cells, left={"collection"})
 
-def _session_cells(tally: RunCounts) -> dict[str, str]:
-    found = session_fields(tally)
-    cells = {
-        name: _cell(name, found[name]) for name in ("bytes", "requests", "retries", "wait_seconds")
-    }
-    return {"collection": "(sessions)" if tally.bulk_sessions.opened > 1 else "(session)", **cells}
+    for name in _ONLY_IF_WIDE:
+        if len(render()[0]) > width and not _has_any(rows, name):
+            columns.remove(name)
+    too_long = len(render()[0]) - width
+    if too_long > 0:
+        name_width = max(len("collection"), *(len(row["collection"]) for row in rows)) - too_long
+        name_width = max(_MIN_NAME_WIDTH, name_width)
+        for row in rows:
+            name = row["collection"]
+            row["collection"] = name if len(name) <= name_width else f"{name[: name_width - 1]}…"
+    return "".join(f"{line}\n" for line in render())
 
 
 def _cell(name: str, value: object) -> str:
     if value is None:
         return ""
     if name == "bytes" and isinstance(value, int):
-        return size(value)
+        return byte_size(value)
     if isinstance(value, float):
         return f"{value:.1f} s"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def size(count: float) -> str:
-    """A number of bytes, in three digits or so, with a unit of powers of 1000."""
-    if count < 1000:  # noqa: PLR2004
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        count /= 1000
-        if count < 999.5:  # noqa: PLR2004  else it would be shown as 1000
-            return f"{count:.1f} {unit}" if count < 99.95 else f"{count:.0f} {unit}"  # noqa: PLR2004
-    return f"{count / 1000:,.1f} TB"
-
-
-def _number(line: dict[str, str], name: str) -> bool:
-    return line[name] not in {"", "0", "0.0 s"}
-
-
-def _width(
-    lines: Sequence[dict[str, str]], names: Sequence[str], *, without_name: bool = False
-) -> int:
-    widths = [
-        max(len(_HEADINGS[name]), *(len(line[name]) for line in lines))
-        for name in names
-        if not (without_name and name == "collection")
-    ]
-    return sum(widths) + len(_GAP) * (len(names) - 1)
-
-
-def _line(line: dict[str, str], names: Sequence[str], lines: Sequence[dict[str, str]]) -> str:
-    cells = []
-    for name in names:
-        width = max(len(each[name]) for each in lines)
-        cell = line[name]
-        cells.append(cell.ljust(width) if name == "collection" else cell.rjust(width))
-    return _GAP.join(cells).rstrip()
+def _has_any(rows: Sequence[dict[str, str]], name: str) -> bool:
+    return any(row[name] not in {"", "0", "0.0 s"} for row in rows)

@@ -1,7 +1,7 @@
-"""Whether a person watches, and what they see then: the progress line, and a table at the end.
+"""What is shown on a terminal: the progress line, and a table at the end.
 
-The rule that it guards: stderr that is no terminal gets log lines and nothing else, and pays for
-nothing else.
+The rule that it guards: if stderr is not a terminal, it gets log lines only, and the run spends no
+time on anything else.
 """
 
 from __future__ import annotations
@@ -22,55 +22,55 @@ if TYPE_CHECKING:
 
 __all__ = ["Terminal"]
 
-_COLUMNS: Final = 80
+_DEFAULT_COLUMNS: Final = 80
 """Of a terminal that does not know its width."""
 
 
 class Terminal:
-    """Stderr, if it is a terminal; until `open` it is taken for none.
+    """Stderr, if it is a terminal.
 
     Args:
-        tally: the run's numbers.
+        counts: the run's numbers.
 
     Attributes:
-        logs_the_summary: whether what the table says is wanted in log lines (too).
+        logs_the_summary: whether the log shall have what the table says.
     """
 
-    def __init__(self, tally: RunCounts) -> None:
-        self._tally = tally
+    def __init__(self, counts: RunCounts) -> None:
+        self._counts = counts
         self._progress: Progress | None = None
-        self._watched = False
+        self._is_terminal = False
         self.logs_the_summary = True
 
     def open(self, *, parts: bool) -> None:
-        """Begin with the progress line, where there is a terminal.
+        """Show the progress line, if there is a terminal.
 
         Args:
             parts: whether parts are sent, and not calls.
         """
-        self._watched = _is_terminal(sys.stderr)
-        if not self._watched:
+        self._is_terminal = _is_tty(sys.stderr)
+        if not self._is_terminal:
             return
         # With a configuration of its own the log may go anywhere.
         self.logs_the_summary = "SINGER_SDK_LOG_CONFIG" in os.environ
         if os.environ.get("TERM") != "dumb" and not os.environ.get("TQDM_DISABLE"):
-            # Imported where it is used: most runs have no terminal.
+            # Imported here since most runs have no terminal.
             from target_segment_objects.reporting.progress import Progress  # noqa: PLC0415
 
-            with contextlib.suppress(ThreadError):  # the run can do without it
-                self._progress = Progress(self._tally, parts=parts)
+            with contextlib.suppress(ThreadError):  # the run works without it
+                self._progress = Progress(self._counts, parts=parts)
 
     @contextlib.contextmanager
     def output_above_progress(self) -> Iterator[None]:
-        """Something is written to stdout within, which may be the same terminal."""
-        if self._progress is not None and _is_terminal(sys.stdout):
+        """Make room for output to stdout, which may be the same terminal."""
+        if self._progress is not None and _is_tty(sys.stdout):
             with self._progress.output_above():
                 yield
         else:
             yield
 
     def restore(self) -> None:
-        """The process is about to be ended: leave the terminal as it was."""
+        """Leave the terminal as it was, at once: the process is about to be ended."""
         if self._progress is not None:
             self._progress.restore()
 
@@ -78,15 +78,14 @@ class Terminal:
         """End the progress line, and print the table."""
         if self._progress is not None:
             self._progress.close()
-        if self._watched:
-            with contextlib.suppress(OSError, ValueError):  # the terminal may have gone
-                columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-                told = table(self._tally, columns)
-                sys.stderr.write(told)
+        if self._is_terminal:
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+                columns = os.get_terminal_size(sys.stderr.fileno()).columns or _DEFAULT_COLUMNS
+                sys.stderr.write(table(self._counts, columns))
                 sys.stderr.flush()
 
 
-def _is_terminal(stream: object) -> bool:
+def _is_tty(stream: object) -> bool:
     try:
         return bool(stream.isatty())  # type: ignore[attr-defined]  # or there is none
     except (AttributeError, ValueError, OSError):

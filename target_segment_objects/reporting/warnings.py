@@ -18,7 +18,7 @@ from target_segment_objects.reporting.remarks import (
     EXPRESSION_ADVICE,
     REJECT_ADVICE,
 )
-from target_segment_objects.reporting.summary import log_fields, rows, session_fields
+from target_segment_objects.reporting.summary import log_fields, session_fields, summaries
 
 if TYPE_CHECKING:
     import logging
@@ -238,8 +238,8 @@ class Report:
 
     def _tell_collections(self, ending: str) -> None:
         how = _ENDINGS[ending]
-        for row in rows(self.counts):
-            fields = log_fields(row)
+        for summary in summaries(self.counts):
+            fields = log_fields(summary)
             self._logger.info(
                 "Collection %s: %s",
                 how,

@@ -14,7 +14,7 @@ from target_segment_objects.errors import (
     SegmentObjectsError,
     one_line,
 )
-from target_segment_objects.reporting import ReportFile, Terminal, document
+from target_segment_objects.reporting import ReportFile, Terminal, report_document
 from target_segment_objects.run.signals import SignalWatcher
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class RunSupervisor:
     def _write_report(self, error: BaseException | None) -> None:
         if self._report_file is None:
             return
-        report = document(
+        report = report_document(
             self._report.counts,
             method=self._settings.method,
             warnings=self._report.warnings,

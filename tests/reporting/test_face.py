@@ -15,6 +15,7 @@ def test_the_face_is_pinned() -> None:
         "RunCounts",
         "StreamCounts",
         "Terminal",
-        "document",
-        "rows",
+        "report_document",
+        "summaries",
+        "text_table",
     ]

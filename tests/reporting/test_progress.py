@@ -123,7 +123,7 @@ def test_it_is_drawn_by_time_and_not_by_record(segment: Emulator, tmp_path: Path
 
 @pytest.mark.parametrize(("term", "disable"), [("dumb", ""), ("xterm", "1")])
 def test_it_is_turned_off(segment: Emulator, tmp_path: Path, term: str, disable: str) -> None:
-    """By a terminal that cannot do it, and by tqdm's own variable; the table stays."""
+    """By a terminal that cannot do it, and by `TQDM_DISABLE`; the table stays."""
     with watch(tmp_path, _config(segment), TERM=term, TQDM_DISABLE=disable) as command:
         command.write(ROOMS, *HUNDRED)
         assert command.end() == 0
@@ -246,7 +246,7 @@ def test_the_table(segment: Emulator, tmp_path: Path) -> None:
         at = next(n for n, line in enumerate(command.shown) if line.startswith("collection "))
         head, rooms, guests, whole, session = (_cells(line) for line in command.shown[at:])
     names = ["collection", "read", "sent", "merged", "rejected", "coerced"]
-    assert head == [*names, "over 512", "bytes", "requests", "retries", "wait"]
+    assert head == [*names, "long strings", "bytes", "requests", "retries", "wait"]
     report = json.loads(path.read_bytes())
     rooms_bytes = report["collections"][0]["bytes"]
     assert rooms == ["rooms", "101", "100", "0", "1", "0", "0", f"{rooms_bytes / 1000:.1f} kB"]

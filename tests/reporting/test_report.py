@@ -161,7 +161,7 @@ def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
     (rooms,) = [line for line in ran.log.splitlines() if "collection=rooms " in line]
     (guests,) = [line for line in ran.log.splitlines() if "collection=guests " in line]
     assert "read=4 sent=2 merged=1 rejected=1 filtered=0 undelivered=0 coerced=1" in rooms
-    assert " over_512=1 " in rooms
+    assert " long_strings=1 " in rooms
     assert " read=1 sent=1 merged=0 rejected=0 " in guests
     assert rooms.count("retries=1 ") + guests.count("retries=1 ") == 1
     sent = sum(len(request.body) for request in segment.requests)

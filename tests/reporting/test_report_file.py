@@ -15,8 +15,9 @@ from target_segment_objects.delivery import PartUploaded, SessionOpened
 from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import Attempt, ConfigurationError
 from target_segment_objects.reporting.counts import RunCounts
+from target_segment_objects.reporting.document import report_document
 from target_segment_objects.reporting.observer import DeliveryObserver
-from target_segment_objects.reporting.report_file import ReportFile, document
+from target_segment_objects.reporting.report_file import ReportFile
 from target_segment_objects.singer.target import TargetSegmentObjects
 from tests.client.raw_server import RawServer, answer, answering
 from tests.running import KEY, lines, load, record, run, schema, start, state
@@ -60,7 +61,7 @@ def _report(folder: Path) -> dict[str, Any]:
 def test_the_schema_is_one() -> None:
     """It is a JSON Schema, and strict: a field that it does not know is refused."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    made = document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
+    made = report_document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
     assert VALID.is_valid(made)
     assert not VALID.is_valid({**made, "more": 1})
     assert not VALID.is_valid({**made, "total": {**made["total"], "more": 1}})
@@ -244,7 +245,7 @@ def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path:
     """Through a link too, which stays one; the old one stands until the new one is whole."""
     real = tmp_path / "real"
     real.mkdir()
-    old = document(RunCounts(), method="set", warnings=["old"], stopped=False, error=None)
+    old = report_document(RunCounts(), method="set", warnings=["old"], stopped=False, error=None)
     ReportFile(real / "report.json").write(old)
     before = (real / "report.json").read_bytes()
     (tmp_path / "report.json").symlink_to(real / "report.json")
@@ -298,7 +299,9 @@ def test_a_report_that_fails_at_the_end_fails_no_run(segment: Emulator, tmp_path
 
 def test_a_bug_is_named_by_its_kind_alone() -> None:
     """Its text may hold a record's value."""
-    made = document(RunCounts(), method="set", warnings=[], stopped=False, error=KeyError("secret"))
+    made = report_document(
+        RunCounts(), method="set", warnings=[], stopped=False, error=KeyError("secret")
+    )
     VALID.validate(made)
     assert made["error"]["kind"] == "KeyError"
     assert "secret" not in json.dumps(made)
@@ -324,15 +327,15 @@ def test_lists_are_bounded() -> None:
                 waited_seconds=0.5,
             )
         )
-    made = document(tally, method="bulk", warnings=[], stopped=False, error=None)
+    made = report_document(tally, method="bulk", warnings=[], stopped=False, error=None)
     VALID.validate(made)
     bulk = made["bulk"]
     listed = [part["part_id"] for session in bulk["sessions"] for part in session["parts"]]
     assert len(listed) == 1_000
     assert listed[-1] == "part-1199-1"
-    assert (bulk["parts"], bulk["parts_left_out"]) == (2_400, 1_400)
-    assert (len(bulk["sessions"]), bulk["sessions_left_out"]) == (1_000, 200)
-    assert made["failed_requests_left_out"] == 30
+    assert (bulk["parts"], bulk["parts_beyond_limit"]) == (2_400, 1_400)
+    assert (len(bulk["sessions"]), bulk["sessions_beyond_limit"]) == (1_000, 200)
+    assert made["failed_requests_beyond_limit"] == 30
     assert made["failed_requests"][-1]["request_id"] == "u-129"
     assert (bulk["requests"], bulk["retries"], bulk["wait_seconds"]) == (130, 129, 65)
 
@@ -360,6 +363,6 @@ def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
     path.write_bytes(b"")
     for _ in range(2):
         tally = RunCounts()
-        report = document(tally, method="bulk", warnings=[], stopped=False, error=None)
+        report = report_document(tally, method="bulk", warnings=[], stopped=False, error=None)
         ReportFile(path).write(report)
     assert b'"format": 1' in path.read_bytes()

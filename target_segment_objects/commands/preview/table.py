@@ -9,7 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.errors import one_line
-from target_segment_objects.reporting import CONVERSION_REMARKS
+from target_segment_objects.reporting import CONVERSION_REMARKS, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -246,16 +246,15 @@ def _table(rows: Sequence[Mapping[str, _Cell]]) -> Iterator[str]:
     """Aligned columns, numbers to the right; a column without any content is left out."""
     if not rows:
         return
-    columns: list[list[str]] = []
-    for heading in rows[0]:
-        cells = [row[heading] for row in rows]
-        if any(cell != "" for cell in cells):
-            texts = [heading, *(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells)]
-            width = max(map(len, texts))
-            is_right = isinstance(cells[0], int)
-            columns.append([text.rjust(width) if is_right else text.ljust(width) for text in texts])
-    for line in zip(*columns, strict=True):
-        yield _cut(f"  {'  '.join(line)}".rstrip(), _WIDTH)
+    headings = [heading for heading in rows[0] if any(row[heading] != "" for row in rows)]
+    left = [heading for heading in headings if isinstance(rows[0][heading], str)]
+    texts = [{heading: _text(row[heading]) for heading in headings} for row in rows]
+    for line in text_table(texts, left):
+        yield _cut(f"  {line}", _WIDTH)
+
+
+def _text(cell: _Cell) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _wrapped(sentence: str) -> list[str]:

@@ -32,7 +32,7 @@ from target_segment_objects.errors import (
     one_line,
 )
 from target_segment_objects.objects import object_lines
-from target_segment_objects.reporting import Report, rows
+from target_segment_objects.reporting import Report, summaries
 from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.settings import read_configuration
 from target_segment_objects.singer import TargetSegmentObjects
@@ -121,7 +121,7 @@ def _with_result(
             f"the remaining rejects of the dead letter {path} cannot be written beside it: "
             f"{reason}; make room and replay it again: what is sent twice is merged by id"
         )
-    count = sum(row.sent for row in rows(target.report.counts))
+    count = sum(summary.sent for summary in summaries(target.report.counts))
     objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
     error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is unchanged",)
     return error
