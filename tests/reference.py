@@ -1,8 +1,8 @@
-"""The slow, obvious transformer: `docs/names-ids-values.md` once more, to hold the plan to.
+"""A slow and obvious implementation of `docs/names-ids-values.md`, which the plan is compared with.
 
-Nothing is decided ahead and nothing is remembered: every record starts from the schema again. One
-function is one rule of that page, in the page's order. It shares no code with the plan but the
-names (`naming`, which has tests of its own) and the shape of the line (`objects`).
+It decides nothing ahead and remembers nothing: every record starts from the schema again. Each
+function is one rule of that page, in the page's order. It shares only `naming`, which has its own
+tests, and the form of a line (`objects`) with the package.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
     "Column",
     "Declared",
     "Expected",
+    "ExpectedObject",
     "Number",
     "Rejected",
-    "Row",
     "depth_of",
     "encoded",
     "has_properties",
@@ -50,8 +50,8 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Row:
-    """The object that a record becomes; each property with the JSON of its value, to the byte."""
+class ExpectedObject:
+    """The object that a record becomes; its properties have the exact JSON of their values."""
 
     collection: str
     id: str
@@ -68,10 +68,10 @@ class Rejected:
     faults: set[tuple[Path, str]]
 
 
-Expected: TypeAlias = Row | Rejected
+Expected: TypeAlias = ExpectedObject | Rejected
 
 
-# --- Words: the record, with its numbers as they are written -------------------------
+# --- The record, with its numbers as they are written --------------------------------
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ Json: TypeAlias = "bool | str | Number | list[Json] | dict[str, Json] | None"
 
 
 def read(raw: bytes) -> Json:
-    """The raw record; of a key that is written twice, the last one counts."""
+    """Parse a raw record; of duplicate keys, the last one counts."""
     value: Json = json.loads(raw, parse_int=integer, parse_float=Number, parse_constant=Number)
     return value
 
@@ -121,7 +121,7 @@ def has_lone_surrogate(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Decimal:
-    """A number's exact value: digits without a zero at either end, times a power of ten."""
+    """The exact value of a number: digits without zeros at either end, times a power of ten."""
 
     negative: bool
     digits: str
@@ -133,13 +133,13 @@ class Decimal:
         return self.exponent >= 0
 
     def plain(self) -> str:
-        """The number without an exponent and without a zero too many."""
+        """The number without an exponent and without superfluous zeros."""
         sign = "-" if self.negative else ""
         if self.exponent >= 0:
             return sign + (self.digits or "0") + "0" * self.exponent
-        places = -self.exponent
-        digits = self.digits.rjust(places + 1, "0")
-        return sign + digits[:-places] + "." + digits[-places:]
+        decimals = -self.exponent
+        digits = self.digits.rjust(decimals + 1, "0")
+        return sign + digits[:-decimals] + "." + digits[-decimals:]
 
 
 JSON_NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
@@ -159,7 +159,7 @@ def decimal_of(token: str) -> Decimal:
 
 
 def is_non_finite(value: Json) -> bool:
-    """NaN, the infinities, and a token with a point or exponent beyond the doubles."""
+    """Whether a value is NaN, infinite, or a token with a point or exponent beyond the doubles."""
     if not isinstance(value, Number):
         return False
     if value.token in {"NaN", "Infinity", "-Infinity"}:
@@ -168,7 +168,7 @@ def is_non_finite(value: Json) -> bool:
 
 
 def as_float(token: str) -> str:
-    """A number in a *number* column: its nearest double, unless that is another number."""
+    """A number in a *number* column: its nearest double, if that is equal to it."""
     nearest = float(token)
     if math.isinf(nearest):
         return token
@@ -188,40 +188,40 @@ Schema: TypeAlias = dict[str, Any]
 KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 
 
-def find(root: Schema, ref: str) -> object:
-    """What a JSON pointer into the same schema leads to; None when it leads nowhere."""
+def resolve_pointer(root: Schema, ref: str) -> object:
+    """What a JSON pointer into the same schema points to; `None` if to nothing."""
     if ref == "#":
         return root
     if not ref.startswith("#/"):
         return None
-    place: object = root
+    target: object = root
     for escaped in unquote(ref)[2:].split("/"):
         part = escaped.replace("~1", "/").replace("~0", "~")
-        if isinstance(place, dict) and part in place:
-            place = place[part]
-        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
+        if isinstance(target, dict) and part in target:
+            target = target[part]
+        elif isinstance(target, list) and part.isdigit() and int(part) < len(target):
+            target = target[int(part)]
         else:
             return None
-    return place
+    return target
 
 
 def resolve(schema: object, root: Schema, following: tuple[str, ...] = ()) -> Schema:
-    """The schema with every reference replaced by what it leads to, its siblings kept."""
+    """The schema with each reference replaced by its target, siblings kept."""
     if not isinstance(schema, dict):
         return {}
     target: Schema = {}
     ref = schema.get("$ref")
     if isinstance(ref, str) and ref not in following:
-        target = resolve(find(root, ref), root, (*following, ref))
+        target = resolve(resolve_pointer(root, ref), root, (*following, ref))
     resolved: Schema = {key: value for key, value in schema.items() if key != "$ref"}
     if isinstance(schema.get("properties"), dict):
         resolved["properties"] = {
-            name: resolve(each, root, following) for name, each in schema["properties"].items()
+            name: resolve(inner, root, following) for name, inner in schema["properties"].items()
         }
     for keyword in ("anyOf", "oneOf", "allOf"):
         if isinstance(schema.get(keyword), list):
-            resolved[keyword] = [resolve(each, root, following) for each in schema[keyword]]
+            resolved[keyword] = [resolve(branch, root, following) for branch in schema[keyword]]
     return {**target, **resolved}
 
 
@@ -241,7 +241,7 @@ def type_of_value(value: object) -> str:
 
 
 def types_of(schema: Schema) -> set[str]:
-    """The types that a resolved schema names, `null` among them; none when it is typeless."""
+    """The types that a resolved schema names, `null` included; none if it is untyped."""
     if "type" in schema:
         named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         return {name for name in named if name in KNOWN_TYPES}
@@ -260,7 +260,7 @@ def types_of(schema: Schema) -> set[str]:
     return {type_of_value(value) for value in values}
 
 
-def says_date(schema: Schema) -> bool:
+def is_date_schema(schema: Schema) -> bool:
     """Whether the schema, or every branch of it that has a string, has one of the two formats."""
     if schema.get("format") in {"date", "date-time"}:
         return True
@@ -269,22 +269,22 @@ def says_date(schema: Schema) -> bool:
         for branch in branches(schema, "anyOf", "oneOf", "allOf")
         if "string" in types_of(branch)
     ]
-    return bool(strings) and all(says_date(branch) for branch in strings)
+    return bool(strings) and all(is_date_schema(branch) for branch in strings)
 
 
-def listed(schema: Schema) -> list[tuple[str, Schema]]:
-    """Each property that the schema or a branch of it lists, as often as it is listed."""
+def listed_properties(schema: Schema) -> list[tuple[str, Schema]]:
+    """The properties that the schema and its branches list, with repetitions."""
     found = list(schema.get("properties", {}).items())
     for branch in branches(schema, "anyOf", "oneOf", "allOf"):
-        found += listed(branch)
+        found += listed_properties(branch)
     return found
 
 
 def properties_of(schema: Schema) -> dict[str, Schema]:
-    """The joined properties; one that is listed several times has the `anyOf` of its schemas."""
+    """The properties by name; one that is listed several times has the `anyOf` of its schemas."""
     found: dict[str, list[Schema]] = {}
-    for name, each in listed(schema):
-        found.setdefault(name, []).append(each)
+    for name, inner in listed_properties(schema):
+        found.setdefault(name, []).append(inner)
     return {
         name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         for name, schemas in found.items()
@@ -292,7 +292,7 @@ def properties_of(schema: Schema) -> dict[str, Schema]:
 
 
 def has_properties(schema: Schema) -> bool:
-    """Whether the schema lists properties, be they none, by itself or by a branch."""
+    """Whether the schema, or one of its branches, has `properties`, even empty ones."""
     return "properties" in schema or any(
         has_properties(branch) for branch in branches(schema, "anyOf", "oneOf", "allOf")
     )
@@ -300,7 +300,7 @@ def has_properties(schema: Schema) -> bool:
 
 @dataclass(frozen=True)
 class Column:
-    """How a leaf takes its values."""
+    """Which values a property accepts."""
 
     kind: str
     types: frozenset[str] = frozenset()
@@ -313,19 +313,19 @@ class Declared:
     children: dict[str, Column | Declared]
 
 
-ANY = Column("untyped")
-TEXT = Column("json")
+UNTYPED = Column("untyped")
+JSON_TEXT = Column("json")
 
 
 def depth_of(options: PlanOptions) -> float:
-    """How many objects inside each other are flattened."""
+    """How many levels of nested objects are flattened."""
     if options.flattening is not None:
         return options.flattening.max_depth
     return math.inf if options.nested == "flatten" else 0
 
 
 def name_of(path: Path, options: PlanOptions) -> str:
-    """The property of a leaf: the SDK's flattening joins its path, where it is asked for."""
+    """The name of a property; with `flattening`, the SDK joins its path."""
     flattening = options.flattening
     if flattening is None:
         return property_name(path)
@@ -344,9 +344,9 @@ def node_of(schema: Schema, depth: float) -> Column | Declared:
     """The table of columns."""
     types = frozenset(types_of(schema) - {"null"})
     if not types:
-        return ANY
+        return UNTYPED
     if types == {"string"}:
-        return Column("date" if says_date(schema) else "string", types)
+        return Column("date" if is_date_schema(schema) else "string", types)
     if types == {"integer"}:
         return Column("integer", types)
     if types in ({"number"}, {"integer", "number"}):
@@ -356,13 +356,13 @@ def node_of(schema: Schema, depth: float) -> Column | Declared:
     if types == {"object"} and properties_of(schema) and depth > 0:
         return Declared(nodes_of(schema, depth - 1))
     if types <= {"object", "array"}:
-        return TEXT
+        return JSON_TEXT
     return Column("union_with_string" if "string" in types else "union", types)
 
 
 def nodes_of(schema: Schema, depth: float) -> dict[str, Column | Declared]:
     """The nodes of a schema's properties, in the schema's order."""
-    return {name: node_of(each, depth) for name, each in properties_of(schema).items()}
+    return {name: node_of(inner, depth) for name, inner in properties_of(schema).items()}
 
 
 def leaves_under(node: Column | Declared, path: Path) -> Iterator[Path]:
@@ -379,36 +379,36 @@ def leaves_under(node: Column | Declared, path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Text:
-    """A value that is to become JSON text."""
+    """A value that becomes JSON text."""
 
     value: Json
 
 
 class Mismatch:
-    """Not of the column's types."""
+    """The result for a value that is not of the column's types."""
 
 
-Taken: TypeAlias = "bool | str | Number | Text | Mismatch"
+Accepted: TypeAlias = "bool | str | Number | Text | Mismatch"
 
 STRING_OF_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
-def take_any(value: Json) -> Taken:
-    """The *any* column: scalars as they come, objects and arrays as JSON text."""
+def accept_any(value: Json) -> Accepted:
+    """The untyped column: scalars unchanged, objects and arrays as JSON text."""
     assert value is not None
     return Text(value) if isinstance(value, (dict, list)) else value
 
 
-def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0912
-    """What the column takes as it is: the table's second column."""
+def accept(column: Column, value: Json) -> Accepted:  # noqa: C901, PLR0912
+    """What the column accepts unchanged: the table's second column."""
     container = isinstance(value, (dict, list))
     match column.kind:
         case "untyped":
-            return take_any(value)
+            return accept_any(value)
         case "union_with_string":
             if container and not column.types & {"object", "array"}:
                 return Mismatch()
-            return take_any(value)
+            return accept_any(value)
         case "string" | "date":
             return value if isinstance(value, str) else Mismatch()
         case "integer":
@@ -425,15 +425,15 @@ def take(column: Column, value: Json) -> Taken:  # noqa: C901, PLR0912
             if isinstance(value, bool) and "boolean" in column.types:
                 return value
             if isinstance(value, Number) and column.types & {"number", "integer"}:
-                return take(Column("number" if "number" in column.types else "integer"), value)
+                return accept(Column("number" if "number" in column.types else "integer"), value)
             if container and column.types & {"object", "array"}:
                 return Text(value)
             return Mismatch()
     raise AssertionError(column)
 
 
-def coerce(column: Column, value: Json) -> Taken:
-    """What the column takes under `coerce` besides: the table's third column."""
+def coerce(column: Column, value: Json) -> Accepted:
+    """What the column also accepts under `coerce`: the table's third column."""
     match column.kind:
         case "union_with_string" | "json":
             return Text(value)
@@ -446,11 +446,11 @@ def coerce(column: Column, value: Json) -> Taken:
         case "boolean":
             return coerce_to_boolean(value)
         case "union":
-            return coerce_to_mixed(column, value)
+            return coerce_to_union(column, value)
     raise AssertionError(column)
 
 
-def coerce_to_string(value: Json) -> Taken:
+def coerce_to_string(value: Json) -> Accepted:
     """Numbers as their token, `true` and `false`, objects and arrays as JSON text."""
     if isinstance(value, Number):
         return value.token
@@ -459,21 +459,21 @@ def coerce_to_string(value: Json) -> Taken:
     return Text(value)
 
 
-def coerce_to_integer(value: Json) -> Taken:
+def coerce_to_integer(value: Json) -> Accepted:
     """Strings of an integer."""
     if isinstance(value, str) and STRING_OF_INTEGER.fullmatch(value):
         return Number(value)
     return Mismatch()
 
 
-def coerce_to_number(value: Json) -> Taken:
+def coerce_to_number(value: Json) -> Accepted:
     """Strings that are a JSON number and finite."""
     if isinstance(value, str) and JSON_NUMBER.fullmatch(value) and not is_non_finite(Number(value)):
         return Number(as_float(value))
     return Mismatch()
 
 
-def coerce_to_boolean(value: Json) -> Taken:
+def coerce_to_boolean(value: Json) -> Accepted:
     """Numbers equal to 0 or 1; `"true"`, `"false"`."""
     if isinstance(value, Number):
         return {"0": False, "1": True}.get(decimal_of(value.token).plain(), Mismatch())
@@ -482,18 +482,18 @@ def coerce_to_boolean(value: Json) -> Taken:
     return Mismatch()
 
 
-def coerce_to_mixed(column: Column, value: Json) -> Taken:
-    """Number or integer, boolean, JSON text: the first that is among the types and works."""
-    tries: list[Taken] = []
+def coerce_to_union(column: Column, value: Json) -> Accepted:
+    """Number or integer, boolean, JSON text: the first of the column's types that matches."""
+    tries: list[Accepted] = []
     if "number" in column.types:
-        tries += [take(Column("number"), value), coerce_to_number(value)]
+        tries += [accept(Column("number"), value), coerce_to_number(value)]
     elif "integer" in column.types:
-        tries += [take(Column("integer"), value), coerce_to_integer(value)]
+        tries += [accept(Column("integer"), value), coerce_to_integer(value)]
     if "boolean" in column.types:
-        tries += [take(Column("boolean"), value), coerce_to_boolean(value)]
+        tries += [accept(Column("boolean"), value), coerce_to_boolean(value)]
     if column.types & {"object", "array"}:
         tries += [Text(value)]
-    return next((each for each in tries if not isinstance(each, Mismatch)), Mismatch())
+    return next((result for result in tries if not isinstance(result, Mismatch)), Mismatch())
 
 
 DATE = r"(?P<date>(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2}))"
@@ -502,8 +502,8 @@ OFFSET = r"(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
 DATE_TIME = re.compile(rf"{DATE}(?P<between>[Tt ]){TIME}{OFFSET}?")
 
 
-def dated(text: str) -> str:
-    """A blank becomes `T`, a missing offset `Z`, a short one whole; all else stays."""
+def normalized_date(text: str) -> str:
+    """A blank becomes `T`, a missing offset `Z`, a short one complete; other text is unchanged."""
     match = DATE_TIME.fullmatch(text)
     if match is None:
         return text
@@ -523,8 +523,8 @@ def dated(text: str) -> str:
 
 
 @dataclass
-class Work:
-    """One record on its way."""
+class Builder:
+    """The object that is being made of one record."""
 
     options: PlanOptions
     declared_names: set[str]
@@ -533,173 +533,173 @@ class Work:
     undeclared_names: set[str] = field(default_factory=set)
 
     def put(self, name: str, token: str | None) -> None:
-        """One more property, unless it is left out."""
+        """Add a property, unless it is omitted."""
         if token is not None:
             self.properties.append((name, token))
 
 
-def text_of(value: Json, path: Path, work: Work, *, sort: bool = False) -> str | None:
-    """JSON text; None when something in it is a fault."""
+def text_of(value: Json, path: Path, builder: Builder, *, sort: bool = False) -> str | None:
+    """JSON text; `None` if there is a fault in it."""
     faults: set[tuple[Path, str]] = set()
 
-    def clean(inner: Json, place: Path) -> Json:
+    def clean(inner: Json, at: Path) -> Json:
         if isinstance(inner, dict):
-            return {key: clean(each, (*place, key)) for key, each in inner.items()}
+            return {key: clean(part, (*at, key)) for key, part in inner.items()}
         if isinstance(inner, list):
-            return [clean(each, (*place, str(index))) for index, each in enumerate(inner)]
+            return [clean(part, (*at, str(index))) for index, part in enumerate(inner)]
         if is_non_finite(inner):
-            if work.options.non_finite_numbers == "reject":
-                faults.add((place, "non_finite"))
+            if builder.options.non_finite_numbers == "reject":
+                faults.add((at, "non_finite"))
             return None
         return inner
 
     text = write(clean(value, path), sort=sort)
     if has_lone_surrogate(text):
         faults.add((path, "unicode"))
-    work.faults |= faults
+    builder.faults |= faults
     return None if faults else text
 
 
-def null(work: Work) -> str | None:
-    """Null, as `nulls` says."""
-    return "null" if work.options.nulls == "send" else None
+def null(builder: Builder) -> str | None:
+    """The JSON of a null; `None` if `nulls` is `drop`."""
+    return "null" if builder.options.nulls == "send" else None
 
 
-def sized(text: str, path: Path, work: Work, *, is_string: bool) -> str | None:
-    """The rule of size, for the text of a string, or a token."""
+def within_size(text: str, path: Path, builder: Builder, *, is_string: bool) -> str | None:
+    """Apply the limit of 32 KB to the text of a string, or to a token."""
     if len(text.encode()) < 32_768:
         return text
-    if work.options.oversized_values == "drop":
+    if builder.options.oversized_values == "drop":
         return None
-    if work.options.oversized_values == "truncate" and is_string:
+    if builder.options.oversized_values == "truncate" and is_string:
         while len(text.encode()) >= 32_768:
-            # A character has at most four bytes, so that this never cuts one too many.
+            # A character has at most four bytes, so this never cuts too many.
             text = text[: -max(1, (len(text.encode()) - 32_767) // 4)]
         return text
-    work.faults.add((path, "value_too_large"))
+    builder.faults.add((path, "value_too_large"))
     return None
 
 
-def finish(taken: Taken, path: Path, work: Work) -> str | None:
-    """The token of a value that its column has taken; None when it is left out."""
-    if isinstance(taken, Mismatch):
-        work.faults.add((path, "type"))
+def scalar_of(accepted: Accepted, path: Path, builder: Builder) -> str | None:
+    """The JSON of an accepted value; `None` if it is omitted or a fault."""
+    if isinstance(accepted, Mismatch):
+        builder.faults.add((path, "type"))
         return None
-    if isinstance(taken, bool):
-        return "true" if taken else "false"
-    if isinstance(taken, Number):
-        return sized(taken.token, path, work, is_string=False)
-    text = text_of(taken.value, path, work) if isinstance(taken, Text) else taken
+    if isinstance(accepted, bool):
+        return "true" if accepted else "false"
+    if isinstance(accepted, Number):
+        return within_size(accepted.token, path, builder, is_string=False)
+    text = text_of(accepted.value, path, builder) if isinstance(accepted, Text) else accepted
     if text is None:
         return None
     if has_lone_surrogate(text):
-        work.faults.add((path, "unicode"))
+        builder.faults.add((path, "unicode"))
         return None
-    kept = sized(text, path, work, is_string=True)
+    kept = within_size(text, path, builder, is_string=True)
     return None if kept is None else write(kept)
 
 
-def value_of(column: Column, value: Json, path: Path, work: Work) -> str | None:
-    """The token of one leaf; None when it is left out or a fault."""
-    options = work.options
+def value_of(column: Column, value: Json, path: Path, builder: Builder) -> str | None:
+    """The JSON of a property's value; `None` if it is omitted or a fault."""
+    options = builder.options
     if is_non_finite(value):
         if options.non_finite_numbers == "reject":
-            work.faults.add((path, "non_finite"))
+            builder.faults.add((path, "non_finite"))
             return None
         value = None
     if value is None:
-        return null(work)
+        return null(builder)
     if options.nested == "reject" and isinstance(value, (dict, list)):
-        work.faults.add((path, "nested"))
+        builder.faults.add((path, "nested"))
         return None
-    taken = take(column, value)
-    if isinstance(taken, Mismatch) and options.type_mismatches == "coerce":
-        taken = coerce(column, value)
-    elif isinstance(taken, Mismatch) and options.type_mismatches == "send":
-        return finish(take_any(value), path, work)
-    if column.kind == "date" and isinstance(taken, str):
-        taken = dated(taken)
-    return finish(taken, path, work)
+    accepted = accept(column, value)
+    if isinstance(accepted, Mismatch) and options.type_mismatches == "coerce":
+        accepted = coerce(column, value)
+    elif isinstance(accepted, Mismatch) and options.type_mismatches == "send":
+        return scalar_of(accept_any(value), path, builder)
+    if column.kind == "date" and isinstance(accepted, str):
+        accepted = normalized_date(accepted)
+    return scalar_of(accepted, path, builder)
 
 
-def claim(path: Path, work: Work) -> str:
-    """The name of an undeclared property, and what is wrong with it."""
+def reserve_name(path: Path, builder: Builder) -> str:
+    """The name of an undeclared property; its faults are added."""
     if any(has_lone_surrogate(part) for part in path):
-        work.faults.add((path, "unicode"))
+        builder.faults.add((path, "unicode"))
         return ""
-    name = name_of(path, work.options)
+    name = name_of(path, builder.options)
     if not name:
-        work.faults.add((path, "name"))
-    elif name in work.declared_names | work.undeclared_names:
-        work.faults.add((path, "clash"))
-    work.undeclared_names.add(name)
+        builder.faults.add((path, "name"))
+    elif name in builder.declared_names | builder.undeclared_names:
+        builder.faults.add((path, "clash"))
+    builder.undeclared_names.add(name)
     return name
 
 
-def put_node(node: Column | Declared, value: Json, path: Path, work: Work) -> None:
-    """A declared property that is there, or is null as a part of what is there."""
+def put_node(node: Column | Declared, value: Json, path: Path, builder: Builder) -> None:
+    """Add a declared property that is present, or null in an object that is present."""
     if isinstance(node, Column):
-        work.put(name_of(path, work.options), value_of(node, value, path, work))
+        builder.put(name_of(path, builder.options), value_of(node, value, path, builder))
     elif isinstance(value, dict):
-        put_declared(node.children, value, path, work)
+        put_declared(node.children, value, path, builder)
     else:
-        put_misfit(value, path, work)
+        put_non_object(value, path, builder)
         for leaf in leaves_under(node, path):
-            work.put(name_of(leaf, work.options), null(work))
+            builder.put(name_of(leaf, builder.options), null(builder))
 
 
-def put_misfit(value: Json, path: Path, work: Work) -> None:
-    """A value that is not an object where a declared object stands."""
+def put_non_object(value: Json, path: Path, builder: Builder) -> None:
+    """Add a value that is not an object where an object is declared."""
     if is_non_finite(value):
-        if work.options.non_finite_numbers == "reject":
-            work.faults.add((path, "non_finite"))
+        if builder.options.non_finite_numbers == "reject":
+            builder.faults.add((path, "non_finite"))
         return
     if value is None:
         return
-    if work.options.nested == "reject" and isinstance(value, list):
-        work.faults.add((path, "nested"))
-        claim(path, work)
+    if builder.options.nested == "reject" and isinstance(value, list):
+        builder.faults.add((path, "nested"))
+        reserve_name(path, builder)
         return
-    if work.options.type_mismatches == "reject":
-        work.faults.add((path, "type"))
+    if builder.options.type_mismatches == "reject":
+        builder.faults.add((path, "type"))
         return
-    taken = Text(value) if work.options.type_mismatches == "coerce" else take_any(value)
-    name = claim(path, work)
-    work.put(name, finish(taken, path, work))
+    accepted = Text(value) if builder.options.type_mismatches == "coerce" else accept_any(value)
+    name = reserve_name(path, builder)
+    builder.put(name, scalar_of(accepted, path, builder))
 
 
 def put_declared(
-    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, work: Work
+    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, builder: Builder
 ) -> None:
-    """The declared leaves, in the schema's order; what is missing inside an object is null."""
+    """Add declared properties in the schema's order; what is missing inside an object is null."""
     for name, child in children.items():
         if name in record or path:
-            put_node(child, record.get(name), (*path, name), work)
+            put_node(child, record.get(name), (*path, name), builder)
 
 
 def put_rest(
-    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, work: Work
+    children: Mapping[str, Column | Declared], record: dict[str, Json], path: Path, builder: Builder
 ) -> None:
-    """The undeclared leaves, in the record's order."""
+    """Add undeclared properties in the record's order."""
     for name, value in record.items():
         child = children.get(name)
         if child is None:
-            put_undeclared(value, (*path, name), work)
+            put_undeclared(value, (*path, name), builder)
         elif isinstance(child, Declared) and isinstance(value, dict):
-            put_rest(child.children, value, (*path, name), work)
+            put_rest(child.children, value, (*path, name), builder)
 
 
-def put_undeclared(value: Json, path: Path, work: Work) -> None:
-    """An undeclared property: one leaf, whatever it is."""
-    name = claim(path, work)
-    work.put(name, value_of(ANY, value, path, work))
+def put_undeclared(value: Json, path: Path, builder: Builder) -> None:
+    """Add an undeclared property, whatever its value is."""
+    name = reserve_name(path, builder)
+    builder.put(name, value_of(UNTYPED, value, path, builder))
 
 
 # --- Ids -----------------------------------------------------------------------------
 
 
 def canonical_number(token: str) -> str:
-    """Digits of an integral number; else the double's `repr`, or plain digits where that lies."""
+    """The digits of an integral number; else the `repr` of its double if equal, or plain digits."""
     exact = decimal_of(token)
     if exact.is_integral:
         return exact.plain()
@@ -707,49 +707,49 @@ def canonical_number(token: str) -> str:
     return shortest if decimal_of(shortest) == exact else exact.plain()
 
 
-def key_text(key: str, node: Column | Declared, record: dict[str, Json], work: Work) -> str:
+def key_text(key: str, node: Column | Declared, record: dict[str, Json], builder: Builder) -> str:
     """The canonical text of one key; empty when it has a fault."""
     path = (key,)
     if key not in record:
-        work.faults.add((path, "key_missing"))
+        builder.faults.add((path, "key_missing"))
         return ""
     value = record[key]
     if value is None or value == "" or is_non_finite(value):
-        work.faults.add((path, "key_empty"))
+        builder.faults.add((path, "key_empty"))
         return ""
-    if work.options.nested == "reject" and isinstance(value, (dict, list)):
-        work.faults.add((path, "nested"))
-    taken = key_taken(TEXT if isinstance(node, Declared) else node, value, work)
-    if isinstance(taken, Mismatch):
-        work.faults.add((path, "key_type"))
+    if builder.options.nested == "reject" and isinstance(value, (dict, list)):
+        builder.faults.add((path, "nested"))
+    accepted = accepted_key(JSON_TEXT if isinstance(node, Declared) else node, value, builder)
+    if isinstance(accepted, Mismatch):
+        builder.faults.add((path, "key_type"))
         return ""
-    if (path, "nested") in work.faults:
-        # Nothing inside it is looked at.
+    if (path, "nested") in builder.faults:
+        # Its contents are not checked.
         return ""
-    return canonical_text(taken, path, work)
+    return canonical_text(accepted, path, builder)
 
 
-def key_taken(column: Column, value: Json, work: Work) -> Taken:
-    """The key's value after coercion, whatever `type_mismatches` says but for `send`."""
-    taken = take(column, value)
-    if isinstance(taken, Mismatch):
-        taken = coerce(column, value)
-    if isinstance(taken, Mismatch) and work.options.type_mismatches == "send":
-        taken = take_any(value)
-    return taken
+def accepted_key(column: Column, value: Json, builder: Builder) -> Accepted:
+    """The key's value after coercion; `type_mismatches` matters only if it is `send`."""
+    accepted = accept(column, value)
+    if isinstance(accepted, Mismatch):
+        accepted = coerce(column, value)
+    if isinstance(accepted, Mismatch) and builder.options.type_mismatches == "send":
+        accepted = accept_any(value)
+    return accepted
 
 
-def canonical_text(taken: bool | str | Number | Text, path: Path, work: Work) -> str:  # noqa: FBT001
+def canonical_text(accepted: bool | str | Number | Text, path: Path, builder: Builder) -> str:  # noqa: FBT001
     """The text of a key's value."""
-    if isinstance(taken, bool):
-        return "true" if taken else "false"
-    if isinstance(taken, Number):
-        return canonical_number(taken.token)
-    if isinstance(taken, Text):
-        return text_of(taken.value, path, work, sort=True) or ""
-    if has_lone_surrogate(taken):
-        work.faults.add((path, "unicode"))
-    return taken
+    if isinstance(accepted, bool):
+        return "true" if accepted else "false"
+    if isinstance(accepted, Number):
+        return canonical_number(accepted.token)
+    if isinstance(accepted, Text):
+        return text_of(accepted.value, path, builder, sort=True) or ""
+    if has_lone_surrogate(accepted):
+        builder.faults.add((path, "unicode"))
+    return accepted
 
 
 def record_hash(record: dict[str, Json]) -> str:
@@ -757,35 +757,35 @@ def record_hash(record: dict[str, Json]) -> str:
     own = {name: value for name, value in record.items() if not name.startswith("_sdc_")}
     text = write(own, sort=True)
     if has_lone_surrogate(text):
-        text = "\\" + write(spelled(own), sort=True)
+        text = "\\" + write(with_escapes(own), sort=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def spelled(value: Json) -> Json:
-    """Strings with their backslashes doubled, and lone surrogates spelled by escapes."""
+def with_escapes(value: Json) -> Json:
+    """The value with backslashes doubled and lone surrogates escaped."""
     if isinstance(value, str):
         return value.replace("\\", "\\\\").encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
-        return {str(spelled(name)): spelled(each) for name, each in value.items()}
+        return {str(with_escapes(name)): with_escapes(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [spelled(each) for each in value]
+        return [with_escapes(part) for part in value]
     return value
 
 
 def id_of(
-    keys: list[str], nodes: dict[str, Column | Declared], record: dict[str, Json], work: Work
+    keys: list[str], nodes: dict[str, Column | Declared], record: dict[str, Json], builder: Builder
 ) -> str:
     """The object's id."""
     if not keys:
         return record_hash(record)
-    texts = [key_text(key, nodes.get(key, ANY), record, work) for key in keys]
+    texts = [key_text(key, nodes.get(key, UNTYPED), record, builder) for key in keys]
     if len(texts) > 1:
         texts = [text.replace("\\", "\\\\").replace(":", "\\:") for text in texts]
     joined = ":".join(texts)
     if len(joined) <= 100:
         return joined
-    if work.options.long_ids == "reject":
-        work.faults.add(((), "long_id"))
+    if builder.options.long_ids == "reject":
+        builder.faults.add(((), "long_id"))
     return hashlib.sha256(joined.encode(errors="replace")).hexdigest()
 
 
@@ -803,7 +803,7 @@ METADATA = {
 
 
 def with_metadata(schema: Schema, record: dict[str, Json]) -> tuple[Schema, dict[str, Json]]:
-    """The SDK's metadata is declared, and in the record; its values are nulls here."""
+    """Add the SDK's metadata to the schema and the record; most of its values are null here."""
     columns = {
         name: {"type": ["null", "string"], "format": form}
         if form
@@ -821,7 +821,7 @@ def with_metadata(schema: Schema, record: dict[str, Json]) -> tuple[Schema, dict
 def mapped(
     definition: dict[str, Any], schema: Schema, keys: list[str], record: dict[str, Json]
 ) -> tuple[Schema, list[str], dict[str, Json] | Rejected | None]:
-    """What a stream map makes of schema, keys and record; `None` of one that is left out.
+    """The schema, keys and record after a stream map; the record is `None` if it is filtered out.
 
     Expressions are names, `'texts'` and `float(2)`.
     """
@@ -832,7 +832,9 @@ def mapped(
     values = {name: record[name] for name in chosen if name in record}
     values = values if nothing_else else dict(record)
     fault: Rejected | None = None
-    named = {name: each for name, each in definition.items() if not name.startswith("__")}
+    named = {
+        name: expression for name, expression in definition.items() if not name.startswith("__")
+    }
     for name, expression in named.items():
         if expression is None:
             properties.pop(name, None)
@@ -859,11 +861,11 @@ def mapped(
     return {"properties": properties}, chosen, fault or values
 
 
-# --- The whole -----------------------------------------------------------------------
+# --- The object ----------------------------------------------------------------------
 
 
 def check_names(stream: str, names: list[str]) -> None:
-    """Empty names, and two declared leaves of one name."""
+    """Refuse empty names, and two declared properties of one name."""
     if "" in names:
         raise SchemaError(f"stream {stream!r}: a property has no name")
     if len(set(names)) < len(names):
@@ -913,7 +915,7 @@ def transform_value(  # noqa: PLR0913, PLR0917  as many as the rules need
         raise SchemaError(f"stream {stream!r}: the schema has no properties")
     nodes = nodes_of(resolved, depth_of(options))
 
-    # The key that is the id stands for itself: it is neither a property nor in anybody's way.
+    # The key that is the id is no property, and its name clashes with no other.
     id_key = None
     if len(key_properties) == 1 and property_name(key_properties) == "id_":
         id_key = key_properties[0]
@@ -922,27 +924,27 @@ def transform_value(  # noqa: PLR0913, PLR0917  as many as the rules need
     names = [name_of(leaf, options) for leaf in leaves]
     check_names(stream, names)
 
-    rest = {name: each for name, each in value.items() if name != id_key}
-    work = Work(options, set(names))
-    put_declared(others, rest, (), work)
-    put_rest(others, rest, (), work)
-    if not work.properties and not work.faults and id_key is not None and id_key in value:
-        node = nodes.get(id_key, ANY)
-        column = TEXT if isinstance(node, Declared) else node
-        work.put("id", value_of(column, value[id_key], (id_key,), work))
-    identity = id_of(key_properties, nodes, value if key_properties else original, work)
-    if not work.properties and not work.faults:
-        work.faults.add(((), "empty"))
-    # A key that is not of its type is one fault, and not its property's too.
-    work.faults -= {(path, "type") for path, code in work.faults if code == "key_type"}
-    if work.faults:
-        return Rejected(work.faults)
-    assert not {name for name, _ in work.properties} & (WAREHOUSE_OWNED - {"id"})
-    if len(SegmentObject(collection, identity, encoded(work.properties)).line_bytes()) > 409_600:
+    rest = {name: part for name, part in value.items() if name != id_key}
+    builder = Builder(options, set(names))
+    put_declared(others, rest, (), builder)
+    put_rest(others, rest, (), builder)
+    if not builder.properties and not builder.faults and id_key is not None and id_key in value:
+        node = nodes.get(id_key, UNTYPED)
+        column = JSON_TEXT if isinstance(node, Declared) else node
+        builder.put("id", value_of(column, value[id_key], (id_key,), builder))
+    identity = id_of(key_properties, nodes, value if key_properties else original, builder)
+    if not builder.properties and not builder.faults:
+        builder.faults.add(((), "empty"))
+    # A key of the wrong type is one fault: its property's own fault is removed.
+    builder.faults -= {(path, "type") for path, code in builder.faults if code == "key_type"}
+    if builder.faults:
+        return Rejected(builder.faults)
+    assert not {name for name, _ in builder.properties} & (WAREHOUSE_OWNED - {"id"})
+    if len(SegmentObject(collection, identity, encoded(builder.properties)).line_bytes()) > 409_600:
         return Rejected({((), "object_too_large")})
-    return Row(collection, identity, work.properties)
+    return ExpectedObject(collection, identity, builder.properties)
 
 
 def encoded(properties: list[tuple[str, str]]) -> bytes:
-    """The properties as they go over the wire."""
+    """The properties as they are sent."""
     return ("{" + ",".join(f"{write(name)}:{token}" for name, token in properties) + "}").encode()

@@ -1,7 +1,7 @@
-"""Schemas, keys, options and raw records for the laws: mostly right, often wrong, never kind.
+"""Strategies for schemas, keys, options and raw records: mostly valid, often invalid.
 
-Records are raw JSON, written here token by token, since how a number or a string is written is
-the tap's choice and must survive.
+Records are raw JSON, written token by token, since the text of a number or a string is the tap's
+choice and must be kept.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Strategy: TypeAlias = st.SearchStrategy[Any]
 
 
 def weighted(*choices: tuple[int, Strategy]) -> Strategy:
-    """One of some strategies, as often as its weight says: `one_of` counts their own branches."""
+    """One of several strategies, by weight: `one_of` would also count their branches."""
     table = [strategy for weight, strategy in choices for _ in range(weight)]
     return st.sampled_from(range(len(table))).flatmap(table.__getitem__)
 
 
-# Names that meet: by case, by accent, by path (`a` holding `b_c`, `a_b` holding `c`), by the
-# warehouse's own, by what their spelling leaves of them.
+# Names that clash: by case, accent, path (`b_c` in `a`, `c` in `a_b`), reserved columns, or by what
+# transliteration leaves of them.
 TAME_NAMES = [f"field{letter}" for letter in "ABCDEFGHIJ"] + ["name", "email", "city", "zip code"]
 HOSTILE_NAMES = [
     "id",
@@ -60,7 +60,7 @@ HOSTILE_NAMES = [
     "type",
 ]
 property_names = st.sampled_from(TAME_NAMES) | st.sampled_from(HOSTILE_NAMES)
-# Mostly tame, or hardly a schema would be without a clash.
+# Mostly tame, since few schemas would be without a clash otherwise.
 schema_names = weighted((4, st.sampled_from(TAME_NAMES)), (1, st.sampled_from(HOSTILE_NAMES)))
 
 # --- Schemas -------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def objects(inner: Strategy) -> Strategy:
 
 
 def combined(inner: Strategy) -> Strategy:
-    """Branches, with a type beside them or, mostly, without."""
+    """Branches, mostly without a type beside them."""
     some = st.lists(st.one_of(inner, st.just({"type": "null"})), min_size=1, max_size=3)
     keyword = st.sampled_from(["anyOf", "oneOf", "allOf"])
     beside = st.sampled_from([{}, {}, {}, {"type": "string"}, {"title": "x"}])
@@ -171,7 +171,7 @@ properties = weighted((6, simple), (3, nested), (1, objects(objects(nested))))
 
 @st.composite
 def schemas(draw: st.DrawFn) -> Schema:
-    """A stream's schema; now and then one that no plan can be made of."""
+    """A stream's schema; sometimes one that cannot be planned."""
     fewest = draw(st.sampled_from([0, 1, 2, 2]))
     drawn: Schema = {
         "type": "object",
@@ -190,7 +190,7 @@ def schemas(draw: st.DrawFn) -> Schema:
 
 
 def keys(schema: Schema) -> Strategy:
-    """Key properties: none, one, several; declared, as a rule."""
+    """Key properties: none, one or several, usually declared."""
     declared = list(schema.get("properties", {}))
     if not declared:
         return weighted((3, st.just([])), (1, st.lists(property_names, min_size=1, max_size=1)))
@@ -206,7 +206,7 @@ def keys(schema: Schema) -> Strategy:
 
 
 def options() -> st.SearchStrategy[PlanOptions]:
-    """Every option in every value, the default more often."""
+    """All options with all values, defaults more often."""
     return st.builds(
         PlanOptions,
         collections=st.sampled_from([{}, {}, {"rooms": "suites"}]),
@@ -374,7 +374,7 @@ LARGE = [
 
 
 def written(text: str) -> Strategy:
-    """A string as one tap or another writes it."""
+    """A string as different taps write it."""
     return st.booleans().map(lambda ascii_only: json.dumps(text, ensure_ascii=ascii_only))
 
 
@@ -386,13 +386,13 @@ large = st.sampled_from(LARGE)
 
 
 def arrays_of(inner: Strategy) -> Strategy:
-    """Arrays, spaced as some taps space them."""
+    """Arrays, with and without blanks."""
     return st.tuples(st.lists(inner, max_size=3), st.sampled_from([",", " , "])).map(
         lambda drawn: "[" + drawn[1].join(drawn[0]) + "]"
     )
 
 
-# A name that half a surrogate pair stands in can only be written with its escape.
+# A name with a lone surrogate can only be written with its escape.
 raw_names = weighted(
     (20, property_names.flatmap(written)),
     (2, st.sampled_from(['""', '"!"', '"A"', '"Field A"'])),
@@ -401,7 +401,7 @@ raw_names = weighted(
 
 
 def maps_of(inner: Strategy) -> Strategy:
-    """Objects, names twice now and then."""
+    """Objects, sometimes with duplicate names."""
     return st.lists(st.tuples(raw_names, inner), max_size=3).map(
         lambda pairs: "{" + ",".join(f"{name}: {value}" for name, value in pairs) + "}"
     )
@@ -427,7 +427,7 @@ RIGHT: Mapping[str, Strategy] = {
 }
 
 
-# Just inside and just outside of what a column takes as it is, or can coerce.
+# Values at the limits of what a column accepts unchanged, or can coerce.
 NEARLY: Mapping[str, list[str]] = {
     "string": ["0", "515.0", "1e5", "true", "null", "[1.50]", '{"a":1e400}'],
     "integer": ['"42"', '"042"', '"1.0"', '"1e3"', "515.0", "1e3", "1.5", "true", "1e-400"],
@@ -437,15 +437,15 @@ NEARLY: Mapping[str, list[str]] = {
 
 
 def nearly_right(schema: Schema) -> Strategy:
-    """A value that is nearly of the schema's type, or just so in another form."""
+    """A value that is nearly of the schema's type, or of it in another form."""
     named = schema.get("type", [])
     types = [named] if isinstance(named, str) else named
     edges = [edge for name in types for edge in NEARLY.get(name, ())]
     return st.sampled_from(edges) if edges else anything
 
 
-def looked_up(schema: Schema, root: Schema) -> Schema:
-    """Roughly what a property's schema says: enough to aim at, no rule depends on it."""
+def resolved(schema: Schema, root: Schema) -> Schema:
+    """Roughly the resolved schema of a property: good enough to draw values, no rule needs it."""
     for _ in range(3):
         for keyword in ("anyOf", "oneOf", "allOf"):
             if "type" not in schema and schema.get(keyword):
@@ -470,7 +470,7 @@ def right_value(schema: Schema, root: Schema, depth: int) -> Strategy:
 
 @st.composite
 def raw_object(draw: st.DrawFn, listed: Schema, root: Schema, depth: int) -> str:
-    """An object that lists some of its properties, in some order, and some that nobody declared."""
+    """An object with some of its properties, in any order, and some that are undeclared."""
     pairs: list[str] = []
     for name, schema in listed.items():
         # One in twenty is missing, another one is anything, a few more are nearly right.
@@ -480,9 +480,9 @@ def raw_object(draw: st.DrawFn, listed: Schema, root: Schema, depth: int) -> str
         if dice < 5:
             value = draw(anything)
         elif dice < 9:
-            value = draw(nearly_right(looked_up(schema, root)))
+            value = draw(nearly_right(resolved(schema, root)))
         else:
-            value = draw(right_value(looked_up(schema, root), root, depth))
+            value = draw(right_value(resolved(schema, root), root, depth))
         pairs.append(f"{draw(written(name))}:{value}")
     if draw(st.sampled_from(range(5))) == 0:
         more = draw(st.lists(st.tuples(raw_names, anything), min_size=1, max_size=3))
@@ -493,7 +493,7 @@ def raw_object(draw: st.DrawFn, listed: Schema, root: Schema, depth: int) -> str
 
 @st.composite
 def records(draw: st.DrawFn, schema: Schema) -> bytes:
-    """A raw record; once in a while with a value of 32 KB, or of all that an object may have."""
+    """A raw record; sometimes with a value of 32 KB, or of the maximum size."""
     declared = dict(schema.get("properties", {}))
     for branch in [*schema.get("allOf", []), *schema.get("anyOf", [])]:
         declared.update(branch["properties"])

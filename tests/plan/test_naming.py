@@ -1,4 +1,4 @@
-"""Names: Segment's rule on every known vector, and the laws that hold for any text."""
+"""Names: Segment's rule for every known example, and laws for any text."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ names = st.text(st.sampled_from("abzAZ059__ -.é名")) | st.text()
 
 
 def collection(stream: str, *, pluralize: bool = True, allow_digits: bool = False) -> str:
-    """The collection of a stream that the user has not mapped."""
+    """The collection of a stream that is not in `collections`."""
     return collection_name(stream, collections={}, pluralize=pluralize, allow_digits=allow_digits)
 
 
 def rule_in_words(name: str) -> str:
-    """The rule again, a character at a time, for the patterns to be compared with."""
+    """The rule again, character by character; the patterns are compared with it."""
     lower = set("abcdefghijklmnopqrstuvwxyz")
     upper = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     digits = set("0123456789")
@@ -98,31 +98,31 @@ def rule_in_words(name: str) -> str:
 
 @pytest.mark.parametrize(("name", "snake"), VECTORS)
 def test_snake_case_vectors(name: str, snake: str) -> None:
-    """Segment's own vectors come out as its warehouses write them."""
+    """Segment's own examples become what its warehouses write."""
     assert snake_case(name) == snake
 
 
 @given(names)
 def test_snake_case_is_idempotent(name: str) -> None:
-    """A name that went through the rule stays through it again, in the warehouse as well."""
+    """Applying the rule again changes nothing, so the warehouse keeps the name."""
     assert snake_case(snake_case(name)) == snake_case(name)
 
 
 @given(names)
 def test_snake_case_gives_words_joined_by_one_underscore(name: str) -> None:
-    """Nothing but lower-case letters and digits, with single underscores between them."""
+    """Only lower-case letters and digits, with single underscores between them."""
     assert SNAKE.fullmatch(snake_case(name))
 
 
 @given(names)
 def test_snake_case_is_the_rule_in_words(name: str) -> None:
-    """The patterns do what the rule says, character by character."""
+    """The patterns agree with the rule, character by character."""
     assert snake_case(name) == rule_in_words(name)
 
 
 @given(names)
 def test_snake_case_keeps_every_letter_and_digit(name: str) -> None:
-    """No ASCII letter or digit is lost, and none is made up."""
+    """No ASCII letter or digit is lost or added."""
     kept = "".join(char for char in name if char.isascii() and char.isalnum()).lower()
     assert snake_case(name).replace("_", "") == kept
 
@@ -142,20 +142,20 @@ def test_snake_case_keeps_every_letter_and_digit(name: str) -> None:
     ],
 )
 def test_transliterate_examples(name: str, ascii_name: str) -> None:
-    """Accents fall off, other scripts are spelled, half a surrogate pair vanishes."""
+    """Accents are removed, other scripts transliterated, lone surrogates removed."""
     assert transliterate(name) == ascii_name
 
 
 @given(st.text())
 def test_transliterate_gives_ascii(name: str) -> None:
-    """What comes out is ASCII, whatever went in, and going in again changes nothing."""
+    """The result is ASCII, and transliterating it again changes nothing."""
     assert transliterate(name).isascii()
     assert transliterate(transliterate(name)) == transliterate(name)
 
 
 @given(st.text())
-def test_transliterate_takes_equal_text_for_equal(name: str) -> None:
-    """Composed and decomposed forms of one text give one name."""
+def test_transliterate_ignores_the_form_of_a_text(name: str) -> None:
+    """Composed and decomposed forms of a text give the same name."""
     assert transliterate(unicodedata.normalize("NFD", name)) == transliterate(name)
 
 
@@ -182,13 +182,13 @@ def test_transliterate_takes_equal_text_for_equal(name: str) -> None:
     ],
 )
 def test_property_name_examples(path: list[str], name: str) -> None:
-    """Parts are spelled, joined and snake-cased; what the warehouse owns gets a trailing `_`."""
+    """Parts are transliterated, joined and snake-cased; reserved names get a trailing `_`."""
     assert property_name(path) == name
 
 
 @given(st.lists(names | st.sampled_from(sorted(WAREHOUSE_OWNED)), min_size=1, max_size=4))
 def test_property_name_is_never_the_warehouses(path: list[str]) -> None:
-    """A property has the rule's form and no name of the warehouse's; a trailing `_` says why."""
+    """A property never has a name that the warehouse reserves."""
     name = property_name(path)
     assert name not in WAREHOUSE_OWNED
     assert is_warehouse_owned(name) == name.endswith("_")
@@ -198,7 +198,7 @@ def test_property_name_is_never_the_warehouses(path: list[str]) -> None:
 
 @given(st.lists(names, min_size=1, max_size=4))
 def test_property_name_is_stable(path: list[str]) -> None:
-    """A property whose name is already what it becomes keeps it."""
+    """A property whose name has the final form keeps it."""
     name = property_name(path)
     assert property_name([name]) == name
 
@@ -221,7 +221,7 @@ def test_property_name_is_stable(path: list[str]) -> None:
     ],
 )
 def test_collection_name_examples(stream: str, name: str) -> None:
-    """Spelled in ASCII, snake-cased, digits as words, the last word plural."""
+    """In ASCII, snake-cased, digits as words, the last word plural."""
     assert collection(stream) == name
 
 
@@ -281,21 +281,21 @@ def test_collection_name_examples(stream: str, name: str) -> None:
     ],
 )
 def test_plurals(singular: str, plural: str) -> None:
-    """The last word becomes plural, and a plural stays as it is."""
+    """The last word becomes plural, and a plural is unchanged."""
     assert collection(singular) == plural
     assert collection(plural) == plural
     assert collection(f"old_{singular}") == f"old_{plural}"
 
 
 def test_digits_and_plurals_are_settings() -> None:
-    """Off means off: digits stay where they are allowed, and words as the tap has them."""
+    """Digits stay if they are allowed; without `pluralize`, words are unchanged."""
     assert collection("s3_file", allow_digits=True) == "s3_files"
     assert collection("s3_file", pluralize=False) == "s_three_file"
     assert collection("S3 File", pluralize=False, allow_digits=True) == "s3_file"
 
 
 def test_a_word_that_ends_in_a_digit_has_no_plural() -> None:
-    """Where digits stay, `orders_v2` is not made `orders_v2s`."""
+    """If digits stay, `orders_v2` does not become `orders_v2s`."""
     assert collection("orders_v2", allow_digits=True) == "orders_v2"
 
 
@@ -304,7 +304,7 @@ words = st.text(st.sampled_from("abceimnsuxyz12_"), max_size=12)
 
 @given(names | words, st.booleans(), st.booleans())
 def test_collection_name_is_idempotent(stream: str, pluralize: bool, allow_digits: bool) -> None:  # noqa: FBT001
-    """A collection that is used as a stream's name is its own collection."""
+    """A stream that is named like a collection goes to that collection."""
     try:
         name = collection(stream, pluralize=pluralize, allow_digits=allow_digits)
     except SchemaError:
@@ -313,8 +313,8 @@ def test_collection_name_is_idempotent(stream: str, pluralize: bool, allow_digit
 
 
 @given(names | words, st.booleans())
-def test_collection_name_is_one_that_segment_takes(stream: str, pluralize: bool) -> None:  # noqa: FBT001
-    """Letters and single inner underscores, at most 100 of them, or an error."""
+def test_collection_name_is_valid_in_segment(stream: str, pluralize: bool) -> None:  # noqa: FBT001
+    """Letters and single inner underscores, at most 100 characters, or an error."""
     try:
         name = collection(stream, pluralize=pluralize)
     except SchemaError:
@@ -324,8 +324,8 @@ def test_collection_name_is_one_that_segment_takes(stream: str, pluralize: bool)
 
 
 @given(words.filter(bool))
-def test_a_name_that_is_made_may_be_given(stream: str) -> None:
-    """What the rule makes of a stream is valid in `collections` too."""
+def test_a_derived_name_is_valid_in_collections(stream: str) -> None:
+    """The name that is derived from a stream may also be set by the user."""
     try:
         name = collection(stream)
     except SchemaError:
@@ -337,7 +337,7 @@ def test_a_name_that_is_made_may_be_given(stream: str) -> None:
 
 
 def test_a_name_of_100_characters_is_the_longest() -> None:
-    """100 characters are taken, 101 are an error with the way out."""
+    """100 characters are accepted, 101 are an error that says what to do."""
     assert len(collection("a" * 99)) == 100
     with pytest.raises(SchemaError, match=r"101 characters.*`collections`") as caught:
         collection("a" * 100)
@@ -345,16 +345,16 @@ def test_a_name_of_100_characters_is_the_longest() -> None:
 
 
 @pytest.mark.parametrize("stream", ["", "!!", "___"])
-def test_a_name_of_nothing_is_an_error(stream: str) -> None:
-    """A stream without a letter or digit is an error that names it and the way out."""
+def test_an_empty_name_is_an_error(stream: str) -> None:
+    """A stream without letters and digits is an error that names it and says what to do."""
     with pytest.raises(SchemaError, match="`collections`") as caught:
         collection(stream)
     assert repr(stream) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["status", "hotel_room", "a", "a" * 100])
-def test_a_given_name_is_taken_as_given(name: str) -> None:
-    """The user's word stands: no plural, no rule."""
+def test_a_name_of_the_user_is_unchanged(name: str) -> None:
+    """It gets no plural, and the rule is not applied."""
     assert (
         collection_name("S 1", collections={"S 1": name}, pluralize=True, allow_digits=False)
         == name
@@ -365,7 +365,7 @@ def test_a_given_name_is_taken_as_given(name: str) -> None:
     "name",
     ["", "_a", "a_", "a__b", "Rooms", "a b", "naïve", "a-b", "a\n", "s3", "a" * 101],
 )
-def test_a_given_name_that_segment_would_not_keep_is_refused(name: str) -> None:
+def test_an_invalid_name_of_the_user_is_refused(name: str) -> None:
     """The error names the setting, the stream, the name, and what is allowed."""
     with pytest.raises(ConfigurationError, match="setting `collections`") as caught:
         collection_name(
@@ -376,8 +376,8 @@ def test_a_given_name_that_segment_would_not_keep_is_refused(name: str) -> None:
     assert "lower-case letters and single underscores" in str(caught.value)
 
 
-def test_a_given_name_with_digits_needs_the_setting() -> None:
-    """Digits are taken when they are allowed; the error says which setting would."""
+def test_a_name_of_the_user_with_digits_needs_the_setting() -> None:
+    """Digits are accepted if they are allowed; the error names the setting."""
     mapped = {"files": "s3_files"}
     assert (
         collection_name("files", collections=mapped, pluralize=True, allow_digits=True)
@@ -388,7 +388,7 @@ def test_a_given_name_with_digits_needs_the_setting() -> None:
 
 
 def test_only_the_mapped_stream_is_mapped() -> None:
-    """A name in `collections` is for the stream of exactly that name."""
+    """A name in `collections` applies to the stream of exactly that name."""
     given_names = {"Room": "suites"}
     assert (
         collection_name("Room", collections=given_names, pluralize=True, allow_digits=False)
@@ -400,6 +400,6 @@ def test_only_the_mapped_stream_is_mapped() -> None:
     )
 
 
-def test_segments_tables_are_names_that_a_stream_can_get() -> None:
-    """Each of Segment's own tables is what a stream of that name becomes: a warning can fire."""
+def test_streams_can_get_the_names_of_segments_tables() -> None:
+    """A stream that is named like one of Segment's tables goes to it, so the warning is useful."""
     assert {collection(table) for table in SEGMENT_TABLES} == SEGMENT_TABLES

@@ -84,13 +84,13 @@ def test_references(reference: Any, kind: str) -> None:
 
 
 def test_siblings_of_a_reference_win() -> None:
-    """As draft 2019 has it."""
+    """As in draft 2019."""
     schema = {"$ref": "#/$defs/b", "type": ["null", "number"]}
     assert column(schema, **{"$defs": {"b": {"type": "string"}}}).kind == "number"
 
 
 def test_a_tree_is_declared_once() -> None:
-    """Below the first node it refers to itself, and is typeless."""
+    """Its node refers to itself; that reference is untyped."""
     tree = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "up": {"$ref": "#/$defs/t"}},
@@ -104,7 +104,7 @@ def test_a_tree_is_declared_once() -> None:
 
 
 def test_properties_keep_the_schemas_order() -> None:
-    """Those of branches come after."""
+    """Those of branches come last."""
     schema = {
         "properties": {"z": {}, "a": {}},
         "allOf": [{"properties": {"m": {}, "z": {"type": "string"}}}],
@@ -116,19 +116,19 @@ def test_properties_keep_the_schemas_order() -> None:
 
 @pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"allOf": [{}]}, {"$ref": "#"}])
 def test_a_schema_without_properties_is_an_error(schema: dict[str, Any]) -> None:
-    """The one thing that a schema must have; the error names the stream."""
+    """A schema must list properties; the error names the stream."""
     with pytest.raises(SchemaError, match="'rooms' lists no `properties`"):
         read_columns(schema, stream="rooms")
 
 
 def test_properties_may_be_none() -> None:
-    """A list of nothing is a list."""
+    """An empty list is accepted."""
     assert read_columns({"properties": {}}, stream="rooms") == {}
 
 
 @pytest.mark.parametrize("keyword", ["properties", "anyOf"])
-def test_references_that_multiply_end_in_one_sentence(keyword: str) -> None:
-    """Definitions that each lead twice to the next are an error, and no endless work."""
+def test_references_that_multiply_are_an_error(keyword: str) -> None:
+    """Definitions that each refer twice to the next one are an error, and do not run forever."""
     twice = [{"$ref": f"#/definitions/d{n}"} for n in range(1, 41)]
     links = {
         f"d{n}": {keyword: {"a": link, "b": link} if keyword == "properties" else [link, link]}

@@ -22,8 +22,8 @@ from target_segment_objects.source import SourceRecord, SourceStream
 from tests.plan.test_plan_laws import law
 from tests.reference import (
     METADATA,
+    ExpectedObject,
     Rejected,
-    Row,
     encoded,
     has_properties,
     mapped,
@@ -175,7 +175,7 @@ def expected(  # noqa: PLR0913  drawn
         return None
     if isinstance(value, Rejected):
         return set(value.faults)
-    if isinstance(row, Row):
+    if isinstance(row, ExpectedObject):
         return without_metadata(row.id, encoded(row.properties))
     return set(row.faults)
 
