@@ -89,7 +89,7 @@ def test_a_sync_is_seen_as_it_comes(window: Browser, segment: Emulator, tmp_path
     window.open(segment.url)
     window.wait_for_text("#status", "Live")
     assert segment.url in window.text("#collections-empty")
-    assert window.text("#refusals-empty") == "Nothing was refused."
+    assert window.text("#refusals-empty") == "No request was refused."
     assert window.text("#sessions-empty") == "No session was started."
     window.tell("window.loadedOnce = true")
 
@@ -160,7 +160,7 @@ def test_a_stopped_emulator_is_shown_as_such(window: Browser) -> None:
         window.open(segment.url)
         window.wait_for_text("#rows", "Beach")
         port = int(segment.url.rpartition(":")[2])
-    window.wait_for_text("#status", "Stopped")
+    window.wait_for_text("#status", "No response")
     assert window.find("#status").get_attribute("data-state") == "stopped"
     assert "Beach" in window.text("#rows")
     with Emulator(page=True, port=port) as segment, Client(segment) as client:

@@ -1,5 +1,5 @@
-// Asks the emulator once a second what has arrived and shows it.
-// Whatever comes from a client is text: nothing here reads HTML, and the page's policy forbids it.
+// Asks the emulator once a second what has arrived, and shows it.
+// Texts of clients are inserted as text, never as HTML, which the page's policy forbids too.
 "use strict";
 
 const EVERY_MS = 1000;
@@ -9,28 +9,28 @@ const NUMBERS = new Intl.NumberFormat("en");
 
 const byId = (id) => document.getElementById(id);
 
-let run = null; // which emulator answered last: another one starts everything anew
-let epoch = 0; // milliseconds between the emulator's clock and ours
-let before = null; // time and number of requests of the last answer
+let run = null; // the emulator that responded last; another one resets the page
+let epoch = 0; // milliseconds between the clocks of the emulator and the browser
+let before = null; // time and number of requests of the last response
 let paused = false;
 let timer = null;
-let asked = 0; // the newest question: an older one's answer is not shown
-const shown = new Map(); // what each part of the page shows, as JSON
+let queryNumber = 0; // number of the newest query; the response to an older one is ignored
+const shown = new Map(); // the data that each part of the page shows, as JSON
 const seen = new Map(); // keys of the lines that each list has shown
 
 function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
 }
 
 function text(id, value) {
-  const place = byId(id);
-  if (place.textContent !== value) place.textContent = value;
+  const target = byId(id);
+  if (target.textContent !== value) target.textContent = value;
 }
 
-// Draws a part of the page, when what it shows has changed.
+// Draws a part of the page if its data has changed.
 function draw(part, data, drawing) {
   const json = JSON.stringify(data);
   if (shown.get(part) === json) return;
@@ -38,7 +38,7 @@ function draw(part, data, drawing) {
   drawing(data);
 }
 
-// Fills a list; a line whose key was not there before is marked for a moment.
+// Fills a list, and highlights lines with new keys for a moment.
 function fill(id, items, keyOf, lineOf) {
   const known = seen.get(id);
   const lines = items.map((item) => {
@@ -53,9 +53,9 @@ function fill(id, items, keyOf, lineOf) {
 function bytes(size) {
   if (size < 1000) return `${size} B`;
   const units = ["kB", "MB", "GB", "TB"];
-  let place = -1;
-  for (; size >= 999.95 && place < units.length - 1; place += 1) size /= 1000;
-  return `${size.toFixed(1)} ${units[place]}`;
+  let unit = -1;
+  for (; size >= 999.95 && unit < units.length - 1; unit += 1) size /= 1000;
+  return `${size.toFixed(1)} ${units[unit]}`;
 }
 
 function seconds(time) {
@@ -79,7 +79,7 @@ function status(state, words) {
   text("status", words);
 }
 
-function answerBadge(request) {
+function statusBadge(request) {
   if (request.status === null) {
     const [kind, words] = request.seconds === null ? ["", "in flight"] : ["warn", "cut"];
     return element("span", { class: `badge ${kind}` }, words);
@@ -95,7 +95,7 @@ function requestLine(request) {
     {},
     element("td", {}, time(request.at)),
     element("td", {}, element("span", { class: "id" }, request.path || request.id)),
-    element("td", {}, answerBadge(request)),
+    element("td", {}, statusBadge(request)),
     number(request.objects ? NUMBERS.format(request.objects) : ""),
     number(request.bytes ? bytes(request.bytes) : ""),
     number(seconds(request.seconds)),
@@ -107,7 +107,7 @@ function refusalLine(request) {
   return element(
     "li",
     {},
-    answerBadge(request),
+    statusBadge(request),
     element("span", { class: "id" }, request.path || request.id),
     time(request.at),
     element("span", { class: "reason" }, request.reason),
@@ -139,7 +139,7 @@ function drawTables({ tables, table_count: tableCount, current }) {
   const list = byId("tables");
   const buttons = new Map([...list.querySelectorAll("button")].map((b) => [b.dataset.name, b]));
   const lines = tables.map(({ name, objects }) => {
-    // A button that stays keeps the keyboard's focus.
+    // Reusing the button keeps the keyboard focus.
     const button = buttons.get(name) ?? element("button", { type: "button" });
     button.dataset.name = name;
     button.setAttribute("aria-pressed", String(name === current));
@@ -178,17 +178,17 @@ function drawRows(rows) {
   head.replaceChildren(element("tr", {}, ...columns.map(columnHead)));
   const known = seen.get("rows");
   const keys = rows.rows.map((row) => JSON.stringify([rows.table, row]));
-  const lines = rows.rows.map((row, place) => {
+  const lines = rows.rows.map((row, index) => {
     const line = element("tr", {}, ...row.map((value, n) => cell(value, columns[n], n)));
-    if (known?.table === rows.table && !known.keys.has(keys[place])) line.classList.add("fresh");
+    if (known?.table === rows.table && !known.keys.has(keys[index])) line.classList.add("fresh");
     return line;
   });
   seen.set("rows", { table: rows.table, keys: new Set(keys) });
   body.replaceChildren(...lines);
 }
 
-function cell(value, column, place) {
-  if (place === 0) return element("th", { scope: "row" }, value ?? "");
+function cell(value, column, index) {
+  if (index === 0) return element("th", { scope: "row" }, value ?? "");
   const side = NUMERIC.has(column.type) ? "number" : "";
   if (value === null) return element("td", { class: `none ${side}` }, "null");
   return element("td", { class: side }, value);
@@ -231,45 +231,45 @@ function show(state) {
   text(
     "collections-empty",
     state.unreadable
-      ? "The warehouse cannot be read just now."
-      : `Nothing has arrived yet: give ${location.origin} to objects_url and bulk_url.`,
+      ? "The warehouse cannot be read at the moment."
+      : `Nothing has arrived yet: set objects_url and bulk_url to ${location.origin}.`,
   );
   const { tables, table_count: tableCount, rows } = state;
   draw("tables", { tables, table_count: tableCount, current: rows?.table }, drawTables);
   draw("rows", rows, drawRows);
 }
 
-async function ask() {
+async function update() {
   clearTimeout(timer);
   if (paused || document.hidden) return;
-  asked += 1;
-  const question = asked;
+  queryNumber += 1;
+  const number = queryNumber;
   try {
-    const answer = await fetch(`/page/state.json?collection=${encodeURIComponent(chosen())}`, {
+    const response = await fetch(`/page/state.json?collection=${encodeURIComponent(chosen())}`, {
       cache: "no-store",
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const state = await answer.json();
-    if (question !== asked || paused) return;
+    if (!response.ok) throw new Error(String(response.status));
+    const state = await response.json();
+    if (number !== queryNumber || paused) return;
     show(state);
     status("live", "Live");
   } catch (error) {
-    if (question !== asked || paused) return;
-    console.info(`no answer: ${error.message}`);
+    if (number !== queryNumber || paused) return;
+    console.info(`no response: ${error.message}`);
     before = null;
-    status("stopped", "Stopped: no answer, trying again");
+    status("stopped", "No response; trying again");
   }
-  timer = setTimeout(ask, EVERY_MS);
+  timer = setTimeout(update, EVERY_MS);
 }
 
 byId("pause").addEventListener("click", () => {
   paused = !paused;
   before = null;
   byId("pause").setAttribute("aria-pressed", String(paused));
-  text("pause", paused ? "Go on" : "Pause");
+  text("pause", paused ? "Resume" : "Pause");
   status(paused ? "paused" : "waiting", paused ? "Paused" : "Connecting");
-  ask();
+  update();
 });
 
 byId("tables").addEventListener("click", (event) => {
@@ -277,7 +277,7 @@ byId("tables").addEventListener("click", (event) => {
   if (button) location.hash = encodeURIComponent(button.dataset.name);
 });
 
-addEventListener("hashchange", ask);
-document.addEventListener("visibilitychange", ask);
+addEventListener("hashchange", update);
+document.addEventListener("visibilitychange", update);
 text("address", location.origin);
-ask();
+update();
