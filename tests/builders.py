@@ -1,4 +1,4 @@
-"""What tests share: objects, a clock that stands still, and a way to wait for a delivery's word."""
+"""Objects, clocks and threads that the tests share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from target_segment_objects.errors import RejectedRecordError
 
 PATIENCE = 10.0
-"""Seconds after which a test that waits for an event has failed; nothing waits that long."""
+"""Seconds after which a test that waits for an event fails; a passing test never waits so long."""
 
 
 def room(identifier: str, collection: str = "rooms", **properties: Any) -> SegmentObject:
-    """An object of the collection `rooms`."""
+    """Return an object of the collection `rooms`."""
     return SegmentObject(collection, identifier, json.dumps(properties).encode())
 
 
 def large_room(identifier: str, mark: str, kilobytes: int = 240) -> SegmentObject:
-    """An object of about so many KB, whose properties' names begin with the mark."""
+    """Return an object of about this many KB; the names of its properties start with `mark`."""
     values = {
         f"{mark}_{'abcdefghijklmnop'[index]}": "x" * 30_000 for index in range(kilobytes // 30)
     }
@@ -37,12 +37,12 @@ ROOMS = SourceStream("rooms", b'{"properties":{"id":{"type":"string"}}}', ["id"]
 
 
 def origin(line: int = 1) -> SourceRecord:
-    """Where an object comes from: a record of `rooms` in this line."""
+    """Return a record of `rooms` at this line as the source of an object."""
     return SourceRecord(ROOMS, b'{"id":"%d"}' % line, line)
 
 
 def rejects_in(path: Path) -> list[dict[str, Any]]:
-    """The rejects of a dead letter; a record comes with the schema that its line refers to.
+    """Return the rejects of a dead letter, with the schemas that their lines refer to.
 
     Raises:
         KeyError: when no line before it holds that schema.
@@ -65,16 +65,16 @@ def rejects_in(path: Path) -> list[dict[str, Any]]:
 def block(
     first: int, *objects: SegmentObject
 ) -> tuple[list[ObjectLine], int, Callable[[int], SourceRecord]]:
-    """What a delivery is given: objects, one of each record from this position and line on."""
+    """Return a delivery's arguments: objects, one per record, from this position and line on."""
     return [*map(ObjectLine.from_object, objects)], first, lambda index: origin(first + index)
 
 
 class Refusals:
-    """Takes the objects that Segment refuses: so many are tolerated.
+    """Collects the objects that Segment refuses; more than `tolerated` raise an error.
 
     Attributes:
         lines: the lines of the records of each refused object.
-        messages: what was said of each.
+        messages: the error message of each.
     """
 
     def __init__(self, tolerated: int = 1_000_000) -> None:
@@ -83,7 +83,7 @@ class Refusals:
         self.messages: list[str] = []
 
     def __call__(self, error: RejectedRecordError, origins: list[SourceRecord], /) -> None:
-        """Take note of one."""
+        """Record a refused object."""
         self.lines.append([source.line for source in origins])
         self.messages.append(str(error))
         if len(self.lines) > self._tolerated:
@@ -91,34 +91,34 @@ class Refusals:
 
 
 class ManualClock:
-    """A monotonic clock that moves when it is told to."""
+    """A monotonic clock; a test sets its time."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return self.now
 
 
 class WakeCounter:
-    """Counts the wakes that a delivery's threads send, and waits for one more."""
+    """Counts how often a delivery's threads wake the reader, and waits for the next time."""
 
     def __init__(self) -> None:
         self._rung = threading.Semaphore(0)
 
     def __call__(self) -> None:
-        """Ring."""
+        """Count a wake-up."""
         self._rung.release()
 
     def wait(self, times: int = 1) -> None:
-        """Wait until it has rung so many times since the last wait."""
+        """Wait until it was called `times` times since the last wait."""
         for _ in range(times):
             assert self._rung.acquire(timeout=PATIENCE), "the delivery did not wake its reader"
 
 
 class BackgroundCall:
-    """A function on a thread of its own; `join` gives its result or raises its error."""
+    """Calls a function on a thread; `join` returns its result or raises its error."""
 
     def __init__(self, function: Any, *args: Any) -> None:
         self._result: Any = None
@@ -133,9 +133,9 @@ class BackgroundCall:
             self._error = error
 
     def join(self) -> Any:
-        """Wait for its end."""
+        """Wait until the function has returned."""
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "it did not come to an end"
+        assert not self._thread.is_alive(), "the function did not return"
         if self._error is not None:
             raise self._error
         return self._result

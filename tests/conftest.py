@@ -1,4 +1,4 @@
-"""What every test can use: the Hypothesis profiles and the folder of shared material."""
+"""The Hypothesis profiles and the fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# "ci" draws the same examples every time, so that a red run is the change's own doing; "dev"
-# draws new ones; "deep" looks long. A failure prints the blob that repeats it.
-# HYPOTHESIS_PROFILE chooses.
+# "ci" draws the same examples every time, so that a failure is caused by the change; "dev" draws
+# new ones; "deep" draws many. A failure prints the blob that repeats it. HYPOTHESIS_PROFILE selects
+# the profile.
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("deep", deadline=None, print_blob=True, max_examples=5_000)
@@ -37,7 +37,7 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _signals_stay() -> Iterator[None]:
-    """No test leaves a signal ignored: the processes of those behind it would never end."""
+    """Check that no test leaves a signal ignored, since later tests' processes would not end."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield

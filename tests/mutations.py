@@ -1,4 +1,9 @@
-"""Changes of the package's source that are addressed by function and syntax, not by line or file.
+"""Changes the package's source; a change is located by function and syntax, not by line or file.
+
+A mutation names a definition (`Checkpoint.advance`, `StreamPlan.encode`, `_INTEGER`) and an
+expression or statements in it. Both are compared as syntax trees, so that formatting, comments,
+line numbers and the file do not matter. If several files have the same definition with the same
+syntax in it, the file's name is given as a prefix: `gate:Gate._enter`.
 
 A mutation names a definition (`Checkpoint.advance`, `StreamPlan.encode`, `_INTEGER`) and a piece
 of syntax in it, an expression or statements. Both are compared as syntax trees, so that formatting,
@@ -26,16 +31,17 @@ PACKAGE = "target_segment_objects"
 
 
 class AddressError(ValueError):
-    """A mutation's place is not there exactly once."""
+    """The code that a mutation replaces is not in the source exactly once."""
 
 
 class Mutation(NamedTuple):
     """One change.
 
     Attributes:
-        where: the definition's qualified name, after its file's name and a colon if need be.
-        old: an expression or statements that are in the definition exactly once.
-        new: takes its place; empty to delete statements.
+        where: the definition's qualified name, with its file's name and a colon as a prefix if
+            needed.
+        old: an expression or statements that occur exactly once in the definition.
+        new: the replacement; empty to delete statements.
     """
 
     where: str
@@ -44,7 +50,7 @@ class Mutation(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """A piece of syntax that was found: `parent.field`, or some of the nodes in that list."""
+    """Syntax that was found: a field of `parent`, or an element of the list in that field."""
 
     path: str
     name: str
@@ -64,7 +70,7 @@ class _Match(NamedTuple):
 
 
 def sources(folder: Path = ROOT) -> dict[str, str]:
-    """The text of every module of the package, by its path in the package."""
+    """Return the text of every module of the package, by its path in the package."""
     package = folder / PACKAGE
     return {
         path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
@@ -73,10 +79,10 @@ def sources(folder: Path = ROOT) -> dict[str, str]:
 
 
 def mutated(mutation: Mutation, texts: Mapping[str, str]) -> tuple[str, str]:
-    """The path of the file with the mutation's place in it, and its new text.
+    """Return the path of the file that a mutation changes, and its new text.
 
     Raises:
-        AddressError: the place is not there exactly once; the message lists the candidates.
+        AddressError: the code is not there exactly once; the message lists candidates.
     """
     old, new = _parsed(mutation.old), _parsed(mutation.new)
     if _is_expression(old) and _is_expression(new):
@@ -110,7 +116,7 @@ def _is_expression(nodes: list[ast.AST]) -> bool:
 
 
 def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Every function, class and assigned name below a node, with its qualified name."""
+    """Yield every function, class and assigned name below a node, with its qualified name."""
     for child in ast.iter_child_nodes(node):
         inside = prefix
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -125,7 +131,7 @@ def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST
 
 
 def _matches(path: str, name: str, scope: ast.AST, wanted: list[ast.AST]) -> Iterator[_Match]:
-    """Wherever the nodes stand below a definition, one behind the other."""
+    """Yield all occurrences of a sequence of nodes below a definition."""
     dumped = [ast.dump(node) for node in wanted]
     for parent in ast.walk(scope):
         for field, value in ast.iter_fields(parent):
@@ -139,7 +145,7 @@ def _matches(path: str, name: str, scope: ast.AST, wanted: list[ast.AST]) -> Ite
 
 
 def _are(nodes: list[ast.AST], wanted: list[ast.AST], dumped: list[str]) -> bool:
-    # Their kinds first, since it is fast.
+    # Comparing the types first is faster.
     return [*map(type, nodes)] == [*map(type, wanted)] and [*map(ast.dump, nodes)] == dumped
 
 
@@ -158,7 +164,7 @@ def _explained(
     for path, text in texts.items():
         names = list(_definitions(tree := ast.parse(text)))
         for match in _matches(path, "module", tree, old):
-            # Of all definitions around it the innermost comes last.
+            # The innermost definition around it comes last.
             around = ["module", *(n for n, scope in names if match.parent in ast.walk(scope))]
             candidates.append(str(match._replace(name=around[-1])))
     return (
@@ -168,7 +174,7 @@ def _explained(
 
 
 def copied(folder: Path) -> Path:
-    """A new folder with a copy of the package and of its tests."""
+    """Copy the package and its tests into a new folder, and return it."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in (PACKAGE, "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -178,7 +184,7 @@ def copied(folder: Path) -> Path:
 
 @contextmanager
 def spoiled(mutation: Mutation, folder: Path) -> Iterator[str]:
-    """The copy in the folder with the mutation in it; the value is the file that it is in.
+    """Apply a mutation to the copy in a folder; the value is the file that was changed.
 
     Raises:
         AddressError: see `mutated`.
@@ -195,5 +201,5 @@ def spoiled(mutation: Mutation, folder: Path) -> Iterator[str]:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    # A compiled file counts as current when size and second are the same.
+    # Python considers a compiled file current if size and second are the same.
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)

@@ -1,4 +1,6 @@
-"""The target run in tests: as a command, with its stdin open or whole, or in this process.
+"""Runs the target in tests: as a command, with all its input or an open stdin, or in this process.
+
+A wait is for an event (a line, the end of a process); only a failing test reaches its time limit.
 
 A wait in here is for an event (a line, an end), with a bound that only a failure reaches.
 """
@@ -41,11 +43,10 @@ __all__ = [
 ]
 
 KEY = "wk-7Hq2nVb9xTzLmR4s"
-# Warnings are errors, but for the SDK's notice that Python 3.10 has reached its end of life.
+# Warnings are errors, except the SDK's notice that Python 3.10 has reached its end of life.
 WARNINGS_AS_ERRORS = ("-W", "error", "-W", "ignore:Python 3.10")
 COMMAND = (sys.executable, *WARNINGS_AS_ERRORS, "-m", "target_segment_objects.target")
-# The system counts a process's memory from before its program is loaded: as much as whoever
-# starts it has. So somebody small does.
+# A process's peak memory includes that of its parent before `exec`, so a small process starts it.
 MEASURE = """
 import os, sys
 process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
@@ -54,11 +55,11 @@ print(os.waitstatus_to_exitcode(status), usage.ru_maxrss, file=sys.stderr)
 """
 ROOT = Path(__file__).resolve().parents[1]
 
-_PATIENCE = 20.0  # seconds that only a failing test waits for
+_PATIENCE = 20.0  # seconds; only a failing test waits that long
 
 
 def schema(stream: str, keys: list[str] | None = None, **properties: object) -> dict[str, Any]:
-    """A SCHEMA; each property is a type's name, or a whole schema."""
+    """Return a SCHEMA; each property is a type's name or a whole schema."""
     whole = {
         name: {"type": [kind, "null"]} if isinstance(kind, str) else kind
         for name, kind in properties.items()
@@ -72,24 +73,24 @@ def schema(stream: str, keys: list[str] | None = None, **properties: object) -> 
 
 
 def record(stream: str, **values: object) -> dict[str, Any]:
-    """A RECORD."""
+    """Return a RECORD."""
     return {"type": "RECORD", "stream": stream, "record": values}
 
 
 def state(value: object) -> dict[str, Any]:
-    """A STATE."""
+    """Return a STATE."""
     return {"type": "STATE", "value": value}
 
 
 def lines(*messages: Mapping[str, Any] | str) -> bytes:
-    """Messages as a tap writes them; text goes as it is."""
+    """Return messages as a tap writes them; strings are written as they are."""
     texts = (message if isinstance(message, str) else json.dumps(message) for message in messages)
     return "".join(f"{text}\n" for text in texts).encode()
 
 
 @dataclass
 class RunResult:
-    """What a finished run left behind.
+    """The result of a finished run.
 
     Attributes:
         code: exit status.
@@ -103,12 +104,12 @@ class RunResult:
 
     @property
     def sentences(self) -> list[str]:
-        """What stderr says at the level of an error, without time and name."""
+        """The error messages on stderr, without time and logger."""
         return [line.split("|", 3)[-1].strip() for line in self.log.splitlines() if "ERROR" in line]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, without settings and proxies of whoever runs the tests."""
+    """Return this process's environment without settings of the target and without proxies."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -117,7 +118,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def config_file(folder: Path, config: Mapping[str, Any], name: str = "config.json") -> str:
-    """Write a configuration; its path."""
+    """Write a configuration file and return its path."""
     path = folder / name
     path.write_text(json.dumps(config), encoding="utf-8")
     return str(path)
@@ -130,14 +131,14 @@ def run(
     *arguments: str,
     env: dict[str, str] | None = None,
 ) -> RunResult:
-    """The command, from its start to its end, with all of its input there.
+    """Run the command with all of its input, until it ends.
 
     Args:
         folder: its working directory; a configuration is written into it.
-        config: `None` for no `--config`.
-        fed: stdin.
-        arguments: more of them.
-        env: the environment.
+        config: the configuration; with `None`, there is no `--config`.
+        fed: the input on stdin.
+        arguments: further arguments.
+        env: the environment variables.
     """
     given = [] if config is None else ["--config", config_file(folder, config)]
     ended = subprocess.run(
@@ -159,20 +160,20 @@ def _path(env: dict[str, str] | None) -> str:
 
 @dataclass
 class Process:
-    """A command that runs, its stdin open."""
+    """A running command with an open stdin."""
 
     process: subprocess.Popen[bytes]
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
 
     def write(self, *messages: Mapping[str, Any] | str) -> None:
-        """Give it messages."""
+        """Write messages to its stdin."""
         assert self.process.stdin is not None
         self.process.stdin.write(lines(*messages))
         self.process.stdin.flush()
 
     def read_until(self, *, states: int = 0, logged: str = "", ended: bool = False) -> float:
-        """Read until so many states were printed, this text was logged, or both pipes closed.
+        """Read until this many states are printed, this text is logged, or both pipes are closed.
 
         Returns:
             How many seconds that took.
@@ -199,14 +200,14 @@ class Process:
         return time.monotonic() - began
 
     def end(self) -> RunResult:
-        """Close its stdin, unless it is closed, and wait for its end."""
+        """Close its stdin if it is open, and wait until it ends."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         return self.ended()
 
     def ended(self) -> RunResult:
-        """Wait for its end; its stdin stays as it is."""
+        """Wait until it ends; its stdin stays open."""
         self.read_until(ended=True)
         code = self.process.wait(_PATIENCE)
         return RunResult(code, self.out.decode().splitlines(), self.err.decode())
@@ -216,7 +217,7 @@ class Process:
 def start(
     folder: Path, config: Mapping[str, Any], env: dict[str, str] | None = None
 ) -> Iterator[Process]:
-    """The command with its stdin open; killed at the end of the block if it still runs."""
+    """Start the command with an open stdin; the end of the block kills it if still running."""
     with subprocess.Popen(
         [*COMMAND, "--config", config_file(folder, config)],
         stdin=subprocess.PIPE,
@@ -234,7 +235,7 @@ def start(
                 process.stdin.close()
 
 
-class _Kept(logging.Handler):
+class _LogLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
@@ -244,21 +245,21 @@ class _Kept(logging.Handler):
 
 
 def load(config: Mapping[str, Any], fed: bytes) -> RunResult:
-    """The target in this process, from its configuration to the end of its input.
+    """Run the target in this process until its input ends.
 
     Returns:
         Its states and what was logged; code 0.
 
     Raises:
-        SegmentObjectsError: what would end the command.
+        SegmentObjectsError: an error that would end the command.
     """
-    kept = _Kept()
+    log = _LogLines()
     loggers = [
         logging.getLogger(name) for name in ("target-segment-objects", "target_segment_objects")
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.addHandler(kept)
+        logger.addHandler(log)
         logger.setLevel(logging.INFO)
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     try:
@@ -267,7 +268,7 @@ def load(config: Mapping[str, Any], fed: bytes) -> RunResult:
             target.listen(io.StringIO(fed.decode()))
     finally:
         for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(kept)
+            logger.removeHandler(log)
             logger.setLevel(level)
     out.seek(0)
-    return RunResult(0, out.read().splitlines(), "\n".join(kept.lines))
+    return RunResult(0, out.read().splitlines(), "\n".join(log.lines))

@@ -1,4 +1,6 @@
-"""The command on a real terminal: what a person would see of it, read from a pseudo-terminal.
+"""Runs the command on a pseudo-terminal and reads what a user would see.
+
+A wait is for something on the screen or for the end; only a failing test reaches its time limit.
 
 A wait in here is for what the screen shows or for an end, with a bound that only a failure reaches.
 """
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Watched", "watch"]
 
-_PATIENCE = 20.0  # seconds that only a failing test waits for
+_PATIENCE = 20.0  # seconds; only a failing test waits that long
 
-# Before the command takes its place: its stderr becomes the terminal that keys are typed at.
+# Runs before the command: makes its stderr the controlling terminal, so that keys reach it.
 _TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
@@ -39,14 +41,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass
 class Watched:
-    """A command that runs, its stdin open, its stderr on a terminal.
+    """A running command with an open stdin, and with stderr on a terminal.
 
     Attributes:
         process: the command.
-        master: the other side of the terminal.
-        screen: what it shows, and what has scrolled out of it.
-        raw: every byte that was written to it.
-        out: stdout, where that is no terminal.
+        master: the other end of the terminal.
+        screen: the screen, and the lines that have scrolled off.
+        raw: all bytes that were written to the terminal.
+        out: stdout, if it is not the terminal.
     """
 
     process: subprocess.Popen[bytes]
@@ -61,7 +63,7 @@ class Watched:
 
     @property
     def shown(self) -> list[str]:
-        """The lines that have scrolled out of the screen and those on it, but empty ones behind."""
+        """The lines that have scrolled off and those on the screen, without empty last lines."""
         width = self.screen.columns
         past = ["".join(line[at].data for at in range(width)) for line in self.screen.history.top]
         shown = [line.rstrip() for line in [*past, *self.screen.display]]
@@ -70,7 +72,7 @@ class Watched:
         return shown
 
     def write(self, *messages: Mapping[str, Any] | str) -> None:
-        """Give it messages."""
+        """Write messages to its stdin."""
         assert self.process.stdin is not None
         self.process.stdin.write(lines(*messages))
         self.process.stdin.flush()
@@ -80,19 +82,19 @@ class Watched:
         os.write(self.master, keys)
 
     def read_until(self, seen: Callable[[list[str]], object]) -> None:
-        """Read until the screen shows something."""
+        """Read until the screen satisfies a condition."""
         self._read(lambda: bool(seen(self.shown)))
         assert seen(self.shown), self.shown
 
     def end(self) -> int:
-        """Close its stdin, unless it is closed, and wait for its end; its exit status."""
+        """Close its stdin if it is open, wait until it ends, and return its exit status."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         return self.ended()
 
     def ended(self) -> int:
-        """Wait for its end, its stdin as it is; its exit status."""
+        """Wait until it ends, with its stdin open, and return its exit status."""
         self._read(lambda: False)
         return self.process.wait(_PATIENCE)
 
@@ -112,7 +114,7 @@ class Watched:
     def _take(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         try:
             block = os.read(key.fd, 65536)
-        except OSError:  # the last one who had the terminal open has gone
+        except OSError:  # no process has the terminal open any more
             block = b""
         if not block:
             selector.unregister(key.fileobj)
@@ -134,14 +136,15 @@ def watch(
     stdout_too: bool = False,
     **variables: str,
 ) -> Iterator[Watched]:
-    """The command on a terminal; killed at the end of the block if it still runs.
+    """Start the command on a terminal; it is killed at the end of the block if still running.
 
     Args:
         folder: its working directory.
         config: its configuration.
-        columns: the terminal's width; 0: it does not know it, and has 80.
-        stdout_too: whether stdout is the same terminal; else it is a pipe.
-        variables: of the environment.
+        columns: the terminal's width; with 0, the terminal does not report a width, and has 80
+            columns.
+        stdout_too: whether stdout is the terminal too; otherwise it is a pipe.
+        variables: environment variables.
     """
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))

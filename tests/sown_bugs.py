@@ -1,4 +1,4 @@
-"""Sows bugs in a copy of the package, one a converter: the law of `test_plan_laws` must catch each.
+"""Adds bugs to a copy of the package, one per converter; `test_plan_laws` must detect each.
 
     python -m tests.sown_bugs
 
@@ -23,7 +23,7 @@ EXAMPLES = "3000"
 
 
 class Bug(NamedTuple):
-    """One bug: what is wrong then, and the syntax in a definition that becomes another."""
+    """A bug: what is wrong with it, and the code that it replaces."""
 
     says: str
     where: str
@@ -32,7 +32,7 @@ class Bug(NamedTuple):
 
     @property
     def mutation(self) -> Mutation:
-        """The change alone."""
+        """The change of the source."""
         return Mutation(self.where, self.right, self.wrong)
 
 
@@ -159,7 +159,7 @@ BUGS = (
 
 
 def caught(bug: Bug, folder: Path) -> tuple[bool, str, float]:
-    """Whether the law fails with the bug in the copy, after how many examples and seconds."""
+    """Tell whether the law detects the bug, after how many examples and seconds."""
     began = time.monotonic()
     try:
         with spoiled(bug.mutation, folder):
@@ -178,8 +178,8 @@ def caught(bug: Bug, folder: Path) -> tuple[bool, str, float]:
 
 
 def law() -> None:
-    """Run the law with a fixed seed, without shrinking, and tell when it fails."""
-    # In the copy alone, whose `tests` and package these are.
+    """Run the law with a fixed seed, without shrinking, and print whether it fails."""
+    # Runs only in the copy, and imports the copy's tests and package.
     from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415
     from hypothesis import strategies as st  # noqa: PLC0415
 
@@ -218,7 +218,7 @@ def law() -> None:
 
 
 def main() -> int:
-    """Sow each bug, and tell what became of it."""
+    """Add each bug in turn, and print the results."""
     survivors = 0
     sys.stdout.write("| sown | in | caught after | seconds |\n|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as name:

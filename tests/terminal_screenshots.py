@@ -1,4 +1,8 @@
-"""Makes the pictures docs/images/terminal-*.svg anew: `python -m tests.terminal_screenshots`.
+"""Creates docs/images/terminal-*.svg: `python -m tests.terminal_screenshots`.
+
+Each shows a real session: the installed commands run on a pseudo-terminal, pyte interprets their
+output, and rich draws the resulting screen. If a command names `my-tap`, this program is the tap.
+The SVGs use no fonts from the network.
 
 Each is a real session: the installed commands run in a real pseudo-terminal, what they write goes
 through a terminal's own rules (pyte), and the screen that results is drawn (rich). Where a picture
@@ -36,14 +40,14 @@ if TYPE_CHECKING:
     from pyte.screens import Char
 
 _COLUMNS = 120
-_LINES = 200  # of the terminal's window; what stays empty is not drawn
+_LINES = 200  # of the terminal; empty lines at the end are not drawn
 _LOADS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-# What rich calls the colours that pyte calls otherwise.
+# rich's names of colours to which pyte gives other names.
 _COLOURS = {"brown": "yellow", "default": ""}
 
 
 class Picture(NamedTuple):
-    """A picture: its name, and the commands that are typed for it."""
+    """An image: its name, and the commands that are typed for it."""
 
     name: str
     commands: Sequence[str]
@@ -90,7 +94,7 @@ _UNUSUAL = lines(
 
 
 def main() -> None:
-    """Make all of them."""
+    """Create all images."""
     goal = ROOT / "docs" / "images"
     goal.mkdir(exist_ok=True)
     for picture in PICTURES:
@@ -109,7 +113,7 @@ def main() -> None:
 
 
 def _in_mid_run() -> pyte.Screen:
-    """The screen of a run that has read many records and waits for the tap's next."""
+    """Return the screen of a run that has read many records and waits for more."""
     read = f"{_MANY:,} records"
     rooms = (record("room", id=n, name=f"Room {n}", review_count=n % 90) for n in range(_MANY))
     screen = pyte.Screen(_COLUMNS, _LINES)
@@ -127,7 +131,7 @@ def _prompt(command: str) -> bytes:
 
 
 def _typed(command: str, folder: Path) -> bytes:
-    """What a command writes to its terminal, from its start to its end."""
+    """Return what a command writes to its terminal until it ends."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, _COLUMNS, 0, 0))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -153,12 +157,12 @@ def _typed(command: str, folder: Path) -> bytes:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux tells the end of a terminal so
+    except OSError:  # how Linux reports the end of a terminal
         return b""
 
 
 def _drawn(screen: pyte.Screen) -> str:
-    """The screen as SVG, without its empty end."""
+    """Draw the screen as SVG, without the empty lines at the end."""
     rows = [screen.buffer[number] for number in range(screen.cursor.y + 1)]
     texts = [[row[column] for column in range(_COLUMNS)] for row in rows]
     while texts and not "".join(cell.data for cell in texts[-1]).strip():

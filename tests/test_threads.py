@@ -1,4 +1,4 @@
-"""A machine without more threads: one sentence ends the run, and everything is given back."""
+"""If the system starts no more threads, a run ends with one sentence and releases everything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FED = lines(
 METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
 SENTENCE = "the system starts no more threads"
 
-# The system's refusal, for every thread of a name from the how manyth of them on.
+# Refuses threads as the system does, from the n-th thread with a given name on.
 REFUSING = """
 import sys, threading
 name, first = sys.argv.pop(1), int(sys.argv.pop(1))
@@ -62,7 +62,7 @@ def _config(url: str, method: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator in this process, whose threads are never refused."""
+    """An emulator in this process, whose threads can always be started."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
 
@@ -85,7 +85,7 @@ def segment() -> Iterator[Emulator]:
 def test_the_first_error_is_one_sentence(
     segment: Emulator, tmp_path: Path, method: str, name: str
 ) -> None:
-    """It says what to do, whichever thread it is; no state is printed, no traceback, no hang."""
+    """It says what to do, for any thread; no state is printed, no traceback, and nothing hangs."""
     config = config_file(tmp_path, _config(segment.url, method))
     ended = subprocess.run(
         [sys.executable, *WARNINGS_AS_ERRORS, "-c", REFUSING, name, "1", "--config", config],
@@ -108,7 +108,7 @@ def test_the_first_error_is_one_sentence(
 
 
 class _Refusal:
-    """Refuses threads as the system does, from the how manyth of those named on."""
+    """Refuses to start threads as the system does, from the n-th thread with a given name on."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *names: str, first: int = 1) -> None:
         start = threading.Thread.start
@@ -132,9 +132,9 @@ OURS = ("set", "bulk", "compress", "keep-alive", "segment-deadlines", "segment-n
 def test_a_run_ends_whichever_thread_is_the_first_to_be_refused(
     segment: Emulator, monkeypatch: pytest.MonkeyPatch, method: str, first: int
 ) -> None:
-    """Each thread from the first to the last one; those that were started are all ended."""
+    """It ends for every thread, from the first to the last; threads that were started are ended."""
     refusal = _Refusal(monkeypatch, *OURS, first=first)
-    # By `set` one call at a time needs three threads, by bulk it is five.
+    # One call at a time needs three threads with `set`, and five with `bulk`.
     if first <= (3 if method == "set" else 5):
         with pytest.raises(ThreadError, match=SENTENCE):
             load(_config(segment.url, method, max_concurrency=1), FED)
@@ -148,7 +148,7 @@ def test_a_run_ends_whichever_thread_is_the_first_to_be_refused(
 def test_fewer_workers_deliver_all_the_same(
     segment: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By `set`, a thread that cannot be started leaves its work to those that run."""
+    """With `set`, the threads that run do the work of one that cannot be started."""
     refusal = _Refusal(monkeypatch, "set", first=3)
     assert load(_config(segment.url, "set", max_concurrency=10), FED).states == ["1"]
     assert refusal.seen >= 1
@@ -158,7 +158,7 @@ def test_fewer_workers_deliver_all_the_same(
 def test_a_name_is_looked_up_again_after_a_refusal(
     segment: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lookup that could not begin is not waited for by those that come later."""
+    """Later lookups do not wait for one that could not be started."""
     from target_segment_objects.client import SetApi, Transport  # noqa: PLC0415
     from tests.client.builders import ROOM  # noqa: PLC0415
 
@@ -172,7 +172,7 @@ def test_a_name_is_looked_up_again_after_a_refusal(
 
 @pytest.mark.parametrize("name", ["segment-emulator", "segment-emulator-flush"])
 def test_an_emulator_that_cannot_start_is_gone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """One sentence, the port is free, no folder and no thread is left; stopping does nothing."""
+    """One sentence; the port is free, no folder and no thread is left; `stop` does nothing."""
     before = threading.active_count()
     with monkeypatch.context() as patch:
         _Refusal(patch, name)
@@ -208,7 +208,7 @@ def test_an_emulator_loses_a_connection_and_not_itself(
 
 
 def test_without_its_thread_there_is_no_progress_line(segment: Emulator, tmp_path: Path) -> None:
-    """A run at a terminal goes on without the line, to its table."""
+    """A run on a terminal continues without the line, and ends with its table."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ManualClock:
-    """A clock that moves when it is told to."""
+    """A clock; the test sets its time."""
 
     def __init__(self) -> None:
         """Begin at zero."""
@@ -76,7 +76,7 @@ def test_an_error_drops_the_parts(segment: Emulator, client: Client) -> None:
 
 
 def test_a_long_load_goes_on_behind_its_answer() -> None:
-    """A finish is answered after `finish_wait_seconds`; rows wait for the load to end."""
+    """A finish gets its response after `finish_wait_seconds`; `rows` waits for the load's end."""
     with Emulator(finish_wait_seconds=0) as segment, Client(segment) as client:
         client.load(lines(*(room(str(n), a=n) for n in range(2000))))
         assert len(segment.rows("rooms")) == 2000
@@ -84,7 +84,7 @@ def test_a_long_load_goes_on_behind_its_answer() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
 def test_a_load_that_fails_is_not_hidden(seconds: float) -> None:
-    """It is a 500 without a cause while finish waits, which may be tried again; `stop` tells it."""
+    """While finish waits it is a 500 without a cause, which may be retried; `stop` raises it."""
     segment = Emulator(finish_wait_seconds=seconds).start()
     store = segment._store
     begun = threading.Event()
@@ -122,7 +122,7 @@ def test_a_closed_session_takes_nothing(client: Client) -> None:
 
 
 def test_a_session_belongs_to_its_key(segment: Emulator, client: Client) -> None:
-    """Another key does not know the session."""
+    """With another key, the session is unknown."""
     sync_id = client.start()
     with Client(segment, "another") as other:
         assert other.finish(sync_id).reason == "the session is unknown"
@@ -183,7 +183,7 @@ def test_a_bad_line_refuses_the_part(segment: Emulator, client: Client, case: st
 
 
 def test_the_edge_of_a_line_is_taken(client: Client) -> None:
-    """A line of exactly 400 KB is taken."""
+    """A line of exactly 400 KB is accepted."""
     wide = GOOD + b" " * (409_600 - len(GOOD))
     assert client.upload(client.start(), wide + b"\n" + GOOD + b"\n").status == 201
 
@@ -204,7 +204,7 @@ COMPRESSED = gzip.compress(GOOD)
     ],
 )
 def test_what_is_not_one_whole_gzip_is_refused(client: Client, body: bytes, reason: str) -> None:
-    """Text, cut streams, wrong checksums and trailing bytes are 400."""
+    """Text, truncated streams, wrong checksums and trailing bytes are 400."""
     answer = client.upload_raw(client.start(), body)
     assert (answer.status, reason in answer.reason) == (400, True)
 
@@ -268,7 +268,7 @@ def test_a_finish_needs_its_content_type(client: Client) -> None:
 
 
 def test_a_carriage_return_in_a_part_is_refused(client: Client) -> None:
-    """Lines end with a line feed alone; what cannot be loaded is not taken."""
+    """Lines end with a line feed only; a part that cannot be loaded is not accepted."""
     sync_id = client.start()
     answer = client.upload(sync_id, lines(room("1", a=1)).replace(b"\n", b"\r\n"))
     assert answer.status == 400

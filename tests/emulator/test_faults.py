@@ -1,4 +1,4 @@
-"""Faults on request: each kind, at the call and number that it was asked for."""
+"""Injected faults: each kind, at the call and number for which it was added."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TIMEOUT = 10.0
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator as it comes."""
+    """An emulator with its defaults."""
     with Emulator() as segment:
         yield segment
 
 
 @pytest.fixture
 def client(segment: Emulator) -> Iterator[Client]:
-    """A client of it."""
+    """A client of the emulator."""
     with Client(segment) as client:
         yield client
 
@@ -55,7 +55,7 @@ BODY = b'{"collection":"rooms","objects":[{"id":"1","properties":{"a":1}}]}'
 
 
 def test_a_status_hits_its_numbers_only(segment: Emulator, client: Client) -> None:
-    """The third and fourth call get the scripted answer and are not applied; the others pass."""
+    """The third and fourth call get the injected response and are not applied; the others pass."""
     segment.fault(
         InjectedFault(
             call="set", first=3, count=2, status=503, headers={"Retry-After": "1"}, body=b"<html>"
@@ -78,7 +78,7 @@ def test_a_fault_without_end_hits_one_kind_of_call(segment: Emulator, client: Cl
 
 
 def test_an_applied_fault_answers_wrongly_after_the_work(segment: Emulator, client: Client) -> None:
-    """With `applied` the object is stored although the answer says 500."""
+    """With `applied` the object is stored although the response is a 500."""
     segment.fault(InjectedFault(call="set", status=500, applied=True))
     assert client.one("1", a=1).status == 500
     assert segment.rows("rooms") == [{"id": "1", "a": 1}]
@@ -87,7 +87,7 @@ def test_an_applied_fault_answers_wrongly_after_the_work(segment: Emulator, clie
 @pytest.mark.parametrize(("cut", "stored"), [("before", 0), ("in", 0), ("after", 1)])
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_cut_leaves_no_answer(segment: Emulator, cut: str, stored: int, reset: bool) -> None:  # noqa: FBT001
-    """A connection cut before, in or after the body answers nothing; after it, it was applied."""
+    """A cut before, in or after the body sends no response; after it, the call was applied."""
     segment.fault(InjectedFault(call="set", cut=cut, reset=reset))  # type: ignore[arg-type]
     with Client(segment) as client:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -105,7 +105,7 @@ def test_a_reset_is_a_reset(segment: Emulator) -> None:
 
 
 def test_an_upload_cut_after_its_body_is_in_the_session(segment: Emulator, client: Client) -> None:
-    """A part whose answer was lost was taken; one cut in the middle leaves nothing."""
+    """A part whose response was lost was accepted; one cut in the middle leaves nothing."""
     segment.fault(InjectedFault(call="upload", first=1, cut="after"))
     segment.fault(InjectedFault(call="upload", first=2, cut="in"))
     sync_id = client.start()
@@ -124,13 +124,13 @@ def test_a_truncated_answer_stops_short(segment: Emulator) -> None:
 
 
 def test_garbage_is_sent_as_it_is(segment: Emulator) -> None:
-    """`garbage` takes the place of the whole answer."""
+    """`garbage` replaces the whole response."""
     segment.fault(InjectedFault(call="set", garbage=b"\x00\xffSSH-2.0\r\n"))
     assert raw_exchange(segment, BODY) == b"\x00\xffSSH-2.0\r\n"
 
 
 def test_a_dripping_answer_is_whole_in_the_end(segment: Emulator) -> None:
-    """`drip` sends every byte of the answer, one at a time."""
+    """`drip` sends every byte of the response, one at a time."""
     segment.fault(InjectedFault(call="set", drip=0.0))
     answer = raw_exchange(segment, BODY)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -138,7 +138,7 @@ def test_a_dripping_answer_is_whole_in_the_end(segment: Emulator) -> None:
 
 
 def test_stopping_ends_a_drip_a_delay_and_a_hold() -> None:
-    """What waits is cut at once when the emulator stops, and what was held before is not stored."""
+    """A stop cuts waiting requests, and those that were held before handling are not stored."""
     waiting = threading.Semaphore(0)
 
     def arrived(_: RecordedRequest) -> None:
@@ -160,7 +160,7 @@ def test_stopping_ends_a_drip_a_delay_and_a_hold() -> None:
 
 
 def test_a_held_answer_waits_for_its_release(segment: Emulator, client: Client) -> None:
-    """A hold withholds the answer of what was applied; other calls go on meanwhile."""
+    """A hold withholds the response to an applied request; other calls continue."""
     hold = segment.hold(call="finish")
     sync_id = client.start()
     client.upload(sync_id, lines(room("1", a=1)))
@@ -189,7 +189,7 @@ def test_a_request_can_be_held_before_it_is_applied(segment: Emulator, client: C
 
 
 def test_a_hold_can_end_in_another_fault(segment: Emulator, client: Client) -> None:
-    """The parts of a fault act together: withheld first, then answered 500."""
+    """The effects of a fault combine: the response is withheld, then it is a 500."""
     hold = Hold()
     segment.fault(InjectedFault(call="set", hold=hold, status=500))
     with ThreadPoolExecutor(1) as pool:
@@ -200,7 +200,7 @@ def test_a_hold_can_end_in_another_fault(segment: Emulator, client: Client) -> N
 
 
 def test_an_expired_session_is_refused(segment: Emulator, client: Client) -> None:
-    """`expire` ends the session just before the second upload is looked at."""
+    """`expire` ends the session just before the second upload is handled."""
     segment.fault(InjectedFault(call="upload", first=2, expire=True))
     sync_id = client.start()
     assert client.upload(sync_id, lines(room("1", a=1))).status == 201
@@ -213,7 +213,7 @@ def test_an_expired_session_is_refused(segment: Emulator, client: Client) -> Non
     [("arrival", 0, 0), ("body", 0, 1), ("applied", 1, 1), ("answered", 1, 1)],
 )
 def test_a_callback_comes_at_its_point(segment: Emulator, at: str, rows: int, body: int) -> None:
-    """A callback sees the request as far as it has come, and the store as it is then."""
+    """A callback sees the request, and the store, as they are at that point."""
     seen: list[tuple[int, bool]] = []
     called = threading.Event()
 
@@ -229,7 +229,7 @@ def test_a_callback_comes_at_its_point(segment: Emulator, at: str, rows: int, bo
 
 
 def test_chance_is_the_seed_and_the_number() -> None:
-    """With `chance` the same numbers are hit under the same seed, and others under another."""
+    """With `chance`, the same seed hits the same numbers, and another seed other ones."""
 
     def hits(seed: int) -> list[int]:
         with Emulator(seed=seed) as segment, Client(segment) as client:

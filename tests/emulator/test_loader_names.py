@@ -1,4 +1,4 @@
-"""No name of the warehouse's loader can meet one of the user's."""
+"""No name that the warehouse's SQL uses can conflict with a name of the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 duckdb = pytest.importorskip("duckdb")
 
-# Tables, columns, aliases and schemas of the loader's and of DuckDB, and words of SQL.
+# Names of tables, columns, aliases and schemas of the SQL and of DuckDB, and words of SQL.
 NAMES = (
     "lines",
     "line",
@@ -78,7 +78,7 @@ def _load(store: Any, updates: list[Update]) -> None:
 
 @pytest.mark.parametrize("file", ["main", "lines"])
 def test_any_name_of_a_collection_and_a_property(tmp_path: Path, file: str) -> None:
-    """Collections and properties of every such name are kept, in a file of any name."""
+    """Collections and properties with every such name are kept, in a file of any name."""
     updates = [
         Update(collection, identifier, {**dict.fromkeys(NAMES, number), collection: number})
         for number, identifier in enumerate(["b", "a", "b"])
@@ -103,7 +103,7 @@ def test_any_name_of_a_collection_and_a_property(tmp_path: Path, file: str) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_collection_alone_is_kept(tmp_path: Path, name: str) -> None:
-    """A collection that is alone in its flush goes another way, and is kept as well."""
+    """A flush with a single collection takes another code path, and keeps it as well."""
     warehouse = _store(tmp_path)
     _load(warehouse, [Update(name, "1", {name: "x", "v": 1}), Update(name, "1", {"v": 2})])
     (row,) = warehouse.rows(name)
@@ -113,7 +113,7 @@ def test_one_collection_alone_is_kept(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "Lines", "~lines", 'a"b'])
 def test_a_table_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
-    """Whatever else is in the file is as it was after a load."""
+    """Other tables of the file are unchanged after a load."""
     quoted = '"' + name.replace('"', '""') + '"'
     with duckdb.connect(tmp_path / "w.duckdb") as own:
         own.execute(f"CREATE TABLE {quoted} (mine INTEGER)")
@@ -130,7 +130,7 @@ def test_a_table_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
 
 
 def test_a_macro_of_the_users_own_takes_no_part(tmp_path: Path) -> None:
-    """A macro in the file that is called like a function of the loader's is not called."""
+    """A macro in the file with the name of a function that the SQL uses is not called."""
     with duckdb.connect(tmp_path / "w.duckdb") as own:
         for call in ("arg_max(a, b)", "json_extract_string(a, b)", "try_x(a)", "now()"):
             own.execute(f"CREATE MACRO {call} AS 'wrong'")
