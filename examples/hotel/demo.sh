@@ -1,7 +1,7 @@
 #!/bin/sh
-# A hotel's rooms and reviews: a real tap reads them, the target delivers them to Segment's built-in
-# emulator, once by each API, and the tables that result are printed. Run by `make demo`, which makes
-# the environments; nothing leaves the machine.
+# Loads a hotel's rooms and reviews: a real tap reads them, the target sends them to the built-in
+# emulator of Segment, once with each API, and the resulting tables are printed. `make demo` creates
+# the environments and runs this script. Nothing leaves the machine.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -19,7 +19,7 @@ show_log_and_fail() {
     fail "$1 (its log is above)"
 }
 
-# One sync, `tap | target`, as any scheduler runs it. A pipe hides the tap's exit status, so it is noted.
+# One sync, `tap | target`, as a scheduler runs it. A pipe hides the tap's exit status, so a file records it.
 sync() {
     echo "$method: $1"
     { "$TAP" --config "$here/tap-$1.json" --catalog "$here/catalog.json" 2>"$out/tap.log" || : >"$out/tap-failed"; } |
@@ -65,5 +65,5 @@ for method in set bulk; do
     expect 'rv-9002 | 2561344 | 4.5 | Jürgen | Köln | '
     expect 'rv-9003 | 2561343 | 5.0 | Yuki | '
 done
-cmp -s "$out/tables-set" "$out/tables-bulk" || fail "the two methods made different tables: compare $out/tables-set and $out/tables-bulk"
-echo "Both methods made the same tables. They are DuckDB files: $out/set.duckdb and $out/bulk.duckdb"
+cmp -s "$out/tables-set" "$out/tables-bulk" || fail "the two methods produced different tables: compare $out/tables-set and $out/tables-bulk"
+echo "Both methods produced the same tables, in these DuckDB files: $out/set.duckdb and $out/bulk.duckdb"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A Singer tap that prints files of Singer messages as they are: what another tap has written.
+"""A Singer tap that prints files of Singer messages, such as the recorded output of another tap.
 
-Its one setting, `files`, is a list of paths, printed in their order. It needs nothing but Python.
+Its only setting, `files`, is a list of paths, printed in this order. It needs only Python.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Print the files that the configuration names. Other options of a tap are passed over."""
+    """Print the files that the configuration names. Other options of a tap are ignored."""
     parser = argparse.ArgumentParser(prog="tap-replay", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     options, _ = parser.parse_known_args()

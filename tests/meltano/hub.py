@@ -29,14 +29,15 @@ _ABOUT = metadata(NAME)
 _DEFAULTS, _MAINTAINERS = "_data/default_variants.yml", "_data/maintainers.yml"
 
 _BEFORE_THE_SETTINGS = """\
-`write_key` is all that is needed: the write key of the Segment source that takes the objects. To \
-try everything without a key, set `local_warehouse` instead, and nothing leaves your machine.
+The only required setting is `write_key`, the write key of the Segment source that receives the \
+objects. To try the target without a key, set `local_warehouse` instead; then nothing leaves your \
+machine.
 """
 _USAGE = """\
 ## Trying it without Segment
 
-With `local_warehouse` everything runs for real, but against an emulator of Segment that is part \
-of the target, and the tables that Segment would make stand in a DuckDB file:
+With `local_warehouse`, the target runs a complete sync against a built-in emulator of Segment, \
+and loads the resulting tables into a DuckDB file:
 
 ```bash
 meltano config set target-segment-objects local_warehouse warehouse.duckdb
@@ -46,9 +47,10 @@ meltano invoke target-segment-objects:query "select * from rooms"
 
 ## When a run fails
 
-Run it again. State is printed only for data that Segment has taken, so nothing is missing, and \
-what is sent twice is merged by its id. A record that cannot become an object ends the run, unless \
-`max_rejects` tolerates some; these go to the file of `dead_letter_path`.
+Run it again. The target prints state only for data that Segment has accepted, so nothing is \
+missing, and objects that are sent twice are merged by id. A record that cannot become an object \
+ends the run, unless `max_rejects` tolerates some; these are written to the file in \
+`dead_letter_path`.
 """
 
 
@@ -85,7 +87,7 @@ def definition(repository: str | None) -> dict[str, Any]:
         "namespace": NAME.replace("-", "_"),
         "variant": _variant(repository),
         "label": "Segment Objects",
-        "description": "Customer data platform: rows of your warehouse, updated as records change",
+        "description": "Customer data platform: warehouse rows that are updated as records change",
         "domain_url": "https://segment.com",
         "logo_url": LOGO,
         "keywords": ["meltano_sdk", "segment"],
@@ -102,7 +104,7 @@ def definition(repository: str | None) -> dict[str, Any]:
             "query": {
                 "executable": "segment-objects",
                 "args": "query $TARGET_SEGMENT_OBJECTS_LOCAL_WAREHOUSE",
-                "description": "Ask the local warehouse, in SQL.",
+                "description": "Query the local warehouse with SQL.",
             }
         },
         "next_steps": "",

@@ -21,12 +21,12 @@ __all__ = ["PROJECT", "capabilities", "settings", "written"]
 
 PROJECT = Path(__file__).resolve().parents[2] / "meltano.yml"
 
-_BEGIN = "      # What follows, to the end of this plugin, is made by `make docs`.\n"
-_END = "      # Here ends what is made by `make docs`.\n"
+_BEGIN = "      # `make docs` generates the rest of this plugin.\n"
+_END = "      # End of the part that `make docs` generates.\n"
 _WIDTH = 100
 
-# A number that may have a fraction is text here: as a decimal, Meltano 4.4 breaks when its value
-# comes from the environment. The target reads numbers from text just as well.
+# A number that may have a fraction is a string here: Meltano 4.4 fails on a decimal from the
+# environment. The target reads numbers from strings too.
 _KINDS = {
     frozenset({"boolean"}): "boolean",
     frozenset({"integer"}): "integer",
