@@ -85,19 +85,26 @@ class ConfigurationError(SegmentObjectsError):
 
 
 class InputError(SegmentObjectsError):
-    """The tap's output cannot be loaded as it is."""
+    """The tap's output cannot be loaded as it is.
+
+    Attributes:
+        sentence: what is wrong, without the position.
+        line: the number of the line in the input, from 1; 0 when it is not known.
+
+    Args:
+        column: where in the line, from 1; 0 when it is not known.
+    """
+
+    def __init__(self, sentence: str, *, line: int = 0, column: int = 0) -> None:
+        prefix = f"line {line}: " if line else ""
+        suffix = f" (column {column})" if column else ""
+        super().__init__(f"{prefix}{sentence}{suffix}")
+        self.sentence = sentence
+        self.line = line
 
 
 class MessageError(InputError):
-    """A line of the input is not a valid Singer message.
-
-    Attributes:
-        line: the number of the line in the input, from 1; 0 when it is not known.
-    """
-
-    def __init__(self, message: str, *, line: int = 0) -> None:
-        super().__init__(f"line {line}: {message}" if line else message)
-        self.line = line
+    """A line of the input is not a valid Singer message."""
 
 
 class MissingSchemaError(MessageError):
@@ -133,7 +140,6 @@ class RejectedRecordError(InputError):
         self.faults = tuple(faults)
         self.stream = stream
         self.collection = collection
-        self.line = line
         where = f"line {line}: " if line else ""
         whose = f"a record of {self.whose}" if self.whose else "a record"
         reasons = "; ".join(str(fault) for fault in self.faults[:_FAULTS_SHOWN])
@@ -141,6 +147,7 @@ class RejectedRecordError(InputError):
         rest = f"; and {more} more" if more > 0 else ""
         over = f". This is one reject more than the {limit} of `max_rejects`" if limit else ""
         super().__init__(f"{where}{whose} is rejected: {reasons}{rest}{over}")
+        self.line = line
 
     @property
     def whose(self) -> str:

@@ -102,10 +102,10 @@ def _parse_leniently(line: bytes, number: int, *, is_cut: bool) -> dict[str, Any
                 "failed: look at its log",
                 line=number,
             ) from None
-        column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise MessageError(
-            f"not JSON{column}; check that the tap prints nothing but Singer messages on stdout",
+            "not JSON; check that the tap prints nothing but Singer messages on stdout",
             line=number,
+            column=error.colno if isinstance(error, json.JSONDecodeError) else 0,
         ) from None
     fields: dict[str, Any] = {}
     for name, json_text in members.items():

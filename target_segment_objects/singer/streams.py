@@ -126,7 +126,7 @@ class Routes:
             try:
                 planned = self._plan(source, parse_schema(source, line))
             except SchemaError as error:
-                raise SchemaError(f"line {line}: {error}") from None
+                raise SchemaError(error.sentence, line=line) from None
         self._set(planned)
 
     def drop(self, stream: str) -> None:

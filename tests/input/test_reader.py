@@ -390,7 +390,7 @@ def test_a_string_of_brackets_costs_no_memory() -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (b"secret", "not JSON at column 1"),
+        (b"secret", "on stdout (column 1)"),
         (b'{"type":"STATE","secret":1,}', "not JSON"),
         (b'{"type":"STATE"} secret', "not JSON"),
         (b'{"type":"STATE","value":"secret', "not JSON"),

@@ -7,12 +7,11 @@ records are not kept, unless examples were asked for.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.commands.preview.examples import encodable, example_at
-from target_segment_objects.errors import MissingSchemaError, one_line
+from target_segment_objects.errors import InputError, MissingSchemaError, one_line
 from target_segment_objects.plan import UNDECLARED, ConversionCode, ConversionCounts
 from target_segment_objects.reporting import Report
 
@@ -32,7 +31,6 @@ _MAX_KINDS: Final = 1_000
 _SILENT: Final = logging.getLogger(__name__)
 """Warnings are part of the preview and are not logged."""
 _SILENT.setLevel(logging.CRITICAL + 1)
-_POSITION: Final = re.compile(r"^line \d+: |,? at (line|column) \d+")
 
 
 @dataclass
@@ -149,7 +147,8 @@ class PreviewReport(Report):
 
     def count_error(self, error: SegmentObjectsError, line: int) -> None:
         """Count an error; those that differ in their position alone are one kind."""
-        found = _find_or_add(self._errors, one_line(_POSITION.sub("", str(error))))
+        sentence = error.sentence if isinstance(error, InputError) else str(error)
+        found = _find_or_add(self._errors, one_line(sentence))
         if found is None:
             self._errors_beyond_limit += 1
         else:

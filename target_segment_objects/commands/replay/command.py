@@ -168,9 +168,8 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
                 raise
             run.close()
         except MessageError as error:
-            sentence = str(error).removeprefix(f"line {error.line}: ")
             number = messages.line_of(error.line)
-            raise InputError(f"line {number} of the dead letter: {sentence}") from None
+            raise InputError(f"line {number} of the dead letter: {error.sentence}") from None
     if run.wake_up.stopped:
         raise InputError("the replay was stopped by a signal: start it again")
 
