@@ -1,4 +1,4 @@
-"""What the client's tests share: time that does not pass, and the two APIs over it."""
+"""What the client's tests share: a clock that only passes by waiting, and the two APIs on it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ROOM = b'{"id":"1","properties":{"name":"Charming Beach Room"}}'
 
 @dataclass
 class StillTime:
-    """A clock on which time passes by waiting alone; every wait is noted.
+    """A clock on which time passes only by waiting; it records every wait.
 
     Attributes:
         wall: seconds since 1970.
         jitter: every random number that the client draws.
-        stops_at: the how manyth wait finds the caller stopped, from 1; 0 for none.
+        stops_at: number of the wait during which the caller stops, from 1; 0 for none.
         waits: seconds of every wait.
     """
 
@@ -41,7 +41,7 @@ class StillTime:
     passed: float = 0.0
 
     def clock(self) -> Clock:
-        """The clock to hand to the client."""
+        """The clock to pass to the client."""
         return Clock(
             now=lambda: self.wall,
             monotonic=lambda: self.passed,

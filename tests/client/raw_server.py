@@ -1,4 +1,4 @@
-"""A server of bytes: what the emulator is too well-behaved to answer.
+"""A server that sends any bytes, for responses that the emulator does not give.
 
 Each connection is handled by a function that gets the socket and may do as it likes; what it
 raises because the client hung up is expected.
@@ -21,7 +21,7 @@ __all__ = ["RawServer", "answer", "answering", "read_request"]
 
 
 class RawServer:
-    """Listens on loopback in a `with` block; `requests` has what was read by `read_request`.
+    """Listens on loopback in a `with` block; `requests` are those that `read_request` has read.
 
     Args:
         handle: serves one connection.
@@ -55,9 +55,9 @@ class RawServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening, and wait for every connection's end."""
+        """Stop listening, and wait until every connection has ended."""
         self.stopping.set()
-        # A close alone does not wake the thread that accepts.
+        # Closing the socket does not wake the thread that accepts.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -88,7 +88,7 @@ class RawServer:
 
 
 def read_request(server: RawServer, connection: socket.socket) -> bytes:
-    """Read one request with its body, and note it; empty when the client hung up."""
+    """Read and record one request with its body; empty when the client closed the connection."""
     got = b""
     while b"\r\n\r\n" not in got:
         block = connection.recv(65536)
@@ -111,15 +111,15 @@ def read_request(server: RawServer, connection: socket.socket) -> bytes:
 
 
 def answer(status: int = 200, body: bytes = b"{}", headers: bytes = b"") -> bytes:
-    """A whole answer."""
+    """The bytes of a complete response."""
     length = b"Content-Length: %d\r\n" % len(body)
     return b"HTTP/1.1 %d X\r\n%b%b\r\n%b" % (status, length, headers, body)
 
 
 def answering(*answers: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Answer the server's first request with the first, and so on; the last one again and again.
+    """Answer the first request with the first response, and so on; then repeat the last one.
 
-    The connection ends after each.
+    The connection ends after every response.
     """
 
     def handle(server: RawServer, connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Where a write key may be sent to, and which keys and proxies are taken."""
+"""Where a write key may be sent, and which keys and proxies are accepted."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from target_segment_objects.errors import ConfigurationError
         ("http://localhost:1", "localhost:1", True),
     ],
 )
-def test_an_address_is_taken_apart(url: str, host: str, *, loopback: bool) -> None:
-    """Its host for messages, its path without the last slash, and whether it leaves the machine."""
+def test_an_address_is_split(url: str, host: str, *, loopback: bool) -> None:
+    """Into its host, its path without a final slash, and whether it is on this machine."""
     address = Address.parse(url)
     assert address.url == url.rstrip("/")
     assert address.host == host
@@ -59,14 +59,14 @@ def test_an_address_is_taken_apart(url: str, host: str, *, loopback: bool) -> No
     ],
 )
 def test_an_address_that_is_not_safe_is_refused(url: str) -> None:
-    """Plain http beyond loopback, user info, queries, and what is no address; nothing is shown."""
+    """Plain http beyond loopback, user info, queries, and invalid URLs; no message shows them."""
     with pytest.raises(ConfigurationError) as caught:
         Address.parse(url)
     assert "s3cret" not in str(caught.value)
 
 
 def test_plain_http_can_be_allowed() -> None:
-    """For an emulator in another container."""
+    """For an emulator in another container, for example."""
     assert Address.parse("http://emulator:8080", allow_http=True).host == "emulator:8080"
 
 
@@ -85,8 +85,8 @@ def test_plain_http_can_be_allowed() -> None:
         "Basic k",
     ],
 )
-def test_a_key_that_cannot_be_sent_is_refused_unseen(key: str) -> None:
-    """Empty, control and non-ASCII characters, blanks, a colon."""
+def test_an_invalid_key_is_refused_and_not_shown(key: str) -> None:
+    """An empty key, control and non-ASCII characters, blanks, a colon."""
     with pytest.raises(ConfigurationError, match="write_key") as caught:
         WriteKey(key)
     if len(key) > 3:
@@ -94,18 +94,18 @@ def test_a_key_that_cannot_be_sent_is_refused_unseen(key: str) -> None:
 
 
 def test_a_key_is_sent_with_its_colon() -> None:
-    """base64 of `KEY:`."""
+    """HTTP Basic: base64 of `KEY:`."""
     key = WriteKey("abc123")
     assert (key.auth.username, key.auth.password) == ("abc123", "")
 
 
 @pytest.mark.parametrize("form", ["abc/123+", "abc%2F123%2B", "YWJjLzEyMys6", "YWJjLzEyMys="])
-def test_every_form_of_a_key_is_blotted_out(form: str) -> None:
+def test_every_form_of_a_key_is_redacted(form: str) -> None:
     """The key, its percent-encoding, and its base64 with and without the colon."""
     assert WriteKey("abc/123+").redact(f"<{form}>") in {"<***>", "<***=>"}
 
 
-def test_cleaning_blots_the_key() -> None:
+def test_sanitizing_redacts_the_key() -> None:
     """Control characters around a key do not hide it, and the repr never shows it."""
     key = WriteKey("abc123")
     assert key.sanitize("<\x00abc123\x00>") == "< *** >"
@@ -122,12 +122,12 @@ def test_cleaning_blots_the_key() -> None:
     ],
 )
 def test_a_proxy_is_http_or_https(proxy: str, expected: str | None) -> None:
-    """With or without its scheme, user info allowed; an empty one is none."""
+    """With or without its scheme, and with user info; an empty text means no proxy."""
     assert find_proxy(Address.parse("https://objects.segment.com"), proxy) == expected
 
 
 @pytest.mark.parametrize("proxy", ["socks5://s3cret@proxy", "http://s3cret@:99999", "http://"])
-def test_another_proxy_is_refused_unseen(proxy: str) -> None:
+def test_another_proxy_is_refused_and_not_shown(proxy: str) -> None:
     """The message names the setting and not its value."""
     with pytest.raises(ConfigurationError, match="proxy") as caught:
         find_proxy(Address.parse("https://objects.segment.com"), proxy)
@@ -139,10 +139,10 @@ def test_another_proxy_is_refused_unseen(proxy: str) -> None:
 def test_a_proxy_of_the_environment_is_refused_by_its_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable is named, and not a setting that nobody has set; the example is of a proxy."""
-    for each in ("https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(each, raising=False)
-        monkeypatch.delenv(each.upper(), raising=False)
+    """The message names the variable, and not the setting, which is not set."""
+    for variable in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"^{name} .*http://proxy.example.com") as caught:
         find_proxy(Address.parse("https://objects.segment.com"), None)

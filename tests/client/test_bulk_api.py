@@ -1,4 +1,4 @@
-"""Bulk sessions against the emulator: the wire, and what each refusal and lost answer means."""
+"""Bulk sessions against the emulator: the bytes on the wire, refusals, and lost responses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CALLS = {"start": lambda client, _: client.bulk.start(), **SESSION_CALLS}
 
 
 def test_a_session_is_what_the_documentation_shows() -> None:
-    """Start, upload, keep-alive and finish: paths, headers and bodies; then the rows are there."""
+    """Start, upload, keep-alive and finish have the documented paths, headers and bodies."""
     attempts: list[Attempt] = []
     with Emulator(write_key=KEY) as segment, Transport(segment.url, KEY) as transport:
         bulk = BulkApi(Caller(transport, on_attempt=attempts.append))
@@ -74,8 +74,8 @@ def test_a_session_is_what_the_documentation_shows() -> None:
     assert finished.status == 202
 
 
-def test_a_failed_sync_tells_why() -> None:
-    """The error's text goes into the body of finish."""
+def test_a_failed_sync_sends_its_error() -> None:
+    """The body of finish contains the error's text."""
     with Emulator() as segment, Client(segment.url) as client:
         client.bulk.finish(client.bulk.start(), error='the "tap" broke')
         assert segment.requests[-1].body == b'{"error": "the \\"tap\\" broke"}'
@@ -83,8 +83,8 @@ def test_a_failed_sync_tells_why() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 410])
 @pytest.mark.parametrize("call", SESSION_CALLS)
-def test_a_session_that_may_be_gone_is_its_own_error(call: str, status: int) -> None:
-    """400, 404 and 410 on a call of a session are one attempt, and an error to recover from."""
+def test_a_refused_session_is_an_error_of_its_own(call: str, status: int) -> None:
+    """400, 404 and 410 on a call of a session are one attempt and `SessionRefusedError`."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         segment.fault(InjectedFault(call=call, count=None, status=status))
@@ -97,7 +97,7 @@ def test_a_session_that_may_be_gone_is_its_own_error(call: str, status: int) -> 
 
 @pytest.mark.parametrize("call", SESSION_CALLS)
 def test_an_expired_session_is_refused(call: str) -> None:
-    """What the emulator answers for a session that timed out is that error."""
+    """The emulator's response to a call of an expired session raises that error."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         segment.fault(InjectedFault(call=call, expire=True))
@@ -106,8 +106,8 @@ def test_an_expired_session_is_refused(call: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_start_that_is_refused_is_no_session(status: int) -> None:
-    """There is no session yet that could be gone."""
+def test_a_refused_start_is_not_a_lost_session(status: int) -> None:
+    """There is no session yet that could be lost."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="start", status=status))
         with pytest.raises(RefusedError) as caught:
@@ -116,15 +116,15 @@ def test_a_start_that_is_refused_is_no_session(status: int) -> None:
 
 
 def test_a_410_on_start_is_retried() -> None:
-    """410 means a session that is gone on the calls of a session alone."""
+    """410 means a lost session only on the calls of a session."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="start", status=410))
         assert client.bulk.start()
         assert len(segment.requests) == 2
 
 
-def test_a_part_too_large_is_its_own_error() -> None:
-    """413 on upload is one attempt; the same status elsewhere is a plain refusal."""
+def test_a_part_that_is_too_large_is_an_error_of_its_own() -> None:
+    """413 on upload is one attempt; on other calls it is a plain refusal."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         segment.fault(InjectedFault(call="upload", status=413))
@@ -162,7 +162,7 @@ def test_a_refused_key_ends_every_call(call: str) -> None:
     ids=str,
 )
 def test_every_call_is_retried(call: str, fault: dict[str, object]) -> None:
-    """Two failures and a success are three attempts, whole each time, and the rows are right."""
+    """Two failures and a success are three attempts with the whole body, and all rows arrive."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         first = 1 + (call == "start")
@@ -178,8 +178,8 @@ def test_every_call_is_retried(call: str, fault: dict[str, object]) -> None:
         assert client.time.waits == ([9.0, 9.0] if fault.get("status") == 429 else [0.5, 1.0])
 
 
-def test_an_upload_starts_anew_at_each_attempt() -> None:
-    """The file is rewound for each attempt, wherever it stood, and is left open."""
+def test_every_attempt_uploads_the_whole_file() -> None:
+    """The file is rewound for every attempt, wherever it is, and stays open."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         segment.fault(InjectedFault(call="upload", count=2, status=503))
@@ -209,8 +209,8 @@ def test_an_upload_starts_anew_at_each_attempt() -> None:
         b'{"sync_id": "%s"}' % base64.b64encode(f"{KEY}:".encode()),
     ],
 )
-def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
-    """2xx without an id that can be used is tried again, and in the end told as such."""
+def test_a_start_without_a_readable_id_is_retried(body: bytes) -> None:
+    """2xx without a usable id is retried, and named in the final error."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="start", count=2, status=201, body=body))
         assert client.bulk.start()
@@ -225,8 +225,8 @@ def test_a_start_without_a_readable_id_is_an_answer_lost(body: bytes) -> None:
         assert len(caught.value.attempts) == 3
 
 
-def test_an_upload_without_a_readable_id_is_an_answer_lost() -> None:
-    """The part goes up again: merging makes that safe."""
+def test_an_upload_without_a_readable_id_is_retried() -> None:
+    """The part is uploaded again, which is safe since objects are merged."""
     with Emulator() as segment, Client(segment.url) as client:
         sync_id = client.bulk.start()
         segment.fault(InjectedFault(call="upload", status=201, body=b"created"))
@@ -235,7 +235,7 @@ def test_an_upload_without_a_readable_id_is_an_answer_lost() -> None:
 
 
 def test_an_id_is_one_segment_of_the_path() -> None:
-    """Whatever characters an id has, it cannot lead to another path."""
+    """Whatever characters an id contains, it cannot lead to another path."""
     with RawServer(answering(answer(202))) as server, Client(server.url) as client:
         client.bulk.finish("../a b?c#d/é%2F")
         assert b"POST /v0/finish/..%2Fa%20b%3Fc%23d%2F%C3%A9%252F HTTP/1.1" in server.requests[0]
@@ -250,8 +250,8 @@ class _BrokenDisk(io.BytesIO):
 
 
 @pytest.mark.parametrize("failure", ["short", "closed", "broken"])
-def test_a_part_that_cannot_be_read_is_no_trouble_of_the_network(failure: str) -> None:
-    """A file that ends early, is closed or fails is the spool's error, at once."""
+def test_an_unreadable_part_is_not_a_network_failure(failure: str) -> None:
+    """A file that ends early, is closed or fails raises `SpoolError` at once."""
     file = _BrokenDisk(PART) if failure == "broken" else io.BytesIO(PART[:100])
     if failure == "closed":
         file.close()
@@ -262,8 +262,8 @@ def test_a_part_that_cannot_be_read_is_no_trouble_of_the_network(failure: str) -
         assert client.time.waits == []
 
 
-def test_an_upload_refused_before_it_was_read_is_told_as_refused() -> None:
-    """A server may answer 413 and hang up in the middle of the body: that answer counts."""
+def test_an_upload_that_is_refused_before_it_was_read_counts_as_refused() -> None:
+    """A server may answer 413 and close the connection during the body: that response counts."""
     size = 64 * 1024 * 1024
 
     def refuse(server: RawServer, connection: object) -> None:
@@ -277,8 +277,8 @@ def test_an_upload_refused_before_it_was_read_is_told_as_refused() -> None:
         assert len(server.requests) == 1
 
 
-def test_a_success_before_all_was_sent_is_an_answer_lost() -> None:
-    """201 for a body that did not go out whole is not about this body."""
+def test_a_success_before_the_body_was_sent_is_retried() -> None:
+    """201 before the whole body was sent cannot be about this body."""
     size = 64 * 1024 * 1024
 
     def accept(server: RawServer, connection: object) -> None:

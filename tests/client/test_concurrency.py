@@ -16,7 +16,7 @@ from tests.client.builders import ROOM, Client, StillTime
 
 @pytest.mark.parametrize("limit", [0, -1, 21])
 def test_a_limit_is_one_to_twenty(limit: int) -> None:
-    """The API takes twenty at once and no more."""
+    """The API allows twenty concurrent requests."""
     with pytest.raises(ValueError, match="1 to 20"):
         ConcurrencyLimit(limit)
 
@@ -43,7 +43,7 @@ def test_a_slot_is_free_when_a_request_has_ended() -> None:
 
 
 def test_an_urgent_request_exceeds_the_limit() -> None:
-    """Beyond the caller's limit, and never beyond the API's."""
+    """It may exceed the caller's limit, but never that of the API."""
     limit = ConcurrencyLimit(1)
     with limit.slot(), limit.slot(urgent=True) as paused:
         assert paused == 0.0
@@ -59,7 +59,7 @@ def test_an_urgent_request_exceeds_the_limit() -> None:
 
 
 def test_no_request_starts_during_a_pause() -> None:
-    """The pause is waited for whole; a shorter one does not end a longer one."""
+    """Until the whole pause has passed; a shorter pause does not end a longer one."""
     time = StillTime()
     limit = ConcurrencyLimit(clock=time.clock())
     limit.pause(30)
@@ -71,8 +71,8 @@ def test_no_request_starts_during_a_pause() -> None:
         assert paused == 0
 
 
-def test_a_pause_made_longer_while_it_is_waited_for_holds() -> None:
-    """Who waits looks again before going in."""
+def test_a_pause_can_be_extended_while_a_request_waits() -> None:
+    """A request that waits checks the pause again before it starts."""
     time = StillTime()
     limits: list[ConcurrencyLimit] = []
 
@@ -90,8 +90,8 @@ def test_a_pause_made_longer_while_it_is_waited_for_holds() -> None:
         assert paused == 50
 
 
-def test_a_stop_ends_the_pause_and_frees_the_place() -> None:
-    """A thread that stops waiting takes no place with it."""
+def test_a_stop_ends_the_pause_and_takes_no_slot() -> None:
+    """A thread that stops waiting leaves all slots free."""
     stop = threading.Event()
     limit = ConcurrencyLimit(1, clock=Clock.stopped_by(stop))
     stop.set()
@@ -102,7 +102,7 @@ def test_a_stop_ends_the_pause_and_frees_the_place() -> None:
     assert limit._in_flight == 0
 
 
-def test_retry_after_holds_back_every_other_call() -> None:
+def test_retry_after_pauses_every_call() -> None:
     """A 429 for one call pauses all: the next call starts after the pause."""
     time = StillTime()
     with Emulator() as segment, Client(segment.url, time) as client:
@@ -117,8 +117,8 @@ def test_retry_after_holds_back_every_other_call() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502])
-def test_other_trouble_holds_back_its_own_call_alone(status: int) -> None:
-    """A failure that says nothing about load does not stop the others."""
+def test_other_failures_delay_only_their_own_call(status: int) -> None:
+    """A failure that does not mean overload does not pause other calls."""
     time = StillTime(stops_at=1)
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(InjectedFault(call="set", status=status, headers={"Retry-After": "20"}))
@@ -157,7 +157,7 @@ def test_a_pause_between_attempts_counts_towards_the_budget() -> None:
     assert sum(time.waits) == 500
 
 
-def test_the_systems_clock_stops_with_its_event() -> None:
+def test_waits_of_the_system_clock_end_with_the_event() -> None:
     """A wait of hours ends at once when the event is set."""
     stop = threading.Event()
     clock = Clock.stopped_by(stop)

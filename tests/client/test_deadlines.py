@@ -1,4 +1,4 @@
-"""The deadline and `abort` hold for every wait of an exchange, and interim answers end none."""
+"""The deadline and `abort` end every wait of an exchange; interim responses are skipped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AT_ONCE = RetryPolicy(first_wait=0.01, budget_seconds=0, min_attempts=2)
 
 
 class Resolver:
-    """The system's resolver while no name server answers, until it is told to."""
+    """The system's resolver while no name server answers, until `answers` is set."""
 
     def __init__(self) -> None:
         self.asked = threading.Semaphore(0)
@@ -60,7 +60,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 
 def test_a_name_that_is_not_resolved_is_cut_at_the_deadline(resolver: Resolver) -> None:
-    """It says which wait it was, and the attempts of an outage share one lookup."""
+    """The reason names the wait, and the attempts during an outage share one lookup."""
     with Transport("http://segment.test", KEY, SHORT) as transport:
         for _ in range(2):
             outcome = transport.exchange("/v1/set")
@@ -86,12 +86,12 @@ def test_abort_ends_the_wait_for_a_name(resolver: Resolver) -> None:
 
 @pytest.mark.parametrize("how", ["deadline", "abort"])
 def test_connecting_is_cut(how: str) -> None:
-    """A host that answers no SYN: a listener whose queue is full."""
+    """To a host that does not answer a SYN, here a listener whose queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         fillers = [socket.socket() for _ in range(4)]
-        for each in fillers:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         options = SHORT if how == "deadline" else TransportOptions()
         with Transport(url, KEY, options) as transport:
@@ -99,14 +99,14 @@ def test_connecting_is_cut(how: str) -> None:
             if how == "abort":
                 timer.start()
             outcome = transport.exchange("/v1/set")
-        for each in fillers:
-            each.close()
+        for filler in fillers:
+            filler.close()
     assert isinstance(outcome, Failure)
     assert outcome.kind is {"deadline": FailureKind.TIMEOUT, "abort": FailureKind.ABORTED}[how]
 
 
 def test_a_proxy_that_does_not_answer_connect_is_cut() -> None:
-    """The deadline holds for CONNECT, and more time for the answer is not advised."""
+    """The deadline includes CONNECT, and a longer time-out is not advised."""
 
     def silent(server: RawServer, _: socket.socket) -> None:
         server.stopping.wait()
@@ -122,7 +122,7 @@ def test_a_proxy_that_does_not_answer_connect_is_cut() -> None:
 
 @pytest.mark.parametrize("call", ["set", "finish", "upload"])
 def test_a_time_out_of_our_own_is_named_in_the_advice(call: str) -> None:
-    """When every attempt ended by it, the setting of that time-out is what helps."""
+    """When every attempt ended at it, its setting is named."""
 
     def silent(server: RawServer, connection: socket.socket) -> None:
         read_request(server, connection)
@@ -144,8 +144,8 @@ def test_a_time_out_of_our_own_is_named_in_the_advice(call: str) -> None:
 
 
 @pytest.mark.parametrize("status", [100, 102, 103, 199])
-def test_interim_answers_are_passed_over(status: int) -> None:
-    """Several of them; the answer behind them counts, and the connection serves the next call."""
+def test_interim_responses_are_skipped(status: int) -> None:
+    """The response after several of them counts, and the connection is used again."""
     interim = b"HTTP/1.1 %d X\r\nLink: </a>\r\n\r\n" % status
 
     def handle(server: RawServer, connection: socket.socket) -> None:
@@ -160,8 +160,8 @@ def test_interim_answers_are_passed_over(status: int) -> None:
     assert server.connections == 1
 
 
-def test_a_flood_of_interim_answers_is_an_answer_lost() -> None:
-    """Bounded in number, long before the deadline."""
+def test_too_many_interim_responses_are_a_failure() -> None:
+    """Their number is limited, long before the deadline."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         read_request(server, connection)
@@ -173,8 +173,8 @@ def test_a_flood_of_interim_answers_is_an_answer_lost() -> None:
     assert outcome.kind is FailureKind.CUT
 
 
-def test_another_package_in_urllib3s_place_is_told_in_one_sentence() -> None:
-    """urllib3-future's connections are not those of `http.client`: no call could be made."""
+def test_a_package_that_replaces_urllib3_is_named_in_one_sentence() -> None:
+    """urllib3-future's connections are not those of `http.client`, so no call could be made."""
     code = (
         "import http.client, urllib3.connection as it\n"
         "from target_segment_objects.client import transport\n"

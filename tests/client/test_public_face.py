@@ -1,4 +1,4 @@
-"""What the client offers, pinned; and that it stands alone."""
+"""The client's public names are pinned, and it does not import other folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from target_segment_objects import client
 
 
 def test_the_public_face_is_pinned() -> None:
-    """A name that comes or goes is a change that users see."""
+    """Adding or removing a name is a change that users see."""
     assert client.__all__ == [
         "BULK_URLS",
         "OBJECTS_URLS",
@@ -44,14 +44,14 @@ def test_the_public_face_is_pinned() -> None:
 
 
 def test_the_example_runs() -> None:
-    """The module's docstring is code that works."""
+    """The example in the module's docstring runs."""
     results = doctest.testmod(client)
     assert results.attempted
     assert not results.failed
 
 
 def test_it_knows_no_singer() -> None:
-    """Importing the client imports neither the SDK nor another room of this package."""
+    """Importing the client imports neither the SDK nor another folder of this package."""
     code = (
         "import sys, target_segment_objects.client\n"
         "ours = {n.split('.')[1] for n in sys.modules if n.startswith('target_segment_objects.')}\n"

@@ -1,4 +1,4 @@
-"""Blotting a secret out never touches what we say ourselves, however short the secret is."""
+"""Redaction never changes our own sentences, however short the secret is."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def _without_port(error: BaseException, url: str) -> str:
 
 
 @pytest.mark.parametrize("status", [302, 401, 404, 422, 429, 500, 501, None])
-def test_our_own_sentences_stay_whole(status: int | None) -> None:
-    """The message with a short key is the one with a long key, letter for letter."""
+def test_our_own_sentences_are_not_redacted(status: int | None) -> None:
+    """The message with a short key equals the one with a long key."""
     fault = {"cut": "before"} if status is None else {"status": status, "body": b""}
-    told = []
+    messages = []
     for key in (KEY, *SHORT):
         with Emulator() as segment, Client(segment.url, policy=AT_ONCE, key=key) as client:
             segment.fault(InjectedFault(call="set", count=None, **fault))
             with pytest.raises(DeliveryError) as caught:
                 client.set.send("rooms", [ROOM])
-            told.append(_without_port(caught.value, segment.url).replace("set-3", "set-1"))
-    assert "***" not in told[0]
+            messages.append(_without_port(caught.value, segment.url).replace("set-3", "set-1"))
+    assert "***" not in messages[0]
     # What a server calls a request is its own word, and is quoted.
-    assert {each.replace(_request_id(each), "") for each in told[1:]} == {
-        told[0].replace(_request_id(told[0]), "")
+    assert {message.replace(_request_id(message), "") for message in messages[1:]} == {
+        messages[0].replace(_request_id(messages[0]), "")
     }
 
 
-def _request_id(told: str) -> str:
-    _, mark, rest = told.partition("request id ")
+def _request_id(message: str) -> str:
+    _, mark, rest = message.partition("request id ")
     return mark + rest.partition(")")[0]
 
 
 @pytest.mark.parametrize("key", ["k", "abc", "check", KEY])
-def test_what_a_server_says_is_blotted_out(key: str) -> None:
-    """A key of any length, and what is sent of it, in the body and in the request's id."""
+def test_a_servers_text_is_redacted(key: str) -> None:
+    """A key of any length, in all forms that are sent, in the body and in the request id."""
     basic = base64.b64encode(f"{key}:".encode()).decode()
     echo = f"got {key} and Basic {basic}"
     fault = InjectedFault(
@@ -68,7 +68,7 @@ def test_what_a_server_says_is_blotted_out(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["e", "f", "1", "session"])
 def test_a_short_key_does_not_hide_the_ids_of_a_session(key: str) -> None:
-    """A `sync_id` that has the letters of a short key in it is an id like any other."""
+    """A `sync_id` that happens to contain the letters of a short key is shown."""
     with Emulator() as segment, Client(segment.url, key=key) as client:
         segment.fault(InjectedFault(call="start", status=201, body=b'{"sync_id":"0f1e-sessions"}'))
         assert client.bulk.start() == "0f1e-sessions"
@@ -82,7 +82,7 @@ def _echo(key: str) -> bytes:
 
 
 def test_a_key_in_the_address_is_blotted_out() -> None:
-    """As a whole word of it, as somebody may paste it there."""
+    """As a whole word of the address, as if pasted there by mistake."""
     with (
         Client(
             f"https://{KEY}.invalid",
@@ -94,8 +94,8 @@ def test_a_key_in_the_address_is_blotted_out() -> None:
         client.set.send("rooms", [ROOM])
 
 
-def test_a_part_that_ends_early_is_told_whole() -> None:
-    """Our own words on a file stay as they are."""
+def test_the_error_of_a_short_part_is_not_redacted() -> None:
+    """Our own sentence about a file stays as it is."""
     with Emulator() as segment, Client(segment.url, key="early") as client:
         part = FileBody(io.BytesIO(b"1234"), 9)
         with pytest.raises(SpoolError, match="a part cannot be read: it ended 5 bytes early"):

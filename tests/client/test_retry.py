@@ -1,4 +1,4 @@
-"""The retry decision: what is tried again, how long is waited, when it ends."""
+"""The retry policy: what is retried, how long it waits, and when it gives up."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from target_segment_objects.client.retry import (
 NOW = 1_700_000_000.0
 
 
-def _answer(status: int = 503, **headers: str) -> Response:
+def _response(status: int = 503, **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status=status, headers=named, body=b"")
 
 
 @pytest.mark.parametrize("status", [408, 410, 429, 460, 500, 502, 503, 504, 507, 599])
-def test_passing_trouble_is_retried(status: int) -> None:
-    """408, 410, 429, 460 and 5xx are tried again."""
-    assert decide(_answer(status)).action is Action.RETRY
+def test_temporary_failures_are_retried(status: int) -> None:
+    """408, 410, 429, 460 and 5xx are retried."""
+    assert decide(_response(status)).action is Action.RETRY
 
 
 @pytest.mark.parametrize("status", [501, 505, 511, 101, 300, 301, 302, 303, 304, 307, 308, 600])
-def test_lasting_trouble_is_fatal(status: int) -> None:
-    """501, 505, 511, redirects and statuses of no known class end it at once."""
-    assert decide(_answer(status)).action is Action.FATAL
+def test_permanent_failures_are_fatal(status: int) -> None:
+    """501, 505, 511, redirects and unknown classes of status are not retried."""
+    assert decide(_response(status)).action is Action.FATAL
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_its_own_case(status: int) -> None:
+def test_a_rejected_key_is_an_action_of_its_own(status: int) -> None:
     """401 and 403 are about the key."""
-    assert decide(_answer(status), refusals={400}).action is Action.AUTHENTICATION
+    assert decide(_response(status), refusals={400}).action is Action.AUTHENTICATION
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 411, 413, 415, 418, 422, 431, 499])
 def test_other_4xx_are_refusals(status: int) -> None:
-    """A 4xx that is not in the list of retried ones is a refusal."""
-    assert decide(_answer(status)).action is Action.REFUSED
+    """A 4xx that is not retried is a refusal."""
+    assert decide(_response(status)).action is Action.REFUSED
 
 
-def test_a_call_can_take_410_for_a_refusal() -> None:
-    """What a call names as a refusal is none of the retried ones."""
-    assert decide(_answer(410)).action is Action.RETRY
-    assert decide(_answer(410), refusals={400, 404, 410}).action is Action.REFUSED
+def test_a_call_can_treat_410_as_a_refusal() -> None:
+    """A status that the call names as a refusal is not retried."""
+    assert decide(_response(410)).action is Action.RETRY
+    assert decide(_response(410), refusals={400, 404, 410}).action is Action.REFUSED
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))
-def test_failures_are_retried_but_three(kind: FailureKind) -> None:
-    """No answer is tried again, unless TLS or the proxy refuse, or the caller ended it."""
+def test_all_but_three_kinds_of_failure_are_retried(kind: FailureKind) -> None:
+    """No response is retried, unless TLS or the proxy refused, or the caller aborted."""
     fatal = {FailureKind.TLS, FailureKind.PROXY_REFUSED, FailureKind.ABORTED}
     expected = Action.FATAL if kind in fatal else Action.RETRY
     assert decide(Failure(kind, "why")).action is expected
@@ -65,21 +65,21 @@ def test_failures_are_retried_but_three(kind: FailureKind) -> None:
 
 @given(st.integers(100, 999))
 def test_every_status_has_an_action_and_a_reason(status: int) -> None:
-    """The decision is total, and 2xx alone is done."""
-    decision = decide(_answer(status))
+    """The decision is total, and only 2xx is done."""
+    decision = decide(_response(status))
     assert (decision.action is Action.DONE) == (200 <= status <= 299)
     assert decision.reason
 
 
 def test_waits_double_up_to_the_cap() -> None:
-    """0.5 s, doubling, 60 s at most, the jitter at its highest."""
+    """From 0.5 s to at most 60 s, with the highest jitter."""
     waits = [RetryPolicy().wait_after(attempt, jitter=1.0) for attempt in range(1, 11)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_jitter_is_full(attempts: int, jitter: float) -> None:
-    """A wait is anywhere from 0 to the doubled one, however many attempts there were."""
+    """A wait is between 0 and the doubled wait, after any number of attempts."""
     policy = RetryPolicy()
     whole = policy.wait_after(attempts, jitter=1.0)
     assert policy.wait_after(attempts, jitter=jitter) == pytest.approx(jitter * whole)
@@ -117,19 +117,19 @@ def test_retry_after_is_waited_for_up_to_its_cap(
     ],
 )
 def test_retry_after_is_read_in_both_forms(value: str, seconds: float | None) -> None:
-    """Seconds or an HTTP date; what cannot be read is as if it were not there."""
-    assert retry_after_seconds(_answer(retry_after=value), now=NOW) == seconds
+    """Seconds or an HTTP date; a value that cannot be read is ignored."""
+    assert retry_after_seconds(_response(retry_after=value), now=NOW) == seconds
 
 
 @given(st.text(max_size=40))
 def test_retry_after_never_fails(value: str) -> None:
-    """Whatever the header holds, the answer is a number from 0, or none."""
-    seconds = retry_after_seconds(_answer(retry_after=value), now=NOW)
+    """For any value of the header, the result is `None` or a number from 0."""
+    seconds = retry_after_seconds(_response(retry_after=value), now=NOW)
     assert seconds is None or seconds >= 0
 
 
-def test_the_budget_ends_it_but_not_before_three_attempts() -> None:
-    """The budget is of waiting between attempts; three are made whatever it says."""
+def test_the_budget_ends_retries_after_three_attempts() -> None:
+    """The budget is for the waits between attempts; three attempts are always made."""
     policy = RetryPolicy(budget_seconds=10)
     assert not policy.ends(2, waited=9.0, wait=300.0)
     assert not policy.ends(3, waited=9.0, wait=1.0)
@@ -146,7 +146,7 @@ def test_the_budget_ends_it_but_not_before_three_attempts() -> None:
         {"min_attempts": 0},
     ],
 )
-def test_a_policy_without_end_is_refused(wrong: dict[str, float]) -> None:
-    """Negative and endless waits are a caller's mistake, told at once."""
+def test_an_endless_policy_is_refused(wrong: dict[str, float]) -> None:
+    """Negative and endless waits raise an error at once."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)  # type: ignore[arg-type]

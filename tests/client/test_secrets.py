@@ -1,4 +1,4 @@
-"""The write key appears nowhere: not in errors, their chains, reprs, logs or receipts."""
+"""The write key appears nowhere: not in errors, their chains, reprs, logs or results."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ BARE = base64.b64encode(KEY.encode()).decode().rstrip("=")
 SECRETS = (KEY, BASIC, BARE, "pr0xypass")
 
 
-def _told(error: BaseException) -> Iterator[str]:
-    """Everything that a log of an error could show, of all the errors behind it too."""
+def _texts_of(error: BaseException) -> Iterator[str]:
+    """All texts of an error and of the errors behind it that a log could show."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
+        cause = waiting.pop()
+        if cause is None or id(cause) in seen:
             continue
-        seen.add(id(each))
-        yield from (str(each), repr(each), repr(each.args), repr(vars(each)))
-        yield "".join(traceback.format_exception(type(each), each, each.__traceback__))
-        waiting.extend((each.__cause__, each.__context__))
+        seen.add(id(cause))
+        yield from (str(cause), repr(cause), repr(cause.args), repr(vars(cause)))
+        yield "".join(traceback.format_exception(type(cause), cause, cause.__traceback__))
+        waiting.extend((cause.__cause__, cause.__context__))
 
 
 def _echo(server: RawServer, connection: socket.socket) -> None:
@@ -57,8 +57,8 @@ def _echo(server: RawServer, connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 429, 500, 501, 503])
-def test_no_error_tells_the_key(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a server answers, and although it echoes the key in all of its forms."""
+def test_no_error_shows_the_key(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """For every status, although the server echoes the key in all of its forms."""
     caplog.set_level(logging.DEBUG)
     echoes = f"{KEY} {KEY}: {BASIC} Basic {BARE}"
     fault = InjectedFault(
@@ -76,26 +76,31 @@ def test_no_error_tells_the_key(status: int, caplog: pytest.LogCaptureFixture) -
         with pytest.raises(SegmentObjectsError) as caught_of_bulk:
             client.bulk.finish("some-session")
         outcome = client.transport.exchange("/v1/set")
-        told = [*_told(caught.value), *_told(caught_of_bulk.value), caplog.text, repr(outcome)]
-    for text in told:
+        texts = [
+            *_texts_of(caught.value),
+            *_texts_of(caught_of_bulk.value),
+            caplog.text,
+            repr(outcome),
+        ]
+    for text in texts:
         assert not any(secret in text for secret in SECRETS), text
     assert "***" in str(caught.value)
 
 
-def test_an_echo_of_the_whole_request_does_not_tell_the_key() -> None:
-    """Retried, then refused: neither the attempts nor the last answer show it."""
+def test_an_echo_of_the_whole_request_does_not_show_the_key() -> None:
+    """Retried, then refused: neither the attempts nor the last response show it."""
     with RawServer(_echo) as server, Client(server.url) as client:
         with pytest.raises(SegmentObjectsError) as caught:
             client.set.send("rooms", [ROOM])
         outcome = client.transport.exchange("/v1/set", body=b"{}")
         client.transport.close()
     assert len(caught.value.attempts) == 2  # type: ignore[attr-defined]
-    for text in (*_told(caught.value), repr(outcome)):
+    for text in (*_texts_of(caught.value), repr(outcome)):
         assert not any(secret in text for secret in SECRETS), text
 
 
 def test_a_malformed_header_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """`urllib3` logs what it cannot parse; a server's echo of the key is not among it."""
+    """`urllib3` logs headers that it cannot parse, but not those of these connections."""
     caplog.set_level(logging.DEBUG)
     malformed = b"X-Echo: a\r\nno colon %b\r\nX-More: b\r\n" % KEY.encode()
     with (
@@ -107,7 +112,7 @@ def test_a_malformed_header_is_not_logged(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_a_key_is_not_pickled() -> None:
-    """It cannot wander into another process or a file by accident."""
+    """So it cannot get into another process or a file by accident."""
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(WriteKey(KEY))
 
@@ -122,10 +127,10 @@ def test_a_key_is_not_pickled() -> None:
     ],
 )
 @pytest.mark.parametrize("proxy", [None, "http://user:pr0xypass@127.0.0.1:1"])
-def test_no_failure_tells_the_key_or_the_proxys_password(
+def test_no_failure_shows_the_key_or_the_proxys_password(
     url: str, proxy: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No connection, no name, no proxy: the errors of the layers below do not come along."""
+    """Without a connection, a name or a proxy: the errors of other libraries are not chained."""
     caplog.set_level(logging.DEBUG)
     options = TransportOptions(proxy=proxy)
     policy = RetryPolicy(budget_seconds=0)
@@ -133,9 +138,9 @@ def test_no_failure_tells_the_key_or_the_proxys_password(
         with pytest.raises(SegmentObjectsError) as caught:
             client.set.send("rooms", [ROOM])
         shown = [repr(client.transport), repr(options), repr(client.transport._key), caplog.text]
-    for text in (*_told(caught.value), *shown):
+    for text in (*_texts_of(caught.value), *shown):
         assert not any(secret in text for secret in SECRETS), text
-    assert not any("requests" in type(each).__module__ for each in _chain(caught.value))
+    assert not any("requests" in type(cause).__module__ for cause in _chain(caught.value))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -147,8 +152,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 @pytest.mark.parametrize("length", [15, 16, 17])
 @pytest.mark.parametrize("colon", ["", ":"])
 @pytest.mark.parametrize("kind", ["key", "password", "token"])
-def test_every_base64_of_a_secret_is_blotted_out(length: int, colon: str, kind: str) -> None:
-    """Of either alphabet, with padding or not, percent-encoded or not, whatever the length."""
+def test_every_base64_form_of_a_secret_is_redacted(length: int, colon: str, kind: str) -> None:
+    """In both alphabets, with or without padding and percent-encoding, for any length."""
     secret = "~?>" * 4 + "7HqnV"[: length - 12]
     text = f"user:{secret}" if kind == "password" and colon else f"{secret}{colon}"
     user = {"password": "user:"}.get(kind, "")

@@ -1,4 +1,4 @@
-"""`set` calls against the emulator: the wire, and every fault with its exact number of attempts."""
+"""`set` calls against the emulator: the bytes on the wire, and the attempts for every fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.client.builders import KEY, ROOM, Client, StillTime
 
 
 def test_a_call_is_what_the_documentation_shows() -> None:
-    """The path, the headers and the body of one call; the attempt tells its size and its id."""
+    """The path, the headers and the body of a call; the attempt has its size and request id."""
     with Emulator(write_key=KEY) as segment, Client(segment.url) as client:
         objects: list[bytes | SegmentObject] = [
             SegmentObject("rooms", "2561341", b'{"name":"Caf\xc3\xa9"}'),
@@ -51,8 +51,8 @@ def test_a_call_is_what_the_documentation_shows() -> None:
     assert attempt.waited_seconds == 0
 
 
-def test_without_order_there_is_no_header() -> None:
-    """`Synchronous` is sent only when order is asked for."""
+def test_synchronous_is_only_sent_when_asked_for() -> None:
+    """The header is left out with `synchronous=False`."""
     with Emulator() as segment, Client(segment.url, synchronous=False) as client:
         client.set.send("rooms", [ROOM])
         assert "synchronous" not in segment.requests[0].headers
@@ -60,7 +60,7 @@ def test_without_order_there_is_no_header() -> None:
 
 @pytest.mark.parametrize("count", [0, 11, 100])
 def test_a_call_has_one_to_ten_objects(count: int) -> None:
-    """More than ten or none is the caller's mistake, and nothing is sent."""
+    """More than ten or none raise an error, and nothing is sent."""
     with Emulator() as segment, Client(segment.url) as client:
         with pytest.raises(ValueError, match="1 to 10"):
             client.set.send("rooms", [ROOM] * count)
@@ -68,7 +68,7 @@ def test_a_call_has_one_to_ten_objects(count: int) -> None:
 
 
 def test_an_object_of_another_collection_is_a_mistake() -> None:
-    """A call has one collection."""
+    """All objects of a call have one collection."""
     with Emulator() as segment, Client(segment.url) as client:
         with pytest.raises(ValueError, match="one collection"):
             client.set.send("rooms", [SegmentObject("hotels", "1", b'{"a":1}')])
@@ -76,8 +76,8 @@ def test_an_object_of_another_collection_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 410, 429, 460, 500, 502, 503, 504, 529])
-def test_passing_trouble_ends_in_a_receipt(status: int) -> None:
-    """Two failures and a success are three attempts of the same bytes, and two doubling waits."""
+def test_a_temporary_failure_ends_in_a_success(status: int) -> None:
+    """Two failures and a success are three attempts with the same bytes and two doubling waits."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="set", count=2, status=status))
         attempt = client.set.send("rooms", [ROOM])
@@ -90,8 +90,8 @@ def test_passing_trouble_ends_in_a_receipt(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 501, 505, 511])
-def test_lasting_trouble_is_one_attempt(status: int) -> None:
-    """A redirect is never followed; 501, 505 and 511 are never tried again. The cause is named."""
+def test_a_permanent_failure_is_one_attempt(status: int) -> None:
+    """A redirect is not followed; 501, 505 and 511 are not retried. The cause is named."""
     with Emulator() as segment, Client(segment.url) as client:
         headers = {"Location": f"{segment.url}/v1/set?token=s3cret"}
         segment.fault(InjectedFault(call="set", count=None, status=status, headers=headers))
@@ -107,8 +107,8 @@ def test_lasting_trouble_is_one_attempt(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_told_at_once(status: int) -> None:
-    """One attempt, and the two settings that can be wrong."""
+def test_a_rejected_key_is_one_attempt(status: int) -> None:
+    """The message names the two settings that can be wrong."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="set", count=None, status=status))
         with pytest.raises(AuthenticationError, match=r"`write_key` and `objects_url`") as caught:
@@ -118,7 +118,7 @@ def test_a_refused_key_is_told_at_once(status: int) -> None:
 
 
 def test_another_key_is_refused() -> None:
-    """The emulator takes its own key alone."""
+    """The emulator accepts only its own key."""
     with Emulator(write_key="another") as segment, Client(segment.url) as client:
         with pytest.raises(AuthenticationError):
             client.set.send("rooms", [ROOM])
@@ -127,7 +127,7 @@ def test_another_key_is_refused() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
 def test_a_refusal_is_one_attempt(status: int) -> None:
-    """The error has the status, an excerpt of what was answered, and its attempt."""
+    """The error has the status, an excerpt of the response, and the attempt."""
     with Emulator() as segment, Client(segment.url) as client:
         body = b'{"error": {"message": "no\nsuch\x00 \x1b[31mthing"}}' + b"x" * 300
         segment.fault(InjectedFault(call="set", status=status, body=body))
@@ -162,8 +162,8 @@ def test_a_refusal_is_one_attempt(status: int) -> None:
     ],
     ids=str,
 )
-def test_a_lost_answer_is_sent_again(fault: InjectedFault) -> None:
-    """However the connection breaks, the same bytes go again until a whole answer counts."""
+def test_a_lost_response_is_retried(fault: InjectedFault) -> None:
+    """However the connection breaks, the same bytes are sent until there is a complete response."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(fault)
         attempt = client.set.send("rooms", [ROOM])
@@ -178,7 +178,7 @@ def test_a_lost_answer_is_sent_again(fault: InjectedFault) -> None:
 def test_retry_after_is_honoured(
     form: Literal["seconds", "date"], status: int, asked: int, waited: float
 ) -> None:
-    """In both forms, on every retried status, capped at 300 s."""
+    """In both forms, for every retried status, up to 300 s."""
     time = StillTime(jitter=0.5)
     value = str(asked) if form == "seconds" else formatdate(time.wall + asked, usegmt=True)
     with Emulator() as segment, Client(segment.url, time) as client:
@@ -190,7 +190,7 @@ def test_retry_after_is_honoured(
 
 
 def test_the_budget_ends_the_retries() -> None:
-    """600 s of waiting: 0.5 + 1 + … + 32, then 60 each; the 16th wait would pass it."""
+    """600 s of waits: 0.5 + 1 + … + 32, then 60 every time; the 16th wait would exceed it."""
     with Emulator() as segment, Client(segment.url) as client:
         segment.fault(InjectedFault(call="set", count=None, status=503, body=b"busy"))
         with pytest.raises(UnavailableError) as caught:
@@ -207,8 +207,8 @@ def test_the_budget_ends_the_retries() -> None:
 
 
 @pytest.mark.parametrize(("attempts", "expected"), [(3, 3), (1, 1), (5, 5)])
-def test_a_spent_budget_still_has_its_attempts(attempts: int, expected: int) -> None:
-    """Without any budget, the least number of attempts is made, `Retry-After` honoured."""
+def test_min_attempts_are_made_without_a_budget(attempts: int, expected: int) -> None:
+    """`min_attempts` are made, with the waits of `Retry-After`."""
     policy = RetryPolicy(budget_seconds=0, min_attempts=attempts)
     with Emulator() as segment, Client(segment.url, policy=policy) as client:
         headers = {"Retry-After": "30"}
@@ -219,8 +219,8 @@ def test_a_spent_budget_still_has_its_attempts(attempts: int, expected: int) -> 
         assert client.time.waits == [30.0] * (expected - 1)
 
 
-def test_a_stop_ends_the_waiting() -> None:
-    """The caller stops in the second wait: no third attempt, and the error says so."""
+def test_a_stop_ends_the_wait() -> None:
+    """The caller stops during the second wait: there is no third attempt, and the error says so."""
     time = StillTime(stops_at=2)
     with Emulator() as segment, Client(segment.url, time) as client:
         segment.fault(InjectedFault(call="set", count=None, status=500))
@@ -231,7 +231,7 @@ def test_a_stop_ends_the_waiting() -> None:
 
 
 def test_the_wall_clock_may_jump() -> None:
-    """Durations are told by monotonic time: a jump of the wall clock changes nothing."""
+    """Durations use monotonic time, so a jump of the wall clock changes nothing."""
     time = StillTime()
 
     def jump(_: object) -> None:
@@ -244,8 +244,8 @@ def test_the_wall_clock_may_jump() -> None:
     assert attempt.after == 1.5
 
 
-def test_nobody_listens() -> None:
-    """A refused connection is retried, and named in the end."""
+def test_a_refused_connection_is_retried() -> None:
+    """The final error names it."""
     with Emulator() as segment:
         url = segment.url
     with Client(url, policy=RetryPolicy(budget_seconds=0)) as client:
@@ -256,7 +256,7 @@ def test_nobody_listens() -> None:
 
 
 def test_a_name_that_does_not_resolve() -> None:
-    """A name without an address is retried, and named in the end (RFC 6761: never resolves)."""
+    """It is retried, and the final error names it (RFC 6761: this name never resolves)."""
     url = "https://segment.invalid"
     with (
         Client(url, policy=RetryPolicy(budget_seconds=0)) as client,
@@ -266,8 +266,8 @@ def test_a_name_that_does_not_resolve() -> None:
     assert len(caught.value.attempts) == 3
 
 
-def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
-    """Twenty threads over a gate of three: never more than three in flight, and all delivered."""
+def test_threads_share_the_limit_and_the_pauses() -> None:
+    """Twenty threads with a limit of three: at most three requests in flight, and all succeed."""
     options = TransportOptions(max_concurrency=3)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
         api = SetApi(Caller(transport, clock=StillTime().clock()))
@@ -276,8 +276,8 @@ def test_a_429_holds_back_every_thread_and_the_gate_its_number() -> None:
         attempts = []
 
         def send(number: int) -> None:
-            each = b'{"id":"%d","properties":{"n":%d}}' % (number, number)
-            attempts.append(api.send("rooms", [each]))
+            element = b'{"id":"%d","properties":{"n":%d}}' % (number, number)
+            attempts.append(api.send("rooms", [element]))
 
         threads = [threading.Thread(target=send, args=(number,)) for number in range(20)]
         for thread in threads:

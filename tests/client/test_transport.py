@@ -1,4 +1,4 @@
-"""One exchange over real sockets: its deadline, its answer, its way, and who it trusts."""
+"""One exchange over real sockets: deadline, response, proxy and TLS."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHORT = TransportOptions(timeout_seconds=0.2)
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no roots of whoever runs the tests."""
+    """Ignore the proxy and the TLS roots of whoever runs the tests."""
     for name in list(os.environ):
         if name.lower() in {
             "http_proxy",
@@ -66,7 +66,7 @@ def _failure(outcome: Response | Failure) -> FailureKind:
 
 
 def _drip(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Send the first part at once, and the last one again and again, every 10 ms."""
+    """Send the first part at once, and then the last one every 10 ms."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         read_request(server, connection)
@@ -89,14 +89,14 @@ def _drip(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
     ],
     ids=["status line", "header", "continue", "body", "chunks", "to the end"],
 )
-def test_a_dripping_answer_is_cut_at_the_deadline(parts: tuple[bytes, ...]) -> None:
-    """The deadline is the whole exchange's, wherever the answer drips, and 2xx or not."""
+def test_a_slow_response_is_cut_at_the_deadline(parts: tuple[bytes, ...]) -> None:
+    """The deadline is for the whole exchange, in every part of the response and for any status."""
     with RawServer(_drip(*parts)) as server:
         assert _failure(_exchange(server.url, SHORT)) is FailureKind.TIMEOUT
 
 
-def test_a_dripping_answer_is_cut_behind_tls_too(authority: trustme.CA, roots: str) -> None:
-    """The same over https, where the socket is inside of another."""
+def test_a_slow_response_is_cut_over_tls_too(authority: trustme.CA, roots: str) -> None:
+    """Over https, where TLS wraps the socket."""
     options = TransportOptions(timeout_seconds=0.2, ca_bundle=roots)
     drip = _drip(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b"x")
     with RawServer(drip, _tls(authority)) as server:
@@ -105,7 +105,7 @@ def test_a_dripping_answer_is_cut_behind_tls_too(authority: trustme.CA, roots: s
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_silence_is_cut_at_the_deadline(scheme: str) -> None:
-    """A server that says nothing: neither an answer nor a handshake."""
+    """A server that sends nothing: neither a response nor a handshake."""
 
     def silent(server: RawServer, _: socket.socket) -> None:
         server.stopping.wait()
@@ -128,7 +128,7 @@ def test_a_body_that_is_not_read_is_cut_at_the_deadline() -> None:
 
 
 def test_a_reused_connection_has_a_deadline_of_its_own() -> None:
-    """A drip is cut on it too; the first exchange's deadline is over and forgotten."""
+    """A slow response is cut on it too; the deadline of the first exchange no longer matters."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         read_request(server, connection)
@@ -144,7 +144,7 @@ def test_a_reused_connection_has_a_deadline_of_its_own() -> None:
         assert server.connections == 1
 
 
-def test_abort_cuts_what_is_in_flight_and_what_is_to_come() -> None:
+def test_abort_fails_requests_in_flight_and_later_ones() -> None:
     """From another thread, at once, long before the deadline."""
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         hold = segment.hold(call="set", first=1)
@@ -174,21 +174,21 @@ def test_abort_cuts_what_is_in_flight_and_what_is_to_come() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Encoding: gzip\r\n\r\n{}",
     ],
 )
-def test_an_answer_cut_after_its_status_line_is_lost(cut: bytes) -> None:
-    """An answer is complete or it is lost, whatever its status was."""
+def test_a_response_cut_after_its_status_line_is_a_failure(cut: bytes) -> None:
+    """A response that is not complete is a failure, whatever its status is."""
     with RawServer(answering(cut)) as server:
         assert _failure(_exchange(server.url)) is FailureKind.CUT
 
 
-def test_nothing_at_all_is_a_reset() -> None:
-    """A connection that ends before the first line is told apart from a cut answer."""
+def test_no_response_at_all_is_a_reset() -> None:
+    """A connection that ends before the first line is not a response that was cut short."""
     with RawServer(answering(b"")) as server:
         assert _failure(_exchange(server.url)) is FailureKind.RESET
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_no_more_than_64_kib_of_an_answer_are_read(encoding: str) -> None:
-    """Neither a long answer nor one that grows when it is decoded; its status still counts."""
+def test_at_most_64_kib_of_a_response_are_read(encoding: str) -> None:
+    """Of a long one and of one that grows when it is decoded; its status still counts."""
     body = bytes(50_000_000)
     if encoding == "gzip":
         body = gzip.compress(body)
@@ -200,8 +200,8 @@ def test_no_more_than_64_kib_of_an_answer_are_read(encoding: str) -> None:
     assert len(outcome.body) == 64 * 1024
 
 
-def test_a_bomb_takes_no_memory() -> None:
-    """200 MB in a compressed answer are never held, whole or in large part."""
+def test_a_compression_bomb_takes_no_memory() -> None:
+    """Of 200 MB in a compressed response, only a small part is ever in memory."""
     bomb = gzip.compress(bytes(200_000_000), 1)
     with RawServer(answering(answer(200, bomb, b"Content-Encoding: gzip\r\n"))) as server:
         tracemalloc.start()
@@ -214,8 +214,8 @@ def test_a_bomb_takes_no_memory() -> None:
     assert peak < 5_000_000
 
 
-def test_an_answer_says_who_it_was() -> None:
-    """Headers by any case, the request's id, and nothing of the body in the repr."""
+def test_a_response_has_headers_and_a_request_id() -> None:
+    """Header names in any case, the request id, and nothing of the body in the repr."""
     headers = b"X-Request-Id: abc-\x01-1\r\nSet-Cookie: a=b\r\n"
     with RawServer(answering(answer(201, b'{"secret": 1}', headers))) as server:
         outcome = _exchange(server.url)
@@ -227,7 +227,7 @@ def test_an_answer_says_who_it_was() -> None:
 
 
 def test_connections_are_reused_and_cookies_are_not_kept() -> None:
-    """Three exchanges, one connection, no state between them."""
+    """Three exchanges use one connection, without state between them."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         while read_request(server, connection):
@@ -241,8 +241,8 @@ def test_connections_are_reused_and_cookies_are_not_kept() -> None:
         assert all(b"ookie" not in request for request in server.requests)
 
 
-def test_a_small_request_goes_out_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its head does not travel ahead of its body: that would cost a packet more a call."""
+def test_a_small_request_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body together, which saves a packet per call."""
     pieces: list[bytes] = []
     send = http.client.HTTPConnection.send
 
@@ -258,7 +258,7 @@ def test_a_small_request_goes_out_in_one_piece(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_file_is_sent_with_its_length() -> None:
-    """And not in chunks, of which nobody knows how many come."""
+    """And not in chunks."""
 
     def handle(server: RawServer, connection: socket.socket) -> None:
         if read_request(server, connection):
@@ -271,8 +271,8 @@ def test_a_file_is_sent_with_its_length() -> None:
     assert server.requests[0].endswith(b"\r\n\r\npart")
 
 
-def test_close_ends_connections_that_wait() -> None:
-    """At once: the server reads their end while the transport is still there."""
+def test_close_ends_idle_connections() -> None:
+    """At once: the server reads their end while the transport still exists."""
     ended = threading.Event()
 
     def handle(server: RawServer, connection: socket.socket) -> None:
@@ -306,7 +306,7 @@ def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_netrc_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key that was given is sent, as base64 of `KEY:`, whatever `.netrc` says."""
+    """The key is sent as base64 of `KEY:`, whatever `.netrc` contains."""
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login other password other\n")
     netrc.chmod(0o600)
@@ -320,7 +320,7 @@ def test_netrc_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "argument"])
 def test_loopback_has_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the environment's nor the one that was given."""
+    """Neither that of the environment nor the one given."""
     proxy = "http://127.0.0.1:1"
     options = TransportOptions(proxy=proxy if name == "argument" else None)
     monkeypatch.setenv(name, proxy)
@@ -329,8 +329,8 @@ def test_loopback_has_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "argument"])
-def test_a_proxy_is_asked_and_may_refuse(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given or of the environment; its 407 is fatal, its 502 is not; its password stays unseen."""
+def test_a_proxy_is_used_and_may_refuse(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given or of the environment; its 407 is fatal, its 502 is not; its password is not shown."""
     for status, kind in ((407, FailureKind.PROXY_REFUSED), (502, FailureKind.PROXY)):
         with RawServer(answering(answer(status))) as server:
             proxy = f"http://user:pr0xypass@{server.address}"
@@ -346,8 +346,8 @@ def test_a_proxy_is_asked_and_may_refuse(name: str, monkeypatch: pytest.MonkeyPa
             assert "pr0xypass" not in repr(outcome) + repr(options)
 
 
-def test_plain_http_by_proxy_names_the_whole_address() -> None:
-    """The proxy is asked for the address with its path, and gets its user's password."""
+def test_plain_http_through_a_proxy_names_the_whole_address() -> None:
+    """The proxy gets the address with its path, and the password of its user."""
     with RawServer(answering(answer())) as server:
         proxy = f"http://user:pr0xypass@{server.address}"
         options = TransportOptions(proxy=proxy, allow_http=True)
@@ -360,15 +360,15 @@ def test_plain_http_by_proxy_names_the_whole_address() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/some/path"])
-def test_the_path_of_the_address_stands_before_the_calls(path: str) -> None:
-    """Whether the base address has one or not."""
+def test_the_path_of_the_address_is_put_before_that_of_the_call(path: str) -> None:
+    """With and without one."""
     with RawServer(answering(answer())) as server:
         _exchange(server.url + path)
         assert server.requests[0].startswith(b"POST %b/v1/set HTTP/1.1\r\n" % path.encode())
 
 
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host in `NO_PROXY` is connected to straight away."""
+    """A host in `NO_PROXY` is connected to directly."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert _failure(_exchange("https://segment.invalid")) is FailureKind.PROXY
     monkeypatch.setenv("NO_PROXY", ".invalid")
@@ -377,13 +377,13 @@ def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """An authority that nobody trusts by default."""
+    """An authority that is not trusted by default."""
     return trustme.CA()
 
 
 @pytest.fixture
 def roots(authority: trustme.CA, tmp_path: Path) -> str:
-    """Its root as a file."""
+    """Its root certificate as a file."""
     path = tmp_path / "roots.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
@@ -396,10 +396,10 @@ def _tls(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("where", ["argument", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_the_roots_are_given_or_the_environments(
+def test_tls_roots_are_given_or_those_of_the_environment(
     where: str, authority: trustme.CA, roots: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS with an authority of one's own."""
+    """TLS with a private certificate authority."""
     options = TransportOptions(ca_bundle=roots if where == "argument" else None)
     if where != "argument":
         monkeypatch.setenv(where, roots)
@@ -411,7 +411,7 @@ def test_the_roots_are_given_or_the_environments(
 def test_a_server_that_cannot_be_trusted_is_fatal(
     name: str, authority: trustme.CA, roots: str
 ) -> None:
-    """An unknown authority, or a certificate of another name: one attempt, no unchecking."""
+    """An unknown authority, or a certificate for another name: one attempt."""
     options = TransportOptions(ca_bundle=roots if name == "other.example" else None)
     with (
         RawServer(answering(answer()), _tls(authority, name)) as server,
@@ -426,7 +426,7 @@ def test_a_server_that_cannot_be_trusted_is_fatal(
 
 
 def test_https_to_a_server_of_plain_http_is_fatal() -> None:
-    """No agreement on TLS is no trouble that passes."""
+    """The failure of a handshake is not retried."""
 
     def answer_anything(_: RawServer, connection: socket.socket) -> None:
         connection.recv(65536)
@@ -438,7 +438,7 @@ def test_https_to_a_server_of_plain_http_is_fatal() -> None:
 
 
 def test_a_hang_up_in_the_handshake_is_a_reset() -> None:
-    """A connection that breaks says nothing about the server's identity."""
+    """A connection that breaks is retried."""
 
     def hang_up(_: RawServer, connection: socket.socket) -> None:
         connection.recv(1024)
@@ -449,8 +449,8 @@ def test_a_hang_up_in_the_handshake_is_a_reset() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_roots_that_cannot_be_read_are_told_at_once(content: str | None, tmp_path: Path) -> None:
-    """When the transport is made, not at its first request; and where they were named."""
+def test_unreadable_roots_are_refused_at_once(content: str | None, tmp_path: Path) -> None:
+    """When the transport is created, not at its first request; the message names their source."""
     path = tmp_path / "roots.pem"
     if content is not None:
         path.write_text(content)
@@ -467,7 +467,7 @@ def test_roots_that_cannot_be_read_are_told_at_once(content: str | None, tmp_pat
         {"max_concurrency": 21},
     ],
 )
-def test_options_that_no_exchange_could_keep(wrong: dict[str, float]) -> None:
-    """A caller's mistake, told at once and by name."""
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    """The error names the option."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TransportOptions(**wrong)  # type: ignore[arg-type]
