@@ -33,8 +33,8 @@ module, owner, name, when, number = sys.argv[1:6]
 del sys.argv[1:6]
 from target_segment_objects.singer.target import main
 whole = importlib.import_module(module)
-place = getattr(whole, owner) if owner else whole
-function = getattr(place, name)
+namespace = getattr(whole, owner) if owner else whole
+function = getattr(namespace, name)
 begun, over, write, struck = threading.Event(), threading.Event(), os.write, []
 
 def slow(descriptor, data):
@@ -61,7 +61,7 @@ def ending(*args, **kwargs):
             strike()
 
 os.write = slow
-setattr(place, name, ending)
+setattr(namespace, name, ending)
 main()
 """
 ENDS = [
@@ -97,7 +97,7 @@ def test_a_signal_as_the_run_ends(  # noqa: PLR0913, PLR0917  a place, a moment 
     when: str,
     number: signal.Signals,
 ) -> None:
-    """All is delivered: the last state is printed once, the report is there, and no traceback."""
+    """Everything is delivered, the last state printed once, the report written; no traceback."""
     report = tmp_path / "report.json"
     settings = {
         "write_key": KEY,
@@ -106,9 +106,9 @@ def test_a_signal_as_the_run_ends(  # noqa: PLR0913, PLR0917  a place, a moment 
         "report_path": str(report),
     }
     config = config_file(tmp_path, settings)
-    place = (module, owner, name, when, str(int(number)))
+    arguments = (module, owner, name, when, str(int(number)))
     ran = subprocess.run(
-        [sys.executable, *WARNINGS_AS_ERRORS, "-c", PROGRAM, *place, "--config", config],
+        [sys.executable, *WARNINGS_AS_ERRORS, "-c", PROGRAM, *arguments, "--config", config],
         input=lines(schema("rooms", id="integer"), record("rooms", id=1, name="x"), state(1)),
         capture_output=True,
         check=False,

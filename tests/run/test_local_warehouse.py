@@ -1,4 +1,4 @@
-"""`local_warehouse`: a run for real, into a DuckDB file of this machine."""
+"""`local_warehouse`: a complete run into a DuckDB file on this machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FED = lines(
 
 
 def _query(folder: Path, sql: str) -> str:
-    """What `segment-objects query` prints."""
+    """The output of `segment-objects query`."""
     command = [
         sys.executable,
         "-m",
@@ -65,7 +65,7 @@ def _run(folder: Path, env: dict[str, str] | None = None, **more: object) -> Run
 
 @pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_merged_row_can_be_queried(tmp_path: Path, method: str) -> None:
-    """Two records of one id are one row, merged; no key is needed; one loud warning."""
+    """Two records of one id are merged into one row; no key is needed; there is one warning."""
     ran = _run(tmp_path, method=method)
     assert (ran.code, ran.states) == (0, ['{"rooms": 1}'])
     assert _query(tmp_path, "select id, name, beds from rooms") == (
@@ -78,7 +78,7 @@ def test_a_merged_row_can_be_queried(tmp_path: Path, method: str) -> None:
 
 
 def test_nothing_leaves_the_machine(tmp_path: Path) -> None:
-    """Addresses that are configured have no effect, and are told so."""
+    """Configured addresses have no effect, and a warning says so."""
     with Emulator() as segment:
         ran = _run(tmp_path, write_key="k", bulk_url=segment.url)
         assert segment.requests == []
@@ -87,7 +87,7 @@ def test_nothing_leaves_the_machine(tmp_path: Path) -> None:
 
 
 def test_a_second_run_adds_to_the_file(tmp_path: Path) -> None:
-    """A file that exists is loaded further."""
+    """An existing file is loaded into."""
     _run(tmp_path)
     fed = lines(schema("rooms", id="integer"), record("rooms", id=2))
     assert run(tmp_path, {"local_warehouse": "w.duckdb"}, fed).code == 0
@@ -95,7 +95,7 @@ def test_a_second_run_adds_to_the_file(tmp_path: Path) -> None:
 
 
 def test_a_locked_file_is_one_sentence(tmp_path: Path) -> None:
-    """A file that another process has open is told so, and nothing is printed."""
+    """For a file that another process has open there is an error, and no state is printed."""
     fed = (schema("rooms", id="integer"), record("rooms", id=1), state(1))
     config = {"local_warehouse": "w.duckdb", "method": "set"}
     with start(tmp_path, config) as other:
@@ -110,7 +110,7 @@ def test_a_locked_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_without_duckdb_it_is_one_sentence(tmp_path: Path) -> None:
-    """Where DuckDB is not installed, the sentence says how to install it."""
+    """Without DuckDB, the error says how to install it."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "duckdb.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
@@ -121,7 +121,7 @@ def test_without_duckdb_it_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
-    """A file of something else is left as it is."""
+    """Another kind of file is left unchanged."""
     (tmp_path / "w.duckdb").write_text("a diary" * 1000, encoding="utf-8")
     ran = _run(tmp_path)
     assert (ran.code, ran.states, len(ran.sentences)) == (1, [], 1)
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rooms.csv", "rooms.json"])
 def test_a_file_of_data_is_no_warehouse(tmp_path: Path, name: str) -> None:
-    """DuckDB would open such a file beside a database in memory, and all would be lost."""
+    """DuckDB would keep such a database in memory, and everything would be lost."""
     (tmp_path / name).write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="is not a DuckDB database"):
         load(
@@ -159,7 +159,7 @@ warehouse.Warehouse.{name} = fail
 def test_a_file_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, name: str, method: str
 ) -> None:
-    """Whatever of the warehouse fails, no state is printed, and one sentence says why, soon."""
+    """When the warehouse fails, no state is printed, and an error soon says why."""
     folder = tmp_path / "patched"
     folder.mkdir()
     patch = FULL.replace("{name}", name)
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
 
 
 def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: int) -> RunResult:
-    """A run in which no file can grow beyond so many KiB, as on a disk that is full."""
+    """A run in which no file can grow beyond this many KiB, as on a full disk."""
     config = {"local_warehouse": "w.duckdb", **config}
     command = [*COMMAND, "--config", config_file(folder, config)]
     ended = subprocess.run(
@@ -195,7 +195,7 @@ def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: in
 
 @pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
-    """The run ends soon, with one sentence and exit 1; what a state covers is in the file."""
+    """The run soon ends with one error and exit 1; what a state covers is in the file."""
     dice = Random(1)  # noqa: S311 replayable
     messages: list[dict[str, object]] = [schema("rooms", id="integer", name="string")]
     for number in range(12_000):
@@ -237,11 +237,11 @@ def test_memory_stays_within_what_is_said(tmp_path: Path, method: str, kind: str
     fed = tmp_path / "fed.jsonl"
     fed.write_bytes(lines(schema("rooms", id="integer"), *messages, state(1)))
     config = config_file(tmp_path, {"local_warehouse": "w.duckdb", "method": method})
-    with fed.open("rb") as stdin, (tmp_path / "told").open("wb") as told:
+    with fed.open("rb") as stdin, (tmp_path / "stdout").open("wb") as stdout:
         ran = subprocess.run(
             [sys.executable, "-S", "-c", MEASURE, *COMMAND, "--config", config],
             stdin=stdin,
-            stdout=told,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             check=True,
             cwd=tmp_path,

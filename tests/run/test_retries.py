@@ -1,4 +1,4 @@
-"""Retries are told of: the first one at once, then one line in half a minute for the whole run."""
+"""Warnings about retries: the first one at once, then one every 30 seconds for the whole run."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _config(url: str, method: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def dead() -> str:
-    """The address of nobody."""
+    """An address that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @METHODS
 def test_the_first_retry_of_a_run_is_a_warning(tmp_path: Path, dead: str, method: str) -> None:
-    """The real command with a dead address: what failed, why, when the next comes, how long."""
+    """The command with a dead address: what failed, why, when the next attempt comes, how long."""
     ran = run(tmp_path, _config(dead, method, retry_seconds=0), FED)
     assert ran.code == 1
     (warning,) = [line for line in ran.log.splitlines() if "WARNING" in line]
@@ -84,7 +84,7 @@ def test_the_first_retry_of_a_run_is_a_warning(tmp_path: Path, dead: str, method
 
 @METHODS
 def test_replay_tells_of_its_retries_too(tmp_path: Path, dead: str, method: str) -> None:
-    """On the same terms, on stderr."""
+    """The same holds, on stderr."""
     letter = tmp_path / "dead.jsonl"
     entry = {
         "time": "2999-01-01T00:00:00Z",
@@ -102,13 +102,13 @@ def test_replay_tells_of_its_retries_too(tmp_path: Path, dead: str, method: str)
         timeout=60,
     )
     assert ran.returncode == 1
-    told = [line for line in ran.stderr.splitlines() if "The next attempt comes in" in line]
-    assert len(told) == 1
+    warned = [line for line in ran.stderr.splitlines() if "The next attempt comes in" in line]
+    assert len(warned) == 1
 
 
 @METHODS
 def test_a_run_without_retries_says_nothing_of_them(method: str) -> None:
-    """No line when all is answered."""
+    """There is no warning when all requests are answered."""
     with Emulator() as segment:
         ran = load(_config(segment.url, method), FED)
     assert "attempt" not in ran.log
@@ -125,7 +125,7 @@ class _Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> _Kept:
-    """Takes what is logged."""
+    """Collects log records."""
     return _Kept()
 
 
@@ -149,7 +149,7 @@ def _retry(attempt: int = 1, **more: Any) -> Retry:
 
 
 def test_there_is_one_line_in_half_a_minute(kept: _Kept) -> None:
-    """Whatever calls they are of, with the number of those since the last line."""
+    """This holds for all calls together; a warning has the number of retries since the last one."""
     clock = ManualClock()
     warnings = RetryWarnings(_logger(kept), clock, 600.0)
     warnings(_retry())
@@ -166,7 +166,7 @@ def test_there_is_one_line_in_half_a_minute(kept: _Kept) -> None:
 
 
 def test_a_crowd_of_requests_is_one_line(kept: _Kept) -> None:
-    """Twenty calls that fail at once, on as many threads."""
+    """Twenty calls fail at once, on as many threads."""
     warnings = RetryWarnings(_logger(kept), ManualClock(), 600.0)
     options = TransportOptions(max_concurrency=20)
     with Emulator() as segment, Transport(segment.url, KEY, options) as transport:
@@ -195,13 +195,13 @@ def _calls(api: BulkApi | SetApi, call: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["set", "start", "upload", "keep-alive", "finish"])
-def test_every_call_tells_of_each_retry_before_it_waits(call: str) -> None:
-    """The attempt, the cause, the wait and the rest of the budget; none behind the last attempt."""
+def test_every_call_reports_its_retries_before_they_wait(call: str) -> None:
+    """It has the attempt, cause, wait and remaining budget; there is none after the last one."""
     time = StillTime()
-    told: list[tuple[Retry, int]] = []
+    warned: list[tuple[Retry, int]] = []
 
     def on_retry(retry: Retry) -> None:
-        told.append((retry, len(time.waits)))
+        warned.append((retry, len(time.waits)))
 
     policy = RetryPolicy(budget_seconds=4.0)
     kind = SetApi if call == "set" else BulkApi
@@ -210,27 +210,27 @@ def test_every_call_tells_of_each_retry_before_it_waits(call: str) -> None:
         api = kind(Caller(transport, policy=policy, clock=time.clock(), on_retry=on_retry))
         with pytest.raises(UnavailableError):
             _calls(api, call)
-    assert [retry.call for retry, _ in told] == [call] * 3
-    assert [(retry.attempt, waits) for retry, waits in told] == [(1, 0), (2, 1), (3, 2)]
-    assert [retry.wait_seconds for retry, _ in told] == time.waits == [0.5, 1.0, 2.0]
-    assert [retry.left_seconds for retry, _ in told] == [4.0, 3.5, 2.5]
-    assert {retry.cause for retry, _ in told} == {"503 Service Unavailable"}
+    assert [retry.call for retry, _ in warned] == [call] * 3
+    assert [(retry.attempt, waits) for retry, waits in warned] == [(1, 0), (2, 1), (3, 2)]
+    assert [retry.wait_seconds for retry, _ in warned] == time.waits == [0.5, 1.0, 2.0]
+    assert [retry.left_seconds for retry, _ in warned] == [4.0, 3.5, 2.5]
+    assert {retry.cause for retry, _ in warned} == {"503 Service Unavailable"}
 
 
 def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
-    """`Retry-After` of another call holds this one back too, and that is what is told."""
-    told: list[Retry] = []
+    """`Retry-After` of another call delays this one too, and the retry has that wait."""
+    warned: list[Retry] = []
     with Emulator() as segment, Transport(segment.url, KEY) as transport:
         headers = {"Retry-After": "120"}
         segment.fault(InjectedFault(call="set", count=1, status=429, headers=headers))
-        api = SetApi(Caller(transport, clock=StillTime().clock(), on_retry=told.append))
+        api = SetApi(Caller(transport, clock=StillTime().clock(), on_retry=warned.append))
         api.send("rooms", [ROOM])
-    assert [(retry.wait_seconds, retry.left_seconds) for retry in told] == [(120.0, 600.0)]
+    assert [(retry.wait_seconds, retry.left_seconds) for retry in warned] == [(120.0, 600.0)]
 
 
 @METHODS
 def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
-    """A run on still time: 16 attempts in 543 s are told of in ten lines, and none is slept."""
+    """Without real waits: 16 attempts in 543 s make ten warnings."""
     from target_segment_objects.singer.target import TargetSegmentObjects  # noqa: PLC0415
 
     time = StillTime()
@@ -258,7 +258,7 @@ def _still(time: StillTime) -> Clock:
 
 @METHODS
 def test_the_progress_line_shows_the_wait(tmp_path: Path, method: str) -> None:
-    """Before the numbers, as long as nothing is answered."""
+    """It is shown before the numbers while nothing is answered."""
     with Emulator(write_key=KEY) as segment:
         headers = {"Retry-After": "200"}
         segment.fault(InjectedFault(count=1, status=503, headers=headers))

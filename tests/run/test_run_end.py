@@ -1,4 +1,4 @@
-"""When a run prints its states: after its threads have ended, and after its rejects are safe."""
+"""When a run prints states: after its threads have ended, and after its rejects are synced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _fed(target: TargetSegmentObjects, fed: bytes) -> None:
 
 
 def test_a_state_waits_for_its_records() -> None:
-    """While the answer of a call is withheld, none of its records' states is printed."""
+    """While a response is withheld, no state of its records is printed."""
     out = io.TextIOWrapper(io.BytesIO())
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         held = segment.hold("set")
@@ -44,7 +44,7 @@ def test_a_state_waits_for_its_records() -> None:
 
 
 def test_closing_counts_what_is_answered_meanwhile() -> None:
-    """A run that is closed waits for the call in flight, and prints the state earned."""
+    """Closing a run waits for the call in flight, and prints the durable state."""
     out = io.TextIOWrapper(io.BytesIO())
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         held = segment.hold("set")
@@ -61,7 +61,7 @@ def test_closing_counts_what_is_answered_meanwhile() -> None:
 def test_rejects_are_on_the_disk_before_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a state that covers a reject is printed, the dead letter was synced."""
+    """Before a state that covers a reject is printed, the dead letter is synced."""
     out = io.TextIOWrapper(io.BytesIO())
     printed_before: list[bytes] = []
     real = os.fsync
@@ -84,7 +84,7 @@ def test_rejects_are_on_the_disk_before_the_state(
 
 
 def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
-    """A session is replaced when it is lost; the second refusal of one call is no loss."""
+    """A lost session is replaced; a second refusal of the same call is not a loss."""
     out = io.TextIOWrapper(io.BytesIO())
     with Emulator(write_key=KEY) as segment, contextlib.redirect_stdout(out):
         segment.fault(InjectedFault(call="upload", status=400))
@@ -98,7 +98,7 @@ def test_a_finish_that_is_refused_twice_ends_the_run() -> None:
 
 
 def test_what_is_due_does_not_wait_for_the_end_of_the_input() -> None:
-    """Behind a slow Segment, what waits goes out, and states are printed, in mid-block."""
+    """With a slow Segment, pending objects are sent and states printed within a block."""
     with Emulator() as segment:
         segment.fault(InjectedFault(call="set", count=None, delay=0.1))
         config = {
@@ -119,7 +119,7 @@ def test_what_is_due_does_not_wait_for_the_end_of_the_input() -> None:
 
 @pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_refused_object_that_cannot_be_written_down_is_not_covered(method: str) -> None:
-    """When the dead letter takes no reject, no state that covers it is printed."""
+    """When a reject cannot be written, no state that covers it is printed."""
     call = "set" if method == "set" else "upload"
     with Emulator() as segment:
         segment.fault(InjectedFault(call=call, count=None, status=413))
@@ -141,7 +141,7 @@ def test_a_refused_object_that_cannot_be_written_down_is_not_covered(method: str
 
 
 def test_a_state_is_written_whole() -> None:
-    """An unbuffered stdout may take a part of a state at a time."""
+    """An unbuffered stdout may accept only a part of a state."""
 
     class Sips(io.RawIOBase):
         taken = b""

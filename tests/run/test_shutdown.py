@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: one stop for two different ones, a deadline, and nothing lost on the way."""
+"""SIGINT and SIGTERM: two different ones are one stop, with a deadline, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ROOMS = schema("rooms", id="integer", name="string")
 LONG = 600.0
-"""Seconds that a test which waited for them would not survive."""
+"""Seconds after which a test that waits for them would time out."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("_handlers")
 @pytest.mark.parametrize("numbers", [SIGNALS, SIGNALS[::-1]])
 def test_two_different_signals_are_one_stop(numbers: tuple[signal.Signals, ...]) -> None:
-    """The first one gives the exit status, and the stop is asked for once."""
+    """The first one decides the exit status, and there is one stop."""
     stops: list[None] = []
     shutdown = SignalWatcher(lambda: stops.append(None), lambda: None, LONG)
     shutdown.install()
@@ -69,7 +69,7 @@ def test_two_different_signals_are_one_stop(numbers: tuple[signal.Signals, ...])
 
 @pytest.mark.usefixtures("_handlers")
 def test_a_stop_that_lasts_too_long_expires() -> None:
-    """And one that ends in time does not; nor does a run without a stop."""
+    """A stop that ends in time does not, nor does a run without a stop."""
     expired = threading.Event()
     shutdown = SignalWatcher(lambda: None, expired.set, 0.01)
     shutdown.install()
@@ -88,7 +88,7 @@ def test_a_stop_that_lasts_too_long_expires() -> None:
 
 @pytest.mark.usefixtures("_handlers")
 def test_after_the_end_signals_do_nothing() -> None:
-    """What was printed and counted cannot be spoilt by a late Ctrl-C."""
+    """A late Ctrl-C cannot damage what was printed and counted."""
     shutdown = SignalWatcher(lambda: None, lambda: None, LONG)
     shutdown.install()
     shutdown.close()
@@ -101,7 +101,7 @@ def test_after_the_end_signals_do_nothing() -> None:
 def test_the_same_signal_twice_ends_at_once(
     segment: Emulator, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Whatever is in flight, however long the deadline: the user means it. No state lies."""
+    """This holds whatever is in flight, however long the deadline. No state is wrong."""
     with start(tmp_path, config(segment, "bulk", shutdown_seconds=LONG)) as command:
         hold = segment.hold("finish")
         command.write(ROOMS, record("rooms", id=1), state(1))
@@ -116,7 +116,7 @@ def test_the_same_signal_twice_ends_at_once(
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_deadline(segment: Emulator, tmp_path: Path, number: signal.Signals) -> None:
-    """An answer that does not come in time: exit 1, the state that was earned and no other."""
+    """Without a response in time: exit 1, the durable state and no other."""
     settings = config(segment, "set", shutdown_seconds=0.2, request_timeout_seconds=LONG)
     with start(tmp_path, settings) as command:
         command.write(ROOMS, record("rooms", id=1), state(1))
@@ -134,7 +134,7 @@ def test_the_deadline(segment: Emulator, tmp_path: Path, number: signal.Signals)
 
 
 def test_the_deadline_of_a_session(segment: Emulator, tmp_path: Path) -> None:
-    """By bulk too: a finish that is not answered is not taken for one."""
+    """By bulk too: a finish without a response does not count."""
     settings = config(segment, "bulk", shutdown_seconds=0.2, request_timeout_seconds=LONG)
     with start(tmp_path, settings) as command:
         hold = segment.hold("finish")
@@ -151,7 +151,7 @@ def test_the_deadline_of_a_session(segment: Emulator, tmp_path: Path) -> None:
 
 @both_methods
 def test_a_stop_ends_a_wait_for_retry_after(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """A wait that would outlast the stop ends at once, and not when `shutdown_seconds` are over."""
+    """A wait that would last beyond the stop ends at once, not after `shutdown_seconds`."""
     seen = threading.Event()
     call = "set" if method == "set" else "start"
     segment.fault(
@@ -177,7 +177,7 @@ def test_a_stop_ends_a_wait_for_retry_after(segment: Emulator, tmp_path: Path, m
 def test_a_signal_in_the_stream_loses_nothing(
     segment: Emulator, tmp_path: Path, method: str
 ) -> None:
-    """Everything that was read before the signal arrives, and the state says how much that was."""
+    """Everything read before the signal is delivered, and the state says how much that was."""
     started = threading.Event()
     child: list[Any] = []
 
@@ -201,12 +201,12 @@ def test_a_signal_in_the_stream_loses_nothing(
     arrived = {int(str(row["id"])) for row in segment.rows("rooms")}
     assert covered >= 1
     assert arrived in (set(range(1, covered + 1)), set(range(1, covered + 2)))
-    assert [each.state for each in segment.sessions.values()] in ([], ["finished"])
+    assert [session.state for session in segment.sessions.values()] in ([], ["finished"])
 
 
 @pytest.mark.usefixtures("_handlers")
 def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
-    """A stop, an expiry, a wake-up or a close after the end does nothing, on any thread."""
+    """A stop, abort, wake-up or close after the end does nothing, on any thread."""
     target = TargetSegmentObjects(config=config(segment, "set"))
     run = target.run
     shutdown = SignalWatcher(run.stop, run.abort, LONG)
@@ -223,7 +223,7 @@ def test_whatever_ends_a_run_may_come_twice_and_late(segment: Emulator) -> None:
 def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A thread is in the middle of waking the reader when the pipe is given back."""
+    """A thread is waking the reader while the pipe is closed."""
     begun, closed = threading.Event(), threading.Event()
     write = os.write
 
@@ -248,7 +248,7 @@ def test_a_wake_up_that_has_begun_writes_to_no_closed_pipe(
 
 
 def test_a_closed_wake_up_does_nothing() -> None:
-    """Whatever is asked of it, in any order and twice, before it is open too."""
+    """This holds for all methods, in any order and twice, also before it is open."""
     for opened in (False, True):
         wake_up = WakeupPipe()
         if opened:
@@ -260,7 +260,7 @@ def test_a_closed_wake_up_does_nothing() -> None:
 
 
 def test_a_stop_while_nobody_reads_the_states_says_so(segment: Emulator, tmp_path: Path) -> None:
-    """The run cannot end by itself, so it is ended: exit 1, one last line, and the report."""
+    """The run cannot end by itself, so the process is ended: exit 1, a last line, the report."""
     report = tmp_path / "report.json"
     more = {"shutdown_seconds": 0.1, "report_path": str(report)}
     with start(tmp_path, config(segment, "set", **more)) as command:
@@ -280,7 +280,7 @@ def test_a_stop_while_nobody_reads_the_states_says_so(segment: Emulator, tmp_pat
 
 
 def _wait_for_output(pipe: Any) -> None:
-    """Something is in the pipe, and nobody takes it out."""
+    """The pipe has data, and nobody reads it."""
     ready, _, _ = select.select([pipe], [], [], PATIENCE)
     assert ready, "nothing was printed"
 
@@ -303,7 +303,7 @@ def test_a_stop_that_takes_too_long_says_so(segment: Emulator, tmp_path: Path, m
 
 
 def test_a_stop_that_nothing_ends_says_so(segment: Emulator, tmp_path: Path) -> None:
-    """Exit 1 with one last line and the report, though nobody reads the state that is printed."""
+    """Exit 1 with one last line and the report, though nobody reads the printed state."""
     report = tmp_path / "report.json"
     more = {"shutdown_seconds": 0.2, "report_path": str(report)}
     with start(tmp_path, config(segment, "set", **more)) as command:
@@ -323,7 +323,7 @@ def test_a_stop_that_nothing_ends_says_so(segment: Emulator, tmp_path: Path) -> 
 
 
 def test_a_stop_ends_at_the_present_record(segment: Emulator, tmp_path: Path) -> None:
-    """By `set`, a slow Segment does not hold a stop until the whole block is delivered."""
+    """By `set`, with a slow Segment a stop does not wait until the whole block is delivered."""
     rooms = [record("rooms", id=number, name="x") for number in range(5000)]
     held = segment.hold("set", first=3, count=None)
     more = {"max_concurrency": 1, "shutdown_seconds": 30}
@@ -355,7 +355,7 @@ socket.getaddrinfo = getaddrinfo
 
 @both_methods
 def test_a_resolver_that_does_not_answer_holds_no_stop(tmp_path: Path, method: str) -> None:
-    """What was earned is printed, and one sentence says why the rest was not sent."""
+    """The durable state is printed, and an error says why the rest was not sent."""
     (tmp_path / "sitecustomize.py").write_text(SILENT, encoding="utf-8")
     address = "https://segment.invalid"
     settings = {

@@ -1,4 +1,4 @@
-"""The first half second of both commands, in which they import what they need."""
+"""The first half second of both commands, during their imports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ command.{function}()
 def test_a_signal_while_importing_ends_it_quietly(
     number: signal.Signals, function: str, module: str
 ) -> None:
-    """130 or 143 and not a word, whatever was being imported."""
+    """130 or 143 without output, whatever was being imported."""
     program = PROGRAM.format(module=module, number=int(number), command="x", function=function)
     ran = subprocess.run(
         [sys.executable, "-c", program],
@@ -57,7 +57,7 @@ def test_a_signal_while_importing_ends_it_quietly(
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    """As a shell starts what goes on in the background."""
+    """A shell starts background commands like that."""
     program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + PROGRAM.format(
         module="singer_sdk", number=int(signal.SIGINT), command="x", function="target"
     )
@@ -73,7 +73,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_what_handles_the_signals_is_there_at_once() -> None:
-    """Before it, Ctrl-C is a traceback: none of the slow modules of the library are imported."""
+    """Before it Ctrl-C gives a traceback, so no slow modules are imported."""
     program = (
         "import sys; before = set(sys.modules); import target_segment_objects.commands.entry; "
         "print(*sorted({'typing', 're', 'logging', 'threading'} & (set(sys.modules) - before)))"
@@ -91,7 +91,7 @@ def test_what_handles_the_signals_is_there_at_once() -> None:
 @pytest.mark.parametrize("name", ["report_path", "dead_letter_path", "local_warehouse"])
 @pytest.mark.parametrize("link", ["/dev/stdout", "own"])
 def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: str) -> None:
-    """The states would be replaced, or mixed with other lines; they are left alone."""
+    """The states would be overwritten, or mixed with other lines; the file is left unchanged."""
     states, settings = tmp_path / "states.jsonl", tmp_path / "config.json"
     states.write_text('{"before": 1}\n')
     path = str(states) if link == "own" else link
@@ -114,7 +114,7 @@ def test_a_file_that_stdout_goes_to_is_refused(tmp_path: Path, name: str, link: 
 
 @pytest.mark.parametrize("name", ["w.duckdb", "w.duckdb.wal", "link"])
 def test_the_dead_letter_is_not_the_warehouse(tmp_path: Path, name: str) -> None:
-    """DuckDB would overwrite its rejects, and the state would say that they are kept."""
+    """DuckDB would overwrite the rejects that the state covers."""
     settings, warehouse = tmp_path / "config.json", tmp_path / "w.duckdb"
     (tmp_path / "link").symlink_to(warehouse)
     config = {"local_warehouse": str(warehouse), "dead_letter_path": str(tmp_path / name)}
@@ -143,7 +143,7 @@ sys.exit(__import__(module, fromlist=["main"]).main())
 
 @pytest.mark.parametrize("command", ["emulator", "local_warehouse"])
 def test_no_folder_for_temporary_files(tmp_path: Path, command: str) -> None:
-    """On a system that is read-only the emulator cannot start: one sentence says what helps."""
+    """On a read-only system the emulator cannot start, and the error says what to do."""
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps({"local_warehouse": str(tmp_path / "w.duckdb")}))
     arguments = ["commands.main", "emulator"]

@@ -1,4 +1,4 @@
-"""Runs of a tap that grows, through faults, kills and re-runs: whatever happens, nothing is lost.
+"""Runs of a growing tap, with faults, kills and re-runs: nothing is ever lost.
 
 A machine draws the steps. The source is a list of messages; every written value is the place of
 its record in that list, so that what arrived tells which records it came from. The model is a
@@ -54,18 +54,18 @@ PASSING: tuple[dict[str, Any], ...] = (
     {"truncate": -5},
     {"garbage": b"\0\0"},
 )
-"""Faults that another try heals."""
+"""Faults that a retry overcomes."""
 
 streams = st.sampled_from(STREAMS)
 
 
 def _timeless(stop: threading.Event) -> Clock:
-    """Waits take no time, and tell a stop all the same."""
+    """Waits take no time, but notice a stop."""
     return Clock(wait=lambda _: stop.is_set(), random=lambda: 0.0)
 
 
 class TapAndTarget(RuleBasedStateMachine):
-    """A tap's messages, the runs that load them, and the model of what must be there."""
+    """A tap's messages, the runs that load them, and a model of the expected rows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class TapAndTarget(RuleBasedStateMachine):
         spool=st.sampled_from([1, 300, 10_000_000]),
     )
     def start(self, method: str, part_size: int, spool: int) -> None:
-        """Choose a method, and how early a bulk session seals its parts and ends."""
+        """Choose a method, and the limits of a bulk session."""
         self.method = method
         self.config: dict[str, Any] = {
             "write_key": KEY,
@@ -107,7 +107,7 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @rule(stream=streams, key=st.sampled_from(IDS), columns=st.sets(st.sampled_from(COLUMNS)))
     def record(self, stream: str, key: str, columns: set[str]) -> None:
-        """A record of one of few objects, with some of the columns."""
+        """A record of one of a few objects, with some of the columns."""
         values = dict.fromkeys(sorted(columns), len(self.source))
         self._write(
             {
@@ -119,14 +119,14 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @rule(stream=streams, count=st.integers(11, 25))
     def many_records(self, stream: str, count: int) -> None:
-        """Enough records of one object each, and of all, for calls and parts to fill."""
+        """Enough records of the same objects to fill calls and parts."""
         for number in range(count):
             self.record(stream, (*IDS, *"efghijklmnop")[number % 16], {COLUMNS[number % 4]})
 
     @precondition(lambda self: self.method == "set")
     @rule(stream=streams, key=st.sampled_from(IDS))
     def refused(self, stream: str, key: str) -> None:
-        """A record that Segment answers with 400, and with it the call that it is in."""
+        """A record for which Segment answers the whole call with 400."""
         values = {"id": key, "n": len(self.source), "view": None}
         self._write({"type": "RECORD", "stream": stream, "record": values})
 
@@ -137,35 +137,35 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @rule()
     def state(self) -> None:
-        """A state, which says how many messages came before it."""
+        """A state with the number of messages before it."""
         self._write({"type": "STATE", "value": {"at": len(self.source)}})
 
     @rule(stream=streams, columns=st.permutations(COLUMNS), kept=st.integers(0, 4))
     def schema(self, stream: str, columns: list[str], kept: int) -> None:
-        """The stream's columns change in mid-run; a new one may be text."""
+        """The stream's columns change during a run; a new one may be text."""
         self._write(_schema(stream, columns[:kept]))
 
     @rule()
     def wait(self) -> None:
-        """The tap is silent: what is due is done."""
+        """The tap is silent: due work is done."""
         self._in_run(lambda target: target.run.do_due_work())
 
     # What goes wrong.
 
-    @rule(fault=st.sampled_from(PASSING), place=st.integers(0, 2), count=st.integers(1, 3))
-    def passing_fault(self, fault: dict[str, Any], place: int, count: int) -> None:
-        """The next calls of a kind fail, and then no more."""
-        self._fault(place, count=count, **fault)
+    @rule(fault=st.sampled_from(PASSING), index=st.integers(0, 2), count=st.integers(1, 3))
+    def passing_fault(self, fault: dict[str, Any], index: int, count: int) -> None:
+        """The next calls of one kind fail, later ones do not."""
+        self._fault(index, count=count, **fault)
 
-    @rule(status=st.sampled_from([301, 403, 501]), place=st.integers(0, 2))
-    def lasting_fault(self, status: int, place: int) -> None:
-        """The next call of a kind fails for good."""
-        self._fault(place, count=1, status=status)
+    @rule(status=st.sampled_from([301, 403, 501]), index=st.integers(0, 2))
+    def lasting_fault(self, status: int, index: int) -> None:
+        """The next call of one kind fails permanently."""
+        self._fault(index, count=1, status=status)
 
-    @rule(place=st.integers(0, 2))
-    def refusal(self, place: int) -> None:
-        """The next call of a kind is answered 400, whatever is in it."""
-        self._fault(place, count=1, status=400)
+    @rule(index=st.integers(0, 2))
+    def refusal(self, index: int) -> None:
+        """The next call of one kind is answered with 400, whatever it contains."""
+        self._fault(index, count=1, status=400)
 
     @rule()
     def expired_session(self) -> None:
@@ -175,7 +175,7 @@ class TapAndTarget(RuleBasedStateMachine):
     @precondition(lambda self: self.method == "bulk")
     @rule(stream=streams, sessions=st.integers(2, 4))
     def old_sessions(self, stream: str, sessions: int) -> None:
-        """Sessions end by their age, one after another, while Segment is slow to finish any."""
+        """Sessions end by age, one after another, while Segment finishes them slowly."""
         self.record(stream, "a", {"beds"})
         delivery = self._bulk()
         if delivery is None:  # a fault before has ended the run
@@ -197,7 +197,7 @@ class TapAndTarget(RuleBasedStateMachine):
     @precondition(lambda self: self.method == "bulk")
     @rule(stream=streams, times=st.integers(1, 3))
     def lost_sessions(self, stream: str, times: int) -> None:
-        """Sessions are lost, again and again, each time after something was taken: no run ends."""
+        """Sessions are lost repeatedly, always after an accepted call: no run ends."""
         self.end()
         self.segment.clear_faults()
         self._begin()
@@ -214,13 +214,13 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @rule()
     def bad_line(self) -> None:
-        """A line that is no message ends the run; what was read before is committed."""
+        """A line that is not a message ends the run; what was read before is committed."""
         if self._feed(b"{\n"):
             self._check_committed()
 
     @rule()
     def kill(self) -> None:
-        """The run ends without its end, if one is under way."""
+        """The current run, if there is one, is killed."""
         # No precondition: whether a fault has ended the run already is a matter of threads.
         if self.target is None:
             return
@@ -230,7 +230,7 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @rule()
     def end(self) -> None:
-        """The input ends; if nothing fails, all is there and the last state is printed."""
+        """The input ends; without a failure, everything arrives and the last state is printed."""
         if self._in_run(lambda target: target.process_endofpipe()):
             self._leave()
             self._check_committed()
@@ -238,19 +238,19 @@ class TapAndTarget(RuleBasedStateMachine):
 
     # How it is done.
 
-    def _fault(self, place: int, **fault: Any) -> None:
+    def _fault(self, index: int, **fault: Any) -> None:
         calls = CALLS[self.method]
-        call = calls[place % len(calls)]
+        call = calls[index % len(calls)]
         asked = sum(request.call == call for request in self.segment.requests)
         self.segment.fault(InjectedFault(call=call, first=asked + 1, **fault))
 
     def _bulk(self) -> BulkDelivery | None:
-        """The delivery of the run that is under way, if any; by bulk."""
+        """The delivery of the current run, if there is one, by bulk."""
         connection = self.target.run._connection if self.target is not None else None
         return None if connection is None else cast("BulkDelivery", connection.delivery)
 
     def _let_all_parts_arrive(self) -> None:
-        """Wait until the calls of all parts that are sealed have been made."""
+        """Wait until the calls for all closed parts have been made."""
         delivery = self._bulk()
         if delivery is None or delivery._pipe is None or not delivery._unfinished:
             return
@@ -259,13 +259,13 @@ class TapAndTarget(RuleBasedStateMachine):
         assert done.wait(PATIENCE), "a lost session ended the run"
 
     def _write(self, message: dict[str, Any]) -> None:
-        """The tap writes a message; a run that has not begun reads what came before it first."""
+        """The tap writes a message; a new run first reads the earlier ones."""
         self._begin()
         self.source.append(message)
         self._feed(json.dumps(message).encode() + b"\n")
 
     def _begin(self) -> None:
-        """A run from the last printed state, if none is under way."""
+        """Start a run from the last printed state, unless there is one."""
         if self.target is not None:
             return
         self.target = TargetSegmentObjects(config=self.config)
@@ -278,10 +278,10 @@ class TapAndTarget(RuleBasedStateMachine):
         }
         before, after = self.source[: self.safe], self.source[self.safe :]
         # A tap tells its schemas first.
-        schemas = {each["stream"]: each for each in before if each["type"] == "SCHEMA"}
+        schemas = {message["stream"]: message for message in before if message["type"] == "SCHEMA"}
         again = [*schemas.values(), *after]
         if again:
-            self._feed("".join(f"{json.dumps(each)}\n" for each in again).encode())
+            self._feed("".join(f"{json.dumps(message)}\n" for message in again).encode())
 
     def _feed(self, fed: bytes) -> bool:
         self._begin()
@@ -329,28 +329,28 @@ class TapAndTarget(RuleBasedStateMachine):
 
     @invariant()
     def no_state_is_ahead_of_its_records(self) -> None:
-        """Each record before a printed state has arrived, or lies in the dead letter."""
+        """Every record before a printed state has arrived, or is in the dead letter."""
         self._read_states()
         self._check(self.source[: self.safe])
 
     @invariant()
     def for_one_object_later_records_arrive_later(self) -> None:
-        """By `set`, in each run; a bulk session that is replaced goes up from its start again."""
+        """By `set`, in every run; a replaced bulk session is uploaded from its start again."""
         if self.target is None or self.method == "bulk":
             return
         for key, begun in self.starts.items():
-            numbers = [int(str(each["n"])) for each in self.segment.history(*key)[begun:]]
+            numbers = [int(str(row["n"])) for row in self.segment.history(*key)[begun:]]
             assert numbers == sorted(numbers)
 
     @invariant()
     def the_limits_hold(self) -> None:
         """Segment never saw too many requests at once, nor one id twice in a call."""
         assert self.segment.in_flight_peak <= 4  # three, and a session that is kept alive
-        assert all("twice" not in each.reason for each in self.segment.refusals)
+        assert all("twice" not in refusal.reason for refusal in self.segment.refusals)
 
     @invariant()
     def sessions_are_bounded(self) -> None:
-        """By bulk one session fills, and at most one before it is unfinished, whatever ended it."""
+        """By bulk one session is filled, and at most one earlier session is unfinished."""
         self._check_sessions()
 
     def _check_sessions(self) -> None:
@@ -358,13 +358,13 @@ class TapAndTarget(RuleBasedStateMachine):
             assert len(delivery._unfinished) <= 2
 
     def _check_committed(self) -> None:
-        """A run that ended without a failed delivery has printed the last state that it read."""
-        states = [at for at, each in enumerate(self.source) if each["type"] == "STATE"]
+        """A run whose delivery did not fail has printed the last state that it read."""
+        states = [at for at, message in enumerate(self.source) if message["type"] == "STATE"]
         self._read_states()
         assert not states or self.safe == states[-1]
 
     def _check(self, messages: list[dict[str, Any]]) -> None:
-        """Each property is as its last record says, or as one that came later."""
+        """Every property has the value of its last record, or of a later one."""
         dead = self._dead()
         model: dict[tuple[str, str], dict[str, int]] = {}
         for message in messages:
@@ -379,21 +379,21 @@ class TapAndTarget(RuleBasedStateMachine):
             model.setdefault((message["stream"], values.pop("id")), {}).update(values)
         rows = {(name, row["id"]): row for name in STREAMS for row in self.segment.rows(name)}
         for key, values in model.items():
-            for name, place in values.items():
+            for name, index in values.items():
                 found = rows[key][name]
-                assert place <= int(found) < len(self.source)  # type: ignore[arg-type]
+                assert index <= int(found) < len(self.source)  # type: ignore[arg-type]
                 # Exactly so once all is there, but for what a dead record wrote in another run.
-                assert messages is not self.source or int(found) == place or int(found) in dead  # type: ignore[arg-type]
+                assert messages is not self.source or int(found) == index or int(found) in dead  # type: ignore[arg-type]
 
     def _dead(self) -> set[int]:
-        """The places of the records in the dead letter."""
+        """The positions of the records in the dead letter."""
         path = self.folder / "dead.jsonl"
         if not path.exists():
             return set()
         return {entry["record"]["n"] for entry in rejects_in(path)}
 
     def teardown(self) -> None:
-        """After all, one run without faults: everything is there."""
+        """At the end, a run without faults: everything has arrived."""
         try:
             if hasattr(self, "config"):
                 self.segment.clear_faults()
@@ -411,7 +411,7 @@ class TapAndTarget(RuleBasedStateMachine):
 
 
 def _release_before_waiting(delivery: BulkDelivery, hold: Hold) -> None:
-    """Let Segment answer as soon as the run waits for it or ends, for nobody else would."""
+    """Let Segment answer as soon as the run waits for it or ends."""
 
     def releasing(step: Any) -> Any:
         def wait() -> Any:
@@ -435,6 +435,6 @@ def _schema(stream: str, columns: Any) -> dict[str, Any]:
 
 
 class TestNothingIsLost(TapAndTarget.TestCase):  # type: ignore[valid-type,misc]
-    """No state ahead of its records, no order turned round, and in the end the model's rows."""
+    """No state is ahead of its records, the order is kept, and the final rows are the model's."""
 
     settings = settings(max_examples=50, stateful_step_count=30)

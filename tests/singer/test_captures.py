@@ -1,4 +1,4 @@
-"""What real taps have written loads whole, by both methods, with no setting but the key."""
+"""Output of real taps is loaded completely, by both methods, with the key as the only setting."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _read(path: Path) -> bytes:
 
 
 def _last_state(fed: bytes) -> str:
-    """The value of the last STATE, as it stands in its line."""
-    line = [each for each in fed.decode().splitlines() if '"STATE"' in each[:20]][-1]
+    """The value of the last STATE, as it is written in its line."""
+    line = [line for line in fed.decode().splitlines() if '"STATE"' in line[:20]][-1]
     return line[line.index('"value":') + len('"value":') :].strip().removesuffix("}").strip()
 
 
 def _expected(fed: bytes) -> dict[str, dict[str, dict[str, Any]]]:
-    """Collection → id → properties: for each key (or distinct record) what the last record says."""
+    """Collection → id → properties of the last record, for each key or distinct record."""
     keys: dict[str, list[str]] = {}
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for line in fed.splitlines():
@@ -59,8 +59,8 @@ def _expected(fed: bytes) -> dict[str, dict[str, dict[str, Any]]]:
         if keys[stream]:
             identifier = ":".join(str(values[key]).replace(":", "\\:") for key in keys[stream])
         else:
-            told = {name: value for name, value in values.items() if name[:5] != "_sdc_"}
-            canonical = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            sent = {name: value for name, value in values.items() if name[:5] != "_sdc_"}
+            canonical = json.dumps(sent, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             identifier = hashlib.sha256(canonical.encode()).hexdigest()
         row = tables.setdefault(COLLECTIONS.get(stream, stream), {}).setdefault(identifier, {})
         row |= {
@@ -78,7 +78,7 @@ def _expected(fed: bytes) -> dict[str, dict[str, dict[str, Any]]]:
 @both_methods
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_real_capture_loads(tmp_path: Path, shared: Path, name: str, method: str) -> None:
-    """A row for every distinct key, of the last record's values; the last state, byte for byte."""
+    """There is a row for every key with its last record's values; the last state is unchanged."""
     fed = _read(shared / "captures" / name)
     with Emulator(write_key=KEY) as segment:
         ran = _load(tmp_path, segment, method, fed)
@@ -92,8 +92,8 @@ def test_a_real_capture_loads(tmp_path: Path, shared: Path, name: str, method: s
 
 
 @both_methods
-def test_a_record_beyond_the_limit_is_told(tmp_path: Path, shared: Path, method: str) -> None:
-    """A record of more than 400 KB is one reject that says so, and exit 1."""
+def test_a_record_beyond_the_limit_is_a_reject(tmp_path: Path, shared: Path, method: str) -> None:
+    """A record of more than 400 KB is a reject, and the run exits with 1."""
     with Emulator(write_key=KEY) as segment:
         ran = _load(tmp_path, segment, method, _read(shared / "captures" / TOO_LARGE))
         assert segment.refusals == []
@@ -106,7 +106,7 @@ def test_a_record_beyond_the_limit_is_told(tmp_path: Path, shared: Path, method:
 @both_methods
 @pytest.mark.parametrize("name", OWN)
 def test_a_capture_of_our_own_loads(tmp_path: Path, name: str, method: str) -> None:
-    """Nested, composite, referenced and draft-4 schemas give the rows that were written by hand."""
+    """Nested, composite, referenced and draft-4 schemas give the expected rows."""
     fed = (DATA / f"{name}.singer").read_bytes()
     with Emulator(write_key=KEY) as segment:
         ran = _load(tmp_path, segment, method, fed)
@@ -117,5 +117,5 @@ def test_a_capture_of_our_own_loads(tmp_path: Path, name: str, method: str) -> N
 
 
 def test_captures_are_there() -> None:
-    """The captures of our own are three, and each has its rows."""
+    """There are three captures of our own, each with its rows."""
     assert OWN == ["billing", "helpdesk", "shop"]

@@ -1,4 +1,4 @@
-"""Taps of thousands of streams: what each stream takes of memory."""
+"""Taps with thousands of streams: the memory of each stream."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def name_of(number: int) -> str:
     ],
 )
 def test_a_stream_takes_little_memory(tmp_path: Path, case: str, stream_bytes: int) -> None:
-    """Of 41 columns, with three records: least where these are as its SCHEMA says."""
+    """With 41 columns and three records; less if these match the SCHEMA."""
     kinds = [{}] if case == "without types" else KINDS
     columns = {f"column_{number}": kinds[number % len(kinds)] for number in range(40)}
     keys = [] if case == "without keys" else ["id"]

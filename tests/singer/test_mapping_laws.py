@@ -1,4 +1,4 @@
-"""The law that stream maps, flattening and metadata change what they say, and nothing else.
+"""The law that stream maps, flattening and metadata change what they should, and nothing else.
 
 Records go through the target's own routes; what must become of them is said by the reference.
 """
@@ -70,7 +70,7 @@ def is_bare(name: str) -> bool:
 
 @st.composite
 def definitions(draw: st.DrawFn, names: list[str], own_keys: list[str]) -> dict[str, Any]:
-    """A stream map; now and then one that removes a key."""
+    """A stream map; sometimes one that removes a key."""
     bare = [name for name in names if is_bare(name)]
     expressions = st.sampled_from([*bare, *bare, "'é'", "float(2)"])
     targets = st.sampled_from([*names, "added", "more"]) if names else st.just("added")
@@ -92,7 +92,7 @@ def definitions(draw: st.DrawFn, names: list[str], own_keys: list[str]) -> dict[
 
 
 def removes_a_key(definition: dict[str, Any], own_keys: list[str]) -> bool:
-    """Whether a map is wrong: it removes a key, the tap's or the one that it chooses."""
+    """Whether a map is wrong: it removes a key of the tap's or of its own."""
     chosen = definition.get("__key_properties__", own_keys) or []
     return any(name in definition and definition[name] is None for name in chosen)
 
@@ -100,7 +100,7 @@ def removes_a_key(definition: dict[str, Any], own_keys: list[str]) -> bool:
 @law
 @given(st.data())
 def test_maps_metadata_and_flattening_keep_the_rules(data: st.DataObject) -> None:
-    """Whatever no map touches is as the page says, at any depth, with metadata and without."""
+    """What no map changes is as documented, at any depth, with and without metadata."""
     schema = data.draw(schemas())
     own_keys = data.draw(keys(schema))
     assume(not any(key in METADATA for key in own_keys))  # the SDK writes the run's times there
@@ -155,7 +155,7 @@ def expected(  # noqa: PLR0913  drawn
     *,
     metadata: bool,
 ) -> Any:
-    """What the reference makes of a record: an object, faults, nothing, or no schema at all."""
+    """The reference's result for a record: an object, faults, nothing, or a wrong schema."""
     original = read(raw)
     assert isinstance(original, dict)
     value: Any = original
@@ -181,7 +181,7 @@ def expected(  # noqa: PLR0913  drawn
 
 
 def without_metadata(identity: str, properties: bytes) -> tuple[str, list[str]]:
-    """An object, with its properties to the byte; the times of this run are another's."""
+    """An object with its exact properties, without the times of this run."""
     text = properties.decode()
     shown = json.loads(text, object_pairs_hook=list, parse_float=str, parse_int=str)
     return identity, [repr(pair) for pair in shown if not pair[0].startswith("sdc_")]

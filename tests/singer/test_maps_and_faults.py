@@ -1,4 +1,4 @@
-"""What stream maps must not do: end a run at a record, let half of one pass, or change values.
+"""What stream maps must not do: end a run at a record, send half of one, or change values.
 
 And what is told of it. Each case was found by somebody who tried to break an earlier state.
 """
@@ -71,7 +71,7 @@ INVALID: list[dict[str, Any]] = [
 def test_records_are_validated_as_the_tap_wrote_them(
     tmp_path: Path, segment: Emulator, method: str, map_: dict[str, Any] | None
 ) -> None:
-    """With stream maps and without: by the whole schema, all of its branches and references."""
+    """This holds with and without stream maps, for branches and references too."""
     more: dict[str, Any] = {} if map_ is None else {"stream_maps": {"v": map_}}
     more |= {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     rows = [record("v", id=n, **values) for n, values in enumerate([*VALID, *INVALID])]
@@ -82,7 +82,7 @@ def test_records_are_validated_as_the_tap_wrote_them(
 
 @both_methods
 def test_validation_takes_any_number_and_any_expression(segment: Emulator, method: str) -> None:
-    """A date that an expression makes, and a number of an exponent that no `Decimal` has."""
+    """For example a date from an expression, and a number beyond `Decimal`'s range."""
     fed = lines(
         schema("v", id="integer", b="string", n="number"),
         '{"type":"RECORD","stream":"v","record":{"id":1,"b":"2020-01-01","n":1e-99999999999999999999}}',
@@ -112,7 +112,7 @@ S = schema("s", id="integer", a="integer", b="string", n="number")
 def test_what_is_no_value_is_a_reject(
     tmp_path: Path, segment: Emulator, method: str, expression: str, values: dict[str, Any]
 ) -> None:
-    """A method without its parentheses, bytes, a number without end: none is sent as Python's."""
+    """A method without parentheses, bytes, an infinite number: Python's text is never sent."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     written = json.dumps({"id": 1, **values}).replace('"1e5000"', "1e5000")
     fed = lines(S, '{"type":"RECORD","stream":"s","record":%s}' % written, record("s", id=2, b=""))  # noqa: UP031
@@ -138,7 +138,7 @@ def test_what_is_no_value_is_a_reject(
 def test_what_is_no_expression_is_one_sentence(
     tmp_path: Path, segment: Emulator, map_: dict[str, Any]
 ) -> None:
-    """Before a record is looked at, however many rejects are tolerated."""
+    """This happens before any record, however many rejects are tolerated."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     ran = run(tmp_path, config(segment, "set", stream_maps={"s": map_}, **more), lines(S))
     assert (ran.code, len(ran.sentences)) == (1, 1)
@@ -150,9 +150,9 @@ def test_what_is_no_expression_is_one_sentence(
 @both_methods
 @pytest.mark.parametrize("more", [{}, {"stream_maps": {"t": {}}}])
 def test_metadata_beside_a_reference(segment: Emulator, method: str, more: dict[str, Any]) -> None:
-    """A schema whose top is a reference has its columns with the SDK's metadata, too."""
-    place = {"type": "object", "properties": {"k": {"type": "string"}}}
-    row = {"properties": {"id": {}, "n": {"type": "number"}, "o": place}}
+    """A schema that is a reference keeps its columns with the SDK's metadata."""
+    nested = {"type": "object", "properties": {"k": {"type": "string"}}}
+    row = {"properties": {"id": {}, "n": {"type": "number"}, "o": nested}}
     head = {
         "type": "SCHEMA",
         "stream": "t",
@@ -171,7 +171,7 @@ def test_metadata_beside_a_reference(segment: Emulator, method: str, more: dict[
 def test_nothing_of_a_faulty_record_is_sent(
     tmp_path: Path, segment: Emulator, method: str, tolerated: int
 ) -> None:
-    """Where a copy of a stream fails on a record, the stream does not get it either."""
+    """When a copy of a stream fails on a record, the stream does not send it either."""
     dead = tmp_path / "dead.jsonl"
     more = {"max_rejects": tolerated, "dead_letter_path": str(dead)}
     maps: dict[str, Any] = {"t": {"__source__": "s", "x": "str(10/a)"}}
@@ -196,7 +196,7 @@ def test_nothing_of_a_faulty_record_is_sent(
 
 @both_methods
 def test_a_schema_that_comes_back_with_its_keys(segment: Emulator, method: str) -> None:
-    """Maps are made anew for each form of a stream, and no form changes another's."""
+    """Every SCHEMA of a stream has its own maps, and none changes another's."""
     maps = {"t": {"__source__": "s", "__else__": None, "b": "b"}}
     fed: list[Any] = []
     for number, keys in enumerate((["id"], ["a"], ["id"], ["a"])):
@@ -208,7 +208,7 @@ def test_a_schema_that_comes_back_with_its_keys(segment: Emulator, method: str) 
 def test_an_expression_is_wrong_for_any_record_after_any_schema(
     tmp_path: Path, segment: Emulator
 ) -> None:
-    """A SCHEMA that came twice changes nothing in what its errors mean."""
+    """A repeated SCHEMA does not change the meaning of its errors."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     other = {**S, "key_properties": ["a"]}
     for name, words in (("no_such(b)", "no function"), ("fake.name()", "`faker_config`")):
@@ -222,7 +222,7 @@ def test_an_expression_is_wrong_for_any_record_after_any_schema(
 
 @pytest.mark.parametrize("maps", [{}, {"s": {}}, {"*": {"b": "record.get('b')"}}])
 def test_a_missing_key_that_is_declared(segment: Emulator, maps: dict[str, Any]) -> None:
-    """Nothing is said of upper and lower case; an empty record is a reject like any other."""
+    """The message does not mention upper and lower case; an empty record is a normal reject."""
     for fed in ({"a": 1}, {}):
         with pytest.raises(RejectedRecordError, match="choose keys that every record has") as found:
             load(config(segment, "set", stream_maps=maps), lines(S, record("s", **fed)))
@@ -231,17 +231,17 @@ def test_a_missing_key_that_is_declared(segment: Emulator, maps: dict[str, Any])
 
 @both_methods
 def test_a_map_that_another_one_overrides(segment: Emulator, method: str) -> None:
-    """The last one that matches counts, as in the SDK; nothing was hashed, and that is told."""
+    """The last match is used, as in the SDK; a warning says that nothing was hashed."""
     maps = {"s": {"b": "md5(b)"}, "*": {"q": None}}
     ran = load(config(segment, method, stream_maps=maps), lines(S, record("s", id=1, b="x")))
-    (told,) = warnings(ran, "has no effect on stream 's'")
-    assert "put 's' last" in told
+    (warning,) = warnings(ran, "has no effect on stream 's'")
+    assert "put 's' last" in warning
     (row,) = segment.rows("s")
     assert row["b"] == "x"
 
 
 def test_a_copy_has_a_name_of_its_own(segment: Emulator) -> None:
-    """A copy that is called as its source is would overwrite it."""
+    """A copy with the name of its source would overwrite it."""
     for maps in (
         {"s": {"__source__": "s", "x": "'copy'"}},
         {"t": {"__source__": "s"}, "s": {"__alias__": "t"}},
@@ -252,19 +252,19 @@ def test_a_copy_has_a_name_of_its_own(segment: Emulator) -> None:
 
 @both_methods
 def test_what_is_passed_on_keeps_its_column(segment: Emulator, method: str) -> None:
-    """Onto a new name or one that is there, declared or not; the tap answers for its values."""
+    """To a new or existing name, declared or not; the tap is responsible for its values."""
     fed = lines(S, record("s", id=1, a="42", n=1.5, m=1.0))
     maps = {"s": {"total": "a", "a": "n", "z": "m"}}
     ran = load(config(segment, method, stream_maps=maps), fed)
     (row,) = segment.rows("s")
     assert {name: row[name] for name in ("total", "a", "z")} == {"total": 42, "a": 1.5, "z": 1.0}
     assert type(row["z"]) is float
-    (told,) = warnings(ran, "properties=total")
-    assert "in the tap" in told
+    (warning,) = warnings(ran, "properties=total")
+    assert "in the tap" in warning
 
 
 def test_schemas_under_maps_are_as_sound_as_without(segment: Emulator) -> None:
-    """An array is refused, with maps and without; a stream that is removed may be anything."""
+    """An array is refused, with and without maps; a removed stream may have any schema."""
     for body in ({"type": "array"}, {"properties": 5}):
         head = {**S, "schema": body}
         several: list[dict[str, Any]] = [{}, {"s": {}}, {"s": None, "t": {"__source__": "s"}}]
@@ -276,14 +276,14 @@ def test_schemas_under_maps_are_as_sound_as_without(segment: Emulator) -> None:
 
 
 def test_names_that_nobody_has_split() -> None:
-    """A name that has its dot was written by hand: what is nested in it is a mistake."""
+    """A name with a dot was not split: an object nested in it is a mistake."""
     maps = {"public.users": {"billing": {"email": "__NULL__"}}}
     with pytest.raises(ConfigurationError, match=r"check `public\.users\.billing`"):
         see(S, stream_maps=maps)
 
 
 def test_preview_of_a_long_integer() -> None:
-    """Digits without end are looked at, as a run sends them."""
+    """Very long numbers are previewed as a run sends them."""
     text = '{"type":"RECORD","stream":"s","record":{"id":1,"a":%s}}' % ("7" * 4_301)
     document = see(S, text)
     assert (document["would_fail"], document["objects"]) == (False, 1)
@@ -294,18 +294,18 @@ def test_preview_of_a_long_integer() -> None:
 
 @both_methods
 def test_what_type_mismatches_say(segment: Emulator, method: str) -> None:
-    """Nothing is called converted that was sent as it came, or impossible that is not allowed."""
+    """A value sent unchanged is not called converted, nor a forbidden one impossible."""
     fed = lines(S, record("s", id=1, n="abc"), record("s", id=2, n="42"))
     ran = load(config(segment, method, type_mismatches="send"), fed)
-    (told,) = warnings(ran, "Values of another type")
-    assert "sent as they came: stream=s values=2" in told
+    (warning,) = warnings(ran, "Values of another type")
+    assert "sent as they came: stream=s values=2" in warning
     with pytest.raises(RejectedRecordError, match=r"n: not of the type.*not converted to it"):
         load(config(segment, method, type_mismatches="reject"), fed)
 
 
 @both_methods
-def test_a_key_is_told_once(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """One that is not of its type is one fault; one that was converted is counted once."""
+def test_a_key_is_reported_once(tmp_path: Path, segment: Emulator, method: str) -> None:
+    """A key of another type is one fault; a converted one is counted once."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     fed = lines(schema("c", ["c"], c="integer"), record("c", c="x"))
     ran = load(config(segment, method, **more), fed)
@@ -313,24 +313,24 @@ def test_a_key_is_told_once(tmp_path: Path, segment: Emulator, method: str) -> N
     assert len(warnings(ran, "records=1 reasons=key_type:1;")) == 1
     head = schema("d", id="string", n="integer")
     ran = load(config(segment, method), lines(head, record("d", id=5, n=1), record("d", id=6)))
-    (told,) = warnings(ran, "converted without loss")
-    assert "values=2 properties=id;" in told
+    (warning,) = warnings(ran, "converted without loss")
+    assert "values=2 properties=id;" in warning
 
 
 def test_a_clash_names_both(segment: Emulator) -> None:
-    """The property that has the name already, where only the record shows it; what helps inside."""
-    place = {"type": "object", "properties": {"a": {"type": "string"}}}
-    head = schema("s", id="integer", e=place)
+    """It names the property that already has the name, even if only the record has it."""
+    nested = {"type": "object", "properties": {"a": {"type": "string"}}}
+    head = schema("s", id="integer", e=nested)
     with pytest.raises(RejectedRecordError, match=r"e\.\$a: the property 'e\.a' has the same name"):
         load(config(segment, "set"), lines(head, record("s", id=1, e={"$a": "x"})))
-    head = schema("s", id="integer", user=place, user_a="string")
+    head = schema("s", id="integer", user=nested, user_a="string")
     with pytest.raises(SchemaError, match="set `nested` to `json`"):
         load(config(segment, "set"), lines(head))
     load(config(segment, "set", nested="json"), lines(head))
 
 
 def test_messages_of_an_unknown_type(segment: Emulator) -> None:
-    """Their type is named, and how many were ignored."""
+    """The message has their type and how many were ignored."""
     deleted = '{"type":"DELETED_RECORD","stream":"s"}'
     fed = lines(S, deleted, deleted, state(1))
     with pytest.raises(Exception, match="line 2: a message of the unknown type DELETED_RECORD;"):
@@ -342,7 +342,7 @@ def test_messages_of_an_unknown_type(segment: Emulator) -> None:
 
 @both_methods
 def test_an_input_that_is_cut_off(segment: Emulator, method: str) -> None:
-    """Its last line is no log line: the tap was stopped. What came before has arrived."""
+    """The tap was stopped within its last line. What came before has arrived."""
     whole = lines(S, record("s", id=1), state(1))
     cut = whole + b'{"type": "RECORD", "stream": "s", "rec'
     with pytest.raises(MessageError, match="line 4: the input ends in the middle of a message"):
@@ -356,21 +356,21 @@ def test_an_input_that_is_cut_off(segment: Emulator, method: str) -> None:
 
 @both_methods
 def test_what_never_went_out_has_no_bytes(tmp_path: Path, method: str) -> None:
-    """Nobody listens at the address: no byte was sent, however often it was tried."""
+    """Nobody listens at the address: no byte was sent in any attempt."""
     with Emulator() as gone:
         url = gone.url
     settings = {"write_key": KEY, "method": method, "objects_url": url, "bulk_url": url}
     ran = run(tmp_path, {**settings, "retry_seconds": 0}, lines(S, record("s", id=1)))
     assert ran.code == 1
-    (told,) = [
+    (warning,) = [
         line
         for line in ran.log.splitlines()
         if ("Collection when" if method == "set" else "Bulk sessions when") in line
     ]
-    assert " bytes=0 " in told
+    assert " bytes=0 " in warning
 
 
 def test_a_key_has_no_blanks() -> None:
-    """It is told before anything is read, and not at the first request."""
+    """The error comes before anything is read, not at the first request."""
     with pytest.raises(ConfigurationError, match="write_key must have no blank in it"):
         load({"write_key": "abcdefgh ijklmnop"}, lines(S))

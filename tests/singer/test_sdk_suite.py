@@ -1,4 +1,4 @@
-"""The SDK's own tests of a target, and the one of them that it leaves out, put right."""
+"""The SDK's own tests of a target, and a corrected version of the one that it skips."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def _multiple_states() -> bytes:
 
 
 def test_set_prints_the_newest_safe_state_last(segment: Emulator) -> None:
-    """By `set`, states come in the tap's order, byte for byte, the tap's last one last."""
+    """By `set`, states come in the tap's order, unchanged, the last one last."""
     ran = load(_CONFIGS["set"], _multiple_states())
     assert ran.states[-1] == _STATES[-1]
-    assert ran.states == [each for each in _STATES if each in ran.states]
+    assert ran.states == [state for state in _STATES if state in ran.states]
     assert segment.refusals == []
 
 
 def test_bulk_prints_the_last_state_after_finish() -> None:
-    """By bulk, nothing but the tap's last state is printed, since one session holds it all."""
+    """By bulk, only the tap's last state is printed, since there is one session."""
     assert load(_CONFIGS["bulk"], _multiple_states()).states == [_STATES[-1]]
 
 
 @pytest.mark.parametrize(("method", "call"), [("set", "set"), ("bulk", "finish")])
 def test_no_state_is_ahead_of_its_records(tmp_path: Path, method: str, call: str) -> None:
-    """While the answers that make records durable are withheld, no state is printed."""
+    """While the responses that make records durable are withheld, no state is printed."""
     with Emulator() as emulator:
         config = _CONFIGS[method] | {"objects_url": emulator.url, "bulk_url": emulator.url}
         with emulator.hold(call, count=None) as hold, start(tmp_path, config) as command:
@@ -91,7 +91,7 @@ def test_no_state_is_ahead_of_its_records(tmp_path: Path, method: str, call: str
 
 
 def test_set_prints_states_as_answers_come(tmp_path: Path) -> None:
-    """By `set`, a state whose records are answered is printed though later ones are withheld."""
+    """By `set`, a state of answered records is printed while later responses are withheld."""
     with Emulator() as emulator:
         config = _CONFIGS["set"] | {"objects_url": emulator.url}
         text = _multiple_states().decode().splitlines()

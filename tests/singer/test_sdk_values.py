@@ -1,4 +1,4 @@
-"""Through stream maps and back: what no map touches comes back digit for digit."""
+"""Values through stream maps: what no map changes keeps every digit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}([eE][+-]?[0-9]{1
 
 @given(NUMBERS)
 def test_a_number_comes_back_as_the_same_number(token: str) -> None:
-    """Law: no digit is lost, zeros at its end included."""
+    """Law: no digit is lost, including zeros at the end."""
     back = from_python(to_sdk_values(Raw(token)))
     assert isinstance(back, Raw)
     assert to_decimal(bytes(back).decode()).compare_total(to_decimal(token)) == 0
@@ -33,19 +33,19 @@ def test_a_number_comes_back_as_the_same_number(token: str) -> None:
 
 @pytest.mark.parametrize("token", ["1.10", "515.0", "0.30000000000000000001", "1E+5"])
 def test_a_number_in_plain_notation_comes_back_as_it_was(token: str) -> None:
-    """The very token."""
+    """The token is unchanged."""
     assert bytes(from_python(to_sdk_values(Raw(token)))).decode() == token
 
 
 def test_an_exponent_beyond_decimals_passes_by() -> None:
-    """Python has no such number; nothing raises."""
+    """Python has no such number; nothing raises an exception."""
     assert bytes(from_python(to_sdk_values(Raw("1e-99999999999999999999")))) == (
         b"1e-99999999999999999999"
     )
 
 
 def test_containers_are_copied() -> None:
-    """A map may change what it gets; the tap's record stays for the dead letter."""
+    """A map may change its record; the tap's record stays unchanged for the dead letter."""
     record = parse_record(b'{"a":{"b":[1.5,{"c":null}]},"d":"x","e":true,"f":12345678901234567890}')
     python = to_sdk_values(record)
     assert python["a"] == {"b": [Decimal("1.5"), {"c": None}]}
@@ -56,7 +56,7 @@ def test_containers_are_copied() -> None:
 
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity"])
 def test_non_finite_numbers(token: str) -> None:
-    """A map sees Python's floats; they come back as what they were."""
+    """A map gets Python's floats; they are sent as they were."""
     python = to_sdk_values(NonFinite(token))
     assert isinstance(python, float)
     assert not math.isfinite(python)
@@ -65,7 +65,7 @@ def test_non_finite_numbers(token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "taken"),
+    ("mapped", "taken"),
     [
         (dt.date(2024, 1, 31), "2024-01-31"),
         (dt.datetime(2024, 1, 31, 12, tzinfo=dt.timezone.utc), "2024-01-31T12:00:00+00:00"),
@@ -76,13 +76,13 @@ def test_non_finite_numbers(token: str) -> None:
         (None, None),
     ],
 )
-def test_what_maps_make(made: Any, taken: Any) -> None:
-    """Dates in ISO 8601, tuples as lists, names as text."""
-    assert from_python(made) == taken
+def test_what_maps_make(mapped: Any, taken: Any) -> None:
+    """Dates become ISO 8601, tuples lists, names text."""
+    assert from_python(mapped) == taken
 
 
-def test_a_float_that_a_map_made() -> None:
-    """It becomes a token, so that it looks like a number and not like an integer."""
+def test_a_float_that_a_map_computes() -> None:
+    """It becomes a token, so that it stays a number and does not become an integer."""
     assert bytes(from_python(2.0)) == b"2.0"
     assert bytes(from_python(1e300)) == b"1e+300"
 
@@ -102,7 +102,7 @@ TOKENS = ("0.00000010", "1e5", "1E+5", "-0.0", "1.50", "1e-400", "12345678901234
 )
 @pytest.mark.parametrize("token", TOKENS)
 def test_what_no_map_touches_is_as_the_tap_wrote_it(setting: dict[str, Any], token: str) -> None:
-    """In ids, in string columns and in JSON text: a map that is turned on makes no row anew."""
+    """This holds in ids, string columns and JSON text: a new map creates no second row."""
     schema = {"key": "string", "text": "string", "list": "array"}
     properties = {name: {"type": kind} for name, kind in schema.items()}
     head = {"type": "SCHEMA", "stream": "rooms", "schema": {"properties": properties}}
@@ -123,7 +123,7 @@ def test_what_no_map_touches_is_as_the_tap_wrote_it(setting: dict[str, Any], tok
 
 
 def test_expressions_see_numbers() -> None:
-    """Though an untouched number keeps its token, a computed one is a number."""
+    """An unchanged number keeps its token, but a computed one is a number."""
     number = Token("1e5")
     assert number + 1 == 100_001
     assert from_python(number) == Raw("1e5")

@@ -1,4 +1,4 @@
-"""Taps that send a stream's SCHEMA again and again, in one form and then in another."""
+"""Taps that repeatedly send a stream's SCHEMA, alternating between two of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORMS = [
 def counted(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str, calls: list[tuple[str, bool]]
 ) -> None:
-    """Let a function note each call: the stream, and whether long strings were expected."""
+    """Record the calls of a function: the stream, and whether long strings were expected."""
     function: Callable[..., Any] = getattr(module, name)
 
     def calling(first: Any, *arguments: Any, **named: Any) -> Any:
@@ -52,7 +52,7 @@ def counted(
 def loaded(
     method: str, messages: list[dict[str, Any]], **more: Any
 ) -> tuple[dict[str, Any], list[Any]]:
-    """The values that arrived, by their ids, and the states."""
+    """The values that arrived, by id, and the states."""
     with Emulator() as segment:
         config = {"write_key": KEY, "objects_url": segment.url, "bulk_url": segment.url}
         ran = load({**config, "method": method, **more}, lines(*messages))
@@ -66,7 +66,7 @@ def loaded(
 def test_a_stream_that_goes_back_to_a_form_is_planned_no_more(
     monkeypatch: pytest.MonkeyPatch, method: str, maps: Any, streams: list[str]
 ) -> None:
-    """Every record is what the SCHEMA before it says, and each form is planned once."""
+    """Every record follows the SCHEMA before it, and each SCHEMA is planned once."""
     planned: list[tuple[str, bool]] = []
     counted(monkeypatch, sink, "compile_plan", planned)
     messages: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ def test_a_stream_that_goes_back_to_a_form_is_planned_no_more(
 
 
 def test_a_stream_that_goes_back_has_its_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither it nor its decoder is made again, and that long strings came is remembered."""
+    """Neither plan nor decoder is created again, and long strings are remembered."""
     compiled: list[tuple[str, bool]] = []
     built: list[object] = []
     counted(monkeypatch, routes, "compile_stream", compiled)
@@ -109,7 +109,7 @@ def test_a_stream_that_goes_back_has_its_fast_path(monkeypatch: pytest.MonkeyPat
 
 
 def test_forms_that_are_kept_are_bounded() -> None:
-    """Of any number of forms, those that were set aside last are kept, in so many bytes."""
+    """Of any number of SCHEMAs the latest are kept, within a number of bytes."""
     cache = StreamCache()
     size = 2_000
     sources = [SourceStream("rooms", b"%02000d" % number, ["id"]) for number in range(2_000)]
@@ -136,7 +136,7 @@ def test_a_schema_beyond_the_bound_is_not_kept() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's here")
 def test_a_stream_that_really_changes_takes_bounded_memory(tmp_path: Path) -> None:
-    """A thousand SCHEMAs of one stream, each with a column of its own, and records of each."""
+    """A thousand SCHEMAs of one stream, each with its own column and records."""
     columns = {f"column_{number}": ["string", "integer"][number % 2] for number in range(40)}
     fed = tmp_path / "tap.singer"
     with fed.open("wb") as file:

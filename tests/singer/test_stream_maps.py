@@ -1,4 +1,4 @@
-"""The SDK's stream maps and flattening do here what its documentation says, and change no digit."""
+"""The SDK's stream maps and flattening work as documented, and change no digit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FED = lines(PEOPLE, ANA, BO, state(1))
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator whose rules are kept."""
+    """An emulator; at the end no rule was broken."""
     with Emulator() as emulator:
         yield emulator
         assert emulator.refusals == []
@@ -37,8 +37,8 @@ def _load(
     return load(config if maps is None else {**config, "stream_maps": maps}, fed)
 
 
-def test_a_property_is_renamed_removed_and_made(segment: Emulator) -> None:
-    """An expression makes a property, null removes one, and the rest stays."""
+def test_a_property_is_renamed_removed_and_computed(segment: Emulator) -> None:
+    """An expression creates a property, null removes one, and the others stay."""
     maps = {"people": {"mail": "email.upper()", "email": None, "adult": "bool(age >= 18)"}}
     _load(segment, maps)
     assert segment.rows("people") == [
@@ -54,19 +54,19 @@ def test_else_null_keeps_only_what_is_named(segment: Emulator) -> None:
 
 
 def test_records_are_filtered(segment: Emulator) -> None:
-    """`__filter__` drops records, and the state covers them all the same."""
+    """`__filter__` drops records, and the state covers them."""
     assert _load(segment, {"people": {"__filter__": "age >= 18"}}).states == ["1"]
     assert [row["id"] for row in segment.rows("people")] == ["1"]
 
 
 def test_when_all_is_filtered_state_goes_on(segment: Emulator) -> None:
-    """Where no record is left, nothing is sent, and the state is printed."""
+    """If no record is left, nothing is sent, and the state is printed."""
     assert _load(segment, {"people": {"__filter__": "False"}}).states == ["1"]
     assert segment.requests == []
 
 
 def test_a_stream_has_an_alias(segment: Emulator) -> None:
-    """`__alias__` names the collection; `collections` is asked about that name."""
+    """`__alias__` names the collection; `collections` uses that name."""
     _load(segment, {"people": {"__alias__": "guest"}})
     assert list(segment.tables()) == ["guests"]
     _load(segment, {"people": {"__alias__": "guest"}}, collections={"guest": "visitors"})
@@ -81,7 +81,7 @@ def test_a_stream_is_duplicated(segment: Emulator) -> None:
 
 
 def test_keys_are_chosen(segment: Emulator) -> None:
-    """`__key_properties__` makes the id of other properties, made ones included."""
+    """`__key_properties__` makes the id of other properties, including computed ones."""
     maps = {"people": {"mail": "email.lower()", "__key_properties__": ["mail", "age"]}}
     _load(segment, maps)
     assert [row["id"] for row in segment.rows("people")] == [
@@ -100,7 +100,7 @@ def test_hashes(segment: Emulator) -> None:
 
 
 def test_a_stream_is_removed(segment: Emulator) -> None:
-    """Null in place of a stream's map drops the stream; a warehouse never sees it."""
+    """Null instead of a stream's map drops the stream."""
     fed = lines(PEOPLE, schema("pets", id="integer"), ANA, record("pets", id=7), state(1))
     assert _load(segment, {"people": None}, fed).states == ["1"]
     assert segment.tables() == {"pets": [{"id": "7"}]}
@@ -114,7 +114,7 @@ def test_other_streams_are_removed(segment: Emulator) -> None:
 
 
 def test_numbers_keep_their_digits_through_maps(segment: Emulator) -> None:
-    """What no expression touches is sent as it would be without maps, digit for digit."""
+    """What no expression changes is sent as without maps, digit for digit."""
     fed = lines(
         schema("sums", id="integer", exact="number", big="integer", any={}, nested="object"),
         '{"type":"RECORD","stream":"sums","record":{"id":1,"exact":0.30000000000000000001,'
@@ -131,7 +131,7 @@ def test_numbers_keep_their_digits_through_maps(segment: Emulator) -> None:
 
 
 def test_without_keys_the_id_is_the_original_records(segment: Emulator) -> None:
-    """A keyless record has one id with and without maps, so that a new map makes no copies."""
+    """A record without keys has the same id with and without maps."""
     keyless = lines(schema("logs", [], event="string"), record("logs", event="login"))
     _load(segment, None, keyless)
     _load(segment, {"logs": {"event": "event.upper()"}}, keyless)
@@ -140,7 +140,7 @@ def test_without_keys_the_id_is_the_original_records(segment: Emulator) -> None:
 
 
 def test_ids_without_keys_are_never_empty_and_never_shared(segment: Emulator) -> None:
-    """A map may leave out the one property whose lone surrogate no warehouse takes."""
+    """A map may remove a property with a lone surrogate, which no warehouse accepts."""
     head = {
         "type": "SCHEMA",
         "stream": "rooms",
@@ -164,7 +164,7 @@ def test_ids_without_keys_are_never_empty_and_never_shared(segment: Emulator) ->
 
 
 def test_flattening_to_a_depth(segment: Emulator) -> None:
-    """`flattening_max_depth` says how deep, whatever `nested` does with what is deeper."""
+    """`flattening_max_depth` limits the depth; `nested` decides about deeper objects."""
     nested = {
         "type": "object",
         "properties": {"b": {"type": "object", "properties": {"c": {"type": "integer"}}}},
@@ -190,7 +190,7 @@ def test_metadata_is_added(segment: Emulator) -> None:
     assert {"sdc_received_at", "sdc_batched_at", "sdc_sequence"} <= set(row)
 
 
-def test_faker_that_is_not_there_is_told(segment: Emulator) -> None:
+def test_a_missing_faker_is_a_warning(segment: Emulator) -> None:
     """Without the package `faker`, `faker_config` is a warning."""
     assert "`faker` is not installed" in _load(segment, None, faker_config={"seed": 1}).log
 
@@ -212,7 +212,7 @@ def test_faker_that_is_not_there_is_told(segment: Emulator) -> None:
 def test_a_wrong_map_is_one_sentence(
     tmp_path: Path, segment: Emulator, maps: dict[str, Any]
 ) -> None:
-    """What is wrong with a map is one line that names `stream_maps`, without a traceback."""
+    """A wrong map is one error line that names `stream_maps`, without a traceback."""
     config = {"write_key": KEY, "bulk_url": segment.url, "stream_maps": maps}
     ran = run(tmp_path, config, FED)
     assert "Traceback" not in ran.log
@@ -222,13 +222,13 @@ def test_a_wrong_map_is_one_sentence(
 
 
 def test_a_wrong_map_is_an_error_of_ours(segment: Emulator) -> None:
-    """In a program, too, it is a `ConfigurationError`."""
+    """In a program it is a `ConfigurationError`."""
     with pytest.raises(ConfigurationError, match="stream_maps"):
         _load(segment, {"people": {"name": "age /"}})
 
 
 def test_an_id_is_never_empty(segment: Emulator) -> None:
-    """Records that a map makes sendable, by leaving out a lone surrogate, have ids of their own."""
+    """Records that a map makes valid, by removing a lone surrogate, have different ids."""
     head = {
         "type": "SCHEMA",
         "stream": "notes",
@@ -244,7 +244,7 @@ def test_an_id_is_never_empty(segment: Emulator) -> None:
     _load(segment, {"notes": {"bad": None}}, lines(head, *rows))
     ids = [row["id"] for row in segment.rows("notes")]
     assert len(ids) == 5
-    assert {len(str(each)) for each in ids} == {64}
+    assert {len(str(object_id)) for object_id in ids} == {64}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_an_id_is_never_empty(segment: Emulator) -> None:
 def test_a_number_stays_as_the_tap_wrote_it(
     segment: Emulator, more: dict[str, Any], token: str
 ) -> None:
-    """What does not touch a number changes neither id nor value: no row comes twice."""
+    """A map that does not change a number changes neither id nor value."""
     head = {
         "type": "SCHEMA",
         "stream": "rooms",

@@ -1,4 +1,4 @@
-"""What real taps and settings do that a specification does not expect: values, and words.
+"""What real taps and settings do that a specification does not expect.
 
 Each case was reported by users of this or of other targets. Both methods give the same rows.
 """
@@ -39,7 +39,7 @@ NUMBER = {"type": ["null", "integer"]}
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator whose rules are kept."""
+    """An emulator; at the end no rule was broken."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
         assert emulator.refusals == []
@@ -47,13 +47,13 @@ def segment() -> Iterator[Emulator]:
 
 @pytest.fixture
 def refusing() -> Iterator[Emulator]:
-    """One that will refuse what a test says."""
+    """An emulator that refuses what a test chooses."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
 
 
 def config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
-    """The least of settings."""
+    """The minimal settings."""
     urls = {"objects_url": segment.url, "bulk_url": segment.url}
     return {"write_key": KEY, "method": method, "pluralize": False, **urls, **more}
 
@@ -146,7 +146,7 @@ EXPECTED = [
 def test_what_is_not_asked_for_changes_no_value(
     segment: Emulator, method: str, more: dict[str, Any]
 ) -> None:
-    """Maps and flattening leave values, types and nulls as they are without them."""
+    """Maps and flattening do not change values, types and nulls."""
     load(config(segment, method, **more), lines(*PARTED))
     rows = segment.rows("c")
     assert rows == EXPECTED
@@ -158,7 +158,7 @@ def test_what_is_not_asked_for_changes_no_value(
 def test_an_object_that_is_nulled_leaves_nothing_standing(
     segment: Emulator, method: str, depth: int | None
 ) -> None:
-    """Null, or an object that lacks a leaf, nulls the leaves of the object before it."""
+    """Null, or an object without a leaf, sets the leaves of the earlier object to null."""
     more = {"flattening_enabled": True, "flattening_max_depth": depth} if depth else {}
     host = PARTS["host"]
     fed = [schema("t", id="integer", host=host, note="string")]
@@ -176,7 +176,7 @@ def test_an_object_that_is_nulled_leaves_nothing_standing(
 def test_an_undeclared_object_is_json_text(
     segment: Emulator, method: str, more: dict[str, Any]
 ) -> None:
-    """At the top and inside a declared object, so that no leaf of an older one is kept."""
+    """This holds at the top and in a declared object, so that no leaf of an older one is kept."""
     fed = [schema("t", id="integer", host={"type": "object", "properties": {"name": TEXT}})]
     for assignee in ({"id": 7, "admin": False}, None, {}, {"id": 8}):
         fed += [record("t", id=1, assignee=assignee, host={"name": "a", "more": assignee})]
@@ -191,7 +191,7 @@ def test_an_undeclared_object_is_json_text(
 @both_methods
 @pytest.mark.parametrize("length", [12, 30, 255])
 def test_a_short_name_is_no_other_key(segment: Emulator, method: str, length: int) -> None:
-    """`flattening_max_key_length` shortens the names of properties; ids are as without it."""
+    """`flattening_max_key_length` shortens the names of properties; ids do not change."""
     long = "a_rather_long_identifier_of_the_customer"
     head = schema(
         "m", [long], **{long: TEXT, "address": {"type": "object", "properties": {"zip": TEXT}}}
@@ -207,7 +207,7 @@ def test_a_short_name_is_no_other_key(segment: Emulator, method: str, length: in
 
 @both_methods
 def test_short_offsets_are_completed(segment: Emulator, method: str) -> None:
-    """`+0000` and `+00`, as PostgreSQL and strftime write them, are dates without a loss."""
+    """`+0000` and `+00`, as PostgreSQL and strftime write them, are valid dates."""
     head = schema("t", id="integer", at={"type": "string", "format": "date-time"})
     written = ["2020-01-01T00:00:00+0000", "2020-01-01 00:00:00+00", "2020-01-01 00:00:00.5-0330"]
     fed = lines(head, *(record("t", id=n, at=text) for n, text in enumerate(written)))
@@ -223,7 +223,7 @@ def test_short_offsets_are_completed(segment: Emulator, method: str) -> None:
 @both_methods
 @pytest.mark.parametrize("more", [{}, {"stream_maps": {"t": {}}}])
 def test_a_nul_is_counted(segment: Emulator, method: str, more: dict[str, Any]) -> None:
-    """In values and in ids, on every path; the string is sent as it is."""
+    """This holds in values and ids, on every path; the string is sent unchanged."""
     head = schema("t", id="string", name="string", any={})
     fed = lines(
         head,
@@ -234,8 +234,8 @@ def test_a_nul_is_counted(segment: Emulator, method: str, more: dict[str, Any]) 
     )
     ran = load(config(segment, method, **more), fed)
     assert [row["name"] for row in segment.rows("t")] == ["b\0c", "x", "\\u0000", "y"]
-    (told,) = warnings(ran, "U+0000")
-    assert "values=3 properties=" in told
+    (warning,) = warnings(ran, "U+0000")
+    assert "values=3 properties=" in warning
 
 
 # --- Schemas ---------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_nul_is_counted(segment: Emulator, method: str, more: dict[str, Any]) 
     "more", [{}, {"stream_maps": {"orders": {}}}, {"add_record_metadata": True}]
 )
 def test_a_schema_without_properties(segment: Emulator, method: str, more: dict[str, Any]) -> None:
-    """As tap-mongodb writes it for every stream: with keys it is taken, all is undeclared."""
+    """tap-mongodb writes it for every stream: with keys it is accepted, without any column."""
     head = {
         "type": "SCHEMA",
         "stream": "orders",
@@ -275,7 +275,7 @@ def test_a_schema_without_properties(segment: Emulator, method: str, more: dict[
 def test_properties_that_are_no_object(
     segment: Emulator, method: str, more: dict[str, Any], wrong: dict[str, Any]
 ) -> None:
-    """An error at SCHEMA: it was a stream without columns, and nothing was said."""
+    """It is an error at the SCHEMA, instead of a stream without columns."""
     head = {"type": "SCHEMA", "stream": "t", "schema": wrong, "key_properties": ["id"]}
     if "type" in wrong and more:
         pytest.skip("a map gives a schema of its own")
@@ -294,7 +294,7 @@ def test_properties_that_are_no_object(
     ],
 )
 def test_keys_that_the_schema_lacks(segment: Emulator, method: str, maps: dict[str, Any]) -> None:
-    """They are taken, with stream maps and without."""
+    """They are accepted, with and without stream maps."""
     head = schema("orders", ["_id"], total="number")
     load(
         config(segment, method, stream_maps=maps),
@@ -307,7 +307,7 @@ def test_keys_that_the_schema_lacks(segment: Emulator, method: str, maps: dict[s
 
 @both_methods
 def test_references_and_branches_go_through_maps(segment: Emulator, method: str) -> None:
-    """The SDK's mapper reads neither; columns are those that they are without maps."""
+    """The SDK's mapper reads neither; the columns are the same as without maps."""
     head = {
         "type": "SCHEMA",
         "stream": "t",
@@ -337,7 +337,7 @@ def test_references_and_branches_go_through_maps(segment: Emulator, method: str)
 def test_what_is_renamed_keeps_its_column(
     segment: Emulator, method: str, dropped: dict[str, Any]
 ) -> None:
-    """Whether the old name is dropped a line above the new one or a line below."""
+    """This holds whether the old name is removed before or after the new one."""
     fed = lines(schema("t", id="integer", price="number"), record("t", id=1, price=5))
     load(config(segment, method, stream_maps={"t": dropped}), fed)
     (row,) = segment.rows("t")
@@ -347,7 +347,7 @@ def test_what_is_renamed_keeps_its_column(
 
 @both_methods
 def test_copies_of_a_stream_have_their_own_keys(segment: Emulator, method: str) -> None:
-    """Each copy has what its own map says, and the stream what the stream's says."""
+    """Every copy follows its own map, and the stream the stream's."""
     maps = {
         "first": {"__source__": "t", "__key_properties__": ["a"], "b": None},
         "t": {"c": "'c'"},
@@ -388,7 +388,7 @@ def test_two_streams_of_one_collection(
     more: dict[str, Any],
     refused: bool,  # noqa: FBT001
 ) -> None:
-    """Refused at SCHEMA, unless both were mapped there on purpose."""
+    """They are refused at the SCHEMA, unless the user mapped both."""
     for fed in (ISSUE + PULL, PULL + ISSUE):
         if refused:
             with pytest.raises(SchemaError, match=r"'issues'.*collection") as found:
@@ -399,7 +399,7 @@ def test_two_streams_of_one_collection(
 
 
 def test_one_stream_may_change_its_schema(segment: Emulator) -> None:
-    """A stream that is planned anew does not meet itself."""
+    """A stream that is planned again does not collide with itself."""
     maps = {"issues": {"__alias__": "pulls"}}
     load(config(segment, "set", stream_maps=maps), lines(*ISSUE, schema("issues", id="string")))
 
@@ -428,7 +428,7 @@ CITIES = [
 def test_an_expression_that_fails_on_one_record(
     tmp_path: Path, segment: Emulator, method: str, map_: dict[str, Any], path: list[str]
 ) -> None:
-    """It is a reject at the property that it makes; the records around it arrive."""
+    """It is a reject at the expression's property; the other records arrive."""
     dead = tmp_path / "dead.jsonl"
     more = {"stream_maps": {"u": map_}, "max_rejects": -1, "dead_letter_path": str(dead)}
     ran = load(config(segment, method, **more), lines(*CITIES))
@@ -454,7 +454,7 @@ def test_an_expression_that_fails_on_one_record(
 def test_an_expression_that_no_record_can_mend(
     tmp_path: Path, segment: Emulator, expression: str, words: str
 ) -> None:
-    """It ends the run as a wrong setting does, however many rejects are tolerated."""
+    """It ends the run like a wrong setting, however many rejects are tolerated."""
     more = {"max_rejects": -1, "dead_letter_path": str(tmp_path / "dead")}
     maps = {"u": {"city": expression}}
     with pytest.raises(
@@ -466,7 +466,7 @@ def test_an_expression_that_no_record_can_mend(
 
 @both_methods
 def test_text_that_an_expression_makes(segment: Emulator, method: str) -> None:
-    """Its type is the expression's to say, not the tap's."""
+    """Its type is that of the expression, not the tap's."""
     head = schema("t", id="integer", amount="number", n="string")
     maps = {"t": {"a": "record['amount']", "b": "amount", "c": "float(record['amount'])"}}
     fed = lines(head, record("t", id=1, amount=1.5, n=7))
@@ -485,26 +485,26 @@ def test_text_that_an_expression_makes(segment: Emulator, method: str) -> None:
 
 @both_methods
 def test_names_that_match_no_stream(segment: Emulator, method: str) -> None:
-    """A warning at the end, with the stream that may be meant: nothing was hashed."""
+    """There is a warning at the end with the stream that is probably meant: nothing was hashed."""
     more = {
         "collections": {"customer": "people", "Custommer": "x_y", "Order": "orders"},
         "stream_maps": {"customer": {"email": "md5(email)"}, "Order": {"__alias__": "sale"}},
     }
     fed = lines(schema("Customer", id="integer"), schema("Order", id="integer"), state(1))
     ran = load(config(segment, method, **more), fed)
-    told = warnings(ran, "no stream is called")
-    assert [text.partition(": ")[0].split()[-1] for text in told] == [
+    sentences = warnings(ran, "no stream is called")
+    assert [text.partition(": ")[0].split()[-1] for text in sentences] == [
         "stream_maps",
         *["collections"] * 3,
     ]
-    assert all("did you mean 'Customer'?" in text for text in told[:3])
-    assert "`stream_maps` rename" in told[3]
+    assert all("did you mean 'Customer'?" in text for text in sentences[:3])
+    assert "`stream_maps` rename" in sentences[3]
     whole = load(config(segment, method, stream_maps={"Cust*": {}}), fed)
     assert warnings(whole, "no stream is called") == []
 
 
 def test_a_run_that_failed_has_not_seen_all_streams(tmp_path: Path, segment: Emulator) -> None:
-    """It says nothing of names: their streams may have been behind the error."""
+    """It does not warn of names: their streams may have followed the error."""
     more = {"collections": {"later": "people"}}
     ran = run(tmp_path, config(segment, "set", **more), lines(*ISSUE, "no message"))
     assert ran.code == 1
@@ -513,7 +513,7 @@ def test_a_run_that_failed_has_not_seen_all_streams(tmp_path: Path, segment: Emu
 
 @both_methods
 def test_names_that_meltano_has_split(segment: Emulator, method: str) -> None:
-    """`public.users` arrives as nested objects, and is one name again."""
+    """`public.users` arrives as nested objects, and becomes one name again."""
     more = {
         "collections": {"public": {"users": "people"}},
         "stream_maps": {"public": {"users": {"name": "name.upper()"}}},
@@ -531,10 +531,10 @@ def test_names_that_meltano_has_split(segment: Emulator, method: str) -> None:
 
 @both_methods
 @pytest.mark.parametrize("more", [{}, {"stream_maps": {"t": {}}}])
-def test_too_many_columns_are_told_once(
+def test_too_many_columns_are_one_warning(
     segment: Emulator, method: str, more: dict[str, Any]
 ) -> None:
-    """Whatever makes them: the schemas of two streams, and what records show."""
+    """This counts the schemas of two streams and the properties of records."""
     declared: dict[str, Any] = {f"d{name}": TEXT for name in _names(200)}
     others: dict[str, Any] = {f"u{name}": TEXT for name in _names(200)}
     collections = {"collections": {"t": "all_of_it", "u": "all_of_it"}}
@@ -547,8 +547,8 @@ def test_too_many_columns_are_told_once(
         for number in range(1, 40)
     ]
     ran = load(config(segment, method, **collections, **more), lines(*fed, *many))
-    (told,) = warnings(ran, "columns")
-    assert "'all_of_it' has more than 500 columns" in told
+    (warning,) = warnings(ran, "columns")
+    assert "'all_of_it' has more than 500 columns" in warning
 
 
 def _names(count: int) -> list[str]:
@@ -563,14 +563,14 @@ WIDE: dict[str, Any] = {
 
 @both_methods
 def test_objects_of_nulls(segment: Emulator, method: str) -> None:
-    """A stream whose objects are mostly nulls is told at the end, with `nulls: drop`."""
+    """For a stream of mostly null values there is a warning at the end that names `nulls: drop`."""
     twice: dict[str, Any] = {name: {"type": "object", "properties": WIDE} for name in "ab"}
     fed = [schema("t", id="integer", **twice)]
     few = [record("t", id=n, a={"oaa": {"leaf_a": "x"}}) for n in range(20)]
     ran = load(config(segment, method), lines(*fed, *few))
-    (told,) = warnings(ran, "Objects mostly of nulls")
-    assert "stream=t" in told
-    assert "`nulls` to `drop`" in told
+    (warning,) = warnings(ran, "Objects mostly of nulls")
+    assert "stream=t" in warning
+    assert "`nulls` to `drop`" in warning
     for more in ({"nulls": "drop"}, {}):
         filled = few if more else [record("t", id=n, note="x" * 500) for n in range(500)]
         ran = load(config(segment, method, **more), lines(*fed, *filled))
@@ -579,7 +579,7 @@ def test_objects_of_nulls(segment: Emulator, method: str) -> None:
 
 @both_methods
 def test_an_object_too_large_for_its_nulls(segment: Emulator, method: str) -> None:
-    """The reject names `nulls: drop`, and with it the record goes."""
+    """The reject names `nulls: drop`, with which the record is sent."""
     deep: dict[str, Any] = {f"p{n}": {"type": "object", "properties": WIDE} for n in _names(30)}
     fed = lines(
         schema("t", id="integer", **deep),
@@ -602,7 +602,7 @@ def test_an_object_too_large_for_its_nulls(segment: Emulator, method: str) -> No
 
 @both_methods
 def test_activate_version_before_its_schema(segment: Emulator, method: str) -> None:
-    """It is ignored, with one warning a stream."""
+    """It is ignored, with one warning for each stream."""
     active = {"type": "ACTIVATE_VERSION", "stream": "t", "version": 3}
     fed = lines(
         state({"a": 1}), active, schema("t", id="integer"), active, record("t", id=1), state(1)
@@ -615,7 +615,7 @@ def test_activate_version_before_its_schema(segment: Emulator, method: str) -> N
 
 @both_methods
 def test_a_removed_stream_says_nothing(segment: Emulator, method: str) -> None:
-    """Neither its keys nor its names are anybody's concern, nor whether it could be planned."""
+    """Neither its keys nor its names matter, nor whether it can be planned."""
     head = schema("t", [], id="integer", received_at="string", **{"a-b": TEXT, "a_b": TEXT})
     fed = lines(head, record("t", id=1), state(1))
     ran = load(config(segment, method, stream_maps={"t": None}), fed)
@@ -628,15 +628,15 @@ def test_a_removed_stream_says_nothing(segment: Emulator, method: str) -> None:
 @both_methods
 @pytest.mark.parametrize("more", [{}, {"stream_maps": {"u": {}}}])
 def test_a_key_of_another_case(segment: Emulator, method: str, more: dict[str, Any]) -> None:
-    """The reject names the property that may be meant."""
+    """The reject names the property that is probably meant."""
     fed = lines(schema("u", ["id"], ID="integer"), record("u", ID=1))
     with pytest.raises(RejectedRecordError, match=r"key property is missing.*'ID'.*case"):
         load(config(segment, method, **more), fed)
 
 
 @both_methods
-def test_refused_records_are_told_once(tmp_path: Path, refusing: Emulator, method: str) -> None:
-    """80 refused records are one warning, one line at the end, and the right number."""
+def test_refused_records_are_one_warning(tmp_path: Path, refusing: Emulator, method: str) -> None:
+    """80 refused records make one warning, and one line at the end with their number."""
     status, call = (413, "upload") if method == "bulk" else (400, "set")
     refusing.fault(InjectedFault(call=call, count=10_000, status=status))
     dead = tmp_path / "dead.jsonl"
@@ -645,29 +645,29 @@ def test_refused_records_are_told_once(tmp_path: Path, refusing: Emulator, metho
     ran = load(config(refusing, method, **more), lines(*fed))
     assert ran.states == ["1"]
     assert len(warnings(ran, "has rejected records")) == 1
-    (told,) = warnings(ran, "Records rejected")
-    assert "records=80 reasons=refused:80" in told
+    (warning,) = warnings(ran, "Records rejected")
+    assert "records=80 reasons=refused:80" in warning
     assert len(warnings(ran, "no key properties")) == 1
     (row,) = [line for line in ran.log.splitlines() if "Collection done: collection=t" in line]
     assert "rejected=80" in row
 
 
 @both_methods
-def test_merged_records_that_are_refused_are_all_told(
+def test_merged_records_that_are_refused_are_all_recorded(
     tmp_path: Path, refusing: Emulator, method: str
 ) -> None:
-    """With too many rejects, each record of the refused object is written down and counted."""
+    """With too many rejects, every record of the refused object is recorded and counted."""
     status, call = (413, "upload") if method == "bulk" else (400, "set")
     refusing.fault(InjectedFault(call=call, count=10_000, status=status))
     dead = tmp_path / "dead.jsonl"
     fed = lines(schema("t", id="integer", n="integer"), *(record("t", id=1, n=n) for n in range(6)))
     ran = run(tmp_path, config(refusing, method, max_rejects=3, dead_letter_path=str(dead)), fed)
     assert ran.code == 1
-    (told,) = warnings(ran, "Records rejected")
+    (warning,) = warnings(ran, "Records rejected")
     (row,) = [line for line in ran.log.splitlines() if "Collection when" in line]
     entries = [json.loads(line) for line in dead.read_text().splitlines()]
     rejects = [entry for entry in entries if "faults" in entry]
-    assert f"records={len(rejects)} " in told
+    assert f"records={len(rejects)} " in warning
     assert f"rejected={len(rejects)} " in row
 
 
@@ -675,8 +675,8 @@ def test_merged_records_that_are_refused_are_all_told(
 
 
 @both_methods
-def test_the_first_error_is_told(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """A bad record with stdout closed: the record's error is told with its line."""
+def test_the_first_error_is_reported(tmp_path: Path, segment: Emulator, method: str) -> None:
+    """A bad record with a closed stdout: the error of the record comes with its line."""
     fed = lines(
         schema("t", id="integer"), record("t", id=1), state(1), record("t", id=2), record("t", x=1)
     )
@@ -700,7 +700,7 @@ def test_the_first_error_is_told(tmp_path: Path, segment: Emulator, method: str)
 
 @both_methods
 def test_the_end_of_a_failed_run(tmp_path: Path, refusing: Emulator, method: str) -> None:
-    """Nothing is said to be done or sent, and no dead letter is named that is not there."""
+    """No summary claims that anything was sent, and no missing dead letter is named."""
     refusing.fault(InjectedFault(count=10_000, status=403))
     fed = lines(schema("t", id="integer", n="string"), record("t", id=1, n=7), record("t", x=1))
     ran = run(tmp_path, config(refusing, method), fed)

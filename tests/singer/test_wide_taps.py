@@ -1,4 +1,4 @@
-"""Taps as CRMs have them: hundreds of sparse columns, now and then a record that is exceptional.
+"""Taps like those of CRMs: hundreds of sparse columns, and a few exceptional records.
 
 Whole runs in blocks of input that are larger than what is encoded at once.
 """
@@ -65,7 +65,7 @@ def tap(width: int, rows: int, first: int, change: dict[str, Any]) -> Iterator[d
 def test_exceptional_records_cost_only_themselves(
     method: str, change: str, width: int, rows: int, first: int
 ) -> None:
-    """Every record arrives, and the state is printed, wherever in a block they stand."""
+    """Every record arrives, and the state is printed, at any position in a block."""
     messages = tap(width, rows, first, EXCEPTIONAL[change])
     fed = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
     with Emulator() as segment:
