@@ -1,10 +1,10 @@
-"""Each line that guards an invariant is spoiled once, and some test must notice.
+"""Breaks each line that guards an invariant once; some test must fail.
 
     python -m tests.mutants [name …]
 
-A mutant is one change of syntax (see `tests.mutations`) in a copy of the package; a small set of
-tests runs against the copy and must fail. One that survives is a rule that nothing holds: write the
-test. Exit 1 if any does, or if the syntax to change is not there exactly once any more.
+A mutant is one change of syntax (see `tests.mutations`) in a copy of the package. A few tests run
+against the copy, and one of them must fail. If none does, the rule is not tested: write the test.
+The exit status is 1 if a mutant survives, or if the syntax to change does not occur exactly once.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _AT_ONCE = 2
 
 
 class Mutant(NamedTuple):
-    """One change, and who must notice.
+    """One change, and the tests that must detect it.
 
     Attributes:
-        name: what is spoiled.
+        name: what is broken.
         where: the definition's qualified name.
-        old: what stands in it exactly once.
-        new: takes its place.
-        tests: what pytest runs, its arguments separated by blanks.
+        old: the syntax to replace, which occurs in it exactly once.
+        new: the replacement.
+        tests: the arguments for pytest, separated by blanks.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Mutant(NamedTuple):
 
     @property
     def mutation(self) -> Mutation:
-        """The change alone."""
+        """The change without its name and tests."""
         return Mutation(self.where, self.old, self.new)
 
 
@@ -59,21 +59,21 @@ MUTANTS = (
         "tests/delivery/test_checkpoint.py",
     ),
     Mutant(
-        "bytes of states that were printed are counted for ever",
+        "the bytes of printed states are never subtracted",
         "Checkpoint._mark_durable",
         "self._pending_bytes -= len(self._safe)",
         "",
         "tests/delivery/test_checkpoint.py",
     ),
     Mutant(
-        "an id in flight is not held",
+        "a record is not held back while its id is in flight",
         "SetDelivery._feed",
         "object_id in self._ids_in_flight[collection]",
         "object_id in ()",
         "tests/delivery/test_set_delivery.py",
     ),
     Mutant(
-        "records that are under way count as durable",
+        "records in flight count as durable",
         "DurabilityLog.durable",
         "receipts[0].first - 1 if receipts else position",
         "position",
@@ -87,7 +87,7 @@ MUTANTS = (
         "tests/delivery/test_set_delivery.py",
     ),
     Mutant(
-        "of one id that waits together only the last record is sent",
+        "only the last of several waiting records with one id is sent",
         "Batcher.feed",
         "batch.pending.get(object_id)",
         "None",
@@ -107,7 +107,7 @@ MUTANTS = (
         "tests/delivery/test_batching.py",
     ),
     Mutant(
-        "due batches come in any order",
+        "due batches are sent in any order",
         "Batcher.due",
         "lambda batch: batch.due",
         "lambda batch: -batch.due",
@@ -135,7 +135,7 @@ MUTANTS = (
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "the halves of a part go up in the wrong order",
+        "the halves of a part are uploaded in the wrong order",
         "BulkSession._split",
         "self._halved(part)",
         "reversed(self._halved(part))",
@@ -149,14 +149,14 @@ MUTANTS = (
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "a state is printed before the rejects that it covers are on the disk",
+        "a state is printed before its rejects are on disk",
         "Run._print_state",
         "self._rejects.sync()",
         "",
         "tests/run/test_run_end.py",
     ),
     Mutant(
-        "a reject is written and not synced",
+        "a reject is written but not synced to disk",
         "DeadLetter.sync",
         "os.fsync(self._descriptor)",
         "",
@@ -182,28 +182,28 @@ MUTANTS = (
         "tests/run/test_run_end.py",
     ),
     Mutant(
-        "a closed run prints its last state once more",
+        "a closed run prints its last state again",
         "Checkpoint.print_now",
         "state, self._safe = self._safe, None",
         "state = self._safe",
         "tests/delivery/test_checkpoint.py",
     ),
     Mutant(
-        "a record's place is one too far, so that the state before it covers it",
+        "a record's position is off by one, so that the previous state covers it",
         "Run._put",
         "connection.delivery.put_block(objects, first, source_at)",
         "connection.delivery.put_block(objects, first + 1, source_at)",
         "tests/run/test_run_end.py",
     ),
     Mutant(
-        "the order of calls is not asked for",
+        "the header `Synchronous` is not sent",
         "SetApi.__init__",
         'self._headers["Synchronous"] = "true"',
         "",
         "tests/client/test_set_api.py",
     ),
     Mutant(
-        "one request too many is let through",
+        "the concurrency limit is off by one",
         "ConcurrencyLimit._enter",
         "self._in_flight >= most",
         "self._in_flight > most",
@@ -217,28 +217,28 @@ MUTANTS = (
         "tests/client",
     ),
     Mutant(
-        "a redirect counts as taken",
+        "a redirect counts as success",
         "_action",
         "HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES",
         "HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST",
         "tests/client/test_retry.py",
     ),
     Mutant(
-        "`.netrc` is obeyed",
+        "`.netrc` is used",
         "Transport.__init__",
         "session.trust_env = False\nsession.auth = self._key.auth",
         "session.trust_env = True",
         "tests/client/test_transport.py",
     ),
     Mutant(
-        "a retry begins where the last attempt ended",
+        "a retry starts at the end of the last attempt",
         "FileBody.rewind",
         "self._file.seek(0)",
         "",
         "tests/client/test_bulk_api.py",
     ),
     Mutant(
-        "an answer that is cut after its status line counts",
+        "a response cut off after its status line is accepted",
         "_WholeHead.begin",
         'lines.last not in (b"\\r\\n", b"\\n")',
         "lines.last is None",
@@ -252,7 +252,7 @@ MUTANTS = (
         "tests/input/test_reader.py -k stop",
     ),
     Mutant(
-        "an input error drops what was read before",
+        "an input error drops the records before it",
         "Run.commit_after",
         "self._commit()",
         "",
@@ -266,91 +266,91 @@ MUTANTS = (
         "tests/delivery/test_rejects.py tests/commands/test_command_input.py",
     ),
     Mutant(
-        "the halves of a part are never given back",
+        "the disk space of a part's halves is never released",
         "BulkSession._halved",
         "self._halves.truncate(start)",
         "",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "sessions begin while others are unfinished",
+        "a session begins while two others are unfinished",
         "BulkDelivery._new_session",
         "len(self._unfinished) > 1",
         "len(self._unfinished) > 9",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "a keep-alive waits for a slot",
+        "a keep-alive waits for a concurrency slot",
         "ConcurrencyLimit.slot",
         "self._urgent_limit if urgent else self.limit",
         "self.limit",
         "tests/client/test_concurrency.py tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
-        "states that were earned wait for Segment",
+        "due states are not printed while the run waits for Segment",
         "SetDelivery._wait_for_outcomes",
         "self._meanwhile()",
         "",
         "tests/commands/test_command_end.py",
     ),
     Mutant(
-        "a stop waits for the end of the block",
+        "a stop takes effect only after the block",
         "SetDelivery.put_block",
         "index and self._stopped()",
         "False",
         "tests/run/test_shutdown.py",
     ),
     Mutant(
-        "a block goes on with the streams that were",
+        "a block continues with outdated streams",
         "BlockEncoder.set_stream",
         "self._changes += 1",
         "",
         "tests/fastpath/test_fast_path.py",
     ),
     Mutant(
-        "each stream has a decoder for ever",
+        "each stream keeps a decoder of its own",
         "BlockEncoder._switch",
         "self._unite()",
         "",
         "tests/fastpath/test_fast_path.py",
     ),
     Mutant(
-        "a wake-up writes to a pipe that is closed",
+        "a wake-up writes to a closed pipe",
         "WakeupPipe.set",
         "self._writes >= 0",
         "True",
         "tests/run/test_shutdown.py",
     ),
     Mutant(
-        "signals stay ignored after a replay",
+        "signals remain ignored after a replay",
         "SignalWatcher.restore",
         "signal.signal(number, handler)",
         "",
         "tests/commands/test_replay.py tests/commands/test_preview.py",
     ),
     Mutant(
-        "a number that no map touches is written anew",
+        "a number that no map touches is reformatted",
         "to_sdk_values",
         "Token(bytes(value).decode())",
         "Decimal(bytes(value).decode())",
         "tests/singer/test_sdk_values.py",
     ),
     Mutant(
-        "stdout may be a report",
+        "the report may be written to stdout",
         "rules:_is_same_file",
         "os.path.samestat(status, opened) and (not is_device)",
         "False",
         "tests/run/test_start.py",
     ),
     Mutant(
-        "a query may unlock the settings",
+        "a query can unlock DuckDB's settings",
         "query_file",
         'connection.execute("SET lock_configuration = true")',
         "",
         "tests/commands/test_cli.py",
     ),
     Mutant(
-        "a web site's name reaches the emulator",
+        "the emulator answers to any host name",
         "App._check_host",
         "not host or self._names.allows(host)",
         "True",
@@ -364,7 +364,7 @@ MUTANTS = (
         "tests/emulator/test_serving.py",
     ),
     Mutant(
-        "a session has any number of parts",
+        "the number of parts in a session is unlimited",
         "BulkDelivery._fills",
         "session.parts >= self._sessions.parts",
         "False",
@@ -378,28 +378,28 @@ MUTANTS = (
         "tests/run/test_shutdown.py",
     ),
     Mutant(
-        "the end of a name's lookup is waited for",
+        "a name lookup is awaited beyond the deadline",
         "NameResolver.resolve",
         "deadline.when_cut(ended.set)",
         "",
         "tests/client/test_deadlines.py -k name",
     ),
     Mutant(
-        "a connection that has begun has no deadline",
+        "an open connection has no deadline",
         "_Deadlined._connect_to",
         "deadline.guard(sock.fileno())",
         "",
         "tests/client/test_deadlines.py",
     ),
     Mutant(
-        "a session that takes nothing is replaced",
+        "a session that accepts nothing is replaced",
         "BulkSession._healing",
         "refused_after and not self._taken",
         "False",
         "tests/delivery/test_bulk_delivery.py tests/run/test_run_end.py",
     ),
     Mutant(
-        "a table is named without its database",
+        "a table's name lacks its database",
         "TableMerger.full_name",
         'f"{quoted(self.database)}.main.{quoted(table)}"',
         'f"main.{quoted(table)}"',
@@ -413,133 +413,133 @@ MUTANTS = (
         "tests/singer/test_stream_maps.py",
     ),
     Mutant(
-        "a text of an escape and a lone surrogate share an id",
+        "an escaped text and a lone surrogate share an id",
         "escaped_digest",
         'b"\\\\" + _encode_canonical(_escaped(_without_metadata(record)))',
         "_encode_canonical(_escaped(_without_metadata(record)))",
         "tests/singer/test_stream_maps.py -k never_empty",
     ),
     Mutant(
-        "what maps filter out leaves the dead letter",
+        "records filtered out by maps leave the dead letter",
         "_ReplayReport.filter",
         "self.unsent.append(record.line)",
         "",
         "tests/commands/test_replay.py",
     ),
     Mutant(
-        "what Segment refuses by bulk stands as a record",
+        "an object that Segment refuses by bulk is stored as a record",
         "delivery:_origin",
         'SourceStream(collection, b"{}", None, is_object=True)',
         'SourceStream(collection, b"{}", None)',
         "tests/commands/test_replay.py",
     ),
     Mutant(
-        "a wide part is merged at once",
+        "a wide part is merged in one statement",
         "_WIDE_SLICE_VALUES",
         "500_000",
         "500_000_000",
         "tests/emulator/test_store.py -k wide",
     ),
     Mutant(
-        "a run that does not end by itself says nothing",
+        "a run that exceeds its stop time prints nothing",
         "SignalWatcher._exit",
         "thread.start()\nthread.join(_BEFORE_EXIT_SECONDS)",
         "",
         "tests/run/test_shutdown.py",
     ),
     Mutant(
-        "a system without a temporary folder is a traceback",
+        "a missing temporary folder causes a traceback",
         "_temporary_folder",
         'return "the system\'s folder for temporary files"',
         "raise",
         "tests/delivery/test_parts.py",
     ),
     Mutant(
-        "an interim answer is the answer",
+        "an interim response is taken as the response",
         "_WholeHead.begin",
         "100 <= self.status <= 199",
         "False",
         "tests/client/test_deadlines.py -k interim",
     ),
     Mutant(
-        "a time-out of our own is taken for Segment's outage",
+        "the client's own time-out is reported as an outage of Segment",
         "Caller.call",
         "too_short and isinstance(outcome, Failure) and outcome.too_short",
         "False",
         "tests/client/test_deadlines.py -k advice",
     ),
     Mutant(
-        "base64 without its padding is told",
+        "the key in base64 without padding is shown",
         "_forms_of",
         '{encoded, encoded.rstrip("=")}',
         "{encoded}",
         "tests/client/test_secrets.py",
     ),
     Mutant(
-        "a dead letter that others can read stays so",
+        "a dead letter that others can read keeps its mode",
         "DeadLetter._keep_private",
         "os.fchmod(self._descriptor, _MODE)",
         "",
         "tests/delivery/test_rejects.py",
     ),
     Mutant(
-        "a length of many digits is cut",
+        "a long `Content-Length` is truncated",
         "body_length",
         "text.lstrip('0') or '0'",
         "text",
         "tests/emulator/test_serving.py",
     ),
     Mutant(
-        "a query string of many fields ends the page",
+        "a query string with many fields stops the page",
         "Page.respond",
         'raise RefusalError(400, f"a query may have at most {_MAX_FIELDS} fields") from None',
         "raise",
         "tests/emulator/test_page.py",
     ),
     Mutant(
-        "a query reads any file",
+        "a query can read any file",
         "query_file",
         '("TimeZone = \'UTC\'", "enable_external_access = false")',
         "(\"TimeZone = 'UTC'\",)",
         "tests/commands/test_cli.py",
     ),
     Mutant(
-        "a signal while importing is a traceback",
+        "a signal during imports causes a traceback",
         "_end_at_a_signal",
         "signal.signal(number, _exit)",
         "",
         "tests/run/test_start.py",
     ),
     Mutant(
-        "a signal that was ignored ends the command",
+        "an ignored signal ends the command",
         "_end_at_a_signal",
         "signal.getsignal(number) is not signal.SIG_IGN",
         "True",
         "tests/run/test_start.py",
     ),
     Mutant(
-        "a name that was dropped a line above has no type any more",
+        "a name that an earlier line dropped loses its type",
         "StreamMaps._mapped",
         "isinstance(expression, str) and not new.startswith('__') and is_property(expression)",
         "False",
         "tests/singer/test_taps_as_they_are.py -k renamed",
     ),
     Mutant(
-        "the definitions of copies are taken for one another",
+        "the definitions of copies are confused",
         "_in_their_order",
         "[own, *copies]",
         "[own, *reversed(copies)]",
         "tests/singer/test_taps_as_they_are.py -k copies",
     ),
     Mutant(
-        "keys that a map leaves out are gone",
+        "keys that a map omits are lost",
         "StreamMaps._mapped",
         "stream_map.transformed_key_properties = keys",
         "",
         "tests/singer/test_taps_as_they_are.py -k keys_that_the_schema_lacks",
     ),
     Mutant(
-        "one of two streams is enough to have meant a clash",
+        "a clash is allowed if only one stream was mapped on purpose",
         "Routes._refuse_shared_collection",
         "is_meant and other_is_meant",
         "is_meant or other_is_meant",
@@ -553,49 +553,49 @@ MUTANTS = (
         "tests/plan/test_plan_laws.py",
     ),
     Mutant(
-        "what is undeclared is looked for one level too deep",
+        "undeclared properties are searched one level too deep",
         "PropertyWriters._write_undeclared",
         "len(path) <= self._depth",
         "len(path) <= self._depth + 1",
         "tests/plan/test_plan_laws.py",
     ),
     Mutant(
-        "lines with a NUL take the fast path, which does not count it",
+        "lines with a NUL character take the fast path, which does not count them",
         "LineBlock.with_nul",
         "{index for index, line in enumerate(self.lines) if _NUL in line}",
         "set()",
         "tests/singer/test_taps_as_they_are.py -k nul",
     ),
     Mutant(
-        "the error of a run's end hides its first",
+        "an error at the end of a run hides its first error",
         "Run.commit_after",
         "isinstance(failure, LocalWarehouseError) and isinstance(error, DeliveryError)",
         "True",
         "tests/singer/test_taps_as_they_are.py -k first_error",
     ),
     Mutant(
-        "each reject is warned of",
+        "each reject causes a warning",
         "Report.add_reject",
         "codes[fault.code] == 1 and self.tolerates_rejects",
         "self.tolerates_rejects",
         "tests/reporting/test_report.py",
     ),
     Mutant(
-        "columns that records show are not counted",
+        "undeclared columns are not counted",
         "PropertyWriters.new_columns",
         "(builder.undeclared - self._seen) & builder.properties.keys()",
         "set()",
         "tests/singer/test_taps_as_they_are.py -k too_many_columns",
     ),
     Mutant(
-        "an expression that no record can correct is a reject of every record",
+        "an expression that no record can correct rejects every record",
         "expressions:_failure",
         'kind == "FunctionNotDefined"',
         "False",
         "tests/singer/test_taps_as_they_are.py -k no_record_can_mend",
     ),
     Mutant(
-        "a variable and a file may differ in silence",
+        "a variable and a file may differ silently",
         "sources:_difference",
         "ours.get(name, missing) != theirs.get(name, missing)",
         "False",

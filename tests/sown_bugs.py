@@ -37,7 +37,12 @@ class Bug(NamedTuple):
 
 
 BUGS = (
-    Bug("`as_number` drops the float look", "as_number", "return float(value)", "return value"),
+    Bug(
+        "`as_number` writes integers without `.0`",
+        "as_number",
+        "return float(value)",
+        "return value",
+    ),
     Bug(
         "`as_number` sends integers beyond 2^53 through a double",
         "as_number",
@@ -51,18 +56,21 @@ BUGS = (
         "math.isfinite(double)",
     ),
     Bug(
-        "`as_integer` cuts a fraction", "as_integer", "number == number.to_integral_value()", "True"
+        "`as_integer` drops a fraction",
+        "as_integer",
+        "number == number.to_integral_value()",
+        "True",
     ),
-    Bug("`coerce_integer` takes `042`", "_INTEGER", 'r"0|-?[1-9][0-9]*"', 'r"-?[0-9]+"'),
+    Bug("`coerce_integer` accepts `042`", "_INTEGER", 'r"0|-?[1-9][0-9]*"', 'r"-?[0-9]+"'),
     Bug(
-        "`coerce_number` takes what is not finite",
+        "`coerce_number` accepts non-finite numbers",
         "coerce_number",
         "is_finite(token := Raw(value))",
         "(token := Raw(value))",
     ),
-    Bug("`coerce_boolean` takes 2", "coerce_boolean", "number in (0, 1)", "number in (0, 1, 2)"),
+    Bug("`coerce_boolean` accepts 2", "coerce_boolean", "number in (0, 1)", "number in (0, 1, 2)"),
     Bug(
-        "`coerce_boolean` takes `True`",
+        "`coerce_boolean` accepts `True`",
         "coerce_boolean",
         '{"true": True, "false": False}',
         '{"True": True, "false": False}',
@@ -74,28 +82,31 @@ BUGS = (
         "return str(value)",
     ),
     Bug(
-        "`as_string` takes integers", "as_string", "type(value) is str", "type(value) in (str, int)"
+        "`as_string` accepts integers",
+        "as_string",
+        "type(value) is str",
+        "type(value) in (str, int)",
     ),
     Bug(
-        "`normalize_datetime` forgets the missing offset",
+        "`normalize_datetime` does not add a missing offset",
         "normalize_datetime",
         "match['offset'] or 'Z'",
         "match['offset'] or ''",
     ),
     Bug(
-        "`normalize_datetime` leaves the blank",
+        "`normalize_datetime` keeps the blank",
         "normalize_datetime",
         '"T" if match["blank"] == " " else match["blank"]',
         'match["blank"]',
     ),
     Bug(
-        "`is_finite` lets `1e400` through",
+        "`is_finite` accepts `1e400`",
         "is_finite",
         "math.isfinite(float(token))",
         "bool(token)",
     ),
     Bug(
-        "`without_non_finite` does not look into arrays",
+        "`without_non_finite` skips arrays",
         "without_non_finite",
         "kind is list",
         "kind is list and False",
@@ -125,7 +136,7 @@ BUGS = (
         "encoded[:value_bytes]",
     ),
     Bug(
-        "a value of exactly 32 KB is taken",
+        "a value of exactly 32 KB is accepted",
         "_size_checker.check_size",
         "len(encoded) >= value_bytes",
         "len(encoded) > value_bytes",
@@ -144,13 +155,13 @@ BUGS = (
         'text.replace("\\\\", "\\\\\\\\")',
     ),
     Bug(
-        "an id of 100 characters is too long",
+        "an id of 100 characters is rejected",
         "compile_identifier.identify",
         "len(object_id) > max_length",
         "len(object_id) >= max_length",
     ),
     Bug(
-        "an empty key is taken",
+        "an empty key is accepted",
         "_key_text.read",
         'value is None or value == "" or not values.is_finite(value)',
         "value is None or not values.is_finite(value)",
