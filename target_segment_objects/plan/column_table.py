@@ -62,13 +62,11 @@ class ColumnTable:
         rows: the columns, in the schema's order.
         declared: the schema's columns as they are nested, the omitted key included.
         omitted_key: the key property that becomes the object's id and no property.
-        objects: by the name that it would have, the path of each object that is flattened.
     """
 
     rows: tuple[PlannedColumn, ...]
     declared: Mapping[str, Column] = field(repr=False)
     omitted_key: str | None
-    objects: Mapping[str, tuple[str, ...]] = field(repr=False)
 
     @cached_property
     def by_name(self) -> Mapping[str, PlannedColumn]:
@@ -96,18 +94,16 @@ def compile_columns(
         SchemaError: if a column has no usable name, or the name of another one.
     """
     rows: dict[str, PlannedColumn] = {}
-    objects: dict[str, tuple[str, ...]] = {}
     depth = options.flatten_depth
 
     def add(path: tuple[str, ...], column: Column) -> None:
-        name = property_name(path, options.flattening)
         if column.kind == "object":
             if len(path) <= depth:
                 for inner_name, inner in column.properties.items():
                     add((*path, inner_name), inner)
-                objects.setdefault(name, path)
                 return
             column = plain_column("json", column.types)
+        name = property_name(path, options.flattening)
         if not name or name in rows:
             raise _name_error(stream, path, rows.get(name))
         rows[name] = PlannedColumn(path, name, column)
@@ -115,7 +111,7 @@ def compile_columns(
     for name, column in declared.items():
         if name != omitted_key:
             add((name,), column)
-    return ColumnTable(tuple(rows.values()), declared, omitted_key, objects)
+    return ColumnTable(tuple(rows.values()), declared, omitted_key)
 
 
 def _name_error(stream: str, path: tuple[str, ...], other: PlannedColumn | None) -> SchemaError:

@@ -52,30 +52,29 @@ class ConversionCounts(Counter[tuple[ConversionCode, str]]):
 
     Attributes:
         name: the property that is being converted; `UNDECLARED` if the schema does not declare it.
-        path: its path in the record, if it is undeclared.
-        undeclared: by code, the path of the first undeclared property that was counted.
+        path: its path in the record; empty if an id of several keys is made.
+        paths: by (code, property), the path of the first conversion.
     """
 
     def __init__(self, *counts: Conversions) -> None:
         self.name = ""
         self.path: tuple[str, ...] = ()
-        self.undeclared: dict[ConversionCode, tuple[str, ...]] = {}
+        self.paths: dict[tuple[ConversionCode, str], tuple[str, ...]] = {}
         super().__init__(*counts)
 
     def count(self, code: ConversionCode, values: int = 1) -> None:
         """Count a conversion of the current property."""
         self[code, self.name] += values
-        if self.name == UNDECLARED:
-            self.undeclared.setdefault(code, self.path)
+        self.paths.setdefault((code, self.name), self.path)
 
     def take(self) -> ConversionCounts:
         """Return a copy of the counts, and reset them."""
         taken = ConversionCounts(self)
-        taken.undeclared = dict(self.undeclared)
+        taken.paths = dict(self.paths)
         self.reset()
         return taken
 
     def reset(self) -> None:
         """Forget all counts."""
         self.clear()
-        self.undeclared.clear()
+        self.paths.clear()

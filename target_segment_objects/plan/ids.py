@@ -60,6 +60,7 @@ def compile_identifier(
     matching = _MATCHING_TYPES.get(omitted_column.kind) if omitted_column is not None else None
     readers = [(key, _key_text(declared.get(key), options)) for key in keys]
     is_single = len(readers) == 1
+    keys_path = tuple(keys) if is_single else ()
     max_length = options.limits.id_characters
     sends_mismatches = options.type_mismatches == "send"
     mismatch = ConversionCode.MISMATCHED if sends_mismatches else ConversionCode.COERCED
@@ -77,17 +78,20 @@ def compile_identifier(
                 faults += [fault.below((key,)) for fault in error.faults]
             texts.append(text)
         if matching is not None and type(record.get(omitted_key)) not in matching:
-            # Set, not added: a record with nothing but its key has counted it already.
-            counts[mismatch, "id"] = 1
+            counts.name, counts.path = "id", keys_path
+            if (mismatch, "id") not in counts:  # counted already if the key is the only property
+                counts.count(mismatch)
         object_id = texts[0] if is_single else join_key_texts(texts)
         if len(object_id) > max_length:
             if options.long_ids == "reject":
                 faults.append(Fault((), FaultCode.LONG_ID))
             else:
-                counts[ConversionCode.HASHED_ID, key_names] += 1
+                counts.name, counts.path = key_names, keys_path
+                counts.count(ConversionCode.HASHED_ID)
                 return values.digest(object_id.encode())
         elif "\0" in object_id:
-            counts[ConversionCode.NUL_CHARACTER, key_names] += 1
+            counts.name, counts.path = key_names, keys_path
+            counts.count(ConversionCode.NUL_CHARACTER)
         return object_id
 
     return identify

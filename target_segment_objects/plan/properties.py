@@ -47,7 +47,7 @@ class ObjectBuilder:
     Attributes:
         properties: name → scalar, in the order in which they are sent.
         faults: the faults of the record so far.
-        undeclared: the names of undeclared properties.
+        undeclared: name → path of the undeclared properties.
         has_undeclared_inside: whether an object inside the record has undeclared properties.
     """
 
@@ -56,7 +56,7 @@ class ObjectBuilder:
     def __init__(self) -> None:
         self.properties: dict[str, Any] = {}
         self.faults: list[Fault] = []
-        self.undeclared: set[str] = set()
+        self.undeclared: dict[str, Path] = {}
         self.has_undeclared_inside = False
 
     def add_fault(self, path: Path, code: FaultCode) -> None:
@@ -114,28 +114,20 @@ class PropertyWriters:
         if builder.has_undeclared_inside or len(record) != seen:
             self._write_undeclared(record, self._table.declared, builder, ())
 
-    def new_columns(self, builder: ObjectBuilder) -> frozenset[str]:
-        """The undeclared properties that no object before this one had.
+    def new_columns(self, builder: ObjectBuilder) -> Mapping[str, Path]:
+        """The paths, by name, of undeclared properties that no object before this one had.
 
-        Beyond the number of properties that a collection should have, new ones are no longer
-        returned, so that memory is bounded.
+        After a great many names, new ones are no longer returned, so that memory is bounded.
         """
-        if len(self._seen) > self._options.limits.properties:
-            return frozenset()
-        new = frozenset((builder.undeclared - self._seen) & builder.properties.keys())
-        self._seen |= new
+        if len(self._seen) >= _MAX_CACHED_NAMES:
+            return {}
+        new = {
+            name: path
+            for name, path in builder.undeclared.items()
+            if name not in self._seen and name in builder.properties
+        }
+        self._seen |= new.keys()
         return new
-
-    def path_of(self, name: str) -> Path:
-        """Where the property of this name was last found in a record; empty if not known."""
-        if (row := self._table.by_name.get(name)) is not None:
-            return row.path
-        if name == "id" and self._table.omitted_key is not None:
-            return (self._table.omitted_key,)
-        if (path := self._table.objects.get(name)) is not None:
-            return path
-        newest_first = reversed(self._names.items())
-        return next((path for path, known in newest_first if known == name), ())
 
     def _writer(self, path: Path, column: Column) -> Writer:
         row = self._table.by_path.get(path)
@@ -160,7 +152,7 @@ class PropertyWriters:
             ):
                 builder.properties[name] = double
                 return
-            counts.name = name
+            counts.name, counts.path = name, path
             try:
                 scalar = convert(value)
             except UnsendableValue as error:
@@ -200,7 +192,7 @@ class PropertyWriters:
 
         def write(value: Any, builder: ObjectBuilder) -> None:
             scalar: object = OMIT
-            self.counts.name = name
+            self.counts.name, self.counts.path = name, path
             try:
                 scalar = convert(value)
             except UnsendableValue as error:
@@ -256,7 +248,7 @@ class PropertyWriters:
         elif name in builder.undeclared:
             builder.add_clash(path, ())
         else:
-            builder.undeclared.add(name)
+            builder.undeclared[name] = path
             if scalar is not OMIT:
                 builder.properties[name] = scalar
 

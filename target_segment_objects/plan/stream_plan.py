@@ -7,7 +7,7 @@ Invariant: what can be decided at SCHEMA is decided there. A record is either se
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from target_segment_objects.objects import SegmentObject
 from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.column_table import ColumnTable, compile_columns
 from target_segment_objects.plan.conversion import OMIT, UnsendableValue
+from target_segment_objects.plan.conversion_counts import ConversionCounts
 from target_segment_objects.plan.ids import compile_identifier
 from target_segment_objects.plan.nulls import null_bytes
 from target_segment_objects.plan.options import PlanOptions
@@ -28,8 +29,6 @@ from target_segment_objects.plan.schemas import plain_column, read_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from target_segment_objects.plan.conversion_counts import Conversions
-
     _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "EncodedRecord"]
 
 __all__ = ["EncodedRecord", "StreamPlan", "compile_plan"]
@@ -37,7 +36,8 @@ __all__ = ["EncodedRecord", "StreamPlan", "compile_plan"]
 _MAX_HEAD_BYTES: Final = 2_000
 """More than id and collection add to the bytes of the properties, which is 1,200 at most."""
 _DEFAULT_OPTIONS: Final = PlanOptions()
-_NO_CONVERSIONS: Final[Conversions] = {}
+_NO_CONVERSIONS: Final = ConversionCounts()
+_NO_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {}
 
 
 class EncodedRecord(NamedTuple):
@@ -46,17 +46,17 @@ class EncodedRecord(NamedTuple):
     Attributes:
         object: the object, with `collection`, `id`, and `properties` as JSON.
         conversions: how often which conversion was applied to its values; usually empty.
-        new_columns: properties that the schema does not declare and no earlier object had.
+        new_columns: paths, by name, of undeclared properties that no earlier object had.
     """
 
     object: SegmentObject
-    conversions: Conversions = _NO_CONVERSIONS
-    new_columns: frozenset[str] = frozenset()
+    conversions: ConversionCounts = _NO_CONVERSIONS
+    new_columns: Mapping[str, tuple[str, ...]] = _NO_COLUMNS
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Everything that a stream's SCHEMA decides. Plans can be compared and printed.
+    """Everything that a stream's SCHEMA decides. Plans can be compared, printed and pickled.
 
     Attributes:
         stream: the stream's name, after stream maps.
@@ -65,8 +65,6 @@ class StreamPlan:
         columns: the column table.
         options: what the plan was compiled with.
         warnings: warnings about the stream: pairs of a kind and a sentence.
-        path_of: returns where in a record the property of a name was last found, declared or not;
-            empty if that is not known.
     """
 
     stream: str
@@ -75,13 +73,14 @@ class StreamPlan:
     columns: ColumnTable
     options: PlanOptions = field(repr=False)
     warnings: tuple[tuple[str, str], ...]
-    path_of: Callable[[str], tuple[str, ...]] = field(repr=False, compare=False)
-    _encoder: Callable[[], _Encode] = field(repr=False, compare=False)
 
     @cached_property
     def _encode(self) -> _Encode:
         """Compiled when first needed: most streams have only records of the fast path."""
-        return self._encoder()
+        return _encoder(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_encode"}
 
     def encode(self, record: Mapping[str, Any], *, original: bytes | None = None) -> EncodedRecord:
         """Encode a record, given as Python values.
@@ -153,7 +152,6 @@ def compile_plan(
     )
     declared = read_columns(schema, stream=stream, has_keys=bool(keys))
     columns = compile_columns(stream, declared, options, omitted_key=_omitted_key(keys))
-    writers = PropertyWriters(columns, options)
     return StreamPlan(
         stream=stream,
         collection=collection,
@@ -161,8 +159,6 @@ def compile_plan(
         columns=columns,
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, columns)),
-        path_of=writers.path_of,
-        _encoder=partial(_encoder, collection, keys, columns, options, writers),
     )
 
 
@@ -204,20 +200,16 @@ def _warnings(
 _encode_properties = msgspec.json.Encoder().encode
 
 
-def _encoder(
-    collection: str,
-    keys: tuple[str, ...],
-    columns: ColumnTable,
-    options: PlanOptions,
-    writers: PropertyWriters,
-) -> _Encode:
+def _encoder(plan: StreamPlan) -> _Encode:
     """Compile the function from a record to its object.
 
     Its second argument returns the record as it was before stream maps.
     """
-    counts = writers.counts
+    collection, columns, options = plan.collection, plan.columns, plan.options
+    writers = PropertyWriters(columns, options)
+    write, counts = writers.write, writers.counts
+    keys = plan.key_properties
     identify = compile_identifier(keys, columns, options, counts) if keys else None
-    write = writers.write
     write_id_alone = _id_writer(columns, writers)
     max_bytes = options.limits.object_bytes
     measured_from = max_bytes - _MAX_HEAD_BYTES
@@ -281,7 +273,7 @@ def _id_writer(
     def write_id_alone(record: dict[str, Any], builder: ObjectBuilder) -> None:
         if key is None or key not in record:
             return
-        writers.counts.name = "id"
+        writers.counts.name, writers.counts.path = "id", (key,)
         try:
             scalar = convert(record[key])
         except UnsendableValue as error:

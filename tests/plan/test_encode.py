@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import json
+import pickle
 from decimal import Decimal
 from typing import Any
 
@@ -101,3 +102,14 @@ def test_a_changed_record_is_identified_by_its_original() -> None:
     changed = plan.encode({"name": "KRONE"}, original=original).object
     assert changed.id == plan.encode_json(original).object.id
     assert changed.properties == b'{"name":"KRONE"}'
+
+
+def test_a_plan_is_a_value() -> None:
+    """Plans of one SCHEMA are equal and can be pickled, also when they have encoded records."""
+    plan, other = compile_plan("rooms", SCHEMA, ["id"]), compile_plan("rooms", SCHEMA, ["id"])
+    record = {"id": 1, "price": "1.5", "beds": {"kind": 2}}
+    encoded = plan.encode(record)
+    assert encoded.new_columns == {"beds": ("beds",)}
+    assert encoded.conversions.paths == {("coerced", "price"): ("price",)}
+    assert plan == other == pickle.loads(pickle.dumps(plan))  # noqa: S301  our own
+    assert pickle.loads(pickle.dumps(plan)).encode(record) == encoded  # noqa: S301  our own

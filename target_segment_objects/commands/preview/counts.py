@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.commands.preview.examples import encodable, example_at
 from target_segment_objects.errors import InputError, MissingSchemaError, one_line
-from target_segment_objects.plan import UNDECLARED, ConversionCode, ConversionCounts
 from target_segment_objects.reporting import Report
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from target_segment_objects.commands.preview.delivery import PreviewDelivery
     from target_segment_objects.errors import RejectedRecordError, SegmentObjectsError
     from target_segment_objects.input import Message
-    from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
+    from target_segment_objects.plan import ConversionCode, EncodedRecord, StreamPlan
     from target_segment_objects.source import SourceRecord
 
 __all__ = ["PreviewReport"]
@@ -92,7 +91,7 @@ class PreviewReport(Report):
     def encoded(self, plan: StreamPlan, encoded: EncodedRecord, origin: SourceRecord) -> None:
         """A record became an object, which is delivered next."""
         super().encoded(plan, encoded, origin)
-        self._delivery.use(plan)
+        self._delivery.use(plan, encoded.new_columns)
         if origin is not self._latest:  # stream maps may make several objects of one record
             self._latest = origin
             self._stream(origin.source.stream).records += 1
@@ -100,7 +99,7 @@ class PreviewReport(Report):
         for (code, name), count in encoded.conversions.items():
             found = conversions.setdefault((plan.stream, code, name), _Occurrences())
             if not found.count:
-                found.path = _conversion_path(plan, encoded.conversions, code, name)
+                found.path = encoded.conversions.paths[code, name]
                 found.line = origin.line
                 found.example = self._example(origin, found.path)
             found.count += count
@@ -222,13 +221,3 @@ def _find_or_add(known: dict[Any, _Occurrences], key: object) -> _Occurrences | 
     if key not in known and len(known) >= _MAX_KINDS:
         return None
     return known.setdefault(key, _Occurrences())
-
-
-def _conversion_path(
-    plan: StreamPlan, notes: Conversions, code: ConversionCode, name: str
-) -> tuple[str, ...]:
-    if code is ConversionCode.HASHED_ID:
-        return plan.key_properties[:1] if len(plan.key_properties) == 1 else ()
-    if name == UNDECLARED and isinstance(notes, ConversionCounts):
-        return notes.undeclared.get(code, ())
-    return plan.path_of(name)

@@ -104,6 +104,7 @@ class _Collection:
     plans: dict[str, StreamPlan] = field(default_factory=dict)
     objects: int = 0
     columns: dict[str, _Column] = field(default_factory=dict)
+    paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     undeclared: int = 0
     values_beyond_limit: int = 0
 
@@ -112,8 +113,7 @@ class _Collection:
         column = self.columns.get(name)
         if column is None and self.undeclared < _MAX_UNDECLARED_COLUMNS:
             self.undeclared += 1
-            paths = (plan.path_of(name) for plan in self.plans.values())
-            column = self.columns[name] = _Column(name, next(filter(None, paths), ()))
+            column = self.columns[name] = _Column(name, self.paths.get(name, ()))
         return column
 
     def document(self, name: str) -> dict[str, Any]:
@@ -150,16 +150,20 @@ class PreviewDelivery:
 
     def declare(self, plan: StreamPlan) -> None:
         """Add the columns of a plan to its collection."""
-        self.use(plan)
+        self.use(plan, {})
         columns = self._collections[plan.collection].columns
         for planned in plan.columns.rows:
             column = columns.setdefault(planned.name, _Column(planned.name, planned.path))
             if column.kind is None:
                 column.path, column.kind = planned.path, planned.column.kind
 
-    def use(self, plan: StreamPlan) -> None:
-        """The plan that the next objects of its stream come from: it knows their columns' paths."""
-        self._collections.setdefault(plan.collection, _Collection()).plans[plan.stream] = plan
+    def use(self, plan: StreamPlan, new_columns: Mapping[str, tuple[str, ...]]) -> None:
+        """Add the plan of the next object of a stream, and the paths of its new columns."""
+        collection = self._collections.setdefault(plan.collection, _Collection())
+        collection.plans[plan.stream] = plan
+        collection.paths.update(new_columns)
+        if (key := plan.columns.omitted_key) is not None:
+            collection.paths.setdefault("id", (key,))
 
     def put_block(
         self, objects: Sequence[ObjectLine], _first: int, source_at: Callable[[int], SourceRecord]
