@@ -125,7 +125,6 @@ class BulkApi:
             name="start",
             path="/v0/start",
             destination=self._destination,
-            timeout_seconds=self._options.timeout_seconds,
         )
         return self._caller.call(call, self._id_reader("sync_id"), wanted="sync_id")[0]
 
@@ -155,7 +154,6 @@ class BulkApi:
             destination=self._destination,
             headers={"Content-Type": "binary/octet-stream", "Content-Encoding": "gzip"},
             body=FileBody(file, size),
-            timeout_seconds=self._options.upload_timeout_seconds,
             refusals=_UPLOAD_REFUSALS,
         )
         return self._caller.call(call, self._id_reader("part_id"), wanted="part_id")[0]
@@ -173,7 +171,6 @@ class BulkApi:
             name="keep-alive",
             path=f"/v0/keep-alive/{_segment(sync_id)}",
             destination=self._destination,
-            timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
             urgent=True,  # after an upload that takes longer than a session lives, it is too late
         )
@@ -199,7 +196,6 @@ class BulkApi:
             destination=self._destination,
             headers={"Content-Type": "application/json"},
             body=json.dumps({"error": error}).encode(),
-            timeout_seconds=self._options.timeout_seconds,
             refusals=_SESSION_REFUSALS,
         )
         return self._caller.call(call, lambda _: True)[1]

@@ -56,7 +56,6 @@ class ApiCall:
         destination: the base address, and the settings that it comes from, for messages.
         headers: headers besides those that the transport sets.
         body: bytes, or a file.
-        timeout_seconds: total deadline of each attempt.
         refusals: statuses that mean a refusal for this call and are not retried, with the error of
             each. Other refusals raise a plain `RefusedError`.
         collection: the collection of its objects; empty when there are several.
@@ -68,15 +67,9 @@ class ApiCall:
     destination: Destination
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | FileBody = field(default=b"", repr=False)
-    timeout_seconds: float = 60.0
     refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
     collection: str = ""
     urgent: bool = False
-
-    @property
-    def timeout_setting(self) -> str:
-        """The setting that `timeout_seconds` comes from."""
-        return "upload_timeout_seconds" if self.name == "upload" else "request_timeout_seconds"
 
 
 @dataclass(frozen=True)
@@ -145,7 +138,7 @@ class Caller:
         """A caller of one attempt a call, without callbacks, that shares the rest."""
         return Caller(
             self.transport,
-            policy=RetryPolicy(budget_seconds=0.0, min_attempts=1, first_wait=1.0),
+            policy=RetryPolicy(budget_seconds=0.0, min_attempts=1),
             concurrency_limit=self.concurrency_limit,
             clock=self.clock,
         )
@@ -206,7 +199,7 @@ class Caller:
             wait = self._wait(outcome, len(failed))
             ahead = max(wait, self.concurrency_limit.paused_for)
             if self.policy.ends(len(failed), waited=waited, wait=ahead):
-                slow = call.timeout_setting if too_short else ""
+                slow = _timeout_setting(call) if too_short else ""
                 advice = advise(outcome, call.destination, call=call.name, slow=slow)
                 raise _error(UnavailableError, call, outcome, failed, advice)
             if self._on_retry is not None:
@@ -230,13 +223,16 @@ class Caller:
     def _exchange(
         self, call: ApiCall, failed: Sequence[Attempt]
     ) -> tuple[Response | Failure, float]:
+        options = self.transport.options
+        is_upload = call.name == "upload"
+        seconds = options.upload_timeout_seconds if is_upload else options.timeout_seconds
         try:
             with self.concurrency_limit.slot(urgent=call.urgent) as paused:
                 outcome = self.transport.exchange(
                     call.path,
                     headers=call.headers,
                     body=call.body,
-                    timeout_seconds=call.timeout_seconds,
+                    timeout_seconds=seconds,
                 )
         except StoppedError:
             raise _error(UnavailableError, call, None, failed, STOPPED) from None
@@ -252,6 +248,10 @@ class Caller:
         if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asked is not None):
             self.concurrency_limit.pause(wait)
         return wait
+
+
+def _timeout_setting(call: ApiCall) -> str:
+    return "upload_timeout_seconds" if call.name == "upload" else "request_timeout_seconds"
 
 
 def _refusal(

@@ -13,7 +13,6 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from requests.exceptions import InvalidURL
 from urllib3.exceptions import (
     DecodeError,
     IncompleteRead,
@@ -75,8 +74,6 @@ def classify_failure(error: BaseException, quote: Callable[[str], str]) -> Failu
         return Failure(FailureKind.RESET, "the connection was closed without a response")
     if _has(causes, http.client.BadStatusLine):
         return Failure(FailureKind.RESET, "the response was not HTTP")
-    if _has(causes, InvalidURL):
-        return Failure(FailureKind.CONNECT, "the address is not valid")
     return Failure(FailureKind.RESET, f"the connection broke: {_system_reason(causes)}")
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO
 
 from target_segment_objects.errors import SpoolError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = ["FileBody"]
-
-_BLOCK_BYTES: Final = 64 * 1024
 
 
 class FileBody:
@@ -34,10 +29,6 @@ class FileBody:
 
     def __len__(self) -> int:
         return self.size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.read(_BLOCK_BYTES):
-            yield block
 
     def rewind(self) -> None:
         """Go back to the start, for another attempt.

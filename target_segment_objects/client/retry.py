@@ -115,7 +115,8 @@ class RetryPolicy:
             waited: seconds waited so far.
             wait: seconds of the next wait.
         """
-        return attempts >= self.min_attempts and waited + wait > self.budget_seconds
+        exceeds = waited + wait > self.budget_seconds or not self.budget_seconds
+        return attempts >= self.min_attempts and exceeds
 
 
 def decide(outcome: Response | Failure, *, refusals: Collection[int] = ()) -> Decision:

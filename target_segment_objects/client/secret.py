@@ -20,7 +20,7 @@ from target_segment_objects.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["WriteKey", "excerpt_of", "proxy_secrets", "write_key"]
+__all__ = ["WriteKey", "proxy_secrets", "write_key"]
 
 EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
@@ -114,11 +114,6 @@ class WriteKey:
         except ValueError:
             return ""
         return self.sanitize(f"{parts.scheme}://{host}{parts.path}" if host else parts.path)
-
-
-def excerpt_of(body: bytes, key: WriteKey) -> str:
-    """The start of a response's body, for a message: at most 200 printable characters."""
-    return key.sanitize(body.decode(errors="replace"))
 
 
 def proxy_secrets(proxy: str) -> tuple[str, ...]:

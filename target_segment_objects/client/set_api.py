@@ -40,7 +40,6 @@ class SetApi:
         self._caller = Caller.of(caller)
         transport = self._caller.transport
         self._destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
-        self._timeout_seconds = transport.options.timeout_seconds
         self._max_objects = transport.options.limits.objects_per_call
         self._headers = {"Content-Type": "application/json"}
         if synchronous:
@@ -73,7 +72,6 @@ class SetApi:
             destination=self._destination,
             headers=self._headers,
             body=b'{"collection":%b,"objects":[%b]}' % (json.dumps(collection).encode(), elements),
-            timeout_seconds=self._timeout_seconds,
             collection=collection,
         )
         return self._caller.call(call, lambda _: True)[1]

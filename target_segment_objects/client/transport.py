@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -29,18 +29,15 @@ from target_segment_objects.client.failures import classify_failure
 from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.resolver import NameResolver
-from target_segment_objects.client.secret import WriteKey, excerpt_of, proxy_secrets
+from target_segment_objects.client.secret import WriteKey, proxy_secrets
 from target_segment_objects.errors import ConfigurationError, SpoolError
 from target_segment_objects.objects import API_LIMITS, ApiLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from typing_extensions import Self
     from urllib3 import BaseHTTPResponse
-
-    from target_segment_objects.client.connections import PreparedEndpoint
 
 __all__ = ["Transport", "TransportOptions"]
 
@@ -76,7 +73,7 @@ class TransportOptions:
     upload_timeout_seconds: float = 600.0
     max_concurrency: int = 10
     ca_bundle: str | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     allow_http: bool = False
     user_agent: str = ""
     limits: ApiLimits = API_LIMITS
@@ -92,15 +89,6 @@ class TransportOptions:
                 raise ValueError(f"{name} is a number of seconds above 0")
         if not 1 <= self.max_concurrency <= self.limits.concurrent_requests:
             raise ValueError(f"max_concurrency is 1 to {self.limits.concurrent_requests}")
-
-    def __repr__(self) -> str:
-        proxy = "None" if self.proxy is None else "***"
-        return (
-            f"{type(self).__name__}(timeout_seconds={self.timeout_seconds}, "
-            f"upload_timeout_seconds={self.upload_timeout_seconds}, "
-            f"max_concurrency={self.max_concurrency}, ca_bundle={self.ca_bundle!r}, "
-            f"proxy={proxy}, allow_http={self.allow_http}, user_agent={self.user_agent!r})"
-        )
 
 
 class Transport:
@@ -150,11 +138,11 @@ class Transport:
                 "Accept-Encoding": "identity",
             }
         )
-        self._adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
-        session.mount("https://", self._adapter)
-        session.mount("http://", self._adapter)
+        adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         self._session = session
-        self._endpoint: PreparedEndpoint | None = None
+        self._endpoint = adapter.prepare_endpoint(session, self._address.url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._key.redact_address(self._address.url)!r}, ***)"
@@ -162,12 +150,7 @@ class Transport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -240,8 +223,7 @@ class Transport:
     def close(self) -> None:
         """Abort, and close all connections."""
         self._deadlines.close()
-        if self._endpoint is not None:
-            self._endpoint.close()
+        self._endpoint.close()
         self._session.close()
 
     def _exchange(
@@ -249,12 +231,7 @@ class Transport:
     ) -> Response | Failure:
         current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
         try:
-            endpoint = self._endpoint
-            if endpoint is None:  # several threads may make one; they are equal
-                endpoint = self._endpoint = self._adapter.prepare_endpoint(
-                    self._session, self._address.url
-                )
-            with endpoint.post(path, headers, body) as response:
+            with self._endpoint.post(path, headers, body) as response:
                 return self._response(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: these errors carry the request, which carries the key.
@@ -268,7 +245,7 @@ class Transport:
             headers=headers,
             body=body,
             request_id=self._key.sanitize(next(request_ids, ""), _REQUEST_ID_CHARACTERS),
-            excerpt=excerpt_of(body, self._key),
+            excerpt=self._key.sanitize(body.decode(errors="replace")),
             location=self._key.sanitize_location(headers.get("location", "")),
         )
 

@@ -14,12 +14,10 @@ from target_segment_objects.client import (
     Address,
     BulkApi,
     Caller,
-    Clock,
     Destination,
     Failure,
     FailureKind,
     Response,
-    RetryPolicy,
     Transport,
     advise,
     decide,
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network"]
 
-_NO_RETRY: Final = RetryPolicy(first_wait=1.0, budget_seconds=0.0, min_attempts=1)
-"""With jitter that is never 0, nothing that fails is retried."""
 _AUTHENTICATION: Final = frozenset({401, 403})
 _MALFORMED: Final = frozenset({400, 422})
 _TOO_MANY: Final = 429
@@ -102,7 +98,7 @@ def _check_bulk(
     settings: Settings, transport: _RecordingTransport, destination: Destination
 ) -> Iterator[Finding]:
     """Start a session and finish it empty."""
-    api = BulkApi(Caller(transport, policy=_NO_RETRY, clock=Clock(random=lambda: 1.0)))
+    api = BulkApi(Caller(transport).without_retries())
     sync_id = None
     with contextlib.suppress(DeliveryError):  # the outcome says more
         sync_id = api.start()
