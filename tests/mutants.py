@@ -122,14 +122,14 @@ MUTANTS = (
     ),
     Mutant(
         "a lost session is never replaced",
-        "BulkSession._healing",
+        "BulkSession._retry_in_new_session",
         "self._taken in refused_after",
         "True",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
         "a new session has only the last part",
-        "BulkSession._healing",
+        "BulkSession._retry_in_new_session",
         "for part in self._sent:\n    self._upload(part)",
         "",
         "tests/delivery/test_bulk_delivery.py",
@@ -137,13 +137,13 @@ MUTANTS = (
     Mutant(
         "the halves of a part are uploaded in the wrong order",
         "BulkSession._split",
-        "self._halved(part)",
-        "reversed(self._halved(part))",
+        "self._split_spool(part)",
+        "reversed(self._split_spool(part))",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
         "the second half of a split part is lost",
-        "BulkSession._halved",
+        "BulkSession._split_spool",
         "(first, part.objects - first)",
         "(first,)",
         "tests/delivery/test_bulk_delivery.py",
@@ -267,7 +267,7 @@ MUTANTS = (
     ),
     Mutant(
         "the disk space of a part's halves is never released",
-        "BulkSession._halved",
+        "BulkSession._split_spool",
         "self._halves.truncate(start)",
         "",
         "tests/delivery/test_bulk_delivery.py",
@@ -365,7 +365,7 @@ MUTANTS = (
     ),
     Mutant(
         "the number of parts in a session is unlimited",
-        "BulkDelivery._fills",
+        "BulkDelivery._is_full",
         "session.parts >= self._sessions.parts",
         "False",
         "tests/delivery/test_bulk_delivery.py -k parts",
@@ -393,7 +393,7 @@ MUTANTS = (
     ),
     Mutant(
         "a session that accepts nothing is replaced",
-        "BulkSession._healing",
+        "BulkSession._retry_in_new_session",
         "refused_after and not self._taken",
         "False",
         "tests/delivery/test_bulk_delivery.py tests/run/test_run_end.py",
@@ -428,7 +428,7 @@ MUTANTS = (
     ),
     Mutant(
         "an object that Segment refuses by bulk is stored as a record",
-        "delivery:_origin",
+        "BulkDelivery._take_refused",
         'SourceStream(collection, b"{}", None, is_object=True)',
         'SourceStream(collection, b"{}", None)',
         "tests/commands/test_replay.py",

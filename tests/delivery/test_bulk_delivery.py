@@ -263,17 +263,17 @@ def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) ->
     loader = loading(limits=PartLimits())
     found: list[int] = []
 
-    def find(size: int, waited: float, waiting: int) -> int:
+    def choose(size: int, waited: float, queued: int) -> int:
         assert size > 0
         assert waited >= 0
-        assert 0 <= waiting <= 4 << 20
+        assert 0 <= queued <= 4 << 20
         found.append(len(found) % 10)
         return found[-1]
 
     rooms = [room(str(number), mark="x" * 1000, n=number) for number in range(20_000)]
     loader.put(rooms[0])
-    assert loader.delivery._pipe is not None
-    loader.delivery._pipe._levels.find = find  # type: ignore[method-assign]
+    assert loader.delivery._compressor is not None
+    loader.delivery._compressor._level.choose = choose  # type: ignore[method-assign]
     loader.put(*rooms[1:])
     loader.delivery.finish()
     assert set(found) == set(range(10))
@@ -779,8 +779,8 @@ def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) 
     most = 0
     for number in range(100):
         loader.put(large_room(str(number), "a"))
-        if loader.delivery._pipe is not None:
-            most = max(most, loader.delivery._pipe.on_the_way)
+        if loader.delivery._compressor is not None:
+            most = max(most, loader.delivery._compressor.pending_bytes)
     assert 1 << 20 < most <= 4 << 20
     loader.delivery.finish()
     assert len(segment.rows("rooms")) == 100

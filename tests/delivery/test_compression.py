@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zlib_ng import zlib_ng
 
-from target_segment_objects.delivery.bulk.gzip_member import FAST, SMALL, AdaptiveLevel, GzipMember
+from target_segment_objects.delivery.bulk.gzip_member import GzipMember
+from target_segment_objects.delivery.bulk.level import FAST, SMALL, AdaptiveLevel
 
 ROOM = 4 << 20
 MIB = 1 << 20
@@ -90,13 +91,13 @@ def test_a_higher_level_is_smaller() -> None:
 @pytest.mark.parametrize("level", range(10))
 def test_a_chosen_level_stays(level: int) -> None:
     """However long the thread waits, and whatever waits for it."""
-    finder = AdaptiveLevel(level, ROOM)
-    assert {finder.find(MIB, 10.0, 0), finder.find(MIB, 0.0, ROOM)} == {level}
+    adaptive = AdaptiveLevel(level, ROOM)
+    assert {adaptive.choose(MIB, 10.0, 0), adaptive.choose(MIB, 0.0, ROOM)} == {level}
 
 
-def levels(finder: AdaptiveLevel, blocks: int, waited: float, waiting: int = 0) -> list[int]:
-    """What is found for so many blocks of a MiB."""
-    return [finder.find(MIB, waited, waiting) for _ in range(blocks)]
+def levels(level: AdaptiveLevel, blocks: int, waited: float, queued: int = 0) -> list[int]:
+    """The levels of so many blocks of a MiB."""
+    return [level.choose(MIB, waited, queued) for _ in range(blocks)]
 
 
 def test_behind_a_slow_tap_parts_become_small() -> None:
@@ -107,21 +108,21 @@ def test_behind_a_slow_tap_parts_become_small() -> None:
 def test_behind_a_fast_tap_nobody_waits() -> None:
     """300 MB/s: from the first block on, with nothing behind it or much."""
     assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.002) == [FAST] * 20
-    assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.0, waiting=ROOM) == [FAST] * 20
+    assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.0, queued=ROOM) == [FAST] * 20
 
 
 def test_a_queue_that_is_more_than_half_full_is_worked_off_fast() -> None:
     """Even when there was leisure before it."""
-    finder = AdaptiveLevel("auto", ROOM)
-    assert finder.find(MIB, 1.0, ROOM // 2) == SMALL
-    assert finder.find(MIB, 1.0, ROOM // 2 + 1) == FAST
+    level = AdaptiveLevel("auto", ROOM)
+    assert level.choose(MIB, 1.0, ROOM // 2) == SMALL
+    assert level.choose(MIB, 1.0, ROOM // 2 + 1) == FAST
 
 
 def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
     """A page of 2 MiB every half a second leaves leisure for both blocks."""
-    finder = AdaptiveLevel("auto", ROOM)
+    level = AdaptiveLevel("auto", ROOM)
     found = [
-        finder.find(MIB, waited, waiting)
+        level.choose(MIB, waited, waiting)
         for _ in range(10)
         for waited, waiting in [(0.5, MIB), (0, 0)]
     ]
@@ -130,21 +131,21 @@ def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
 
 def test_a_tap_that_becomes_fast_is_followed_within_blocks() -> None:
     """And so is one that becomes slow."""
-    finder = AdaptiveLevel("auto", ROOM)
-    levels(finder, 10, waited=0.125)
-    assert levels(finder, 10, waited=0.002)[-1] == FAST
-    assert levels(finder, 10, waited=0.125)[-1] == SMALL
+    level = AdaptiveLevel("auto", ROOM)
+    levels(level, 10, waited=0.125)
+    assert levels(level, 10, waited=0.002)[-1] == FAST
+    assert levels(level, 10, waited=0.125)[-1] == SMALL
 
 
 def test_what_the_small_level_costs_is_measured() -> None:
     """Rows that are hard to compress get it behind slower taps; small blocks teach nothing."""
-    finder = AdaptiveLevel("auto", ROOM)
-    assert finder.find(MIB, 0.125, 0) == SMALL
+    level = AdaptiveLevel("auto", ROOM)
+    assert level.choose(MIB, 0.125, 0) == SMALL
     for _ in range(20):
-        finder.learn(SMALL, 100, 1.0)
-        finder.learn(FAST, MIB, 1.0)
-    assert finder.find(MIB, 0.125, 0) == SMALL
+        level.observe(SMALL, 100, 1.0)
+        level.observe(FAST, MIB, 1.0)
+    assert level.choose(MIB, 0.125, 0) == SMALL
     for _ in range(20):
-        finder.learn(SMALL, MIB, 0.05)
-    assert levels(finder, 20, waited=0.125) == [FAST] * 20
-    assert levels(finder, 20, waited=0.2)[-1] == SMALL
+        level.observe(SMALL, MIB, 0.05)
+    assert levels(level, 20, waited=0.125) == [FAST] * 20
+    assert levels(level, 20, waited=0.2)[-1] == SMALL

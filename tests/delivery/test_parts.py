@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.delivery.bulk.parts import Block, Part, PartSplitter, PartWriter, Spool
+from target_segment_objects.delivery.bulk.parts import Block, Part, PartSplitter, PartWriter
+from target_segment_objects.delivery.bulk.spool import Spool
 from target_segment_objects.errors import SpoolError
 from tests.builders import BackgroundCall
 

@@ -252,10 +252,10 @@ class TapAndTarget(RuleBasedStateMachine):
     def _let_all_parts_arrive(self) -> None:
         """Wait until the calls for all closed parts have been made."""
         delivery = self._bulk()
-        if delivery is None or delivery._pipe is None or not delivery._unfinished:
+        if delivery is None or delivery._compressor is None or not delivery._unfinished:
             return
         done = threading.Event()
-        delivery._pipe.call(delivery._unfinished[-1], done.set)
+        delivery._compressor.call(delivery._unfinished[-1], done.set)
         assert done.wait(PATIENCE), "a lost session ended the run"
 
     def _write(self, message: dict[str, Any]) -> None:

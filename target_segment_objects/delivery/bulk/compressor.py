@@ -1,7 +1,7 @@
-"""From the reading thread to the one that compresses, and on: a queue that is bounded by bytes.
+"""The thread that compresses, and the queue in front of it, which is bounded by bytes.
 
-The rules that it guards: what goes in comes out in order, blocks as parts, calls as they are; the
-reading thread waits when so many bytes are on their way, and never for a thread that has ended.
+The rules that it guards: everything leaves in the order in which it came, blocks as parts and calls
+unchanged. The reading thread waits while the queue is full, but never for a thread that has ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.delivery.bulk.gzip_member import AdaptiveLevel
+from target_segment_objects.delivery.bulk.level import AdaptiveLevel
 from target_segment_objects.delivery.bulk.parts import Block
 from target_segment_objects.threads import start_thread
 
@@ -21,76 +21,78 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.bulk.session import BulkSession
     from target_segment_objects.delivery.limits import Level
 
-__all__ = ["BulkPipe"]
+__all__ = ["Compressor"]
 
-_ROOM: Final = 4 << 20
-"""Bytes of object lines that may be on their way; a block that is larger goes alone."""
+_QUEUE_BYTES: Final = 4 << 20
+"""Bytes of object lines in the queue; a block that is larger goes alone."""
 
 
-def _at_most(block: Block) -> int:
-    """The bytes that a block may have in the spool: stored as it is, each frame counted."""
+def _max_compressed_bytes(block: Block) -> int:
+    """The bytes that a block takes in the spool at most: stored uncompressed, with the frames."""
     return len(block.lines) + len(block.lines) // 1000 + 64
 
 
-class BulkPipe:
-    """The compressing thread, and what waits for it.
+class Compressor:
+    """Compresses blocks on a thread of its own.
 
     Args:
-        level: how hard it compresses.
-        then: called on the thread with each session's calls in order, uploads of its parts among
-            them.
-        failed: called on the thread with what ended it, a `SpoolError` or a bug.
+        level: the compression level.
+        submit_call: called on the thread with the calls of each session, in order: those that were
+            submitted, and the uploads of its parts.
+        on_failure: called on the thread with the error that ended it, a `SpoolError` or a bug.
+
+    Attributes:
+        pending_bytes: bytes of the blocks that are not in the spool yet.
 
     Raises:
-        ThreadError: it cannot be started.
+        ThreadError: the thread cannot be started.
     """
 
     def __init__(
         self,
         level: Level,
-        then: Callable[[BulkSession, Callable[[], None]], None],
-        failed: Callable[[BulkSession, BaseException], None],
+        submit_call: Callable[[BulkSession, Callable[[], None]], None],
+        on_failure: Callable[[BulkSession, BaseException], None],
     ) -> None:
-        self._then = then
-        self._failed = failed
-        self._levels = AdaptiveLevel(level, _ROOM)
-        self._waiting: deque[tuple[BulkSession, Block | Callable[[], None]]] = deque()
+        self._submit_call = submit_call
+        self._on_failure = on_failure
+        self._level = AdaptiveLevel(level, _QUEUE_BYTES)
+        self._queue: deque[tuple[BulkSession, Block | Callable[[], None]]] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._ended = False
-        self.on_the_way = 0
+        self.pending_bytes = 0
         self._thread = start_thread(self._run, "compress")
 
     def write(self, session: BulkSession, block: Block) -> None:
-        """Send a block; waits for room, unless the thread has ended.
-
-        The bytes in `on_the_way` are those of the blocks that are not in the spool yet.
-        """
-        size = _at_most(block)
+        """Add a block to the queue; waits for space in it, unless the thread has ended."""
+        size = _max_compressed_bytes(block)
         with self._changed:
-            while self.on_the_way and self.on_the_way + size > _ROOM and not self._ended:
+            while (
+                self.pending_bytes and self.pending_bytes + size > _QUEUE_BYTES and not self._ended
+            ):
                 self._changed.wait()
-            self.on_the_way += size
-            self._waiting.append((session, block))
+            self.pending_bytes += size
+            self._queue.append((session, block))
             self._changed.notify_all()
 
     def call(self, session: BulkSession, call: Callable[[], None]) -> None:
-        """Send a call, which comes out after the uploads of all parts before it."""
+        """Submit a call after the uploads of all parts that were written before it."""
         with self._changed:
-            self._waiting.append((session, call))
+            self._queue.append((session, call))
             self._changed.notify_all()
 
     def drain(self) -> None:
         """Wait until every block is in the spool, or the thread has ended."""
         with self._changed:
-            while self.on_the_way and not self._ended:
+            while self.pending_bytes and not self._ended:
                 self._changed.wait()
 
     def close(self) -> None:
-        """End the thread after what it has in hand. What waits is dropped."""
+        """End the thread after the block that it compresses. The rest of the queue is dropped."""
         with self._changed:
             self._closing = True
-            self._waiting.clear()
+            self._queue.clear()
             self._changed.notify_all()
         self._thread.join()
 
@@ -101,33 +103,35 @@ class BulkPipe:
             while True:
                 began = time.monotonic()
                 with self._changed:
-                    while not self._waiting and not self._closing:
+                    while not self._queue and not self._closing:
                         self._changed.wait()
                     if self._closing:
                         return
-                    session, work = self._waiting.popleft()
+                    session, work = self._queue.popleft()
                 waited = time.monotonic() - began
                 try:
-                    self._do(session, work, waited)
-                except BaseException as error:  # noqa: BLE001  raised again where it is seen
-                    self._failed(session, error)
+                    self._process(session, work, waited)
+                except BaseException as error:  # noqa: BLE001  raised again on the reading thread
+                    self._on_failure(session, error)
                     return
         finally:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _do(self, session: BulkSession, work: Block | Callable[[], None], waited: float) -> None:
+    def _process(
+        self, session: BulkSession, work: Block | Callable[[], None], waited: float
+    ) -> None:
         if not isinstance(work, Block):
-            self._then(session, work)
+            self._submit_call(session, work)
             return
-        size = len(work.lines)
-        level = self._levels.find(size, waited, self.on_the_way - _at_most(work))
+        size, max_size = len(work.lines), _max_compressed_bytes(work)
+        level = self._level.choose(size, waited, self.pending_bytes - max_size)
         began = time.thread_time()
         part = session.writer.write(work, level)
-        self._levels.learn(level, size, time.thread_time() - began)
+        self._level.observe(level, size, time.thread_time() - began)
         if part is not None:
-            self._then(session, lambda: session.upload(part))
+            self._submit_call(session, lambda: session.upload(part))
         with self._changed:
-            self.on_the_way -= _at_most(work)
+            self.pending_bytes -= max_size
             self._changed.notify_all()

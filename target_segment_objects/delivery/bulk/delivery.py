@@ -1,8 +1,8 @@
-"""Delivery by bulk sessions: parts go up in order while the next fills; finish makes them durable.
+"""Delivery by bulk sessions: parts are uploaded in order, and durable when the session is finished.
 
-The reading thread cuts lines into blocks and keeps the books. A thread compresses the blocks to
-parts (`bulk_pipe`). Another makes the calls, one after another: start, uploads, finish; so a new
-session never overtakes an old one. A third keeps the session alive through silence.
+The reading thread splits lines into blocks and owns all state. A second thread compresses blocks to
+parts (`Compressor`). A third one makes the calls one after the other, start, uploads and finish, so
+that a new session never overtakes an old one. A fourth one keeps silent sessions alive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_segment_objects.delivery.bulk.compressor import BulkPipe
+from target_segment_objects.delivery.bulk.compressor import Compressor
 from target_segment_objects.delivery.bulk.session import BulkCalls, BulkSession
 from target_segment_objects.delivery.contract import (
     MEANWHILE_SECONDS,
@@ -53,7 +53,7 @@ class BulkDelivery:
         limits: how parts are made.
         sessions: how long sessions last.
         monotonic: the clock.
-        wake: called from another thread when there is an outcome to look at.
+        wake: called from another thread when there is an outcome.
         meanwhile: called on the reading thread, each second while it waits for Segment.
         on_refused: called with each object that Segment refuses for good.
         log: gives receipts for records.
@@ -84,38 +84,40 @@ class BulkDelivery:
         self._on_refused = on_refused
         self._open: BulkSession | None = None
         self._unfinished: list[BulkSession] = []
-        self._steps: queue.SimpleQueue[tuple[BulkSession, Callable[[], None]] | None] = (
+        self._calls: queue.SimpleQueue[tuple[BulkSession, Callable[[], None]] | None] = (
             queue.SimpleQueue()
         )
         self._outcomes: queue.SimpleQueue[tuple[BulkSession, BaseException | None]] = (
             queue.SimpleQueue()
         )
         self._failure: BaseException | None = None
-        self._pipe: BulkPipe | None = None
+        self._compressor: Compressor | None = None
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
-        self._calling: BulkSession | None = None
+        self._session_in_use: BulkSession | None = None
 
     def put_block(
         self,
         objects: Sequence[ObjectLine],
         first: int,
-        source_at: Callable[[int], SourceRecord],  # noqa: ARG002  where a line came from is not kept
+        source_at: Callable[[int], SourceRecord],  # noqa: ARG002  source records are not kept
     ) -> int:
         """Take objects, of about a MiB at most.
 
-        Waits while as many bytes as there is room for are not compressed yet, and, where these
-        begin a session, until no more than one session before it is unfinished.
+        Waits while the queue of the compressor is full, and, before a new session, until at most
+        one other session is unfinished.
         """
         self._take_outcomes()
         session = self._open or self._new_session(first)
         lines = object_lines(objects)
-        for collection, (count, size) in _shares(lines, objects).items():
+        for collection, count, size in _objects_and_bytes_by_collection(lines, objects):
             session.objects[collection] += count
             self._observer(ObjectsQueued(collection, count, size))
-        blocks = session.cutter.feed(lines, len(objects))
-        if blocks and self._fills(session, blocks):
-            self._end_session()
+        blocks = session.splitter.feed(lines, len(objects))
+        if blocks:
+            self._write_blocks(session, blocks)
+            if self._is_full(session):
+                self._end_session()
         return len(objects)
 
     def tick(self) -> float | None:
@@ -141,22 +143,22 @@ class BulkDelivery:
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
         self._closing.set()
-        if self._pipe is not None:
-            self._pipe.close()
+        if self._compressor is not None:
+            self._compressor.close()
         with contextlib.suppress(queue.Empty):
             while True:
-                self._steps.get_nowait()
-        self._steps.put(None)
+                self._calls.get_nowait()
+        self._calls.put(None)
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        with contextlib.suppress(Exception):  # what failed was told before, or is not asked for
+        with contextlib.suppress(Exception):  # raised before, or of no interest now
             self._take_outcomes()
         for session in self._unfinished:
             session.close()
 
     def _new_session(self, position: int) -> BulkSession:
-        # Whatever ended them: each holds memory and disk until Segment has taken it.
+        # Each takes memory and disk until Segment has taken it.
         while len(self._unfinished) > 1:
             self._take_outcome(*self._next_outcome())
         session = BulkSession(
@@ -168,48 +170,50 @@ class BulkDelivery:
         )
         self._open = session
         self._unfinished.append(session)
-        self._started().call(session, session.start)
+        self._ensure_threads().call(session, session.start)
         return session
 
-    def _started(self) -> BulkPipe:
-        if self._pipe is None:
-            self._pipe = BulkPipe(
+    def _ensure_threads(self) -> Compressor:
+        if self._compressor is None:
+            self._compressor = Compressor(
                 self._limits.compression_level,
-                then=lambda session, call: self._steps.put((session, call)),
-                failed=self._failed,
+                submit_call=lambda session, call: self._calls.put((session, call)),
+                on_failure=self._report_failure,
             )
             for run, name in ((self._make_calls, "bulk"), (self._keep_alive, "keep-alive")):
                 self._threads.append(start_thread(run, name))
-        return self._pipe
+        return self._compressor
 
-    def _fills(self, session: BulkSession, blocks: Sequence[Block]) -> bool:
-        """Hand blocks over; whether the session has as many bytes or parts as it may then.
-
-        Near that limit it is waited for the compressor, so that the limit is not passed by what is
-        still on its way.
-        """
-        pipe = self._started()
+    def _write_blocks(self, session: BulkSession, blocks: Sequence[Block]) -> None:
+        compressor = self._ensure_threads()
         with observe_wait(self._observer):
             for block in blocks:
-                pipe.write(session, block)
+                compressor.write(session, block)
         session.parts += sum(block.ends_part for block in blocks)
+
+    def _is_full(self, session: BulkSession) -> bool:
+        """Whether the session has as many parts or bytes as it may have.
+
+        Near the limit of bytes, waits for the compressor, so that blocks in its queue do not exceed
+        the limit later.
+        """
         if session.parts >= self._sessions.parts:
             return True
-        most = self._sessions.spool_max_bytes
-        # In this order: what goes from the one to the other meanwhile is counted twice.
-        if pipe.on_the_way + session.spooled < most:
+        compressor, limit = self._ensure_threads(), self._sessions.spool_max_bytes
+        # In this order: bytes that move from the queue to the spool meanwhile are counted twice.
+        if compressor.pending_bytes + session.spooled < limit:
             return False
         with observe_wait(self._observer):
-            pipe.drain()
-        return session.spooled >= most
+            compressor.drain()
+        return session.spooled >= limit
 
     def _end_session(self) -> None:
         session, self._open = self._open, None
         if session is not None:
-            pipe = self._started()
-            for block in session.cutter.flush():
-                pipe.write(session, block)
-            pipe.call(session, session.finish)
+            compressor = self._ensure_threads()
+            for block in session.splitter.flush():
+                compressor.write(session, block)
+            compressor.call(session, session.finish)
 
     def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
         with observe_wait(self._observer):
@@ -227,7 +231,7 @@ class BulkDelivery:
 
     def _take_outcome(self, session: BulkSession, failure: BaseException | None) -> None:
         if failure is not None:
-            # The session stays in the books: its records are not durable.
+            # The session stays unfinished: its records are not durable.
             self._failure = self._failure or failure
             raise failure
         self._unfinished.remove(session)
@@ -240,87 +244,77 @@ class BulkDelivery:
                 self._observer(ObjectsDelivered(collection, objects, objects))
 
     def _take_refused(self, session: BulkSession) -> None:
-        """Which record a line was is not known any more, so a session's are lost together."""
-        one_too_many: SegmentObjectsError | None = None
+        """Reject the refused objects themselves: the records that they are made of are not kept."""
+        last_error: SegmentObjectsError | None = None
         for line, error in session.refused_lines():
-            collection = msgspec.json.decode(line, type=_Line).collection
+            collection = msgspec.json.decode(line, type=_ObjectFields).collection
+            source = SourceStream(collection, b"{}", None, is_object=True)
             session.objects[collection] -= 1
             self._observer(ObjectsRefused(collection, 1))
             fault = Fault((), FaultCode.REFUSED, "too large", (error.summary,))
             try:
-                self._on_refused(RejectedRecordError([fault]), [_origin(line)])
+                self._on_refused(RejectedRecordError([fault]), [SourceRecord(source, line, 0)])
             except (RejectedRecordError, DeadLetterError) as rejected:
-                one_too_many = rejected
-        if one_too_many is not None:
-            raise one_too_many
+                last_error = rejected
+        if last_error is not None:
+            raise last_error
 
     # What follows runs on the threads.
 
-    def _failed(self, session: BulkSession, error: BaseException) -> None:
+    def _report_failure(self, session: BulkSession, error: BaseException) -> None:
         self._outcomes.put((session, error))
         self._wake()
 
     def _make_calls(self) -> None:
-        while (step := self._steps.get()) is not None:
-            session, call = step
-            self._calling = session
+        while (item := self._calls.get()) is not None:
+            session, call = item
+            self._session_in_use = session
             try:
                 call()
-            except BaseException as error:  # noqa: BLE001  raised again where it is seen
-                self._failed(session, error)
-                # After the word of the failure: this may be tried for long.
-                session.abandon(_told(error))
+            except BaseException as error:  # noqa: BLE001  raised again on the reading thread
+                self._report_failure(session, error)
+                # After the report, since this may be tried for long.
+                session.abandon(_error_for_segment(error))
                 break
             if call == session.finish:
-                self._calling = None
+                self._session_in_use = None
                 self._outcomes.put((session, None))
                 self._wake()
         for session in list(self._unfinished):
             session.abandon("the run ended before this sync was complete")
 
     def _keep_alive(self) -> None:
-        wait = self._sessions.keep_alive_seconds
+        interval = wait = self._sessions.keep_alive_seconds
         while not self._closing.wait(wait):
-            session = self._calling
+            session, wait = self._session_in_use, interval
+            if session is None:
+                continue
             try:
-                wait = (
-                    session.keep_alive(self._sessions.keep_alive_seconds)
-                    if session is not None
-                    else self._sessions.keep_alive_seconds
-                )
-            except BaseException as error:  # noqa: BLE001  a bug: raised again where it is seen
-                if session is not None:
-                    self._failed(session, error)
+                wait = session.keep_alive(interval)
+            except BaseException as error:  # noqa: BLE001  a bug: raised on the reading thread
+                self._report_failure(session, error)
                 return
 
 
-def _shares(lines: bytes, objects: Sequence[ObjectLine]) -> dict[str, tuple[int, int]]:
-    """How many objects of each collection there are, and the bytes of their lines."""
-    counts = Counter([line.collection for line in objects])
+def _objects_and_bytes_by_collection(
+    lines: bytes, objects: Sequence[ObjectLine]
+) -> list[tuple[str, int, int]]:
+    """The number of objects of each collection, and the bytes of their lines."""
+    counts = Counter([obj.collection for obj in objects])
     if len(counts) == 1:
-        return {collection: (count, len(lines)) for collection, count in counts.items()}
-    sizes = dict.fromkeys(counts, 0)
-    for made, line in zip(
-        objects, lines.split(b"\n"), strict=False
-    ):  # there is none behind the last
-        sizes[made.collection] += len(line) + 1
-    return {collection: (count, sizes[collection]) for collection, count in counts.items()}
+        return [(collection, count, len(lines)) for collection, count in counts.items()]
+    sizes: Counter[str] = Counter()
+    for obj, line in zip(objects, lines.split(b"\n"), strict=False):  # the last one is empty
+        sizes[obj.collection] += len(line) + 1
+    return [(collection, count, sizes[collection]) for collection, count in counts.items()]
 
 
-def _origin(line: bytes) -> SourceRecord:
-    """The object itself: by bulk, the record that it was made of is not kept."""
-    collection = msgspec.json.decode(line, type=_Line).collection
-    return SourceRecord(
-        SourceStream(collection, b"{}", None, is_object=True), line.rstrip(b"\n"), 0
-    )
-
-
-class _Line(msgspec.Struct):
+class _ObjectFields(msgspec.Struct):
     id: str
     collection: str
     properties: msgspec.Raw
 
 
-def _told(error: BaseException) -> str:
-    """Our error's text, for Segment; of a bug only its kind, since its text may hold data."""
+def _error_for_segment(error: BaseException) -> str:
+    """The error text of a session; only the kind of a bug, since its text may hold data."""
     return str(error) if isinstance(error, DeliveryError) else f"bug: {type(error).__name__}"

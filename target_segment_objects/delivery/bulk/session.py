@@ -1,9 +1,9 @@
-"""One bulk session's calls: start, uploads in order, keep-alive, finish; and what heals them.
+"""One bulk session: its calls (start, uploads, keep-alive, finish), and its replacement.
 
-The rules that it guards: parts are uploaded in order, and again from the first one when the session
-is lost; a part that is too large is split at a line; what was sealed is kept until finish is
+The rules that it guards: parts are uploaded in order, and all of them again in a new session when
+this one is lost. A part that is too large is split at a line. Parts are kept until finish is
 answered. An expired session and a refusal look alike [infer]: a session is replaced each time that
-it is lost, but not when the next one is refused at the same point or before it took anything.
+it is lost, but not when the next one is refused at the same point, or before it took anything.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
-from target_segment_objects.delivery.bulk.gzip_member import SMALL
+from target_segment_objects.delivery.bulk.level import SMALL
 from target_segment_objects.delivery.bulk.parts import (
     Block,
     Part,
     PartSplitter,
     PartWriter,
-    Spool,
 )
+from target_segment_objects.delivery.bulk.spool import Spool
 from target_segment_objects.delivery.contract import (
     PartUploaded,
     SessionOpened,
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 _GZIP: Final = 31
 """zlib's window bits for a gzip header and trailer."""
-_READ: Final = 1 << 14
-"""Compressed bytes of a part that are unzipped at once: what they become is in memory."""
+_CHUNK_BYTES: Final = 1 << 14
+"""Compressed bytes of a part that are unzipped at once, into memory."""
 
 
 class BulkCalls(Protocol):
@@ -65,18 +65,19 @@ class BulkCalls(Protocol):
 
 
 class BulkSession:
-    """One session. `cutter` is the reading thread's, `writer` the compressing one's.
+    """One session.
 
-    A third thread makes the calls.
+    The reading thread uses `splitter`, `objects` and `parts`, the compressing thread `writer`. A
+    third thread makes the calls.
 
     Attributes:
-        receipt: stands for its records.
-        opened: when that came, on the monotonic clock.
-        cutter: makes blocks of its lines.
+        receipt: the receipt of its records.
+        opened: when it was created, on the monotonic clock.
+        splitter: makes blocks of its lines.
         writer: makes parts of the blocks.
         refused: parts of single objects that Segment refused as too large, with the error.
-        objects: how many it has of each collection; the reading thread's.
-        parts: how many were cut; the reading thread's.
+        objects: its number of objects of each collection.
+        parts: its number of parts.
     """
 
     def __init__(
@@ -96,18 +97,18 @@ class BulkSession:
         self._level_of_halves = SMALL if level == "auto" else level
         self._monotonic = monotonic
         self._spool = Spool(limits.spool_dir)
-        # Of its own, since the compressing thread appends to the other one meanwhile.
+        # A spool of their own, since the compressing thread appends to the other one.
         self._halves = Spool(limits.spool_dir)
         self._sent: list[Part] = []
         self._sync_id = ""
         self._taken = 0
         self._too_large: dict[Part, PartTooLargeError] = {}
         self._open = False
-        self._failing = self._has_split = False  # each is warned of once a session
-        self._quiet_since = 0.0
+        self._failing = self._has_split = False  # one warning of each per session
+        self._last_call_at = 0.0
         self.receipt = receipt
         self.opened = monotonic()
-        self.cutter = PartSplitter(limits.part_size_bytes)
+        self.splitter = PartSplitter(limits.part_size_bytes)
         self.writer = PartWriter(self._spool)
         self._refusals = Spool(limits.spool_dir)
         self.refused: list[tuple[Part, PartTooLargeError]] = []
@@ -122,25 +123,25 @@ class BulkSession:
         self._sync_id = self._api.start()
         self._taken = 0
         self._open = True
-        self._quiet_since = self._monotonic()
+        self._last_call_at = self._monotonic()
         self._observer(SessionOpened(self._sync_id))
 
     def upload(self, part: Part) -> None:
         """Upload the next part; in a new session, after all before it, when this one is lost."""
-        self._healing(lambda: self._upload(part))
+        self._retry_in_new_session(lambda: self._upload(part))
         self._sent.append(part)
 
     def finish(self) -> None:
-        """Finish the session: from here on Segment has all of it."""
-        self._healing(self._finish)
+        """Finish the session; afterwards Segment has all of it."""
+        self._retry_in_new_session(self._finish)
 
     def keep_alive(self, after_seconds: float) -> float:
-        """Keep the session alive if it was silent for so long.
+        """Keep the session alive if its last call was so long ago.
 
         Returns:
-            The seconds until it must be looked at again.
+            The seconds until this must be called again.
         """
-        silence = self._monotonic() - self._quiet_since
+        silence = self._monotonic() - self._last_call_at
         if not self._open:
             return after_seconds
         if silence < after_seconds:
@@ -148,15 +149,15 @@ class BulkSession:
         try:
             self._api.keep_alive(self._sync_id)
         except DeliveryError as error:
-            # The session's next call will tell whether it is lost.
+            # If the session is lost, its next call fails too.
             if self._open and not self._failing:
                 self._failing = True
                 logger.warning("Keep-alive failed: sync_id=%s %s", self._sync_id, error.summary)
-        self._quiet_since = self._monotonic()
+        self._last_call_at = self._monotonic()
         return after_seconds
 
     def abandon(self, reason: str) -> None:
-        """Tell Segment that the sync has failed; whether that succeeds changes nothing."""
+        """Finish the session with an error, if possible."""
         if self._open:
             self._open = False
             self._set_state("failed")
@@ -173,11 +174,11 @@ class BulkSession:
         for spool in (self._spool, self._halves, self._refusals):
             spool.close()
 
-    def _healing(self, call: Callable[[], None]) -> None:
-        """Make a call, in a new session and after all parts again whenever the session is lost.
+    def _retry_in_new_session(self, call: Callable[[], None]) -> None:
+        """Make a call; when the session is lost, make it in a new one, after all earlier parts.
 
-        A session that is lost had taken something since the last loss. One that had not, or is
-        refused where the one before it was refused, was not lost: what it was sent is wrong.
+        A session that took nothing, or is refused at the same point as the one before it, was not
+        lost: what it was sent is wrong.
         """
         refused, refusals_size = len(self.refused), self._refusals.size
         refused_after: set[int] = set()
@@ -190,7 +191,7 @@ class BulkSession:
                 call()
             except SessionRefusedError as error:
                 if self._taken in refused_after or (refused_after and not self._taken):
-                    raise _explained(error) from None
+                    raise _with_hint(error) from None
                 refused_after.add(self._taken)
                 self._set_state("replaced")
                 logger.warning(
@@ -199,7 +200,7 @@ class BulkSession:
                     self._taken,
                     error.summary,
                 )
-                # What a part had come to when the session was lost, split maybe, comes again.
+                # Whatever this call had uploaded, split parts included, is uploaded again.
                 del self.refused[refused:]
                 self._refusals.truncate(refusals_size)
                 self._halves.truncate(0)
@@ -216,12 +217,12 @@ class BulkSession:
                     self._sync_id, cast("BinaryIO", content), part.compressed
                 )
         except PartTooLargeError as error:
-            if part.spool is self._spool:  # halves stand where others stood before them
+            if part.spool is self._spool:  # the place of a half is used again
                 self._too_large[part] = error
             self._split(part, error)
             return
         self._taken += 1
-        self._quiet_since = self._monotonic()
+        self._last_call_at = self._monotonic()
         self._observer(
             PartUploaded(
                 self._sync_id, part_id, part.number, part.objects, part.size, part.compressed
@@ -229,9 +230,9 @@ class BulkSession:
         )
 
     def _split(self, part: Part, error: PartTooLargeError) -> None:
-        """Upload the part's two halves, cut at a line; a single object is a reject."""
+        """Upload the part's two halves, split at a line; a single object becomes a reject."""
         if part.objects == 1:
-            # A half gives its place to the next one, and a server may refuse them all.
+            # In a spool of its own: the place of a half is used again.
             start = self._refusals.size
             with contextlib.closing(part.open()) as content:
                 self._refusals.append(content.read())
@@ -249,11 +250,11 @@ class BulkSession:
             part.objects,
             part.size,
         )
-        for half in self._halved(part):
+        for half in self._split_spool(part):
             self._upload(half)
 
-    def _halved(self, part: Part) -> Iterator[Part]:
-        """The halves of a part, each in the spool until the next one is asked for.
+    def _split_spool(self, part: Part) -> Iterator[Part]:
+        """The halves of a part, each in the spool until the next one is requested.
 
         So halves, their halves and so on take no more of the disk than the part.
         """
@@ -279,14 +280,14 @@ class BulkSession:
             self._halves.truncate(start)
 
     def _finish(self) -> None:
-        # Before the call: a keep-alive that overtakes it would find no session; and if only the
-        # answer is lost, an error text must not follow a finish that may have counted.
+        # Before the call: no keep-alive must overtake it, and if only the answer is lost, no error
+        # text must follow a finish that may have succeeded.
         self._open = False
         self._set_state("unknown")
         try:
             self._api.finish(self._sync_id)
         except SessionRefusedError:
-            self._open = True  # it did not count
+            self._open = True  # it did not succeed
             self._set_state("open")
             raise
         self._set_state("finished")
@@ -295,8 +296,8 @@ class BulkSession:
         self._observer(SessionStateChanged(self._sync_id, state, self._taken))
 
 
-def _explained(error: SessionRefusedError) -> SessionRefusedError:
-    """A part that is refused by two sessions: the session is not what is wrong."""
+def _with_hint(error: SessionRefusedError) -> SessionRefusedError:
+    """The error of a part that two sessions refused: the cause is not the session."""
     hint = "A new session refused it too: if objects have nulls, try `nulls: drop`"
     return SessionRefusedError(
         f"{error.summary}. {hint}",
@@ -319,5 +320,5 @@ def _unzipped(part: Part) -> Iterator[bytes]:
     """A part's content, read as a stream."""
     inflate = zlib.decompressobj(_GZIP)
     with contextlib.closing(part.open()) as zipped:
-        while block := zipped.read(_READ):
+        while block := zipped.read(_CHUNK_BYTES):
             yield inflate.decompress(block)
