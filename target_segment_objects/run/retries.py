@@ -55,8 +55,8 @@ class RetryWarnings:
         more = "" if is_first or count == 1 else f", {count} retries since the last warning"
         whose = f" of {retry.collection}" if retry.collection else ""
         self._logger.warning(
-            "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; it goes on "
-            "until its waits add up to %d s (`retry_seconds`), and for 3 attempts at least",
+            "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; retries "
+            "go on until the waits add up to %d s (`retry_seconds`), with at least 3 attempts",
             retry.call,
             one_line(whose),
             retry.host,

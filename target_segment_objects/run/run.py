@@ -109,7 +109,7 @@ class Run:
         """
         return self.wake_up.stopped and self._settings.method == "set"
 
-    def put(self, obj: SegmentObject, origin: SourceRecord) -> None:
+    def put(self, obj: SegmentObject, record: SourceRecord) -> None:
         """Deliver an object of the record at the current position.
 
         Raises:
@@ -117,7 +117,7 @@ class Run:
             DeliveryError: an object before it could not be delivered.
             RejectedRecordError: Segment refused an object before it, and no more are tolerated.
         """
-        self._put([ObjectLine.from_object(obj)], self.position, lambda _: origin)
+        self._put([ObjectLine.from_object(obj)], self.position, lambda _: record)
 
     def put_block(
         self, objects: Sequence[ObjectLine], source_at: Callable[[int], SourceRecord]
@@ -165,29 +165,29 @@ class Run:
             self._connection.stop_until(self._stop_deadline)
         return self._connection
 
-    def reject(self, error: RejectedRecordError, origin: SourceRecord) -> None:
+    def reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
         """Record a reject.
 
         Raises:
             RejectedRecordError: the error itself, when no more are tolerated.
             DeadLetterError: the record cannot be written to the dead letter.
         """
-        self._report.add_reject(error, origin)
-        self._rejects.record(error, origin)
+        self._report.add_reject(error, record)
+        self._rejects.record(error, record)
 
-    def _refused(self, error: RejectedRecordError, origins: list[SourceRecord]) -> None:
+    def _refused(self, error: RejectedRecordError, records: list[SourceRecord]) -> None:
         """Reject every record that was merged in an object that Segment refused."""
         one_too_many: RejectedRecordError | None = None
-        for origin in origins:
-            name, is_object = origin.source.stream, origin.source.is_object
+        for record in records:
+            name, is_object = record.source.stream, record.source.is_object
             reject = RejectedRecordError(
                 error.faults,
                 stream="" if is_object else name,
                 collection=name if is_object else "",
-                line=origin.line,
+                line=record.line,
             )
             try:
-                self.reject(reject, origin)
+                self.reject(reject, record)
             except RejectedRecordError as rejected:  # recorded, and so are the others
                 one_too_many = one_too_many or rejected
         if one_too_many is not None:

@@ -236,7 +236,7 @@ class TargetSegmentObjects(Target):
         """Warn once for each stream, planned or not, that neither API can delete."""
         self._report.warn(
             f"stream {stream_name(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
-            "rows; Segment has no delete, so they stay: delete them in the warehouse if need be",
+            "rows; Segment has no delete, so they stay: delete them in the warehouse if necessary",
             "activate version",
         )
 
@@ -254,14 +254,14 @@ class TargetSegmentObjects(Target):
         kind = f" {message.type}" if _MESSAGE_TYPE.fullmatch(str(message.type)) else ""
         if self.settings.unknown_messages == "error":
             raise MessageError(
-                f"a message of the unknown type{kind}; set `unknown_messages` to `ignore` to pass "
-                "over such messages",
+                f"a message of the unknown type{kind}; set `unknown_messages` to `ignore` to skip "
+                "such messages",
                 line=message.line,
             )
         self._report.count_ignored(
             kind.strip() or "unknown",
             f"the tap sends messages of the type{kind}, which Singer does not know; they are "
-            "ignored, as `unknown_messages` says: look at the tap if it means something by them",
+            "ignored, as `unknown_messages` says: check the tap if they matter",
         )
 
     def _planned_stream(self, message: Message) -> PlannedStream:

@@ -84,7 +84,7 @@ def test_log_lines_stand_above_the_line_whole(segment: Emulator, tmp_path: Path)
         assert PROGRESS.fullmatch(last)
         heads = [re.match(r"\d{4}-\d\d-\d\d [\d:,]+ \| (INFO|WARNING) ", line) for line in above]
         assert all(heads), above
-        assert above[-1].endswith("delete them in the warehouse if need be")
+        assert above[-1].endswith("delete them in the warehouse if necessary")
         assert command.end() == 0
         log = [line for line in command.shown if " | " in line]
         assert not _is_drawn(log)

@@ -76,8 +76,8 @@ def test_the_first_retry_of_a_run_is_a_warning(tmp_path: Path, dead: str, method
     assert re.search(
         rf"{call} at 127\.0\.0\.1:\d+ failed: could not connect: connection refused "
         r"\(attempt 1\)\. "
-        r"The next attempt comes in \d\.\d s; it goes on until its waits add up to \d+ s "
-        r"\(`retry_seconds`\), and for 3 attempts at least$",
+        r"The next attempt comes in \d\.\d s; retries go on until the waits add up to \d+ s "
+        r"\(`retry_seconds`\), with at least 3 attempts$",
         warning,
     )
 
