@@ -3,10 +3,6 @@
 Each shows a real session: the installed commands run on a pseudo-terminal, pyte interprets their
 output, and rich draws the resulting screen. If a command names `my-tap`, this program is the tap.
 The SVGs use no fonts from the network.
-
-Each is a real session: the installed commands run in a real pseudo-terminal, what they write goes
-through a terminal's own rules (pyte), and the screen that results is drawn (rich). Where a picture
-has `my-tap`, the tap is this program. The drawing asks for no font of the network.
 """
 
 from __future__ import annotations
