@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, for the emulator's page. Waits are for changes of the page."""
+"""Debian's Chromium, headless, for the emulator's page; waits end when the page changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from selenium.webdriver.remote.webelement import WebElement
 
-_PATIENCE = 20.0  # seconds that only a failing test waits for
+_PATIENCE = 20.0  # seconds; only a failing test waits that long
 _ARGUMENTS = (
     "--headless=new",
     "--disable-gpu",
@@ -50,16 +50,16 @@ class Browser:
     """A window of the browser."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
-        """Drive this one."""
+        """Use this driver."""
         self._driver = driver
 
     def open(self, url: str) -> None:
-        """Open a page, anew even when it is open."""
+        """Open a page, or load it again if it is open."""
         self._driver.get("about:blank")
         self._driver.get(url)
 
     def tell(self, expression: str) -> Any:
-        """Return what a JavaScript expression gives."""
+        """Return the value of a JavaScript expression."""
         return self._driver.execute_script(f"return ({expression});")
 
     def wait(self, condition: str) -> None:
@@ -67,12 +67,12 @@ class Browser:
         self._driver.execute_async_script(_WAIT % condition)
 
     def wait_for_text(self, selector: str, text: str) -> None:
-        """Wait until the first element of a CSS selector shows a text."""
+        """Wait until the first element of a CSS selector contains a text."""
         element = f"document.querySelector({selector!r})"
         self.wait(f"{element} && {element}.innerText.includes({text!r})")
 
     def text(self, selector: str) -> str:
-        """Return the text that an element shows."""
+        """Return the text of an element."""
         return str(self.find(selector).text)
 
     def find(self, selector: str) -> WebElement:
@@ -81,16 +81,16 @@ class Browser:
 
     @property
     def focused(self) -> WebElement:
-        """The element that has the keyboard."""
+        """The element with the keyboard focus."""
         return self._driver.switch_to.active_element
 
     def resize(self, width: int, height: int, scale: float = 1.0) -> None:
-        """Give the page so many CSS pixels, also fewer than a window may have."""
+        """Set the page's size in CSS pixels, which may be smaller than a window can be."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def prefer(self, scheme: str) -> None:
-        """Prefer `light` or `dark`."""
+        """Set the preferred colour scheme, `light` or `dark`."""
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
@@ -99,7 +99,7 @@ class Browser:
         assert self._driver.save_screenshot(str(path))
 
     def complaints(self) -> list[str]:
-        """Return the warnings and errors of the console since the last time."""
+        """Return the console's warnings and errors since the last call."""
         return [
             str(entry["message"])
             for entry in self._driver.get_log("browser")  # type: ignore[no-untyped-call]
@@ -108,7 +108,7 @@ class Browser:
 
 
 def missing() -> str:
-    """Say why there is no browser to test with; empty when there is one."""
+    """Return why there is no browser for the tests; empty if there is one."""
     versions = [_version("chromium"), _version("chromedriver")]
     if None in versions:
         return "needs chromium and chromedriver (on Debian: chromium and chromium-driver)"
@@ -127,7 +127,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # The driver listens on this machine, whatever proxy leads out of it.
+    # The driver listens on this machine, so no proxy is used.
     direct = dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1")
     with patch.dict(os.environ, direct):
         driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
@@ -140,7 +140,7 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 
 def _version(command: str) -> str | None:
-    """Return the first number of a command's version, None when there is no such command."""
+    """Return the first number in a command's version; None if there is no such command."""
     path = shutil.which(command)
     if path is None:
         return None

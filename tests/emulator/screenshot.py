@@ -1,4 +1,4 @@
-"""Makes docs/images/emulator.png anew, from a real run: `python -m tests.emulator.screenshot`."""
+"""Creates docs/images/emulator.png from a real run: `python -m tests.emulator.screenshot`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOTEL = ROOT / "examples" / "hotel"
 
 
 def main() -> None:
-    """Load the hotel of the examples by both methods, with two refusals, and take the picture."""
+    """Load the example hotel by both methods, with two refusals, and save the image."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _messages(stream: str, file: str) -> bytes:
-    """Return what the tap of the example writes for a file of it."""
+    """Return the messages of the example's tap for a file."""
     catalog = json.loads((_HOTEL / "catalog.json").read_text(encoding="utf-8"))
     (entry,) = [item for item in catalog["streams"] if item["tap_stream_id"] == stream]
     rows = (_HOTEL / f"{file}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -37,7 +37,7 @@ def segment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emulator
 def ask(
     segment: Emulator, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    """Ask as a browser does, `Host` by itself unless a header replaces it."""
+    """Send a request as a browser does; a header may replace the usual `Host`."""
     connection = http.client.HTTPConnection(segment.url.removeprefix("http://"), timeout=TIMEOUT)
     try:
         connection.request(method, path, headers=headers)
@@ -48,7 +48,7 @@ def ask(
 
 
 def state(segment: Emulator, collection: str = "") -> Any:
-    """Return the JSON behind the page, with what was answered in the store."""
+    """Return the page's JSON, after all accepted updates are in the store."""
     segment.flush()
     status, headers, body = ask(segment, f"/page/state.json?collection={collection}")
     assert (status, headers["Content-Type"]) == (200, "application/json")
@@ -67,7 +67,7 @@ def state(segment: Emulator, collection: str = "") -> Any:
     ],
 )
 def test_the_page_is_served_and_leaves_no_trace(path: str, kind: str) -> None:
-    """Each file comes with its type and a policy; it is no request of the APIs."""
+    """Each file has its type and a policy; requests for it are not logged."""
     with Emulator(page=True) as segment:
         status, headers, body = ask(segment, path)
         assert (status, headers["Content-Type"]) == (200, kind)
@@ -80,7 +80,7 @@ def test_the_page_is_served_and_leaves_no_trace(path: str, kind: str) -> None:
 
 
 def test_no_page_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An emulator in a test, and the one inside the target, answer `/` as Segment does: 404."""
+    """An emulator in a test, and the one in the target, respond to `/` as Segment does: 404."""
     seen = []
     start = Emulator.start
 
@@ -100,7 +100,7 @@ def test_no_page_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/", "/page/state.json"])
 def test_only_get_is_taken(method: str, path: str) -> None:
-    """Another method is 405 and names the one that is taken."""
+    """Another method is 405, and the response names the allowed one."""
     with Emulator(page=True) as segment:
         status, headers, _ = ask(segment, path, method)
         assert (status, headers["Allow"], headers["Connection"]) == (405, "GET", "close")
@@ -108,13 +108,13 @@ def test_only_get_is_taken(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/page/", "/page/../page.js", "/page/page.py", "/page/%2e%2e"])
 def test_other_paths_are_404(path: str) -> None:
-    """Nothing but the page's own files can be read."""
+    """Only the page's own files can be read."""
     with Emulator(page=True) as segment:
         assert ask(segment, path)[0] == 404
 
 
 def test_a_body_is_refused() -> None:
-    """A GET with a body is 400, and its bytes are not taken for the next request."""
+    """A GET with a body is 400, and its bytes are not read as the next request."""
     with Emulator(page=True) as segment, Client(segment) as client:
         answer = client.send("/", b"GET /page/state.json HTTP/1.1", method="GET")
         assert (answer.status, answer.headers["Connection"]) == (400, "close")
@@ -141,7 +141,7 @@ def test_a_body_is_refused() -> None:
     ],
 )
 def test_a_rebound_name_sees_nothing(host: str, status: int) -> None:
-    """On loopback only loopback's names are answered, so no web site's name reads along."""
+    """On loopback only names of loopback are allowed, so no other web site can read the page."""
     with Emulator(page=True) as segment:
         for path in ("/", "/page/state.json"):
             assert ask(segment, path, Host=host)[0] == status
@@ -149,14 +149,14 @@ def test_a_rebound_name_sees_nothing(host: str, status: int) -> None:
 
 @pytest.mark.parametrize("query", ["&".join("abcdefghijk"), "&" * 5000, "a=%ff&%00=1"])
 def test_any_query_string_leaves_the_emulator_in_good_health(query: str) -> None:
-    """Any web page can ask for an image of any query; at worst that is a 400."""
+    """Any web page can request an image with any query; the worst result is a 400."""
     with Emulator(page=True) as segment:
         assert ask(segment, f"/page/state.json?{query}")[0] in {200, 400}
         assert ask(segment, f"/?{query}")[0] == 200
 
 
 def test_a_request_without_a_host_sees_nothing() -> None:
-    """Nor is a request answered that names no host."""
+    """A request without a host is refused."""
     with Emulator(page=True) as segment:
         connection = http.client.HTTPConnection(segment.url.removeprefix("http://"))
         connection.putrequest("GET", "/", skip_host=True)
@@ -177,7 +177,7 @@ def test_a_request_without_a_host_sees_nothing() -> None:
     ],
 )
 def test_on_another_address_public_names_see_nothing(host: str, taken: bool) -> None:  # noqa: FBT001
-    """Beyond loopback: addresses, names without a dot, and the name it was told to listen at."""
+    """Beyond loopback: addresses, names without a dot, and the name that it listens on."""
     with Emulator() as segment:
         page = Page("segment.internal", segment._view())
     head = Head("GET", "/", Headers({"host": host}), "", keep_alive=True, expects_continue=False)
@@ -204,12 +204,12 @@ def test_on_another_address_public_names_see_nothing(host: str, taken: bool) -> 
     ],
 )
 def test_what_is_loopback(host: str, own: bool) -> None:  # noqa: FBT001
-    """Only what this machine alone can reach."""
+    """Only addresses that no other machine can reach."""
     assert is_loopback(host) is own
 
 
 def test_requests_and_refusals(segment: Emulator) -> None:
-    """Newest first, under the number of their `X-Request-Id`, with sizes, answers, reasons."""
+    """Newest first, with the number of their `X-Request-Id`, sizes, statuses and reasons."""
     with Client(segment) as client:
         assert client.one("1", a=1).headers["X-Request-Id"] == "set-1"
         reason = client.one("", a=1).reason
@@ -234,7 +234,7 @@ def test_requests_and_refusals(segment: Emulator) -> None:
 
 
 def test_sessions() -> None:
-    """Newest first: what each holds, how it ended, and the text it was ended with."""
+    """Newest first: their contents, how they ended, and the text of the finish."""
     now = [100.0]
     with Emulator(page=True, clock=lambda: now[0]) as segment, Client(segment) as client:
         silent = client.start()
@@ -259,7 +259,7 @@ def test_sessions() -> None:
 
 
 def test_rows_are_texts_under_typed_columns(segment: Emulator) -> None:
-    """A collection's newest rows, as a warehouse writes them, with names and types."""
+    """The newest rows of a collection, as a warehouse shows them, with names and types."""
     with Client(segment) as client:
         client.one("1", n=2**70, f=515.0, b=True, s="ä\n<b>", at="2024-01-31T12:00:00.5+02:00")
         client.one("2", n=None, f=1, b=False, s="x" * 201, at="2024-01-31")
@@ -284,7 +284,7 @@ def test_rows_are_texts_under_typed_columns(segment: Emulator) -> None:
 
 
 def test_an_updated_object_is_the_newest(segment: Emulator) -> None:
-    """The order is that of the last touch, also among more objects than are shown."""
+    """The order is that of the last updates, even with more objects than are shown."""
     with Client(segment) as client:
         client.load(lines(*(room(str(n), a=n) for n in range(100))))
         client.one("3", a=-3)
@@ -297,14 +297,14 @@ def test_an_updated_object_is_the_newest(segment: Emulator) -> None:
 
 
 def test_one_busy_object_hides_no_other(segment: Emulator) -> None:
-    """An object that is updated over and over is one row of the newest."""
+    """An object that is updated repeatedly is shown once."""
     with Client(segment) as client:
         client.load(lines(room("1", a=1), *(room("2", a=n) for n in range(600))))
         assert [row[0] for row in state(segment)["rows"]["rows"]] == ["2", "1"]
 
 
 def test_a_collection_is_chosen_by_name(segment: Emulator) -> None:
-    """The rows are those of the table asked for, and of the first for a name that is none."""
+    """The rows are those of the selected table, or of the first table if there is none."""
     assert state(segment)["rows"] is None
     with Client(segment) as client:
         client.one("1", a=1)
@@ -318,7 +318,7 @@ def test_a_collection_is_chosen_by_name(segment: Emulator) -> None:
 
 
 def test_the_answer_is_bounded(segment: Emulator) -> None:
-    """However much arrived, 50 requests, 50 refusals, 20 sessions, 20 rows, 100 columns."""
+    """At most 50 requests, 50 refusals, 20 sessions, 20 rows and 100 columns are shown."""
     letters = "abcdefghij"
     wide = {f"p_{letters[n // 100]}{letters[n // 10 % 10]}{letters[n % 10]}": n for n in range(150)}
     with Client(segment) as client:
@@ -337,7 +337,7 @@ def test_the_answer_is_bounded(segment: Emulator) -> None:
 
 
 def test_many_collections_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more tables than are listed the count is told, and one by its name is still shown."""
+    """If not all tables are listed, their number is shown, and each can be selected by its name."""
     monkeypatch.setattr("target_segment_objects.emulator.api.page_state.TABLES", 2)
     with Emulator(page=True) as segment, Client(segment) as client:
         for name in ("rooms", "guests", "reviews"):
@@ -350,7 +350,7 @@ def test_many_collections_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatc
 
 
 def test_values_that_no_column_held_are_counted(tmp_path: Path) -> None:
-    """A warehouse's column says how many values it could not hold."""
+    """A column of a warehouse shows how many values it could not hold."""
     with Emulator(page=True, warehouse=tmp_path / "w.duckdb") as segment, Client(segment) as client:
         client.one("1", a=1, b=1)
         client.one("2", a="two", b=2)
@@ -359,7 +359,7 @@ def test_values_that_no_column_held_are_counted(tmp_path: Path) -> None:
 
 
 def test_write_keys_are_never_shown(segment: Emulator) -> None:
-    """No key is in the JSON, right or wrong, nor where a client wrote it into something else."""
+    """No key is in the JSON, right or wrong, nor where a client wrote it into other texts."""
     wrong = "a-wrong-key-of-another-source"
     with Client(segment, wrong) as other:
         other.one("")
@@ -382,7 +382,7 @@ def test_write_keys_are_never_shown(segment: Emulator) -> None:
 
 
 def test_the_configured_key_is_hidden_before_it_is_used() -> None:
-    """A key that only the emulator knows is hidden in what somebody else sent."""
+    """A key that only the emulator knows is hidden in texts of clients."""
     with Emulator(page=True, write_key=KEY) as segment:
         with Client(segment, "another-key") as client:
             client.send(f"/v1/{KEY}")
@@ -390,7 +390,7 @@ def test_the_configured_key_is_hidden_before_it_is_used() -> None:
 
 
 def test_the_page_goes_on_while_calls_wait(segment: Emulator) -> None:
-    """A look is no call: faults and the gate pass it by, and what is in flight is shown."""
+    """Faults and the limit of requests do not affect the page; it shows what is in flight."""
     segment.fault(InjectedFault(call="any", count=None, status=503, first=2))
     hold = segment.hold(call="set")
     with Client(segment) as client:
@@ -407,7 +407,7 @@ def test_the_page_goes_on_while_calls_wait(segment: Emulator) -> None:
 
 
 def test_the_page_goes_on_while_a_session_loads(segment: Emulator) -> None:
-    """The store being busy with a load keeps nobody from looking."""
+    """The page can be read while the store loads a session."""
     with Client(segment) as client:
         client.one("1", a=1)
         segment.flush()
@@ -418,7 +418,7 @@ def test_the_page_goes_on_while_a_session_loads(segment: Emulator) -> None:
 
 
 def test_tables_are_read_once_a_change(segment: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking again at what has not changed asks the store nothing."""
+    """If nothing has changed, another request does not read the store."""
     asked = []
     newest = segment._store.preview
 
@@ -444,7 +444,7 @@ def test_tables_are_read_once_a_change(segment: Emulator, monkeypatch: pytest.Mo
 def test_the_page_says_that_a_warehouse_cannot_be_read(
     segment: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page says so, and the emulator goes on."""
+    """The page shows it, and the emulator continues."""
 
     def fail(*_: object) -> None:
         raise WarehouseError("out of memory")

@@ -1,4 +1,4 @@
-"""The page of `segment-objects emulator`: there by itself on loopback, elsewhere on request."""
+"""The page of `segment-objects emulator`: on by default on loopback, elsewhere with an option."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.commands.test_cli import emulator
     ],
 )
 def test_who_gets_a_page(arguments: list[str], status: int) -> None:
-    """Where only this machine listens it is on, elsewhere off, and the option decides."""
+    """On loopback it is on, elsewhere off; the option overrides both."""
     with emulator(*arguments) as (_, url):
         connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))
         connection.request("GET", "/")

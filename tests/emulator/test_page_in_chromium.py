@@ -1,4 +1,4 @@
-"""The emulator's page as a person meets it, in headless Chromium.
+"""The emulator's page in headless Chromium.
 
 Skipped where Debian's `chromium` and `chromedriver` are not installed; a failure instead with
 `REQUIRE_CHROMIUM=1`, which `.ci/run` sets.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCRIPT = "<script>window.hacked = 1</script>"
 IMAGE = "<img src=x onerror='window.hacked = 1'>"
 
-# The lowest contrast, over all that is shown, of a text and what is behind it.
+# The lowest contrast of a visible text to its background.
 CONTRAST = """(() => {
   const parse = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (rgb) => {
@@ -69,7 +69,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def window(chromium: Browser) -> Browser:
-    """The browser at a desk's size and in light colours, with nothing in its console."""
+    """The browser with a desktop's size and light colours, and an empty console."""
     chromium.resize(1280, 900)
     chromium.prefer("light")
     chromium.complaints()
@@ -117,7 +117,7 @@ def test_a_sync_is_seen_as_it_comes(window: Browser, segment: Emulator, tmp_path
 
 
 def test_a_refusal_is_shown_with_its_reason(window: Browser, segment: Emulator) -> None:
-    """A refused call stands among the refusals with its status, number and reason."""
+    """A refused call is among the refusals, with its status, number and reason."""
     window.open(segment.url)
     window.wait_for_text("#status", "Live")
     with Client(segment) as client:
@@ -128,7 +128,7 @@ def test_a_refusal_is_shown_with_its_reason(window: Browser, segment: Emulator) 
 
 
 def test_nothing_that_was_sent_is_html(window: Browser, tmp_path: Path) -> None:
-    """A value, a name, an error and a path with HTML are shown as the text they are."""
+    """A value, a name, an error and a path with HTML are shown as text."""
     duckdb = pytest.importorskip("duckdb")
     path = tmp_path / "w.duckdb"
     with duckdb.connect(path) as connection:
@@ -154,7 +154,7 @@ def test_nothing_that_was_sent_is_html(window: Browser, tmp_path: Path) -> None:
 
 
 def test_a_stopped_emulator_is_shown_as_such(window: Browser) -> None:
-    """The page says when nobody answers any more, and goes on with the next one on that port."""
+    """The page shows that there is no response, and continues with the port's next emulator."""
     with Emulator(page=True) as segment, Client(segment) as client:
         client.one("1", name="Beach")
         window.open(segment.url)
@@ -171,7 +171,7 @@ def test_a_stopped_emulator_is_shown_as_such(window: Browser) -> None:
 
 
 def fill(segment: Emulator) -> None:
-    """Let everything that the page can show be there."""
+    """Create everything that the page can show."""
     with Client(segment) as client:
         wide: dict[str, Any] = {
             f"property_number_{'abcdefghijkl'[n]}": "word " * 30 for n in range(12)
@@ -188,7 +188,7 @@ def fill(segment: Emulator) -> None:
 
 
 def test_a_narrow_window_needs_no_sideways_scrolling(window: Browser, segment: Emulator) -> None:
-    """At 360 pixels the page itself is no wider, however wide the tables in it are."""
+    """At 360 pixels the page is not wider than the window, however wide its tables are."""
     fill(segment)
     window.resize(360, 740)
     window.open(f"{segment.url}/#rooms")
@@ -201,7 +201,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(window: Browser, segment: E
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(window: Browser, scheme: str) -> None:
-    """Each text has a contrast of 4.5 or more to its ground, in light and dark (WCAG AA)."""
+    """Each text has a contrast of at least 4.5 to its background, in light and dark (WCAG AA)."""
     with Emulator(page=True) as segment:
         fill(segment)
         window.prefer(scheme)
@@ -214,7 +214,7 @@ def test_every_text_can_be_read(window: Browser, scheme: str) -> None:
 
 
 def test_the_keyboard_is_enough(window: Browser, segment: Emulator) -> None:
-    """Tab and Enter choose a collection, and new rows do not take the focus away."""
+    """Tab and Enter select a collection, and new rows do not move the focus."""
     with Client(segment) as client:
         client.one("1", name="Beach")
         segment.flush()
@@ -236,7 +236,7 @@ def test_the_keyboard_is_enough(window: Browser, segment: Emulator) -> None:
 
 
 def test_it_can_be_paused(window: Browser, segment: Emulator) -> None:
-    """Paused, the page asks nothing and stands still; going on, it shows what came meanwhile."""
+    """While paused, the page sends no requests; afterwards it shows what has arrived meanwhile."""
     window.open(segment.url)
     window.wait_for_text("#status", "Live")
     window.tell("[window.asks = 0, window.fetched = fetch]")

@@ -1,4 +1,4 @@
-"""The server: order, requests at once, the wire's odd corners, start and stop."""
+"""The server: order, requests at once, unusual HTTP, start and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AUTHORIZATION = f"Authorization: {basic('key:')}\r\n"
 
 
 def last_values(seed: int, *, synchronous: bool) -> dict[object, object]:
-    """Return, by object, the value that stayed when 1, 2 and 3 were sent in that order."""
+    """Return, by object, the value that is left when 1, 2 and 3 are sent in that order."""
     with Emulator(seed=seed) as segment, Client(segment) as client:
         for value in (1, 2, 3):
             objects = [{"id": str(n), "properties": {"a": value}} for n in range(10)]
@@ -32,7 +32,7 @@ def last_values(seed: int, *, synchronous: bool) -> dict[object, object]:
 
 
 def test_an_older_value_wins_without_the_header() -> None:
-    """Asynchronous updates sent close together are reordered, the same way under the same seed."""
+    """Asynchronous updates sent close together are reordered; the order depends on the seed."""
     values = last_values(7, synchronous=False)
     assert set(values.values()) == {1, 2, 3}
     assert last_values(7, synchronous=False) == values
@@ -40,13 +40,13 @@ def test_an_older_value_wins_without_the_header() -> None:
 
 
 def test_the_header_keeps_the_order() -> None:
-    """With `Synchronous: true` the newest value stays, under any seed."""
+    """With `Synchronous: true` the newest value is kept, with any seed."""
     for seed in range(5):
         assert set(last_values(seed, synchronous=True).values()) == {3}
 
 
 def test_history_shows_the_order_of_application() -> None:
-    """Nothing is lost by reordering: every update is applied once."""
+    """Reordering loses nothing: every update is applied once."""
     with Emulator(seed=3) as segment, Client(segment) as client:
         for value in range(5):
             client.one("1", a=value, synchronous=False)
@@ -65,7 +65,7 @@ def test_a_synchronous_call_comes_after_earlier_ones() -> None:
 
 
 def test_set_calls_reach_the_file_within_a_second(tmp_path: Path) -> None:
-    """Without a query or a stop, a set call is written out by the emulator itself."""
+    """Without a query or a stop, the emulator writes a set call to the file by itself."""
     flushed = threading.Event()
     with Emulator(warehouse=tmp_path / "w.duckdb") as segment, Client(segment) as client:
         store = segment._store
@@ -81,7 +81,7 @@ def test_set_calls_reach_the_file_within_a_second(tmp_path: Path) -> None:
 
 
 def test_the_21st_request_at_once_is_429() -> None:
-    """Twenty requests may wait at once; one more is refused until one of them has ended."""
+    """Twenty requests may be in flight; another one is refused until one of them has ended."""
     with Emulator() as segment, ThreadPoolExecutor(20) as pool:
         hold = segment.hold(call="set", count=20)
 
@@ -101,7 +101,7 @@ def test_the_21st_request_at_once_is_429() -> None:
 
 
 def test_a_client_never_overtakes_the_gate() -> None:
-    """A request that was answered is no longer counted: one at a time is always taken."""
+    """A request with a response is no longer counted: one request at a time is always accepted."""
     with Emulator(max_concurrency=1) as segment, Client(segment) as one, Client(segment) as other:
         for number in range(200):
             client = (one, other)[number % 2]
@@ -111,7 +111,7 @@ def test_a_client_never_overtakes_the_gate() -> None:
 
 
 def exchange(segment: Emulator, *pieces: bytes) -> bytes:
-    """Send bytes on a socket, end the sending side, and return what comes back."""
+    """Send bytes on a socket, close the sending side, and return the response."""
     host, _, port = segment.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         for piece in pieces:
@@ -150,7 +150,7 @@ def exchange(segment: Emulator, *pieces: bytes) -> bytes:
     ],
 )
 def test_a_malformed_request_is_an_answer(request_bytes: bytes, status: bytes) -> None:
-    """What is not HTTP, or too long, is answered in JSON and the connection ends."""
+    """What is not HTTP, or is too long, gets a JSON response, and the connection ends."""
     with Emulator() as segment:
         answer = exchange(segment, request_bytes)
         assert answer.startswith(b"HTTP/1.1 " + status)
@@ -159,7 +159,7 @@ def test_a_malformed_request_is_an_answer(request_bytes: bytes, status: bytes) -
 
 
 def test_a_length_may_begin_with_zeros() -> None:
-    """As HTTP allows; what follows the body is the next request."""
+    """HTTP allows it; the bytes after the body are the next request."""
     start = b"POST /v0/start HTTP/1.1\r\n" + AUTHORIZATION.encode()
     first = start + b"Content-Length: " + b"0" * 20 + b"2\r\n\r\n{}"
     with Emulator() as segment:
@@ -169,7 +169,7 @@ def test_a_length_may_begin_with_zeros() -> None:
 
 @pytest.mark.parametrize("count", [101, 100_000])
 def test_equal_headers_are_counted_too(count: int) -> None:
-    """However many lines of one name there are, the 101st ends the request."""
+    """The 101st header ends the request, even if all have the same name."""
     with Emulator() as segment:
         answer = exchange(segment, b"POST /v0/start HTTP/1.1\r\n" + b"X: 1\r\n" * count)
         assert answer.startswith(b"HTTP/1.1 431 ")
@@ -188,7 +188,7 @@ def test_equal_headers_are_counted_too(count: int) -> None:
     ],
 )
 def test_the_api_answers_to_its_own_names(headers: dict[str, str | None], status: int) -> None:
-    """On loopback, a web site that points its name at this machine reaches neither API."""
+    """On loopback, a web site that points its name at this machine can call neither API."""
     with Emulator() as segment, Client(segment) as client:
         assert client.send("/v0/start", headers=headers).status == status
         assert len(segment.sessions) == (status == 201)
@@ -206,13 +206,13 @@ def test_the_api_answers_to_its_own_names(headers: dict[str, str | None], status
 def test_beyond_loopback_the_api_refuses_browsers_of_other_sites(
     headers: dict[str, str | None], status: int
 ) -> None:
-    """A client in another container uses any name; a browser's POST tells its origin."""
+    """A client in another container may use any name; a browser's POST has an origin."""
     with Emulator(host="0.0.0.0") as segment, Client(segment) as client:  # noqa: S104 what is tested
         assert client.send("/v0/start", headers=headers).status == status
 
 
 def test_a_connection_serves_many_requests_and_ends_on_request() -> None:
-    """Requests in a row on one connection are answered in a row, the last with its end."""
+    """Requests on one connection get their responses in order, until the client ends it."""
     start = f"POST /v0/start HTTP/1.1\r\n{AUTHORIZATION}".encode()
     with Emulator() as segment:
         answer = exchange(segment, start + b"\r\n", start + b"Connection: close\r\n\r\n")
@@ -223,7 +223,7 @@ def test_a_connection_serves_many_requests_and_ends_on_request() -> None:
 
 
 def test_expect_continue_is_answered() -> None:
-    """A client that waits for 100 Continue gets it before its body is read."""
+    """A client that waits for 100 Continue gets it before it sends the body."""
     start = f"POST /v0/start HTTP/1.1\r\n{AUTHORIZATION}Expect: 100-continue\r\n"
     with Emulator() as segment:
         answer = exchange(segment, f"{start}Content-Length: 2\r\n\r\n{{}}".encode())
@@ -231,7 +231,7 @@ def test_expect_continue_is_answered() -> None:
 
 
 def test_a_request_cut_short_is_no_request() -> None:
-    """A head or a body that ends early is neither answered nor applied."""
+    """A request whose head or body is incomplete gets no response and is not applied."""
     with Emulator() as segment:
         assert exchange(segment, b"POST /v0/start HTT") == b""
         assert exchange(segment, b"POST /v0/start HTTP/1.1\r\nContent-") == b""
@@ -241,7 +241,7 @@ def test_a_request_cut_short_is_no_request() -> None:
 
 
 def test_the_log_keeps_bodies_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond its bytes the log drops the oldest bodies, and keeps the requests."""
+    """Above its limit the log drops the oldest bodies, and keeps the requests."""
     monkeypatch.setattr("target_segment_objects.emulator.api.request_log._LOG_BODY_BYTES", 1000)
     with Emulator() as segment, Client(segment) as client:
         for number in range(3):
@@ -262,7 +262,7 @@ def test_an_emulator_starts_once_and_stops_at_any_time() -> None:
 
 
 def test_a_taken_port_leaves_nothing_behind() -> None:
-    """Starting on a port in use is an OSError, with no thread and no folder left."""
+    """Starting on a port in use is an OSError, and leaves no thread and no folder."""
     with Emulator() as segment:
         port = int(segment.url.rpartition(":")[2])
         threads = threading.active_count()
@@ -272,7 +272,7 @@ def test_a_taken_port_leaves_nothing_behind() -> None:
 
 
 def test_it_imports_nothing_of_the_package() -> None:
-    """The emulator stands alone: no other room of the package is loaded with it, nor DuckDB."""
+    """Importing the emulator loads no other folder of the package, nor DuckDB."""
     program = (
         "import sys, target_segment_objects.emulator\n"
         "own = 'target_segment_objects'\n"

@@ -1,4 +1,4 @@
-"""The rules of set calls: each is broken alone, and kept at its very edge."""
+"""The rules of set calls: a call that breaks one, and a call at its limit."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROOM = {"id": "1", "properties": {"name": "x"}}
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator as it comes."""
+    """An emulator with its defaults."""
     with Emulator() as segment:
         yield segment
 
 
 @pytest.fixture
 def client(segment: Emulator) -> Iterator[Client]:
-    """A client of it."""
+    """A client of the emulator."""
     with Client(segment) as client:
         yield client
 
@@ -36,7 +36,7 @@ def call(**changes: Any) -> dict[str, Any]:
 
 
 def of(identifier: Any = "1", properties: Any = None, **more: Any) -> dict[str, Any]:
-    """Return a call of one object."""
+    """Return a call with one object."""
     item = {"id": identifier, "properties": {"a": 1} if properties is None else properties, **more}
     return call(objects=[item])
 
@@ -96,7 +96,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_broken_rule_is_a_400_that_names_it(segment: Emulator, client: Client, case: str) -> None:
-    """One broken rule is one 400 with its reason, logged as a refusal, and nothing is stored."""
+    """A broken rule is a 400 with its reason, logged as a refusal, and nothing is stored."""
     body, reason = REFUSED[case]
     answer = client.set_body(body)
     assert answer.status == 400
@@ -127,7 +127,7 @@ TAKEN = {
 
 @pytest.mark.parametrize("case", TAKEN)
 def test_the_edge_of_a_rule_is_taken(segment: Emulator, client: Client, case: str) -> None:
-    """What a rule just allows is answered 200 with a JSON body."""
+    """A call at the limit of a rule gets a 200 with a JSON body."""
     answer = client.set_body(TAKEN[case])
     assert (answer.status, answer.json) == (200, {"success": True})
     assert segment.refusals == []
@@ -138,7 +138,7 @@ def test_the_edge_of_a_rule_is_taken(segment: Emulator, client: Client, case: st
 def test_integers_of_any_size_keep_their_digits(
     segment: Emulator, client: Client, digits: int
 ) -> None:
-    """An integer beyond 64 bits, and beyond what Python reads, is stored digit for digit."""
+    """An integer beyond 64 bits, and one that Python cannot parse, keeps all its digits."""
     number = "9" * digits
     body = f'{{"collection":"rooms","objects":[{{"id":"1","properties":{{"a":{number}}}}}]}}'
     assert client.set_body(body.encode()).status == 200
@@ -161,7 +161,7 @@ def test_integers_of_any_size_keep_their_digits(
     ],
 )
 def test_without_a_key_it_is_401(segment: Emulator, client: Client, header: str | None) -> None:
-    """A missing or malformed Authorization, an empty key and a password are refused alike."""
+    """A missing or malformed Authorization, an empty key and a password are refused."""
     answer = client.send("/v1/set", b"{}", {"Authorization": header})
     assert answer.status == 401
     assert "write key" in answer.reason
@@ -169,7 +169,7 @@ def test_without_a_key_it_is_401(segment: Emulator, client: Client, header: str 
 
 
 def test_only_the_write_key_is_taken_when_there_is_one() -> None:
-    """With a write key every other key is a 401, and no key shows in the log."""
+    """With a write key, any other key is a 401, and the log contains no key."""
     with Emulator(write_key="right") as segment:
         with Client(segment, "wrong") as client:
             assert client.one("1", a=1).status == 401
@@ -192,7 +192,7 @@ def test_set_needs_its_content_type(client: Client, content_type: str | None) ->
 
 
 def test_set_takes_no_content_encoding(client: Client) -> None:
-    """A compressed set call is refused: nobody documents one."""
+    """A compressed set call is refused, since compression is not documented."""
     headers: dict[str, str | None] = {
         "Content-Type": "application/json",
         "Content-Encoding": "gzip",
@@ -215,19 +215,19 @@ def test_set_takes_no_content_encoding(client: Client) -> None:
     ],
 )
 def test_other_paths_are_404(client: Client, path: str) -> None:
-    """Paths are exact."""
+    """Paths must match exactly."""
     answer = client.send(path, b"{}")
     assert (answer.status, answer.reason) == (404, "no such path")
 
 
 def test_other_methods_are_405(client: Client) -> None:
-    """Only POST is taken."""
+    """Only POST is allowed."""
     answer = client.send("/v1/set", method="GET")
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 def test_a_body_that_cannot_be_valid_is_not_read(segment: Emulator, client: Client) -> None:
-    """A set body beyond ten full objects is 413 by its length alone."""
+    """A set body longer than ten full objects is a 413 because of its length."""
     answer = client.send("/v1/set", b"x" * 5_000_000, {"Content-Type": "application/json"})
     assert answer.status == 413
     assert segment.refusals[-1].body_bytes == 0
@@ -240,13 +240,13 @@ def test_nulls_are_refused_on_request() -> None:
 
 
 def test_digits_in_collections_are_taken_on_request() -> None:
-    """With `collection_digits` a digit is a letter like others."""
+    """With `collection_digits`, a collection may contain digits."""
     with Emulator(collection_digits=True) as segment, Client(segment) as client:
         assert client.set(ROOM, collection="3d_rooms2").status == 200
         assert list(segment.tables()) == ["3d_rooms2"]
 
 
 def test_the_key_is_the_user_name(segment: Emulator, client: Client) -> None:
-    """Any key is taken without `write_key`, and the log knows it."""
+    """Without `write_key`, any key is accepted, and recorded in the log."""
     assert client.one("1", a=1).status == 200
     assert segment.requests[0].write_key == KEY

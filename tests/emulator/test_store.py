@@ -1,4 +1,4 @@
-"""Merging, nulls, types and names, in memory and in DuckDB alike."""
+"""Merging, nulls, types and names; the same in memory and in DuckDB."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOON = datetime(2024, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def applied(*updates: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the typed rows of one object's updates, proved equal in both stores."""
+    """Return the typed rows after one object's updates, after checking that both stores agree."""
     with TemporaryDirectory() as folder:
         memory = MemoryStore()
         warehouse = Warehouse(Path(folder) / "w.duckdb", Path(folder), "256MB")
@@ -44,14 +44,14 @@ def applied(*updates: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_objects_merge_by_id() -> None:
-    """Later properties win, missing ones stay, null ones are cleared."""
+    """Later properties win, missing ones stay, and nulls clear."""
     assert applied({"a": 1, "b": 2, "c": 3}, {"b": 5, "c": None}) == [
         {"id": "1", "a": 1, "b": 5, "c": None}
     ]
 
 
 def test_a_null_makes_no_column() -> None:
-    """A column appears on its first value that is not null, and a later value types it."""
+    """A column is created by its first value that is not null, which determines its type."""
     assert applied({"a": 1, "b": None}) == [{"id": "1", "a": 1}]
     assert applied({"a": 1, "b": None}, {"b": "x"}) == [{"id": "1", "a": 1, "b": "x"}]
 
@@ -83,7 +83,7 @@ def test_a_null_makes_no_column() -> None:
     ],
 )
 def test_the_first_value_types_the_column(first: Any, later: Any, kept: Any) -> None:
-    """What a later value of another type becomes: the table of docs/emulator.md."""
+    """How a later value of another type is stored: the table of docs/emulator.md."""
     (row,) = applied({"a": first}, {"a": later})
     assert row["a"] == kept
     assert type(row["a"]) is type(kept)
@@ -127,13 +127,13 @@ def test_the_first_value_types_the_column(first: Any, later: Any, kept: Any) -> 
     ],
 )
 def test_snake_case(name: str, column: str) -> None:
-    """The vectors of Segment's rule hold, and applying it twice changes nothing."""
+    """Segment's test vectors pass, and applying the rule twice changes nothing."""
     assert snake_case(name) == column
     assert snake_case(column) == column
 
 
 def test_columns_of_segment_are_not_overwritten() -> None:
-    """`id` and its like have no column as properties; with a `_` behind they are kept as sent."""
+    """Properties named `id` and the like have no column; with a `_` appended they are kept."""
     assert column_name("id") is None
     assert column_name("UUID") is None
     assert applied({"id": "other", "received_at": 1, "id_": "kept", "loaded_at_": 2}) == [
@@ -142,7 +142,7 @@ def test_columns_of_segment_are_not_overwritten() -> None:
 
 
 def test_names_that_become_one_share_a_column() -> None:
-    """Of two properties with one column the last in the object wins, a null included."""
+    """Of two properties with the same column, the last in the object wins, even a null."""
     assert applied({"userId": 1, "user_id": 2, "b": 1}) == [{"id": "1", "user_id": 2, "b": 1}]
     assert applied({"user_id": 2, "userId": 1}) == [{"id": "1", "user_id": 1}]
     assert applied({"a": 1}, {"a": 2, "A": None}) == [{"id": "1", "a": None}]
@@ -173,7 +173,7 @@ UPDATES = st.lists(
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with numbers in text columns read back, since `1e15` is written in two ways."""
+    """Return rows with numbers in text columns parsed, since `1e15` has two spellings."""
     return [{name: _number(value) for name, value in row.items()} for row in rows]
 
 
@@ -190,7 +190,7 @@ def _number(value: Any) -> Any:
 def test_duckdb_and_memory_hold_the_same(
     batches: list[list[tuple[str, str, dict[str, Any]]]],
 ) -> None:
-    """After any updates, flushed at any time, both stores show the same tables."""
+    """After any updates and flushes, both stores have the same tables."""
     with TemporaryDirectory() as folder:
         memory = MemoryStore()
         warehouse = Warehouse(Path(folder) / "w.duckdb", Path(folder), "256MB")
@@ -206,7 +206,7 @@ def test_duckdb_and_memory_hold_the_same(
 
 
 def test_a_warehouse_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """A second run merges into the file of the first, types and order included."""
+    """A second run merges into the file of the first, and keeps types and order."""
     path = tmp_path / "rooms.duckdb"
     with Emulator(warehouse=path) as segment, Client(segment) as client:
         client.one("2", a=1, at="2024-01-31T12:00:00Z")
@@ -229,7 +229,7 @@ def test_a_warehouse_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_values_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
-    """What no column could hold is null, and counted by table and column or property."""
+    """A value that no column can hold is null, and counted by table and column or property."""
     lost = {("rooms", "a"): 1, ("rooms", "名前"): 1, ("rooms", "id"): 1}
     for warehouse in (None, tmp_path / "w.duckdb"):
         with Emulator(warehouse=warehouse) as segment, Client(segment) as client:
@@ -240,7 +240,7 @@ def test_values_that_fit_nowhere_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_large_part_is_merged_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part beyond a slice, of two collections, with ids in several slices, is merged in order."""
+    """A part larger than a slice, of two collections, with the same ids in several slices."""
     monkeypatch.setattr("target_segment_objects.emulator.store.merging._SLICE_BYTES", 2000)
     items = [
         room(str(n % 70), ("rooms", "guests")[n % 2], value=n, **{f"p{n % 3}": n})
@@ -254,14 +254,14 @@ def test_a_large_part_is_merged_in_slices(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_in_use_is_one_sentence(tmp_path: Path) -> None:
-    """A warehouse that is open elsewhere is named, and nothing is left behind."""
+    """The error names a warehouse that is open elsewhere, and leaves nothing behind."""
     path = tmp_path / "w.duckdb"
     with Emulator(warehouse=path), pytest.raises(WarehouseLockedError, match="is in use"):
         Emulator(warehouse=path).start()
 
 
 def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
-    """A file that DuckDB does not read is named."""
+    """The error names a file that DuckDB cannot read."""
     path = tmp_path / "w.duckdb"
     path.write_text("no database, but long enough to be looked at\n" * 200)
     with pytest.raises(WarehouseError, match="Cannot open the warehouse file"):
@@ -270,12 +270,12 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
 
 @given(first=SCALARS.filter(lambda value: value is not None))
 def test_the_first_value_always_fits(first: Any) -> None:
-    """A column made for a value holds that value."""
+    """A column created for a value can hold that value."""
     assert fit(first, column_type_of(first)) is not None
 
 
 def test_a_wide_part_is_merged_in_slices_of_few_rows(tmp_path: Path) -> None:
-    """As many values as need more than one slice fit within a limit that all at once would pass."""
+    """A part whose values would exceed the memory limit together is merged in slices."""
     columns, limit = (600, "512MB") if duckdb.__version__.startswith("1.") else (1000, "200MB")
     objects = 1_200_000 // columns
     updates = [

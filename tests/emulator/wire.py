@@ -1,4 +1,4 @@
-"""A plain client: one connection, every byte as the test wants it."""
+"""A plain HTTP client on one connection, which sends exactly the bytes of a test."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ KEY = "key-of-the-tests"
 
 
 def basic(text: str) -> str:
-    """Return a Basic header of what stands before base64."""
+    """Return a Basic header with this text in base64."""
     return "Basic " + base64.b64encode(text.encode()).decode()
 
 
 def lines(*objects: dict[str, Any]) -> bytes:
-    """Return a part before gzip."""
+    """Return a part before compression."""
     return b"".join(json.dumps(item).encode() + b"\n" for item in objects)
 
 
@@ -34,7 +34,7 @@ def room(identifier: str, collection: str = "rooms", **properties: Any) -> dict[
 
 
 class Answer(NamedTuple):
-    """An answer read whole."""
+    """A complete response."""
 
     status: int
     headers: dict[str, str]
@@ -55,7 +55,7 @@ class Client:
     """A client of one emulator on one keep-alive connection."""
 
     def __init__(self, segment: Emulator, key: str = KEY) -> None:
-        """Take the address of the emulator."""
+        """Use the address of an emulator."""
         self._connection = http.client.HTTPConnection(
             segment.url.removeprefix("http://"), timeout=10
         )
@@ -76,7 +76,7 @@ class Client:
         headers: dict[str, str | None] | None = None,
         method: str = "POST",
     ) -> Answer:
-        """Send a request as it is; a header that is None is left out."""
+        """Send a request; a header that is None is omitted."""
         all_headers = {"Authorization": basic(f"{self._key}:"), **(headers or {})}
         sent = {name: value for name, value in all_headers.items() if value is not None}
         try:
@@ -90,13 +90,13 @@ class Client:
     def set(
         self, *objects: dict[str, Any], collection: str = "rooms", synchronous: bool = True
     ) -> Answer:
-        """Send a set call of objects."""
+        """Send a set call with objects."""
         return self.set_body(
             {"collection": collection, "objects": list(objects)}, synchronous=synchronous
         )
 
     def set_body(self, body: object, *, synchronous: bool = True) -> Answer:
-        """Send a set call with any body: bytes as they are, the rest as JSON."""
+        """Send a set call with any body: bytes as they are, other values as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers: dict[str, str | None] = {"Content-Type": "application/json"}
         if synchronous:
@@ -104,7 +104,7 @@ class Client:
         return self.send("/v1/set", content, headers)
 
     def one(self, identifier: str, *, synchronous: bool = True, **properties: Any) -> Answer:
-        """Send a set call of one room."""
+        """Send a set call with one room."""
         item = {"id": identifier, "properties": properties}
         return self.set(item, synchronous=synchronous)
 
@@ -115,13 +115,13 @@ class Client:
         return str(answer.json["sync_id"])
 
     def upload(self, sync_id: str, content: bytes) -> Answer:
-        """Upload a part, gzipped here."""
+        """Compress and upload a part."""
         return self.upload_raw(sync_id, gzip.compress(content))
 
     def upload_raw(
         self, sync_id: str, body: bytes | Iterable[bytes], **headers: str | None
     ) -> Answer:
-        """Upload a body as it is; keywords replace headers, `content_type` for `Content-Type`."""
+        """Upload a body; keywords replace headers (`content_type` for `Content-Type`)."""
         sent: dict[str, str | None] = {
             "content-type": "binary/octet-stream",
             "content-encoding": "gzip",

@@ -1,1 +1,1 @@
-"""Faults of every kind, and what must hold in each of them (docs/testing.md)."""
+"""Faults of every kind, and what must hold after each of them (docs/testing.md)."""

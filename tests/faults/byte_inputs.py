@@ -1,4 +1,7 @@
-"""Odd inputs, each with an id and the verdict that it must get: bytes, cuts, order, sizes, text.
+"""Unusual inputs and their expected verdicts: bytes, cuts, order, sizes, text.
+
+Unusual JSON messages are in `message_inputs`, unusual values in `value_inputs`. The verdicts, in
+the words of `input_run.verdict_of`, are written by hand and not taken from the target.
 
 What is odd within a message that is JSON is in `message_inputs`, what is odd as a value in
 `value_inputs`. A verdict is written as `input_run.verdict_of` tells it, by hand: it is not read off
@@ -19,15 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["BAD", "RECORD", "Input", "byte_inputs", "message", "written"]
 
 BAD = "MessageError @4"
-"""The first of the odd lines is no message, and is named."""
+"""The first tested line is not a message, and the error names it."""
 
 
 class Input(NamedTuple):
-    """Odd lines, and what must become of them.
+    """Lines to test, and the verdict that is expected.
 
     Attributes:
-        id: a name of its own.
-        odd: the bytes; the first line of them is the input's fourth.
+        id: a unique name.
+        lines: the bytes; their first line is the input's fourth.
         verdict: see `input_run.verdict_of`.
     """
 
@@ -37,12 +40,12 @@ class Input(NamedTuple):
 
 
 def written(value: object) -> bytes:
-    """A message as a tap writes it, without blanks."""
+    """Return a message as a tap writes it, without blanks."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def message(**values: object) -> dict[str, Any]:
-    """A RECORD of the stream `rooms` with a canary, and these properties."""
+    """Return a RECORD of the stream `rooms` with a canary and these properties."""
     return {
         "type": "RECORD",
         "stream": "rooms",
@@ -66,7 +69,7 @@ RECORD = written(
 
 
 def byte_inputs() -> Iterator[Input]:
-    """All of this module."""
+    """Yield all inputs of this module."""
     yield from _cut_and_torn()
     yield from _bytes_in_strings()
     yield from _bytes_between()
@@ -77,19 +80,19 @@ def byte_inputs() -> Iterator[Input]:
 
 
 def _cut_and_torn() -> Iterator[Input]:
-    """No part of a message is one, and no message stays one without one of its brackets."""
+    """A part of a message, or a message without one of its brackets, is not a message."""
     for at in range(1, len(RECORD)):
         yield Input(f"cut-{at}", RECORD[:at], BAD)
     for at in range(1, len(RECORD), 3):
         yield Input(f"behead-{at}", RECORD[at:], BAD)
     for at, character in enumerate(RECORD):
         sign = bytes([character])
-        # The colons of a time are no structure.
+        # The colons in a time are not structure.
         if sign == b'"' or (sign in b"{}[]:," and not _in_string(at)):
             yield Input(f"drop-{at}", RECORD[:at] + RECORD[at + 1 :], BAD)
             yield Input(f"twice-{at}", RECORD[:at] + sign + RECORD[at:], BAD)
     for at in range(5, len(RECORD), 7):
-        # The line before the break is what is wrong first.
+        # The line before the break is the first wrong one.
         yield Input(f"break-{at}", RECORD[:at] + b"\n" + RECORD[at:], BAD)
 
 
@@ -98,7 +101,7 @@ def _in_string(at: int) -> bool:
 
 
 _STRING = re.compile(rb'"([^"]*)"')
-_SNOWBALLS = {
+_INVALID_UNICODE = {
     "ff": b"\xff",
     "overlong": b"\xc0\x80",
     "lone-continuation": b"\xa9",
@@ -108,10 +111,10 @@ _SNOWBALLS = {
     "escaped-surrogate": b"\\ud800",
     "escaped-low-surrogate": b"\\udc00x",
 }
-"""What is no Unicode, as bytes and as an escape that JSON itself allows."""
+"""Invalid Unicode: as bytes, and as escapes that JSON allows."""
 
 _OF_ENVELOPE = {
-    # A name that is another name: what it named is missing.
+    # A changed name: the field is missing.
     "type": BAD,
     "RECORD": BAD,
     "stream": BAD,
@@ -122,7 +125,7 @@ _UNHARMED = {"time_extracted", "2020-01-01T00:00:00Z"}
 
 
 def _bytes_in_strings() -> Iterator[Input]:
-    """Bytes that are no UTF-8, and control characters, in every string of a record's line."""
+    """Bytes that are not UTF-8, and control characters, in every string of a record's line."""
     inside = RECORD.index(b'"record":') + len(b'"record":')
     outside = RECORD.index(b',"time_extracted"')
     for number, found in enumerate(_STRING.finditer(RECORD)):
@@ -131,10 +134,10 @@ def _bytes_in_strings() -> Iterator[Input]:
         verdict = "reject unicode" if in_record else _OF_ENVELOPE.get(text, "sent")
         if in_record and text == "id":
             verdict = "reject key_missing unicode"
-        for name, invalid in _SNOWBALLS.items():
+        for name, invalid in _INVALID_UNICODE.items():
             mutated = RECORD[: found.end(1)] + invalid + RECORD[found.end(1) :]
             if in_record and not name.startswith("escaped"):
-                # Bytes that are no UTF-8 make the whole record unreadable, one fault.
+                # Bytes that are not UTF-8 make the whole record unreadable, which is one fault.
                 yield Input(f"{name}-in-{number}-{text}", mutated, "reject unicode")
             else:
                 yield Input(f"{name}-in-{number}-{text}", mutated, verdict)
@@ -144,19 +147,19 @@ def _bytes_in_strings() -> Iterator[Input]:
 
 
 def _bytes_between() -> Iterator[Input]:
-    """Between its tokens a line takes blanks, and nothing else."""
+    """Between its tokens a line may have blanks, and nothing else."""
     for at in [found.start() for found in re.finditer(rb"[{}:,]", RECORD)]:
         for name, inserted in {"nul": b"\0", "bom": b"\xef\xbb\xbf", "nbsp": b"\xc2\xa0"}.items():
             verdict = "sent" if _in_string(at) and name != "nul" else BAD
             yield Input(f"{name}-at-{at}", RECORD[:at] + inserted + RECORD[at:], verdict)
         for name, inserted in {"blank": b"  ", "tabs": b"\t", "return": b"\r"}.items():
-            # `2020-01-01T00:00:00Z` has colons: a control character in a string.
+            # `2020-01-01T00:00:00Z` has colons too: there it is a control character in a string.
             verdict = BAD if _in_string(at) and name != "blank" else "sent"
             yield Input(f"{name}-at-{at}", RECORD[:at] + inserted + RECORD[at:], verdict)
 
 
 def _whole_lines() -> Iterator[Input]:
-    """What else taps print on stdout, and JSON that is no message."""
+    """Other texts that taps print on stdout, and JSON that is not a message."""
     texts = {
         "log": f"INFO  syncing {CANARY}",
         "log-json": json.dumps({"level": "info", "message": CANARY}),
@@ -197,7 +200,7 @@ def _whole_lines() -> Iterator[Input]:
 
 
 def _blanks_and_breaks() -> Iterator[Input]:
-    """Blank lines and blanks around a message are nothing; they count as lines all the same."""
+    """Blank lines, and blanks around a message, are ignored; blank lines count as lines."""
     for name, blank in {
         "empty": b"",
         "blanks": b"   ",
@@ -222,7 +225,7 @@ def _blanks_and_breaks() -> Iterator[Input]:
 
 
 def _depths() -> Iterator[Input]:
-    """A hundred levels are taken, the message being the first; one more, and 200,000, are not."""
+    """A hundred levels are accepted, including the message; 101 and 200,000 are not."""
     for kind, (start, end) in {"lists": (b"[", b"]"), "objects": (b'{"a":', b"}")}.items():
         inner = b"" if kind == "lists" else b"1"
         for levels in (2, 50, 98, 99, 100, 500, 2_000, 200_000):
@@ -241,12 +244,12 @@ def _depths() -> Iterator[Input]:
 
 
 def _quoted(text: bytes) -> bytes:
-    """Brackets in a string are no levels; a value has 32 KB at most."""
+    """Brackets in a string are not levels; a value has at most 32 KB."""
     return written(message(note=text.decode()[:30_000]))
 
 
 def _order() -> Iterator[Input]:
-    """Messages of a stream whose SCHEMA has not come."""
+    """Messages of a stream before its SCHEMA."""
     for stream in ("other", "Rooms", "rooms ", "", "room", "rooms\0", "r\u00f6oms", "x" * 5_000):
         kinds: dict[str, dict[str, object]] = {
             "RECORD": {"record": {"id": CANARY}},

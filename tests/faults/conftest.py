@@ -1,4 +1,4 @@
-"""How large the matrices are that ran, told at the end of the run."""
+"""Prints at the end of the run how many cases the matrices had."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SIZES = pytest.StashKey[dict[str, int]]()
 
 @pytest.fixture(scope="session")
 def matrix_sizes(pytestconfig: pytest.Config) -> dict[str, int]:
-    """Cases that ran, by the name of their matrix; a module adds what it has run."""
+    """The number of cases by the name of their matrix; each module adds its own."""
     return pytestconfig.stash.setdefault(SIZES, {})
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """One line a matrix."""
+    """Print one line per matrix."""
     for name, size in sorted(terminalreporter.config.stash.get(SIZES, {}).items()):
         terminalreporter.write_line(f"{name}: {size} cases")

@@ -1,4 +1,7 @@
-"""The command many times over, without its imports: a server imports it once and forks it for each.
+"""Runs the command many times without its imports: a server imports it once, and forks it.
+
+A forked command continues with `main()`, to the end of the interpreter. Its stdin, stdout and
+stderr are pipes to the test.
 
 What is forked goes on as `main()` does, to the interpreter's own end. Stdin, stdout and stderr are
 pipes whose other ends are the test's.
@@ -29,16 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "ForkServer"]
 
-_PATIENCE = 30.0  # seconds that only a failing test waits for
+_PATIENCE = 30.0  # seconds; only a failing test waits that long
 
 
 class Child:
-    """A forked command, its stdin open; both outputs are read as they come.
+    """A forked command with an open stdin; both outputs are read continuously.
 
     Attributes:
-        pid: its process; valid until `status` is called.
-        out: what it has printed.
-        err: what it has told.
+        pid: its process id; valid until `status` is called.
+        out: its stdout.
+        err: its stderr.
         ended: set when both outputs are closed: it can do nothing any more.
     """
 
@@ -54,29 +57,29 @@ class Child:
         self._reader.start()
 
     def write(self, fed: bytes) -> None:
-        """Give it bytes, few enough for a pipe; a command that has ended takes none."""
+        """Write bytes that fit into a pipe; does nothing if the command has ended."""
         with suppress(BrokenPipeError):
             os.write(self._stdin, fed)
 
     def close_stdin(self) -> None:
-        """End its input."""
+        """Close its stdin."""
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
 
     def wait_for(self, printed: bytes) -> None:
-        """Wait until this was printed."""
+        """Wait until this text is printed."""
         with self._changed:
             self._changed.wait_for(lambda: printed in self.out or self.ended.is_set(), _PATIENCE)
         assert printed in self.out, self.err.decode()
 
     def kill(self, *numbers: int) -> None:
-        """Send it signals; one that has ended does not mind."""
+        """Send signals; does nothing if the command has ended."""
         for number in numbers:
             os.kill(self.pid, number)
 
     def status(self) -> int:
-        """Wait for its end: its exit status, negative for the signal that ended it."""
+        """Wait until it ends, and return its exit status, negative for a signal."""
         ended = self.ended.wait(_PATIENCE)
         if not ended:
             os.kill(self.pid, signal.SIGKILL)
@@ -109,7 +112,7 @@ class ForkServer:
     """Forks the command, one at a time, from a process that has imported it. A context manager.
 
     Attributes:
-        count: how many it has forked.
+        count: how many commands it has forked.
     """
 
     def __init__(self) -> None:
@@ -149,7 +152,7 @@ class ForkServer:
         return Child(self, pid, pipes[0][1], {"out": pipes[1][0], "err": pipes[2][0]})
 
     def reap(self) -> int:
-        """Bury the child that was started last; its exit status."""
+        """Wait for the child that was started last, and return its exit status."""
         self._socket.sendall(b"reap")
         return int(self._socket.recv(64))
 
@@ -169,7 +172,7 @@ class ForkServer:
 
 
 def _serve(asks: socket.socket) -> bool:
-    """Fork a child for each request; True in a child, False when the test has gone."""
+    """Fork a child for each request; returns True in a child, False when the test has ended."""
     while True:
         asked, pipes, _, _ = socket.recv_fds(asks, 65536, 3)
         if not asked:
@@ -199,9 +202,9 @@ if __name__ == "__main__":
     from target_segment_objects.delivery.bulk import parts
     from target_segment_objects.singer.target import main
 
-    # So that the spool of a few records is a file, as that of many is.
-    vars(parts)["_MEMORY"] = 0
-    gc.freeze()  # a child has no need to look through what was imported
+    # So that the spool is a file even with few records.
+    vars(parts)["_MEMORY_BYTES"] = 0
+    gc.freeze()  # the garbage collector of a child can ignore the imported modules
     with socket.socket(fileno=int(sys.argv[1])) as given:
         forked = _serve(given)
     if forked:

@@ -1,4 +1,4 @@
-"""One odd input fed to the target in this process, and everything that came of it."""
+"""Feeds one unusual input to the target in this process, and records all results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AFTER", "BEFORE", "CANARY", "SCHEMA", "Outcome", "feed", "verdict_of"]
 
 CANARY = "kanarienvogel"
-"""Stands in the odd lines where a value stands, and never in any output."""
+"""A value in the tested lines, which must not occur in any output."""
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -44,13 +44,13 @@ SCHEMA = {
     "key_properties": ["id"],
 }
 BEFORE = '{ "seen" : 1.0 }'
-"""The value of the state before the odd lines, byte for byte as it must be printed."""
+"""The value of the state before the tested lines, exactly as it must be printed."""
 AFTER = '{ "seen" : 2.0 }'
-"""The same, of the state behind them."""
+"""The value of the state after them."""
 
 
 class DeadRecord(msgspec.Struct):
-    """What a reject of the dead letter must have, for whoever reads it and for `replay`."""
+    """The fields that a reject in the dead letter must have, for a reader and for `replay`."""
 
     stream: str
     line: int
@@ -63,12 +63,12 @@ class DeadRecord(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one input.
+    """The results of one input.
 
     Attributes:
-        error: what ended the run; `None` when it came to its end.
+        error: the error that ended the run; `None` without one.
         states: the lines of stdout.
-        told: all that was logged, and the error's own words.
+        log: all log lines, and the error's message.
         ids: the objects that arrived, by id.
         finishes: the bodies of the calls that finished a session.
         dead: the rejects of the dead letter.
@@ -111,13 +111,13 @@ def feed(
 
     Args:
         tested_lines: the last one has no line break; the first one is line 4.
-        segment: where it goes; others may have been there before.
-        folder: for the dead letter.
-        collection: of the stream `rooms`, which nobody else uses.
+        segment: the emulator, which earlier runs may have used.
+        folder: the folder of the dead letter.
+        collection: a collection for the stream `rooms` that no other run uses.
         config: settings over the usual ones.
 
     Raises:
-        Exception: a bug: whatever is not one of our errors.
+        Exception: a bug: any error that is not one of the target's own.
     """
     good = [{"type": "RECORD", "stream": "rooms", "record": {"id": name}} for name in ("a", "z")]
     lines = [
@@ -160,11 +160,11 @@ def feed(
 
 
 def verdict_of(outcome: Outcome) -> str:
-    """What became of the odd lines, in a few words.
+    """Return the verdict on the tested lines, in a few words.
 
-    `sent`: they made an object more; `passed`: they did not, and harmed nothing; `reject CODE …`:
-    with the faults' codes; `KIND @line`: an error that ended the run, with the line it names, if
-    it names one. More rejects or objects than one are counted.
+    `sent`: they created one more object; `passed`: they did not, and had no other effect; `reject
+    CODE …`: they were rejected with these codes; `KIND @line`: an error ended the run, with the
+    line that it names, if any.
     """
     error = outcome.error
     if error is not None and not isinstance(error, RejectedRecordError):

@@ -1,4 +1,4 @@
-"""A clock on which waiting takes no time, and a port that can be closed."""
+"""A clock whose waits take no time, and a port that can be closed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["EmulatorPort", "InstantClock"]
 
 
 class InstantClock:
-    """A clock on which waiting takes no time; the dice always show their highest.
+    """A clock whose waits take no time; its random numbers are always the highest.
 
     Attributes:
         waits: the seconds of each wait, in order.
-        on_wait: called after each, with how many there were.
+        on_wait: called after each wait, with the number of waits so far.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class InstantClock:
         self._lock = threading.Lock()
 
     def of(self, stop: threading.Event) -> Clock:
-        """The client's clock; its waits say that the caller stopped once the event is set."""
+        """Return the client's clock; once `stop` is set, its waits report the caller's stop."""
 
         def wait(seconds: float) -> bool:
             if stop.is_set():
@@ -56,7 +56,7 @@ class EmulatorPort:
     _lock = threading.Lock()
 
     def __init__(self) -> None:
-        # Bound and never listening: nobody else gets the port while the emulator is deaf.
+        # Bound but not listening, so that no other process gets the port while it is closed.
         self._reserved = socket.socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._reserved.bind(("127.0.0.1", 0))
@@ -64,7 +64,9 @@ class EmulatorPort:
 
     @classmethod
     def close(cls, segment: Emulator) -> None:
-        """Refuse connections from now on; those that stand go on. Again, it does nothing.
+        """Refuse new connections; existing ones continue. If already closed, it does nothing.
+
+        A second shutdown would persist: connections accepted after `open` would be closed at once.
 
         A second shutdown would last: what is taken after `open` would be closed at once.
         """
@@ -76,10 +78,10 @@ class EmulatorPort:
 
     @staticmethod
     def open(segment: Emulator) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         assert segment._server is not None
         segment._server._listener.listen()
 
     def forget(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._reserved.close()

@@ -1,4 +1,8 @@
-"""Kills at exact points of the protocol: who signals what and when, and what must hold afterwards.
+"""Kills at exact points of the protocol: the cases, and what must hold after each.
+
+The emulator runs in the test's process and sends the signal from the request that the point names.
+The number of calls is known from the source: forty objects of two streams, interleaved, ten of them
+again with a later value, and one record that must be rejected.
 
 The emulator runs in the test's process and signals the command from the very exchange that the
 point names. The source is made so that the number of calls is known: forty objects of two streams,
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KILLS", "POINTS", "SOURCE", "Kill", "Point", "Source", "Story", "tell"]
 
-_PATIENCE = 2_000  # hundredths of a second that only a failing test waits for
+_PATIENCE = 2_000  # hundredths of a second; only a failing test waits that long
 
 At = Literal["arrival", "body", "applied", "answered"]
 
@@ -38,11 +42,11 @@ class Kill:
     """How the command is stopped.
 
     Attributes:
-        name: as it stands in a case's id.
-        numbers: signals, sent at once.
-        codes: exit statuses that say that it was stopped so; of two signals that come together
-            the system decides which is the first.
-        again: they are sent until the command has ended.
+        name: its name in a case's id.
+        numbers: the signals, sent together.
+        codes: the expected exit statuses; if two signals arrive together, the system decides which
+            is first.
+        again: send them until the command has ended.
     """
 
     name: str
@@ -52,14 +56,14 @@ class Kill:
 
     @property
     def clean(self) -> bool:
-        """Whether what was read before it is delivered."""
+        """Whether records that were read before it are delivered."""
         return min(self.codes) > 0 and not self.again
 
     def strike(self, child: Child) -> None:
-        """Send the signals; of one that must end at once, see the end."""
+        """Send the signals; if the command must end at once, wait for that."""
         child.kill(*self.numbers)
         if not self.clean:
-            # Signals that come together are one, so the second may have to be sent again.
+            # Python may see signals that arrive together as one, so the second is sent again.
             for _ in range(_PATIENCE):
                 if child.ended.wait(0.01):
                     break
@@ -82,17 +86,17 @@ _RECORDS = 51
 
 @dataclass(frozen=True)
 class Point:
-    """Where the command is in the protocol when it is stopped.
+    """The command's position in the protocol when it is stopped.
 
     Attributes:
-        name: as it stands in a case's id.
+        name: its name in a case's id.
         method: `set` or `bulk`.
-        call: the API's call; with none, the point is a printed state.
-        number: the how manyth of it, or the state's position.
-        at: where in its exchange.
-        fed: how many records it was given.
-        closed: whether its input has ended before.
-        more: settings.
+        call: the API's call; if empty, the point is a printed state.
+        number: the number of the call, or the state's position.
+        at: the point within the request.
+        fed: how many records the command was given.
+        closed: whether its input has ended.
+        more: further settings.
     """
 
     name: str
@@ -106,12 +110,12 @@ class Point:
 
     @property
     def at_the_end(self) -> bool:
-        """Whether all is done when the command is stopped: it may as well end by itself."""
+        """Whether all is done when the command is stopped, so that it may end by itself first."""
         answered_last = self.at == "answered" and self.call in {"set", "finish"}
         return self.closed and (not self.call or answered_last)
 
     def fault(self, kill: Kill, child: Child) -> InjectedFault:
-        """Strike in the exchange; what an unclean stop cuts off before it is handled never is."""
+        """Return the fault that stops the command; what an unclean stop cuts is not applied."""
         lost: dict[str, Any] = {}
         if not kill.clean and self.at == "arrival":
             lost = {"cut": "before"}
@@ -158,12 +162,12 @@ POINTS = (
 
 
 class Source:
-    """The records, and what they ask for.
+    """The records, and what must be delivered.
 
     Attributes:
-        records: in their order; a record's position is its place, from 1.
-        rejected: the position of the one that must be rejected.
-        names: of the objects.
+        records: in order; a record's position starts at 1.
+        rejected: the position of the record that must be rejected.
+        names: the names of the objects.
     """
 
     rejected = 15
@@ -180,7 +184,7 @@ class Source:
         self.records.insert(self.rejected - 1, record("rooms", id=None, turn=9, name="lost"))
 
     def fed(self, after: int = 0, until: int = _RECORDS) -> bytes:
-        """What a tap writes from the state after `after` records on, until it has read `until`."""
+        """Return what a tap writes from the state after `after` records until record `until`."""
         messages = [
             schema(stream, id="integer", turn="integer", name="string")
             for stream in ("rooms", "guests")
@@ -193,13 +197,13 @@ class Source:
         return lines(*messages)
 
     def states(self, until: int = _RECORDS) -> list[int]:
-        """The positions of all states among so many records."""
+        """Return the positions of all states up to `until`."""
         return [position for position in (*range(0, _RECORDS, 10), _RECORDS) if position <= until]
 
     def missing(
         self, turns: Mapping[str, list[int]], until: int = _RECORDS, after: int = 0
     ) -> list[int]:
-        """The positions in between whose object, or a later value of it, has not arrived."""
+        """Return the positions whose value, or a later one of the object, has not arrived."""
         return [
             position
             for position, message in enumerate(self.records[:until], start=1)
@@ -209,7 +213,7 @@ class Source:
         ]
 
     def delivered(self, turns: Mapping[str, list[int]]) -> int:
-        """The position of the last record before which all have arrived; at least 1."""
+        """Return the last position before which all has arrived; at least 1."""
         missing = self.missing(turns)
         return max(1, missing[0] - 1) if missing else _RECORDS
 
@@ -219,18 +223,19 @@ SOURCE = Source()
 
 @dataclass
 class Story:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes:
-        after: the position of the state that it began with.
+        after: the position of the state at its start.
         code: exit status.
-        positions: of the states that were printed.
-        told: stderr.
-        turns: by object, the values that were applied to it, in order.
+        positions: the positions of the printed states.
+        stderr: stderr.
+        turns: the values that were applied to each object, in order.
         sessions: the states of the bulk sessions.
         refused: calls that broke a rule of the API.
-        peak: requests at once.
-        rejects: of the dead letter, in which each has its schema, however a run has ended.
+        peak: most requests at once.
+        rejects: the number of rejects in the dead letter; each has its schema, however the run
+            ended.
     """
 
     after: int
@@ -245,11 +250,11 @@ class Story:
 
     @property
     def position(self) -> int:
-        """Where the next run begins."""
+        """The position at which the next run starts."""
         return self.positions[-1] if self.positions else self.after
 
     def check(self) -> None:
-        """What holds after every run, however it ended (docs/testing.md)."""
+        """Check what holds after every run, however it ended (docs/testing.md)."""
         assert self.positions == sorted({*self.positions} & {*SOURCE.states()}), self.stderr
         assert SOURCE.missing(self.turns, self.position, self.after) == []
         assert all(
@@ -273,12 +278,13 @@ def tell(  # noqa: PLR0913  the last three are one choice each
     """Run the command once.
 
     Args:
-        server: forks it.
-        folder: holds its files; the dead letter stays from run to run.
-        point: its settings, and where it is stopped.
-        kill: how it is stopped; without it, the run goes from `after` to the end of the source.
-        after: the position of the state that it begins with.
-        then: what else the emulator does from the exchange on in which the command is stopped.
+        server: the server that forks it.
+        folder: the folder of its files; the dead letter is kept between runs.
+        point: its settings, and the point at which it is stopped.
+        kill: how it is stopped; without it, the run continues from `after` to the end of the
+            source.
+        after: the position of the state at its start.
+        then: further effects of the emulator from the stopped request on.
     """
     left = {name: folder / name for name in ("spool", "tmp")}
     for temporary in left.values():
@@ -311,7 +317,7 @@ def tell(  # noqa: PLR0913  the last three are one choice each
             child.wait_for(json.dumps({"position": point.number}).encode())
             kill.strike(child)
         code = child.status()
-    # The emulator has stopped: what was on its way has arrived, or never will.
+    # The emulator has stopped: requests in flight have arrived, or never will.
     assert [path for temporary in left.values() for path in temporary.iterdir()] == []
     kept = dead_letter.read_bytes() if dead_letter.exists() else b""
     for secret in (KEY, base64.b64encode(f"{KEY}:".encode()).decode()):

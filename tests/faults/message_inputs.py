@@ -1,4 +1,4 @@
-"""Messages that are JSON and still odd: fields missing, doubled and of wrong types, odd schemas."""
+"""Unusual JSON messages: missing and repeated fields, wrong types, unusual schemas."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JSON_VALUES: Mapping[str, str] = {
     "empty-object": "{}",
     "object": f'{{"{CANARY[:3]}":"{CANARY}"}}',
 }
-"""Values of every type for fields that want another."""
+"""Values of every type, for fields that require another type."""
 
 _TEXTS = {"empty-text", "text", "nul-text", "surrogate"}
 _OBJECTS = {"empty-object", "object"}
@@ -69,7 +69,7 @@ _GOOD = {"RECORD": "sent", "BATCH": BAD}
 
 
 def message_inputs() -> Iterator[Input]:
-    """All of this module."""
+    """Yield all inputs of this module."""
     for kind, fields in MESSAGES.items():
         yield Input(f"{kind}-as-it-should-be", _message(fields), _GOOD.get(kind, "passed"))
         for field in fields:
@@ -88,7 +88,7 @@ def message_inputs() -> Iterator[Input]:
                 _message({**without, field.upper(): fields[field]}),
                 _verdict(kind, field, ""),
             )
-            # The last one wins.
+            # The last value wins.
             twice = b'{"%b":null,' % field.encode() + _message(fields)[1:]
             yield Input(f"{kind}-{field}-twice", twice, _GOOD.get(kind, "passed"))
             last = _message(fields)[:-1] + b',"%b":null}' % field.encode()
@@ -106,7 +106,7 @@ def _message(fields: Mapping[str, str]) -> bytes:
 
 
 def _verdict(kind: str, field: str, name: str) -> str:
-    """What must become of a message with this value in this field; "" for none at all."""
+    """Return the expected verdict on a message with this value in this field; "" for none."""
     if field == "type" or (kind == "BATCH" and field != "stream"):
         return BAD
     if field == "stream":
@@ -133,7 +133,7 @@ def _stream_verdict(kind: str, name: str) -> str:
 
 
 def _types() -> Iterator[Input]:
-    """Types that Singer does not know, or not so."""
+    """Message types that Singer does not define, or spells otherwise."""
     for kind in ("record", "Record", "RECORDS", " RECORD", "RECORD\0", "LOG", "METRIC", "", "🦜"):
         line = written({**message(), "type": kind})
         yield Input(f"type-{kind.encode('unicode-escape').decode()}", line, BAD)
@@ -174,11 +174,11 @@ def _keys() -> Iterator[Input]:
 
 
 def _schemas() -> Iterator[Input]:
-    """Schemas that are read leniently, and those that cannot be."""
+    """Schemas that are accepted leniently, and schemas that cannot be."""
     taken: dict[str, object] = {
         "no-type": {"properties": {"id": {}}},
         "no-properties-listed": {"properties": {}},
-        # Nothing listed, which is fine where there are keys.
+        # No properties are listed, which is allowed if there are keys.
         "empty": {},
         "type-alone": {"type": "object"},
         "root-ref-to-itself": {"$ref": "#"},
@@ -242,7 +242,7 @@ def _schemas() -> Iterator[Input]:
     for name, (schema_json, verdict) in {
         "nan": ("NaN", "reject key_missing"),
         "1e400": ("1e400", "reject key_missing"),
-        # Python reads no integer of so many digits, and a schema has no use for one.
+        # Python cannot parse an integer with so many digits, and a schema needs none.
         "huge": ("9" * 5_000, BAD),
     }.items():
         line = _schema(_properties(a={"type": "integer", "maximum": "@"}))
@@ -253,7 +253,7 @@ def _schemas() -> Iterator[Input]:
 
 
 def _changes() -> Iterator[Input]:
-    """The stream's own SCHEMA once more: the same, more, less, and what spoils it."""
+    """Another SCHEMA of the stream: the same, with more or fewer properties, and invalid ones."""
     same = copy.deepcopy(SCHEMA)
     record = written(message(fresh=1))
 
@@ -279,7 +279,7 @@ def _changes() -> Iterator[Input]:
 
 
 def _streams() -> Iterator[Input]:
-    """Names of streams: what becomes a collection, what cannot."""
+    """Names of streams: some become collections, others cannot."""
     for name, (stream, verdict) in {
         "digits": ("s3_files", "passed"),
         "accents": ("Zimmer à 2", "passed"),
@@ -297,7 +297,7 @@ def _streams() -> Iterator[Input]:
 
 
 def _states() -> Iterator[Input]:
-    """A state is whatever the tap makes of it; it is never looked into."""
+    """A state may be any value; the target does not inspect it."""
     for name, value in {
         "large": json.dumps({"bookmarks": {f"s{n}": {"at": "x" * 50} for n in range(5_000)}}),
         "twice": '{"a":1,"a":2}',

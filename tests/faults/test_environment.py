@@ -1,4 +1,4 @@
-"""The machine around the command fails it: disks, pipes, permissions, clocks, and another run."""
+"""Failures of the machine: disks, pipes, permissions, clocks, and another run."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ both_methods = pytest.mark.parametrize("method", ["set", "bulk"])
 ROOMS = schema("rooms", id="integer", name="string")
 GOOD = [record("rooms", id=number, name="Beach") for number in (1, 2)]
 BAD = record("rooms", id=None, name="Nowhere")
-# On the disk from the first byte on, as a large one is.
-SMALL_SPOOL = "from target_segment_objects.delivery.bulk import parts\nparts._MEMORY = 0\n"
+# Every spool is on the disk from the first byte on, as large ones are.
+SMALL_SPOOL = "from target_segment_objects.delivery.bulk import parts\nparts._MEMORY_BYTES = 0\n"
 
 
 @pytest.fixture
 def segment() -> Iterator[Emulator]:
-    """An emulator that takes one key; no rule of the API is broken."""
+    """An emulator that accepts one key; the test must break no rule of the API."""
     with Emulator(write_key=KEY) as emulator:
         yield emulator
         assert [
@@ -76,7 +76,7 @@ def _config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
 
 
 def _patched(folder: Path, code: str) -> dict[str, str]:
-    """An environment in which every Python begins with this."""
+    """Return an environment in which every Python process runs this code first."""
     (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
     return environment(PYTHONPATH=str(folder))
 
@@ -90,7 +90,7 @@ def _is_one_sentence(ran: RunResult, *named: str) -> None:
 
 
 def test_a_full_disk_under_the_spool(tmp_path: Path, segment: Emulator, small_disk: Path) -> None:
-    """Exit 1, one sentence that names the setting; no state, no session left open, no file."""
+    """Exit 1, one sentence with the setting's name; no state, no open session, no file."""
     fed = [ROOMS]
     fed += [record("rooms", id=n, name=os.urandom(12_000).hex()) for n in range(100)]
     ran = run(
@@ -110,7 +110,7 @@ def test_a_full_disk_under_the_spool(tmp_path: Path, segment: Emulator, small_di
 def test_a_full_disk_under_the_dead_letter(
     tmp_path: Path, segment: Emulator, small_disk: Path, method: str
 ) -> None:
-    """Exit 1, one sentence; the state stays before the first reject that could not be written."""
+    """Exit 1, one sentence; the state does not cover a reject that could not be written."""
     bad = record("rooms", id=None, name="x" * 20_000)
     fed = lines(ROOMS, GOOD[0], state(1), *[bad] * 10, GOOD[1], state(12))
     dead = small_disk / "dead.jsonl"
@@ -118,7 +118,7 @@ def test_a_full_disk_under_the_dead_letter(
     ran = run(tmp_path, config, fed)
     _is_one_sentence(ran, "dead_letter_path")
     assert ran.states in ([], ["1"])
-    # What was there before the disk was full is whole, and a run with room goes on after it.
+    # What was written before the disk was full is complete, and a later run appends to it.
     dead.write_bytes(dead.read_bytes()[:30_000])
     assert run(tmp_path, config, lines(ROOMS, BAD, GOOD[1], state(2))).states == ["2"]
     half = [line for line in dead.read_bytes().splitlines() if not line.endswith(b"}")]
@@ -152,7 +152,7 @@ def _read_only(path: Path) -> None:
 def test_an_unwritable_dead_letter(
     tmp_path: Path, segment: Emulator, method: str, spoil: Callable[[Path], None]
 ) -> None:
-    """Spoilt while the command runs: exit 1 at the first reject, no state that would cover it."""
+    """It becomes unwritable during the run: exit 1 at the first reject, and no state covers it."""
     path = tmp_path / "letters" / "dead.jsonl"
     path.parent.mkdir()
     config = _config(segment, method, max_rejects=-1, dead_letter_path=str(path))
@@ -168,7 +168,7 @@ def test_an_unwritable_dead_letter(
 
 
 def test_a_spool_directory_that_vanishes(tmp_path: Path, segment: Emulator) -> None:
-    """Gone before the spool needs it: exit 1, one sentence; after that it is not needed."""
+    """If removed before the spool needs it: exit 1, one sentence; later it is not needed."""
     folder = tmp_path / "spool"
     folder.mkdir()
     config = _config(segment, "bulk", spool_dir=str(folder))
@@ -190,7 +190,7 @@ def test_a_spool_directory_that_vanishes(tmp_path: Path, segment: Emulator) -> N
 
 @both_methods
 def test_a_reader_of_states_that_goes(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """Whoever reads stdout closes it after a state: what was read arrives, exit 1, one sentence."""
+    """The reader of stdout closes it after a state: records are delivered, exit 1, one sentence."""
     with start(tmp_path, _config(segment, method)) as command:
         command.write(state(0))
         command.read_until(states=1)
@@ -205,7 +205,7 @@ def test_a_reader_of_states_that_goes(tmp_path: Path, segment: Emulator, method:
 
 @both_methods
 def test_a_full_stdout(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """A stdout that takes nothing (/dev/full): exit 1, one sentence, everything has arrived."""
+    """Stdout cannot be written (/dev/full): exit 1, one sentence, everything is delivered."""
     path = config_file(tmp_path, _config(segment, method))
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         ended = subprocess.run(
@@ -222,7 +222,7 @@ def test_a_full_stdout(tmp_path: Path, segment: Emulator, method: str) -> None:
     assert len(segment.rows("rooms")) == 2
 
 
-# Every look at the wall clock jumps: a year ahead, then two back, and so on.
+# Each reading of the wall clock jumps: a year ahead, then two years back, and so on.
 JUMPING = """
 import itertools
 import time
@@ -235,8 +235,8 @@ time.time = lambda: max(0.0, _time() + next(_jumps))
 
 @both_methods
 def test_a_wall_clock_that_jumps(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """Years ahead and back at every look at it, and through retries: nothing changes."""
-    # A `Retry-After` is of the wire and not of the clock; here it is nought.
+    """The clock jumps years ahead and back at every reading, also in retries: no effect."""
+    # The delay of `Retry-After` does not depend on the clock; here it is 0.
     segment.fault(InjectedFault(status=429, count=2, headers={"Retry-After": "0"}))
     with start(tmp_path, _config(segment, method), _patched(tmp_path, JUMPING)) as command:
         command.write(ROOMS, *GOOD, state(2))
@@ -248,7 +248,7 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, segment: Emulator, method: str)
 
 
 def _together(segment: Emulator, call: str) -> None:
-    """The first two calls wait for each other, so that two runs are surely under way at once."""
+    """Make the first two calls wait for each other, so that two runs overlap."""
     both = threading.Barrier(2)
 
     def wait(_request: RecordedRequest) -> None:
@@ -259,7 +259,7 @@ def _together(segment: Emulator, call: str) -> None:
 
 @both_methods
 def test_two_runs_at_once(tmp_path: Path, segment: Emulator, method: str) -> None:
-    """On one spool directory and one dead letter, each run is whole and no line is torn."""
+    """With the same spool directory and dead letter, each run is complete and no line is torn."""
     spool, dead = tmp_path / "spool", tmp_path / "dead.jsonl"
     spool.mkdir()
     config: Mapping[str, Any] = _config(
@@ -293,7 +293,7 @@ def test_two_runs_at_once(tmp_path: Path, segment: Emulator, method: str) -> Non
 
 
 def test_the_disk_fills_when_a_replay_writes_the_rest(segment: Emulator, small_disk: Path) -> None:
-    """A real full disk after the reading: a sentence, and the dead letter is as it was."""
+    """The disk is full after reading: one sentence, and the dead letter is unchanged."""
     path = small_disk / "rejects.jsonl"
     config = _config(segment, "set", max_rejects=-1, dead_letter_path=str(path))
     bad = [record("rooms", id="x", text="y" * 4000) for _ in range(9)]

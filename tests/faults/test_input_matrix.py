@@ -1,4 +1,8 @@
-"""Whatever comes in on stdin: sent, passed over, rejected or refused, and never a crash.
+"""Any input on stdin is sent, ignored, rejected or refused, and never causes a crash.
+
+Over two thousand unusual inputs, each with an id and an expected verdict, are placed between two
+good records with their states. Apart from the verdict, the same holds for all of them; see
+`_judge`.
 
 Over two thousand odd inputs, each with an id of its own and the verdict that it must get, stand
 between a good record with its state and another one. The verdict apart, the same holds for all of
@@ -49,14 +53,14 @@ DOCUMENTS = _documents()
 
 @pytest.fixture(scope="module")
 def segment(matrix_sizes: dict[str, int]) -> Iterator[Emulator]:
-    """One emulator for all; each input has a collection of its own. Counts what was fed."""
+    """One emulator for all inputs, each of which has its own collection; counts the inputs."""
     with Emulator(write_key="wk") as emulator:
         yield emulator
     matrix_sizes["Input matrix"] = next(_COLLECTIONS)
 
 
 def _collection() -> str:
-    """A name that no other input has: letters, since a collection has no digits."""
+    """Return a name that no other input has; a collection has no digits."""
     number = next(_COLLECTIONS)
     letters = ""
     while number or not letters:
@@ -66,7 +70,11 @@ def _collection() -> str:
 
 
 def _judge(outcome: Outcome, verdict: str, method: str) -> None:
-    """What holds for every input.
+    """Check what holds for every input.
+
+    Any error is an input error, so nothing failed in the delivery. Records before it are delivered
+    and their state is printed exactly; so are those after it, unless the run has ended. The session
+    is finished without an error. No value is shown.
 
     The error is one of the input's, so nothing went wrong in the delivery. What was read before is
     delivered and its state printed as it came; so is what comes behind, unless the run has ended.
@@ -81,7 +89,7 @@ def _judge(outcome: Outcome, verdict: str, method: str) -> None:
     if method == "bulk":
         assert set(outcome.finishes) == {b'{"error": ""}'}
     assert CANARY not in outcome.log
-    # Rejects are in the dead letter, with the line that they stood in.
+    # Rejects are in the dead letter, with their line numbers.
     rejected = verdict.startswith("reject")
     assert bool(outcome.dead) is rejected
     assert all(entry.line >= 4 for entry in outcome.dead)
@@ -90,7 +98,10 @@ def _judge(outcome: Outcome, verdict: str, method: str) -> None:
 
 @pytest.mark.parametrize(("number", "case"), [*enumerate(INPUTS)], ids=[case.id for case in INPUTS])
 def test_an_unusual_input(number: int, case: Input, segment: Emulator, tmp_path: Path) -> None:
-    """It gets its verdict, and all else goes on as if it had not been there.
+    """It gets its verdict, and nothing else changes.
+
+    Inputs use the two methods in turn: a line is judged before the delivery sees it, and each kind
+    of verdict occurs hundreds of times with either method.
 
     By one of the two methods in turn: a line is judged before any delivery hears of it, and what
     the method decides, how the run ends, each kind of verdict meets hundreds of times by either.
@@ -108,7 +119,7 @@ REJECTED = [case for case in INPUTS if case.verdict.startswith("reject")]
 def test_a_reject_that_is_not_tolerated(
     case: Input, method: str, segment: Emulator, tmp_path: Path
 ) -> None:
-    """It ends the run with an error that names its line, and is in the dead letter all the same."""
+    """It ends the run with an error that names its line, and is also in the dead letter."""
     config = {"method": method, "max_rejects": 0}
     outcome = feed(case.lines, segment, tmp_path, _collection(), config)
     _judge(outcome, case.verdict, method)
@@ -121,12 +132,12 @@ def test_a_reject_that_is_not_tolerated(
 def test_a_document_as_a_value(
     document: Document, method: str, shared: Path, segment: Emulator, tmp_path: Path
 ) -> None:
-    """Any JSON that a record may hold is sent; what is none is an error that names its line."""
+    """Any JSON that a record may contain is sent; other text is an error that names its line."""
     raw = (shared / "corpora" / "json_test_suite" / document.name).read_bytes()
     note = b'"name":"%b"' % CANARY.encode()
     line = b'{"type":"RECORD","stream":"rooms","record":{"id":"odd",%b,"value":%b}}' % (
         note,
-        raw.strip(b"\r\n"),  # a line has no break inside
+        raw.strip(b"\r\n"),  # a line cannot contain a line break
     )
     config = {"method": method, "max_rejects": -1 if method == "set" else 0}
     outcome = feed(line, segment, tmp_path, _collection(), config)
@@ -137,7 +148,7 @@ def test_a_document_as_a_value(
 def test_a_document_as_a_line(
     document: Document, shared: Path, segment: Emulator, tmp_path: Path
 ) -> None:
-    """JSON or not, no document is a message; the error names its line and never shows it.
+    """No document is a message, JSON or not; the error names its line and does not show it.
 
     By `bulk` alone, where the end is the more delicate: the line never reaches the delivery.
     """
@@ -150,18 +161,18 @@ def test_a_document_as_a_line(
 
 
 def test_the_table_is_the_corpus(shared: Path) -> None:
-    """Every document has its row, and none that JSON forbids is sent."""
+    """Every document has a row, and no invalid JSON is sent."""
     folder = shared / "corpora" / "json_test_suite"
     assert [document.name for document in DOCUMENTS] == sorted(
         path.name for path in folder.glob("*.json")
     )
     assert [d.name for d in DOCUMENTS if d.name.startswith("n_") and d.as_value == "sent"] == []
     refused = [d.name for d in DOCUMENTS if d.name.startswith("y_") and d.as_value != "sent"]
-    # Two lines each: a line break between tokens, which JSON allows and a Singer line cannot have.
+    # Both have a line break between tokens, which JSON allows and a Singer line cannot contain.
     assert refused == ["y_array_with_1_and_newline.json", "y_object_with_newlines.json"]
 
 
 def test_the_matrix_is_large_and_its_ids_are_distinct() -> None:
-    """At least 1,500 inputs of its own, beside the corpus."""
+    """There are at least 1,500 inputs besides the corpus."""
     ids = [case.id for case in INPUTS]
     assert len(ids) == len(set(ids)) >= 1_500

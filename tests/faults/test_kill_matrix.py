@@ -1,4 +1,7 @@
-"""The kill matrix: stopped at any point of the protocol in any way, nothing is lost.
+"""The kill matrix: the command is stopped at every point of the protocol, and no data is lost.
+
+Each case is a run that is stopped, followed by a run from the last state that the first one
+printed.
 
 Each case is a run that is stopped, and a second one from the last state that the first one printed.
 """
@@ -29,7 +32,7 @@ CALLS = [
 
 
 class _Summary:
-    """Tells the matrix's size and time at the end of the tests."""
+    """Prints the number of cases and their time at the end of the tests."""
 
     def __init__(self) -> None:
         self.cases = 0
@@ -52,7 +55,7 @@ def server(pytestconfig: pytest.Config) -> Iterator[ForkServer]:
 
 
 def _and_again(server: ForkServer, folder: Path, point: Point, first: Story) -> None:
-    """The run after it completes, and both together have sent all there is, in order."""
+    """Check that the next run completes, and that both together have sent everything, in order."""
     second = tell(server, folder, point, after=first.position)
     second.check()
     assert (second.code, second.position) == (0, SOURCE.states()[-1]), second.stderr
@@ -64,7 +67,7 @@ def _and_again(server: ForkServer, folder: Path, point: Point, first: Story) -> 
 
 @pytest.mark.parametrize(("point", "kill"), CASES)
 def test_nothing_is_lost(server: ForkServer, tmp_path: Path, point: Point, kill: Kill) -> None:
-    """The invariants hold after the stop, a clean one delivers what was read, the rest follows."""
+    """The invariants hold; a clean stop delivers what was read, and the next run the rest."""
     first = tell(server, tmp_path, point, kill)
     first.check()
     if point.at_the_end:
@@ -72,7 +75,7 @@ def test_nothing_is_lost(server: ForkServer, tmp_path: Path, point: Point, kill:
     else:
         assert first.code in kill.codes, first.stderr
     if kill.clean:
-        if point.method == "set":  # the rest of a block that was read is left alone
+        if point.method == "set":  # the rest of a block is not processed
             delivered = SOURCE.delivered(first.turns)
             assert first.position >= SOURCE.states(delivered - 1)[-1]
         else:
@@ -85,12 +88,12 @@ def test_nothing_is_lost(server: ForkServer, tmp_path: Path, point: Point, kill:
 @pytest.mark.parametrize("kill", ONE_AND_TWO, ids=lambda kill: kill.name)
 @pytest.mark.parametrize("point", CALLS, ids=lambda point: f"{point.name}-refused")
 def test_a_stop_that_fails(server: ForkServer, tmp_path: Path, point: Point, kill: Kill) -> None:
-    """When delivery fails after a signal, the exit status is 1, and a session is told of it."""
+    """If the delivery fails after a signal, the exit status is 1, and a session is failed."""
     first = tell(server, tmp_path, point, kill, then={"status": 501})
     first.check()
     assert first.code == 1, first.stderr
     assert first.position < SOURCE.states()[-1]
-    # A finish may have counted though it was answered so: nothing is sent after it.
+    # A finish may have taken effect despite its response: nothing is sent after it.
     assert set(first.sessions) <= {"finished", "failed", *(["open"] * (point.call == "finish"))}
     _and_again(server, tmp_path, point, first)
 
@@ -100,7 +103,7 @@ def test_a_stop_that_fails(server: ForkServer, tmp_path: Path, point: Point, kil
 def test_a_stop_that_takes_too_long(
     server: ForkServer, tmp_path: Path, point: Point, kill: Kill
 ) -> None:
-    """Answers that do not come hold a stop for `shutdown_seconds`; then the exit status is 1."""
+    """Missing responses delay a stop for `shutdown_seconds`; then the exit status is 1."""
     short = Point(**{**vars(point), "more": {**point.more, "shutdown_seconds": 0.05}})
     first = tell(server, tmp_path, short, kill, then={"hold": Hold()})
     first.check()

@@ -1,4 +1,8 @@
-"""The orders in which answers may come, and which states may be printed after each.
+"""The orders in which responses can arrive, and which states may be printed after each.
+
+The pattern comes from the tests of Stitch's target: two calls are in flight, their responses arrive
+in order or out of order, and either may fail. Every response is withheld until the test releases
+it.
 
 The pattern is the tests of Stitch's target: two calls are in flight, their answers come in order or
 out of order, and either may fail. Every answer is withheld until the test wants it.
@@ -26,11 +30,11 @@ if TYPE_CHECKING:
     from target_segment_objects.stopping import WakeupPipe
 
 _TICK = b"\n"
-"""A blank line: nothing was read, and the target looks at what has been answered."""
+"""A blank line: the target reads nothing, and handles the responses so far."""
 
 
 class _Tap:
-    """What a function writes, piece by piece, while it decides which answers come."""
+    """The output of a function, which also decides which responses are released."""
 
     def __init__(self, written: Iterator[bytes]) -> None:
         self._written = written
@@ -40,7 +44,7 @@ class _Tap:
 
 
 class _Runs:
-    """Runs the target by `set` calls, at most two at once."""
+    """Runs the target with `set` calls, at most two at once."""
 
     def __init__(self, segment: Emulator) -> None:
         self.segment = segment
@@ -49,7 +53,7 @@ class _Runs:
         self._out = io.BytesIO()
 
     def __call__(self, tap: Callable[[WakeupPipe], Iterator[bytes]]) -> None:
-        """From the first line to the end; an error of the delivery is kept."""
+        """Run from the first line to the last; an error of the delivery is stored."""
         config = {
             "write_key": KEY,
             "method": "set",
@@ -79,25 +83,25 @@ class _Runs:
 
 @pytest.fixture
 def runs() -> Iterator[_Runs]:
-    """The target and the emulator that it sends to."""
+    """The target, and the emulator to which it delivers."""
     with Emulator() as segment:
         yield _Runs(segment)
 
 
 def _wait_for_outcome(wake_up: WakeupPipe) -> None:
-    """Wait until the delivery has told an outcome."""
+    """Wait until the delivery has reported an outcome."""
     ready, _, _ = select.select([wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"
     wake_up.clear()
 
 
 def _ten(stream: str, first: int) -> bytes:
-    """Ten records of ten objects: one call."""
+    """Ten records of ten objects, which are one call."""
     return lines(*(record(stream, id=f"{stream}{number}") for number in range(first, first + 10)))
 
 
 def _releasing(number: int, hold: Hold) -> InjectedFault:
-    """When this call was answered, the withheld one is."""
+    """A fault that releases a withheld response after a call got its own."""
     return InjectedFault(call="set", first=number, at="answered", callback=lambda _: hold.release())
 
 
@@ -114,12 +118,12 @@ _FAILS = [
 def test_a_state_waits_for_every_call_before_it(
     runs: _Runs, order: tuple[int, int], fails: frozenset[int]
 ) -> None:
-    """Whichever answer comes first, and whichever fails: a state covers what is delivered."""
+    """In any order and with any failure, a printed state covers only delivered records."""
     holds = {1: Hold(), 2: Hold()}
     early, late = order
     for number, hold in holds.items():
         if number == early and number in fails:
-            # A run that has failed waits for what is in flight, and reads no more.
+            # A failed run waits for requests in flight, and reads nothing more.
             runs.segment.fault(_releasing(number, holds[late]))
         status = 501 if number in fails else None
         runs.segment.fault(
@@ -157,7 +161,7 @@ def test_a_state_waits_for_every_call_before_it(
 
 
 def test_state_only(runs: _Runs) -> None:
-    """Without a record there is nothing to wait for, and no request."""
+    """Without records there is nothing to wait for, and no request."""
 
     def tap(_: WakeupPipe) -> Iterator[bytes]:
         yield lines(state(1), state(2))
@@ -169,7 +173,7 @@ def test_state_only(runs: _Runs) -> None:
 
 
 def test_trailing_state(runs: _Runs) -> None:
-    """A state behind the last record is printed when that one is answered, and not before."""
+    """A state after the last record is printed when that record is delivered, not before."""
     with runs.segment.hold("set") as hold:
 
         def tap(wake_up: WakeupPipe) -> Iterator[bytes]:
@@ -187,7 +191,7 @@ def test_trailing_state(runs: _Runs) -> None:
 
 
 def test_records_behind_the_last_state(runs: _Runs) -> None:
-    """They are delivered all the same, and the state stays what the tap sent."""
+    """They are delivered as well, and the last state stays as the tap sent it."""
 
     def tap(_: WakeupPipe) -> Iterator[bytes]:
         yield lines(schema("rooms", id="string"))
@@ -201,7 +205,7 @@ def test_records_behind_the_last_state(runs: _Runs) -> None:
 
 @pytest.mark.parametrize("slow", ["beds", "rooms"])
 def test_interleaved_streams(runs: _Runs, slow: str) -> None:
-    """A state waits for the records before it of every stream, whichever is the slow one."""
+    """A state waits for the records before it of all streams."""
     hold = Hold()
     first = 1 if slow == "beds" else 2
     runs.segment.fault(InjectedFault(call="set", first=first, hold=hold))
@@ -211,7 +215,7 @@ def test_interleaved_streams(runs: _Runs, slow: str) -> None:
         pairs = [[record("beds", id=f"b{n}"), record("rooms", id=f"r{n}")] for n in range(10)]
         yield lines(*(message for pair in pairs[:9] for message in pair), state("nine"))
         yield lines(pairs[9][0])
-        # The first call is answered, or withheld, before the second one goes out.
+        # The first call gets its response, or is withheld, before the second one is sent.
         if first == 1:
             assert hold.wait_for(1)
         else:
@@ -235,7 +239,7 @@ def test_interleaved_streams(runs: _Runs, slow: str) -> None:
 
 @pytest.mark.parametrize("fails", ["beds", "rooms"])
 def test_interleaved_streams_one_of_which_fails(runs: _Runs, fails: str) -> None:
-    """What the other stream delivered is no reason for a state that covers both."""
+    """A state that covers both streams is not printed if only one was delivered."""
     hold = Hold()
     numbers = {"beds": 1, "rooms": 2}
     runs.segment.fault(InjectedFault(call="set", first=1, hold=hold))

@@ -1,4 +1,7 @@
-"""The wire matrix: whatever the network or Segment does, nothing is lost and no promise is early.
+"""The wire matrix: whatever the network or Segment does, no data is lost and no state is early.
+
+Each case is a run with a fault, followed by a run without it, from the last state that the first
+one printed.
 
 Each case is a run that meets a fault, and when that ended it, a second one without the fault from
 the last state that the first one printed.
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEADLINE = 0.1
-"""Seconds of real time that a request may take where the fault is that no answer comes."""
+"""The deadline of a request, in real seconds, if the fault is a missing response."""
 _KEPT_ALIVE = 4
-"""Keep-alives that an upload waits for when they keep failing."""
+"""How many keep-alives an upload waits for if they keep failing."""
 
 _ERRORS = {
     Reaction.RETRIED: UnavailableError,
@@ -47,7 +50,7 @@ _ERRORS = {
 
 
 class _Summary:
-    """Tells the matrix's size and time at the end of the tests."""
+    """Prints the number of cases and their time at the end of the tests."""
 
     def __init__(self) -> None:
         self.cases = 0
@@ -96,21 +99,21 @@ class _World:
 
     @classmethod
     def of(cls, case: Case, door: EmulatorPort) -> _World:
-        """The world before its first run."""
+        """Create the world before its first run."""
         crowd = case.point.name == "set-crowd"
         source = Source(120, 45, 6) if crowd else Source()
         segment = Emulator(write_key=KEY, port=door.port)
         return cls(case, segment, source, InstantClock(), Hold())
 
     def arm(self) -> None:
-        """Script the fault."""
+        """Inject the fault."""
         point, fault, hits = self.case.point, self.case.fault, self.case.hits
         script = dict(fault.script)
         if fault.holds:
             script["hold"] = self.hold
         if fault.refuses:
-            # The request is cut, and no connection comes about after it. Where that stays, those
-            # that stand are cut too: a try could go out by one that is free just then.
+            # The request is cut, and no new connection is accepted. If the fault stays, existing
+            # connections are cut too, since a retry could use an idle one.
             script["callback"] = lambda _: self._close_door()
             if self.case.heals:
                 hits = 1
@@ -129,7 +132,7 @@ class _World:
 
     def _close_door(self) -> None:
         if self.upload is not None:
-            self.upload.wait_for(1)  # it has its connection already, and is kept waiting
+            self.upload.wait_for(1)  # it already has a connection, and is held
         EmulatorPort.close(self.segment)
 
     def _keep_silent(self) -> None:
@@ -151,14 +154,14 @@ class _World:
         self.clock.on_wait = waited
 
     def disarm(self) -> None:
-        """Take the fault away; what is withheld never arrives."""
+        """Remove the fault; withheld requests are cut."""
         self.hold.cut()
         self.segment.clear_faults()
         if self.case.fault.refuses:
             EmulatorPort.open(self.segment)
 
     def run(self, spool: Path, *, after: int = 0) -> Outcome:
-        """The target, with the place's settings, and short deadlines only where they are met."""
+        """Run the target with the point's settings; deadlines are short only where needed."""
         config = dict(self.case.point.settings)
         meets = self.case.fault.slow and not after
         if meets and self.case.point.call == "upload":
@@ -179,7 +182,7 @@ class _World:
         )
 
     def count(self, call: str) -> int:
-        """How many requests of a call have arrived."""
+        """Return how many requests of a call have arrived."""
         return sum(request.call == call for request in self.segment.requests)
 
 
@@ -192,9 +195,9 @@ def test_nothing_is_lost_on_the_wire(
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Exit, states, order, limits and waits are as documented, and a second run completes all."""
+    """Exit status, states, order, limits and waits are as documented; a second run ends well."""
     summary.cases += 1
-    monkeypatch.setattr(parts, "_MEMORY", 64)  # so that there are spool files to give back
+    monkeypatch.setattr(parts, "_MEMORY_BYTES", 64)  # so that spool files exist and must be removed
     descriptors = _descriptors()
     world = _World.of(case, door)
     with world.segment:
@@ -210,7 +213,7 @@ def test_nothing_is_lost_on_the_wire(
             assert world.run(spool, after=outcome.last).error is None
         assert world.segment.in_flight_peak <= _most_at_once(case)
     if _descriptors() > descriptors:
-        gc.collect()  # a broken connection may stay until then
+        gc.collect()  # a broken connection may exist until then
     assert _descriptors() <= descriptors
 
 
@@ -220,8 +223,8 @@ def test_nothing_is_lost_on_the_wire(
 def test_a_session_is_lost_more_than_once(
     spool: Path, monkeypatch: pytest.MonkeyPatch, status: int, uploads: tuple[int, ...]
 ) -> None:
-    """At some uploads and the finish, each at another part: exit 0, and all of it in order."""
-    monkeypatch.setattr(parts, "_MEMORY", 64)
+    """At some uploads and the finish, at a different part each time: exit 0, all in order."""
+    monkeypatch.setattr(parts, "_MEMORY_BYTES", 64)
     with Emulator(write_key=KEY) as segment:
         for call, first in (*(("upload", number) for number in uploads), ("finish", 1)):
             lost = InjectedFault(call=call, first=first, expire=not status, status=status or None)
@@ -239,7 +242,7 @@ def _descriptors() -> int:
 
 
 def _check_end(world: _World, outcome: Outcome) -> None:
-    """Exit 0 or the right error, which says what to do."""
+    """Check the exit status, and that the error says what to do."""
     case, error = world.case, outcome.error
     if not case.code:
         assert error is None, error
@@ -254,14 +257,14 @@ def _check_end(world: _World, outcome: Outcome) -> None:
 
 
 def _check_books(world: _World, outcome: Outcome) -> None:
-    """What was earned before the fault is printed, and no session is left open without need."""
+    """Check that states before the fault are printed, and that no session stays open needlessly."""
     case, segment = world.case, world.segment
     states = [session.state for session in segment.sessions.values()]
     assert case.leaves_open or "open" not in states
     if not case.code:
         assert case.point.settings["method"] != "bulk" or states[-1] == "finished"
     elif case.point.before >= 0:
-        # A busy machine may miss a short deadline by itself, and the fault hits a call earlier.
+        # A busy machine may miss a short deadline by itself; then the fault hits an earlier call.
         assert outcome.last == case.point.before or (
             case.fault.slow and outcome.last < case.point.before
         )
@@ -277,7 +280,7 @@ def _check_books(world: _World, outcome: Outcome) -> None:
 
 
 def _check_attempts(world: _World) -> None:
-    """A request is sent as often as the budget allows, and waits as long as it was told to."""
+    """Check that a request is retried within its budget, and waits as long as required."""
     case = world.case
     calls = world.count(case.point.call) - case.point.first + 1
     if not case.point.in_turn:
@@ -299,7 +302,7 @@ def _check_attempts(world: _World) -> None:
 
 
 def _most_at_once(case: Case) -> int:
-    """Requests that may be in flight: an answer that is withheld stands for one that was lost."""
+    """Return the maximum of requests in flight; a withheld response stands for a lost one."""
     most = case.point.settings["max_concurrency"]
     assert isinstance(most, int)
     return 20 if case.fault.slow else most

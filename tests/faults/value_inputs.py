@@ -1,4 +1,4 @@
-"""Records whose values are odd, and what `docs/names-ids-values.md` says of each."""
+"""Records with unusual values, and the verdicts according to `docs/names-ids-values.md`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUMBERS: Mapping[str, bytes] = {
     "tiny": b"1e-400",
     "absurdly-tiny": b"1e-99999999999",
 }
-"""Numbers that JSON has and that a double is too small for, or not."""
+"""JSON numbers, some of which a double cannot represent."""
 
 NON_FINITE: Mapping[str, bytes] = {
     "nan": b"NaN",
@@ -112,7 +112,7 @@ _NOT_SENT = {
     "object-1e400": "reject non_finite",
     "object-surrogate-key": "reject unicode",
 }
-"""What no column takes."""
+"""Values that no column accepts."""
 
 _TEXTS = frozenset(name for name in WORDS if name.startswith("text") or name == "empty")
 _CONTAINERS = frozenset(name for name in WORDS if name.startswith(("list", "object")))
@@ -121,7 +121,7 @@ _TAKES_TEXT: Mapping[str, frozenset[str]] = {
     "price": frozenset({"text-1", "text-1.5"}),
     "open": frozenset({"text-true"}),
 }
-"""What texts a column that is none takes under `coerce`."""
+"""Which texts columns of other types accept with `coerce`."""
 
 
 def _words(column: str, name: str) -> str:
@@ -130,7 +130,7 @@ def _words(column: str, name: str) -> str:
             return "reject type"
         if name in {"true", "false"} and column != "open":
             return "reject type"
-    if column in {"at", "tags"} and name == "text-32767":  # as JSON text it has quotes as well
+    if column in {"at", "tags"} and name == "text-32767":  # as JSON text it also has quotes
         return "reject value_too_large"
     return _NOT_SENT.get(name, "sent")
 
@@ -151,7 +151,7 @@ _COLUMNS = ("name", "beds", "price", "open", "built", "at", "tags", "undeclared"
 
 
 def value_inputs() -> Iterator[Input]:
-    """Every value in every kind of column, as a list's element, and as the key."""
+    """Yield every value in every kind of column, as an element of a list, and as the key."""
     for column in _COLUMNS:
         for table, rule in ((NUMBERS, _numbers), (NON_FINITE, _non_finite), (WORDS, _words)):
             for name, token in table.items():
@@ -180,12 +180,12 @@ def _record(column: str, token: bytes) -> bytes:
 
 
 def _keys() -> Iterator[Input]:
-    """The id is never made of nothing."""
+    """An id is never created from an empty value."""
     for name, token in {**NUMBERS, **WORDS}.items():
         verdict = {"null": "reject key_empty", "empty": "reject key_empty"}.get(
             name, _NOT_SENT.get(name, "sent")
         )
-        if name == "text-32768":  # the id is its digest, and it is no property
+        if name == "text-32768":  # the id is its digest, and the value is not a property
             verdict = "sent"
         yield Input(f"key-{name}", _keyed(token), verdict)
     for name, token in NON_FINITE.items():
@@ -200,7 +200,7 @@ def _keyed(token: bytes) -> bytes:
 
 
 def _names() -> Iterator[Input]:
-    """Names of undeclared properties, which the record alone shows."""
+    """Names of undeclared properties, which occur only in the record."""
     names = {
         "empty": ("", "reject name"),
         "blank": (" ", "reject name"),
@@ -225,7 +225,7 @@ def _names() -> Iterator[Input]:
 
 
 def _whole_records() -> Iterator[Input]:
-    """Records of nothing, of too much, and of the same twice."""
+    """Records without properties, with too many, and with repeated ones."""
     for name, (record, verdict) in {
         "no-key": (b'{"name":"%b"}' % CANARY.encode(), "reject key_missing"),
         "key-alone": (b'{"id":"odd"}', "sent"),

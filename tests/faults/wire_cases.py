@@ -1,4 +1,7 @@
-"""The cases of the wire matrix: every fault at every place, healing or staying, and what must come.
+"""The cases of the wire matrix: each fault at each point, temporary or permanent.
+
+The expected results come from the documentation (docs/recovery.md, docs/wire.md) and not from the
+package: a table by status, and the computation of waits.
 
 What must come is written here from the documentation (docs/recovery.md, docs/wire.md), never read
 off the package: a table by status, and the arithmetic of waiting.
@@ -28,7 +31,7 @@ __all__ = [
 ]
 
 EPOCH = 1_700_000_000.0
-"""What the clock says when a case begins."""
+"""The time at the start of a case."""
 BUDGET = 5.0
 """`retry_seconds` of every case."""
 
@@ -36,7 +39,7 @@ _FIRST_WAIT, _LONGEST_WAIT, _LEAST_ATTEMPTS, _MOST_ASKED = 0.5, 60.0, 3, 300.0
 
 
 class Reaction(Enum):
-    """What the target does about a fault."""
+    """How the target reacts to a fault."""
 
     TAKEN = "it is no fault here: the answer counts"
     RETRIED = "sent again, within the budget"
@@ -63,18 +66,18 @@ _BY_CALL: Mapping[tuple[str, int], Reaction] = {
 
 @dataclass(frozen=True)
 class WireFault:
-    """One fault.
+    """A fault.
 
     Attributes:
-        name: as it stands in a case's id.
-        script: what the emulator does, as `emulator.InjectedFault` takes it.
-        lost: no whole answer comes.
-        expires: the session is gone.
-        applied: the emulator has done what the request asked for.
+        name: its name in a case's id.
+        script: the fields of `emulator.InjectedFault`.
+        lost: no complete response arrives.
+        expires: the session has expired.
+        applied: the emulator has applied the request.
         refuses: connections are refused.
-        slow: the answer comes later than the deadline.
-        holds: it is withheld altogether.
-        variant: much like another one, so that not every place need see it.
+        slow: the response arrives after the deadline.
+        holds: the response is withheld.
+        variant: similar to another fault, so that it is not tested at every point.
         asks: the seconds that `Retry-After` names; `until`: or the time, after `EPOCH`.
     """
 
@@ -92,12 +95,12 @@ class WireFault:
 
     @property
     def status(self) -> int:
-        """The answer's; 0 when there is none."""
+        """The status of the response; 0 without one."""
         status: int = self.script.get("status", 0)
         return status
 
     def reaction(self, call: str) -> Reaction:
-        """What the target does about it."""
+        """Return how the target reacts to it."""
         if self.expires:
             return Reaction.REPLACED
         if self.lost:
@@ -107,7 +110,7 @@ class WireFault:
         return _BY_CALL.get((call, self.status), _BY_STATUS[self.status])
 
     def waits(self) -> list[float]:
-        """The waits between attempts when it stays, the dice always showing their highest."""
+        """Return the waits between attempts if the fault stays, with the highest random numbers."""
         waits: list[float] = []
         while True:
             asked = self.asks or max(0.0, self.until - sum(waits))
@@ -120,14 +123,14 @@ class WireFault:
 
 @dataclass(frozen=True)
 class FaultPoint:
-    """Where a fault hits.
+    """The point at which a fault hits.
 
     Attributes:
-        name: as it stands in a case's id.
+        name: its name in a case's id.
         call: the API's call.
-        first: the how manyth of them.
-        settings: over those that every case has.
-        before: the last state that is printed when the run ends here; -1 when that is not exact.
+        first: the number of the call.
+        settings: settings over those of every case.
+        before: the last state that is printed if the run ends here; -1 if that is not exact.
     """
 
     name: str
@@ -138,7 +141,7 @@ class FaultPoint:
 
     @property
     def in_turn(self) -> bool:
-        """Whether requests go one after the other, so that attempts can be counted."""
+        """Whether requests are sent one at a time, so that attempts can be counted."""
         return self.name not in {"set-crowd", "keep-alive"}
 
 
@@ -233,10 +236,10 @@ def _faults() -> Iterator[WireFault]:
 
 @dataclass(frozen=True)
 class Case:
-    """A fault at a place.
+    """A fault at a point.
 
     Attributes:
-        heals: it hits `hits` times and never again; else always from there on.
+        heals: it hits `hits` times; otherwise every time from there on.
     """
 
     fault: WireFault
@@ -245,25 +248,25 @@ class Case:
 
     @property
     def id(self) -> str:
-        """A name of its own."""
+        """A unique name."""
         return f"{self.fault.name}-{self.point.name}-{'heals' if self.heals else 'stays'}"
 
     @property
     def reaction(self) -> Reaction:
-        """What the target does about it."""
+        """How the target reacts to it."""
         return self.fault.reaction(self.point.call)
 
     @property
     def hits(self) -> int | None:
-        """How often it hits; `None` for always."""
+        """How often it hits; `None` for every time."""
         if not self.heals:
             return None
-        # With a short deadline a busy machine may be late once more by itself.
+        # With a short deadline, a busy machine may be late by itself once more.
         return 2 if self.reaction is Reaction.RETRIED and not self.fault.slow else 1
 
     @property
     def code(self) -> int:
-        """The exit status that must come."""
+        """The expected exit status."""
         if self.point.call == "keep-alive" or self.reaction is Reaction.TAKEN:
             return 0
         if self.reaction in {Reaction.KEY, Reaction.END}:
@@ -272,13 +275,13 @@ class Case:
 
     @property
     def leaves_open(self) -> bool:
-        """Whether the fault makes it impossible to end every session at Segment."""
+        """Whether the fault prevents the target from ending every session at Segment."""
         if self.point.call == "start":
             return self.fault.applied and self.reaction is Reaction.RETRIED
         if self.reaction is Reaction.RETRIED and (
             "headers" in self.fault.script or self.fault.status == 429
         ):
-            return True  # Segment asks for silence, for longer than the budget
+            return True  # Segment asks for a longer wait than the budget
         refused = self.fault.refuses and not self.heals
         return self.point.call == "finish" or self.reaction is Reaction.REPLACED or refused
 
@@ -290,12 +293,12 @@ def _makes_sense(fault: WireFault, point: FaultPoint, *, heals: bool) -> bool:
     if fault.variant and point.name not in _OF_VARIANTS:
         return False
     if fault.script.get("cut") == "in" and point.call in {"start", "keep-alive"}:
-        return False  # they have no body
+        return False  # these have no body
     if fault.expires and point.call in {"set", "start"}:
-        return False  # there is no session
+        return False  # there is no session yet
     if fault.refuses and point.call == "keep-alive" and not heals:
-        return False  # the uploads need connections too, and may get none
-    # A session that every keep-alive ends may or may not be finished first.
+        return False  # the uploads need connections too, and may not get any
+    # If every keep-alive ends the session, it may or may not be finished first.
     return not (fault.expires and point.call == "keep-alive" and not heals)
 
 

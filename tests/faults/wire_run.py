@@ -1,4 +1,7 @@
-"""The target in this process against an emulator with a fault, and what must hold whatever it is.
+"""Runs the target in this process against an emulator with a fault, and checks what always holds.
+
+Waits take no time, since the test provides the client's clock. Only deadlines of sockets are real,
+so cases without a response have short ones.
 
 No wait takes time: the client's clock is the test's own. Only deadlines of sockets are real, so
 cases of answers that never come have short ones.
@@ -44,12 +47,12 @@ _SECRETS = (
 
 @dataclass(frozen=True)
 class Source:
-    """Records of few objects, each with a number that tells its place, and states in between.
+    """Numbered records of a few objects, with states in between.
 
     Attributes:
-        records: how many.
-        objects: of how many objects, in turn.
-        state_every: a state stands after each so many records.
+        records: how many records.
+        objects: how many objects they belong to, in turn.
+        state_every: a state follows after this many records.
     """
 
     records: int = 25
@@ -57,13 +60,13 @@ class Source:
     state_every: int = 10
 
     def values(self, position: int) -> dict[str, object]:
-        """The record at a position: a number, and another property in every other one."""
+        """Return the record at a position: a number, and one of two alternating properties."""
         name = "second" if position // self.objects % 2 else "first"
         return {"id": str(position % self.objects), "n": position, name: position}
 
     @property
     def states(self) -> list[int]:
-        """The positions that states stand at."""
+        """The positions of the states."""
         return [
             position
             for position in range(1, self.records + 1)
@@ -71,7 +74,7 @@ class Source:
         ]
 
     def written(self, after: int = 0) -> Iterator[bytes]:
-        """The tap's lines, from behind a state."""
+        """Yield the tap's lines, from the state at `after` on."""
         yield lines(
             schema("rooms", id="string", n="integer", first="integer", second="integer"),
         )
@@ -82,7 +85,7 @@ class Source:
                 yield lines(state({"position": position}))
 
     def rows(self, until: int | None = None) -> dict[str, dict[str, Any]]:
-        """Every object as the records up to a position make it."""
+        """Return every object after the records up to a position."""
         rows: dict[str, dict[str, Any]] = {}
         for position in range(1, (self.records if until is None else until) + 1):
             values = self.values(position)
@@ -90,13 +93,13 @@ class Source:
         return rows
 
     def numbers(self, identifier: str) -> list[int]:
-        """The numbers of one object, in order."""
+        """Return the numbers of one object, in order."""
         every = range(1, self.records + 1)
         return [number for number in every if str(number % self.objects) == identifier]
 
 
 class _Tap:
-    """Lines one a read; between a state and what follows it, it may pause."""
+    """Returns one line per read, and may pause after a state."""
 
     def __init__(self, written: Iterator[bytes], pause: Callable[[], None] | None) -> None:
         self._written = written
@@ -111,7 +114,7 @@ class _Tap:
 
 
 class _Printed(io.BytesIO):
-    """Stdout; what it is given is looked at before it is taken."""
+    """Stdout; a callback sees each text before it is written."""
 
     def __init__(self, look: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -133,12 +136,12 @@ class _Kept(logging.Handler):
 
 @dataclass
 class Outcome:
-    """What a run came to.
+    """The results of a run.
 
     Attributes:
-        error: what ended it; `None` for exit 0.
-        states: the positions of the states that it printed.
-        told: stdout, the log and the error with its causes.
+        error: the error that ended it; `None` for exit 0.
+        states: the positions of the printed states.
+        output: stdout, the log, and the error with its causes.
     """
 
     error: SegmentObjectsError | None = None
@@ -161,21 +164,21 @@ def run(  # noqa: PLR0913  each is the case's to choose
     after: int = 0,
     in_turn: bool = False,
 ) -> Outcome:
-    """One run of the target, and what holds in every one of them.
+    """Run the target once, and check what holds after every run.
 
     Args:
-        segment: where it sends to.
+        segment: the emulator to which it delivers.
         source: what it reads.
-        config: over what every run has.
+        config: settings over those of every run.
         spool: an empty folder.
-        clock: which its waits are told to.
-        after: the position of the state that it goes on from.
-        in_turn: the tap waits at each state but the last for a call's outcome.
+        clock: records its waits.
+        after: the position of the state at which it continues.
+        in_turn: the tap waits at each state but the last for the outcome of a call.
     """
     outcome = Outcome()
 
     def look(printed: bytes) -> None:
-        """A state is a promise, looked at in the moment that it is made."""
+        """Check a state at the moment when it is printed."""
         position = json.loads(printed)["position"]
         assert position in source.states
         assert position > outcome.last
@@ -202,7 +205,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
         with contextlib.redirect_stdout(out):
             target = TargetSegmentObjects(config=settings | dict(config))
             target.run.make_clock = (clock or InstantClock()).of
-            # The first state that is safe is printed, and not one a second.
+            # Print every state as soon as it is durable, not one per second.
             target.run._checkpoint._every_seconds = 0.0
             tap = _Tap(
                 source.written(after), partial(_wait_for_outcome, target) if in_turn else None
@@ -227,14 +230,14 @@ def run(  # noqa: PLR0913  each is the case's to choose
 
 
 def _wait_for_outcome(target: TargetSegmentObjects) -> None:
-    """Wait until the delivery has told an outcome."""
+    """Wait until the delivery has reported an outcome."""
     ready, _, _ = select.select([target.run.wake_up], [], [], PATIENCE)
     assert ready, "the delivery told no outcome"
     target.run.wake_up.clear()
 
 
 def _check(segment: Emulator, source: Source, outcome: Outcome) -> None:
-    """The limits of the API, the secret, and that exit 0 means that all was delivered."""
+    """Check the API's limits, the secret, and that exit 0 means that all was delivered."""
     bodies = [request.body for request in segment.requests]
     for secret in (*_SECRETS, f"{KEY}:"):
         assert secret not in outcome.output
@@ -253,12 +256,12 @@ def _check(segment: Emulator, source: Source, outcome: Outcome) -> None:
 
 
 def in_order(segment: Emulator, source: Source, *, merged: bool) -> None:
-    """Each object's history is its records in order, or a replay of them that misses none.
+    """Check that each object's history is its records in order, or a complete replay of them.
 
     Args:
-        segment: what has applied them.
+        segment: the emulator that has applied them.
         source: what was sent.
-        merged: records of one object that wait together are one call's.
+        merged: records of one object that wait together become one call.
     """
     for number in range(source.objects):
         identifier = str(number)
@@ -280,13 +283,13 @@ def in_order(segment: Emulator, source: Source, *, merged: bool) -> None:
 
 
 def _threads() -> set[str]:
-    """The names of all threads but the emulator's."""
+    """Return the names of all threads except the emulator's."""
     names = {thread.name for thread in threading.enumerate()}
     return {name for name in names if not name.startswith("segment-emulator")}
 
 
 def _spools(folder: Path) -> list[str]:
-    """Descriptors of files in the folder, its nameless ones included."""
+    """Return the descriptors of files in the folder, including files without a name."""
     found = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
