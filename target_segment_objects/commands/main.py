@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from target_segment_objects.commands.output import OutputFailedError, fail
+from target_segment_objects.errors import SegmentObjectsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = command.run
     try:
         return run(options)
+    except SegmentObjectsError as error:
+        return fail(str(error))
     except OutputFailedError as error:
         return 1 if error.is_pipe else fail(f"{error}.")
 

@@ -12,12 +12,12 @@ import os
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from target_segment_objects.commands.output import fail, print_lines
+from target_segment_objects.commands.output import print_lines
 from target_segment_objects.commands.preview.counts import PreviewReport
 from target_segment_objects.commands.preview.delivery import PreviewDelivery
 from target_segment_objects.commands.preview.table import lines
 from target_segment_objects.delivery import do_nothing
-from target_segment_objects.errors import MessageError, SegmentObjectsError
+from target_segment_objects.errors import MessageError
 from target_segment_objects.run import Run, SignalWatcher
 from target_segment_objects.settings import PREFIX, read_configuration
 from target_segment_objects.singer import TargetSegmentObjects
@@ -36,11 +36,8 @@ def run(options: Namespace) -> int:
     """Print a preview of stdin."""
     # Replaced here too, since a variable may hold a key that is not valid.
     environment = {**os.environ, f"{PREFIX}WRITE_KEY": _NO_KEY}
-    try:
-        config = read_configuration(options.config, environment)
-        document, status = preview(config, values=options.values)
-    except SegmentObjectsError as error:
-        return fail(str(error))
+    config = read_configuration(options.config, environment)
+    document, status = preview(config, values=options.values)
     print_lines(*([json.dumps(document)] if options.json else lines(document)))
     return status
 

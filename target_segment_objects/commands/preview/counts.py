@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from target_segment_objects.commands.preview.examples import encodable, example_at
 from target_segment_objects.errors import InputError, MissingSchemaError, one_line
@@ -30,6 +30,8 @@ _MAX_KINDS: Final = 1_000
 _SILENT: Final = logging.getLogger(__name__)
 """Warnings are part of the preview and are not logged."""
 _SILENT.setLevel(logging.CRITICAL + 1)
+
+K = TypeVar("K")
 
 
 @dataclass
@@ -58,6 +60,25 @@ class _Occurrences:
         return {"count": self.count, "line": self.line, **example}
 
 
+class _Kinds(dict[K, _Occurrences]):
+    """The occurrences of each kind of reject or error, up to a limit.
+
+    Attributes:
+        beyond_limit: how many there are of kinds beyond the limit.
+    """
+
+    beyond_limit = 0
+
+    def count(self, kind: K, line: int) -> _Occurrences | None:
+        """Count one, and return its kind; `None` when there are too many kinds."""
+        if kind not in self and len(self) >= _MAX_KINDS:
+            self.beyond_limit += 1
+            return None
+        occurrences = self.setdefault(kind, _Occurrences(line=line))
+        occurrences.count += 1
+        return occurrences
+
+
 class PreviewReport(Report):
     """Hears what the target does, and takes the errors that would end a run.
 
@@ -73,9 +94,8 @@ class PreviewReport(Report):
         self._latest: SourceRecord | None = None
         self._streams: dict[str, _StreamCounts] = {}
         self._conversions: dict[str, dict[tuple[str, ConversionCode, str], _Occurrences]] = {}
-        self._rejects: dict[tuple[str, str, tuple[str, ...]], _Occurrences] = {}
-        self._errors: dict[str, _Occurrences] = {}
-        self._rejects_beyond_limit = self._errors_beyond_limit = 0
+        self._rejects = _Kinds[tuple[str, str, tuple[str, ...]]]()
+        self._errors = _Kinds[str]()
         self._invalid_streams: set[str] = set()
 
     @property
@@ -118,15 +138,10 @@ class PreviewReport(Report):
         counts.records += 1
         counts.rejected += 1
         for fault in error.faults:
-            key = (stream, fault.code, fault.path)
-            found = _find_or_add(self._rejects, key)
-            if found is None:
-                self._rejects_beyond_limit += 1
-                continue
-            if not found.count:
-                found.line, found.path, found.message = origin.line, fault.path, fault.message
-                found.example = self._example(origin, fault.path)
-            found.count += 1
+            reject = self._rejects.count((stream, fault.code, fault.path), origin.line)
+            if reject is not None and reject.count == 1:
+                reject.message = fault.message
+                reject.example = self._example(origin, fault.path)
 
     def on_line_error(self, error: SegmentObjectsError, message: Message | None, line: int) -> None:
         """Count an error that would end a run.
@@ -147,12 +162,7 @@ class PreviewReport(Report):
     def count_error(self, error: SegmentObjectsError, line: int) -> None:
         """Count an error; those that differ in their position alone are one kind."""
         sentence = error.sentence if isinstance(error, InputError) else str(error)
-        found = _find_or_add(self._errors, one_line(sentence))
-        if found is None:
-            self._errors_beyond_limit += 1
-        else:
-            found.count += 1
-            found.line = found.line or line
+        self._errors.count(one_line(sentence), line)
 
     def document(self, *, is_stopped: bool, is_complete: bool, max_rejects: int) -> dict[str, Any]:
         """The preview as a JSON object, described in `docs/preview.md`.
@@ -200,12 +210,12 @@ class PreviewReport(Report):
                 }
                 for (stream, code, path), found in self._rejects.items()
             ],
-            "rejects_beyond_limit": self._rejects_beyond_limit,
+            "rejects_beyond_limit": self._rejects.beyond_limit,
             "errors": [
                 {"message": sentence, **found.document()}
                 for sentence, found in self._errors.items()
             ],
-            "errors_beyond_limit": self._errors_beyond_limit,
+            "errors_beyond_limit": self._errors.beyond_limit,
             "warnings": list(self.warnings),
         }
 
@@ -214,10 +224,3 @@ class PreviewReport(Report):
 
     def _example(self, origin: SourceRecord, path: tuple[str, ...]) -> str | None:
         return example_at(origin.raw, path) if self._with_examples and path else None
-
-
-def _find_or_add(known: dict[Any, _Occurrences], key: object) -> _Occurrences | None:
-    """The occurrences of one kind; `None` for a new kind when there are too many."""
-    if key not in known and len(known) >= _MAX_KINDS:
-        return None
-    return known.setdefault(key, _Occurrences())

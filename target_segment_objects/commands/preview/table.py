@@ -26,6 +26,8 @@ _EXAMPLE_WIDTH: Final = 24
 _KEYS_WIDTH: Final = 100
 _INCOMPATIBLE: Final = "incompatible"
 
+_NUMBERS: Final = frozenset({"values", "nulls", "faults", "line"})
+
 _Cell = str | int
 
 
@@ -243,18 +245,14 @@ def _top(rows: list[dict[str, _Cell]], by: str) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Mapping[str, _Cell]]) -> Iterator[str]:
-    """Aligned columns, numbers to the right; a column without any content is left out."""
-    if not rows:
-        return
-    headings = [heading for heading in rows[0] if any(row[heading] != "" for row in rows)]
-    left = [heading for heading in headings if isinstance(rows[0][heading], str)]
-    texts = [{heading: _text(row[heading]) for heading in headings} for row in rows]
-    for line in text_table(texts, left):
+    """An indented table; a column without any content is left out."""
+    headings = [name for name in (rows[0] if rows else ()) if any(row[name] != "" for row in rows)]
+    texts = [
+        {name: f"{row[name]:,}" if name in _NUMBERS else str(row[name]) for name in headings}
+        for row in rows
+    ]
+    for line in text_table(texts, left={*headings} - _NUMBERS) if texts else ():
         yield _cut(f"  {line}", _WIDTH)
-
-
-def _text(cell: _Cell) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def _wrapped(sentence: str) -> list[str]:

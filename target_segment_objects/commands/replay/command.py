@@ -55,11 +55,8 @@ _MAX_AGE: Final = timedelta(days=1)
 
 def run(options: Namespace) -> int:
     """Replay a dead letter, and print the result."""
-    try:
-        config = read_configuration(options.config, os.environ)
-        result = replay(options.dead_letter, config, include_old=options.yes)
-    except SegmentObjectsError as error:
-        return fail(str(error))
+    config = read_configuration(options.config, os.environ)
+    result = replay(options.dead_letter, config, include_old=options.yes)
     try:
         print_lines(result)
     except OutputFailedError as failure:

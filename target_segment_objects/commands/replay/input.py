@@ -74,11 +74,11 @@ class ReplayInput:
         return messages.pop(0) if len(messages) > 1 else messages[0]
 
     def _write(self) -> Iterator[bytes]:
-        digests: dict[str, bytes] = {}
+        schemas: dict[str, SchemaLine] = {}
         for reject in self.lines:
             line = reject.line
-            if reject.schema is not None and digests.get(line.stream) != reject.schema.digest:
-                digests[line.stream] = reject.schema.digest
+            if reject.schema is not None and schemas.get(line.stream) != reject.schema:
+                schemas[line.stream] = reject.schema
                 yield self._message("SCHEMA", self._schema(reject.schema))
             if reject.object is not None:
                 fields = {"value": (reject.start, len(reject.text))}

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -34,14 +34,12 @@ class SchemaLine(NamedTuple):
         reference: how the lines of its records refer to it.
         stream: the name of its stream.
         start, length: the position of its line, in bytes.
-        digest: of its stream, keys and schema; equal for equal schemas of different runs.
     """
 
     reference: Reference
     stream: str
     start: int
     length: int
-    digest: bytes
 
 
 class Line(msgspec.Struct):
@@ -82,17 +80,15 @@ class Reject(NamedTuple):
 
 
 class _Object(msgspec.Struct):
-    id: str
-    collection: str
-    properties: dict[str, str | int | float | bool | None]
-
-
-class _ObjectLine(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=API_LIMITS.id_characters)]
+    collection: Annotated[str, msgspec.Meta(min_length=1)]
     properties: msgspec.Raw
 
 
+_Properties = Annotated[dict[str, str | int | float | bool | None], msgspec.Meta(min_length=1)]
+
+
 _decode = msgspec.json.Decoder(Line).decode
-_encode = msgspec.json.Encoder().encode
 _DIGEST_BYTES: Final = 16
 
 
@@ -120,8 +116,7 @@ class RejectLines:
             line, segment_object = _read(text, number)
             reference = (line.run_id, line.schema_id)
             if line.stage == "schema":
-                digest = _digest(_encode((line.stream, line.key_properties)) + bytes(line.schema))
-                schemas[reference] = SchemaLine(reference, line.stream, start, len(text), digest)
+                schemas[reference] = SchemaLine(reference, line.stream, start, len(text))
                 continue
             schema = schemas.get(reference) if segment_object is None else None
             if segment_object is None and (schema is None or schema.stream != line.stream):
@@ -182,11 +177,7 @@ def record_of(line: Line) -> bytes:
 
 def object_digest(line: bytes) -> bytes:
     """A digest that identifies an object's line."""
-    return _digest(line)
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(line, digest_size=_DIGEST_BYTES).digest()
 
 
 def _unreadable(error: OSError) -> InputError:
@@ -227,13 +218,8 @@ def _object(text: bytes) -> SegmentObject:
     """
     compact = msgspec.json.format(text, indent=-1)
     fields = msgspec.json.decode(compact, type=_Object)
-    properties = bytes(msgspec.json.decode(compact, type=_ObjectLine).properties)
-    segment_object = SegmentObject(fields.collection, fields.id, properties)
-    if not (
-        0 < len(fields.id) <= API_LIMITS.id_characters
-        and fields.collection
-        and fields.properties
-        and len(segment_object.line_bytes()) <= API_LIMITS.object_bytes
-    ):
+    msgspec.json.decode(fields.properties, type=_Properties)
+    segment_object = SegmentObject(fields.collection, fields.id, bytes(fields.properties))
+    if len(segment_object.line_bytes()) > API_LIMITS.object_bytes:
         raise ValueError(fields.id)
     return segment_object
