@@ -9,9 +9,11 @@ objects, `target_segment_objects.emulator` is Segment on loopback, and every err
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # not from `typing`: a command handles signals before any slow import
 if TYPE_CHECKING:
+    from typing import Any
+
     from target_segment_objects.client import (
         BULK_URLS,
         OBJECTS_URLS,
