@@ -1,3 +1,3 @@
-"""Measurements, each a program of its own: `python -m benchmarks` runs them all."""
+"""Measurements; each is a program, and `python -m benchmarks` runs all of them."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The measurements, each in a process of its own; their tables, and their figures as JSON.
+"""Runs the measurements, each in its own process; prints tables and writes the figures as JSON.
 
 python -m benchmarks                        # all, into build/benchmarks.json
 python -m benchmarks --short                # what has a short form, in a minute
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _names() -> list[str]:
-    """The measurements: those that are compared first, then all others."""
+    """Return the measurements: first those that are compared, then all others."""
     others = sorted(
         path.stem
         for path in _HERE.glob("*.py")

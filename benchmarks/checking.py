@@ -1,8 +1,8 @@
-"""What arrived is compared with what was fed: no figure without it.
+"""Compares what arrived with the input; without this check there are no figures.
 
-Every object's collection and id, in the order of its stream, how many there are, and some objects
-wholly. What they should be is worked out here, from the input file and with the standard library
-alone.
+It compares every object's collection and id, in the order of its stream, their number, and some
+objects completely. The expected objects are computed here from the input file, with the standard
+library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.rows import Record
 
     Form = Callable[[dict[str, Any], Record], Record]
-    """From the properties of a schema and a record to the properties of the object."""
+    """From a schema's properties and a record to the object's properties."""
 
 __all__ = [
     "SAMPLES",
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 SAMPLES = 1_000
-"""So many objects, in equal steps and the last one, are compared wholly."""
+"""How many objects, at equal distances and the last one, are compared completely."""
 
 
 class VerificationError(Exception):
-    """What arrived is not what was fed."""
+    """What arrived differs from the input."""
 
 
 class Expected(NamedTuple):
@@ -65,7 +65,7 @@ _decode = msgspec.json.Decoder(_Object).decode
 
 
 def segment_form(properties: dict[str, Any], record: Record) -> Record:
-    """As Segment gets it: declared objects joined by `_`, arrays as text, the key left out."""
+    """The target's form: declared objects joined by `_`, arrays as text, without the key."""
     flat = dict(_segment_leaves(properties, record, ()))
     del flat["id"]
     return flat
@@ -85,11 +85,11 @@ def _segment_leaves(
 
 
 def stock_form(properties: dict[str, Any], record: Record) -> Record:
-    """As the SDK flattens it: joined by `__`, a null object is one null, dates as Python has it."""
+    """The SDK's form: joined by `__`, a null object is one null, dates as Python prints them."""
     flat = dict(_stock_leaves(record, ()))
     for name, schema in properties.items():
         if schema.get("format") == "date-time" and flat[name] is not None:
-            # Python 3.10 does not read the `Z`.
+            # Python 3.10 cannot parse the `Z`.
             flat[name] = datetime.fromisoformat(flat[name].replace("Z", "+00:00")).isoformat()
     return flat
 
@@ -105,7 +105,7 @@ def _stock_leaves(record: Record, path: tuple[str, ...]) -> Iterator[tuple[str, 
 
 
 def with_route(form: Form) -> Form:
-    """The form of records to which a stream map has added a `route`."""
+    """The form of records to which a stream map added a `route`."""
 
     def form_with_route(properties: dict[str, Any], record: Record) -> Record:
         route = f"{record['origin']}-{record['dest']}"
@@ -117,16 +117,16 @@ def with_route(form: Form) -> Form:
 def expect(
     path: Path, count: int, form: Form, collections: dict[str, str] | None = None
 ) -> Expected:
-    """What the first so many rows of an input file should become.
+    """Compute what the first rows of an input file should become.
 
     Args:
-        path: the file; when it has fewer rows, they come again, with new ids.
-        count: of rows.
-        form: of the contestant's objects.
-        collections: stream → collection, where they are not called the same.
+        path: the file; if it has fewer rows, they are repeated with new ids.
+        count: the number of rows.
+        form: the form of the contestant's objects.
+        collections: stream → collection, for those with another name.
 
     Raises:
-        VerificationError: when the file itself has other ids than 1, 2, … in a stream.
+        VerificationError: the file's ids in a stream are not 1, 2, ….
     """
     with path.open("rb") as file:
         lines = [line for line in file if not line.startswith(b'{"type":"STATE"')]
@@ -163,7 +163,7 @@ def check(parts: Iterable[Path], expected: Expected) -> int:
         How many objects there are.
 
     Raises:
-        VerificationError: when an object is missing, twice, in the wrong place, or is another one.
+        VerificationError: an object is missing, repeated, out of order, or different.
     """
     seen = dict.fromkeys(expected.counts, 0)
     samples = 0
@@ -190,7 +190,7 @@ def check(parts: Iterable[Path], expected: Expected) -> int:
 
 
 def _compare(obj: _Object, sample: Record) -> None:
-    """As JSON texts, so that 5 is not 5.0, and true is not 1."""
+    """Compare as JSON texts, so that 5 differs from 5.0, and true from 1."""
     found = json.loads(bytes(obj.properties))
     if json.dumps(found, sort_keys=True) != json.dumps(sample, sort_keys=True):
         names = sorted(

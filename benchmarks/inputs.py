@@ -1,9 +1,9 @@
-"""What a tap writes for the rows: files that are kept, and one stream without an end.
+"""The messages of a tap for the rows: files that are kept, and an endless stream.
 
 Messages are written as singer-sdk taps write them: compact JSON in ASCII, `type` first, a
 `time_extracted` in every RECORD, and a STATE after every 10,000 records and at the end.
 
-    python -m benchmarks.inputs COUNT FILE    # the file's flights again and again, with new ids
+    python -m benchmarks.inputs COUNT FILE    # repeats the file's flights with new ids
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["CACHE", "STATE_EVERY", "input_file", "last_state", "messages"]
 
 STATE_EVERY = 10_000
-"""Records between two STATE messages."""
+"""How many records are between two STATE messages."""
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "benchmarks"
-"""Where the files are kept, in a folder for each state of this program."""
+"""The folder of the files, with a folder for each version of this program."""
 
 _RECORD = b'{"type":"RECORD",'
 _ID = b'"id":'
@@ -46,12 +46,12 @@ def _state(number: int) -> dict[str, Any]:
 
 
 def last_state(count: int) -> dict[str, Any]:
-    """The value of the last STATE of so many rows."""
+    """Return the value of the last STATE after this many rows."""
     return _state(count)
 
 
 def messages(name: str, count: int) -> Iterator[bytes]:
-    """The lines for so many rows of a data set."""
+    """Yield the lines for this many rows of a data set."""
     data = DATA_SETS[name]
     for stream, properties in data.streams.items():
         schema = {"type": "object", "properties": properties}
@@ -68,7 +68,7 @@ def messages(name: str, count: int) -> Iterator[bytes]:
 
 
 def _sources() -> str:
-    """A digest of what decides the lines: a file is made anew when that changes."""
+    """Return a digest of what determines the lines: if it changes, a file is written again."""
     digest = hashlib.sha256(rows.flights_source().encode())
     for module in (rows.__file__, __file__):
         digest.update(Path(module).read_bytes())
@@ -76,7 +76,7 @@ def _sources() -> str:
 
 
 def input_file(name: str, count: int, cache: Path = CACHE) -> Path:
-    """The file of these rows, made if it is not there; those of other programs are removed."""
+    """Return the file of these rows, written if missing; files of other versions are removed."""
     folder = cache / _sources()
     path = folder / f"{name}-{count}.singer"
     if not path.exists():
@@ -92,12 +92,12 @@ def input_file(name: str, count: int, cache: Path = CACHE) -> Path:
 
 
 def _write_again(count: int, path: Path) -> None:
-    """Write so many rows to stdout: those of the file, again and again, with new ids."""
+    """Write this many rows to stdout: those of the file, repeated with new ids."""
     with path.open("rb") as file:
         lines = list(file)
     out = sys.stdout.buffer
     out.writelines(line for line in lines if line.startswith(b'{"type":"SCHEMA",'))
-    # What stands before and after the id, which is the first property.
+    # The text before and after the id, which is the first property.
     parts = [line.partition(_ID) for line in lines if line.startswith(_RECORD)]
     rests = [(head + _ID, rest[rest.index(b",") :]) for head, _, rest in parts]
     del lines, parts

@@ -1,9 +1,9 @@
-"""Start a command, wait for it, and tell what it took; a script of its own, run without `site`.
+"""Starts a command, waits for it, and reports what it used; runs as a script without `site`.
 
     python -I -S launch.py DESCRIPTOR COMMAND…
 
-A system counts the memory of a process from its fork on, when it still is its parent: the parent
-must therefore be smaller than whatever is measured, and the benchmarks themselves are not.
+A process's peak memory includes that of its parent at the fork. So the parent must be smaller than
+the command that is measured, which the benchmarks are not.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""The limit program: what Python can do with these rows and no more, in as few steps as it takes.
+"""The limit program: the fastest that Python can be with these rows, in as few steps as possible.
 
     python -m benchmarks.limit DATA_SET URL
 
-Blocks from stdin, decoded and encoded by types that are written for this one data set, compressed
-in a thread by the fastest that is installed, uploaded at the end. It takes no other input, survives
-no odd line, and knows no options: it is there to be compared with.
+It decodes blocks from stdin and encodes them with types that are written for this data set,
+compresses in a thread with the fastest installed library, and uploads at the end. It accepts no
+other input, handles no unusual lines and has no options: it only serves as a comparison.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def _flat(properties: dict[str, Any]) -> type[Any]:
-    """The record of a flat stream; its id is unset before it is encoded as properties."""
+    """Return the type of a flat stream's record; its id is removed before encoding."""
     fields: list[tuple[str, Any]] = [
         (name, _TYPES[schema["type"][1]]) for name, schema in properties.items() if name != "id"
     ]
@@ -183,7 +183,7 @@ def _order_objects(collection: str, rows: list[_Order]) -> list[_Object]:
 def _single(
     stream: str, row: type[Any], objects: Callable[[str, list[Any]], list[_Object]]
 ) -> tuple[type[Any], Callable[[list[Any]], bytes]]:
-    """One stream: the whole line has a type."""
+    """For one stream: the whole line has a type."""
     line: type[Any] = msgspec.defstruct(
         "Line", [("record", row)], tag="RECORD", tag_field="type", gc=False
     )
@@ -196,7 +196,7 @@ def _single(
 
 
 def _several(streams: dict[str, type[Any]]) -> tuple[type[Any], Callable[[list[Any]], bytes]]:
-    """Several streams: an envelope around each record, which its stream's decoder reads."""
+    """For several streams: an envelope around each record, which its stream's decoder reads."""
     decoders = {stream: msgspec.json.Decoder(record).decode for stream, record in streams.items()}
 
     def encode(messages: list[Any]) -> bytes:
@@ -212,7 +212,7 @@ def _several(streams: dict[str, type[Any]]) -> tuple[type[Any], Callable[[list[A
 
 
 def _typed(name: str) -> tuple[type[Any], Callable[[list[Any]], bytes]]:
-    """The type of a record's line in this data set, and what encodes a block's messages."""
+    """Return the type of this data set's record lines, and the function that encodes a block."""
     streams = DATA_SETS[name].streams
     if name == "nested":
         return _single("orders", _Order, _order_objects)
@@ -224,7 +224,7 @@ def _typed(name: str) -> tuple[type[Any], Callable[[list[Any]], bytes]]:
 
 
 def _compressor() -> Any:
-    """The fastest that is installed."""
+    """Return the fastest compressor that is installed."""
     for name, level in _COMPRESSORS:
         try:
             module = importlib.import_module(name)

@@ -1,10 +1,11 @@
-"""Much load with faults: is everything there, in order, and in how much time and memory?
+"""A large load with faults: checks that all arrives in order, and measures time and memory.
 
     python benchmarks/load.py [CASE ...] [--scale 1.0] [--json]
 
-The command runs as it does for users; the emulator, in this process, answers one request in a
-hundred with 503, by seeded dice. Every object is compared at the end with the last one that was fed
-for its id. Exit 1 when anything is missing, or old, or when the memory passes 200 MB.
+The command runs as it does for users. The emulator, in this process, responds to one request in a
+hundred with 503, chosen by a seeded random number. At the end every object is compared with the
+last value that was sent for its id. Exit 1 if anything is missing or old, or if the command used
+more than 200 MB of memory.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class Case(NamedTuple):
 
     Attributes:
         method: `set` or `bulk`.
-        records: how many are fed.
-        streams: over which they go in turn.
-        times: how often each object is sent, each time with a later value.
-        schema_every: after so many records a SCHEMA with another column comes; 0: never.
-        more: settings.
+        records: how many are sent.
+        streams: the number of streams, which take turns.
+        times: how often each object is sent, with a later value each time.
+        schema_every: after how many records a SCHEMA with another column follows; 0: never.
+        more: further settings.
     """
 
     method: str
@@ -61,7 +62,7 @@ CASES = {
 
 
 def main() -> None:
-    """Run the cases and print what was found."""
+    """Run the cases and print the results."""
     parser = argparse.ArgumentParser(description="Load the command, with faults.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of records")
@@ -78,12 +79,12 @@ def main() -> None:
 
 
 def _name(stream: int) -> str:
-    """A stream whose collection has the same name."""
+    """Return a stream whose collection has the same name."""
     return f"load_{chr(97 + stream // 26)}{chr(97 + stream % 26)}_objects"
 
 
 def _tap(case: Case) -> Iterator[bytes]:
-    """Blocks of messages."""
+    """Yield blocks of messages."""
     properties = {name: {"type": ["integer", "null"]} for name in ("id", "turn", "number")}
     head: dict[str, Any] = {"type": "SCHEMA", "key_properties": ["id"]}
 
@@ -96,7 +97,7 @@ def _tap(case: Case) -> Iterator[bytes]:
     for number in range(case.records):
         if case.schema_every and number % case.schema_every == 0:
             changes += 1
-            # One column comes and goes, so that objects stay below every limit.
+            # One column changes, so that objects stay below all limits.
             gathered.append(schema(0, {**properties, f"column_{changes}": {"type": "string"}}))
         stream, identifier, turn = _object_at(case, number)
         gathered.append(
@@ -111,7 +112,7 @@ def _tap(case: Case) -> Iterator[bytes]:
 
 
 def _object_at(case: Case, number: int) -> tuple[int, int, int]:
-    """Stream, id and turn of a record."""
+    """Return the stream, id and turn of a record."""
     turn, index = divmod(number, case.records // case.times)
     return index % case.streams, index // case.streams, turn
 
@@ -165,7 +166,7 @@ def _load(name: str, case: Case) -> dict[str, Any]:
 
 
 def _lost(case: Case, segment: Emulator) -> int:
-    """How many objects are missing, or have not the value that was fed last."""
+    """Return how many objects are missing, or do not have the last value that was sent."""
     last = {}
     for number in range(case.records):
         stream, identifier, _ = _object_at(case, number)

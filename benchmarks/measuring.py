@@ -1,4 +1,4 @@
-"""One run of one command behind a pipe: its time, its processor time, its memory and its output."""
+"""Runs a command behind a pipe, and measures its time, CPU time, memory and output."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _KEPT = {"PYTHONHOME", "PYTHONPATH"}
 
 
 class FailedRunError(Exception):
-    """A command that ended with an error; its text is the end of its log."""
+    """A command ended with an error; the text is the end of its log."""
 
 
 class Ran(NamedTuple):
-    """What a run took.
+    """What a run used.
 
     Attributes:
         seconds: from its start to its end.
-        cpu_seconds: of it and its threads, in user and system.
-        peak_megabytes: the most memory that was resident.
+        cpu_seconds: of its threads, user and system.
+        peak_megabytes: the peak of resident memory.
         out: its stdout.
     """
 
@@ -51,7 +51,7 @@ class Ran(NamedTuple):
 
 
 def tap(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a command that writes rows, and wait until its first bytes are there to be read."""
+    """Start a command that writes rows, and wait until its first bytes can be read."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout or -1, selectors.EVENT_READ)
@@ -63,11 +63,11 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
     """Run a command with the output of another one as its stdin.
 
     Args:
-        command: what is measured.
-        feed: what writes its input; nothing: there is none.
+        command: the command that is measured.
+        feed: the command that writes its input; empty for no input.
 
     Raises:
-        FailedRunError: when one of them does not end with 0.
+        FailedRunError: one of them does not exit with 0.
     """
     feeder = tap(feed) if feed else None
     reads, writes = os.pipe()
@@ -88,7 +88,7 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
             feeder.stdout.close()
         try:
             out, _ = process.communicate(timeout=_PATIENCE_SECONDS)
-        except BaseException:  # the command is not this process's child: it goes with its session
+        except BaseException:  # the command is not this process's child: its session is killed
             os.killpg(process.pid, signal.SIGKILL)
             raise
         code, seconds, cpu_seconds, peak = (float(word) for word in figures.read().split())
@@ -101,7 +101,7 @@ def measure(command: Sequence[str], feed: Sequence[str] = ()) -> Ran:
 
 
 def warm_up() -> None:
-    """Compile what is measured, so that the first run does not."""
+    """Compile what is measured, so that the first run need not."""
     package = importlib.util.find_spec("target_segment_objects")
     for folder in (package and package.submodule_search_locations) or ():
         compileall.compile_dir(folder, quiet=1)
@@ -109,7 +109,7 @@ def warm_up() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without settings, proxies, and what makes Python another one than usual."""
+    """Return this process's environment, without settings and unusual options of Python."""
     return {
         name: value
         for name, value in os.environ.items()

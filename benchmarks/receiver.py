@@ -1,7 +1,7 @@
-"""The bulk API in a process of its own: it keeps the bodies as they come and looks at nothing.
+"""The bulk API in its own process; it stores bodies without parsing them.
 
-`Receiver` starts it and hands out the parts of finished sessions; what they hold is looked at by
-`checking`, after the clock has stopped.
+`Receiver` starts it and returns the parts of finished sessions; `checking` parses them after the
+clock has stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLOCK = 1 << 20
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """Bodies go to `FOLDER/SESSION.NUMBER.part`, and a finish makes `FOLDER/SESSION.finished`."""
+    """Stores bodies in `FOLDER/SESSION.NUMBER.part`; a finish creates `FOLDER/SESSION.finished`."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -37,7 +37,7 @@ class _Exchange(BaseHTTPRequestHandler):
     numbers: ClassVar[itertools.count[int]] = itertools.count(1)
 
     def do_POST(self) -> None:
-        """One of the four calls."""
+        """Handle one of the four calls."""
         _, _, call, *rest = self.path.split("/")
         session = rest[0] if rest else ""
         number = next(self.numbers)
@@ -86,10 +86,10 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Receiver:
-    """The server, for the length of a `with` block.
+    """The server, for the duration of a `with` block.
 
     Attributes:
-        url: what `bulk_url` is to be.
+        url: the value for `bulk_url`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -115,13 +115,13 @@ class Receiver:
         self._process.stdout.close()
 
     def parts(self) -> list[Path]:
-        """The parts of finished sessions, in the order in which they came."""
+        """Return the parts of finished sessions, in order of arrival."""
         finished = {path.stem for path in self._folder.glob("*.finished")}
         parts = sorted(self._folder.glob("*.part"), key=lambda path: path.name.split(".")[1])
         return [path for path in parts if path.name.split(".")[0] in finished]
 
     def clear(self) -> None:
-        """Forget everything that came."""
+        """Remove everything that arrived."""
         for path in self._folder.iterdir():
             path.unlink()
 

@@ -1,4 +1,4 @@
-"""The results of a whole run: as tables, as a file, in the documentation, and against older ones.
+"""The results of all measurements: as tables, as a file, on a page, and compared with others.
 
 `build/benchmarks.json` has `about` (machine, Python, packages, commit) and `measurements`, by name.
 """
@@ -23,7 +23,7 @@ __all__ = ["PAGE", "about", "compare", "read", "render", "render_all", "write_pa
 
 _ROOT = Path(__file__).resolve().parents[1]
 PAGE = _ROOT / "docs" / "benchmarks.md"
-"""The page that has the figures between two marks."""
+"""The page that contains the figures, between two marks."""
 
 _BEGIN = "<!-- figures: begin -->"
 _END = "<!-- figures: end -->"
@@ -44,7 +44,7 @@ _TABLES: dict[str, Callable[[Any], str]] = {
 
 
 def about() -> dict[str, Any]:
-    """Where the figures come from."""
+    """Describe the machine and the software of the figures."""
     return {
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -87,7 +87,7 @@ def _processor() -> str:
 
 
 def render(name: str, results: Any) -> str:
-    """The table of one measurement."""
+    """Return the table of one measurement."""
     if name in _TABLES:
         return _TABLES[name](results)
     lines = results if isinstance(results, list) else [results]
@@ -106,7 +106,7 @@ def _words(key: str) -> str:
 
 
 def render_all(results: dict[str, Any]) -> str:
-    """All tables, and what they were measured on."""
+    """Return all tables, and a description of the machine."""
     about = results["about"]
     packages = ", ".join(f"{name} {found}" for name, found in about["packages"].items())
     changed = ", with changes that are not committed" if about["changed"] else ""
@@ -122,7 +122,7 @@ def render_all(results: dict[str, Any]) -> str:
 
 
 def write_page(results: dict[str, Any], page: Path = PAGE) -> None:
-    """Put the tables between the marks of the page.
+    """Write the tables between the marks of the page.
 
     Raises:
         ValueError: when the page has no marks.
@@ -136,7 +136,7 @@ def write_page(results: dict[str, Any], page: Path = PAGE) -> None:
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], least: float) -> str:
-    """The figures that changed by at least this share, and those that one of them lacks."""
+    """Return the figures that changed by at least `least`, and those that only one run has."""
     figures = [dict(_leaves(run["measurements"], ())) for run in (old, new)]
     rows = []
     for path in [*figures[0], *(path for path in figures[1] if path not in figures[0])]:
@@ -152,7 +152,7 @@ def compare(old: dict[str, Any], new: dict[str, Any], least: float) -> str:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """The numbers of results, each with its place; single rounds and aims are left out."""
+    """Yield the numbers of results with their paths, without single rounds and aims."""
     if isinstance(value, dict):
         for name, item in value.items():
             if not name.startswith("each_") and not name.endswith("_aim"):
@@ -167,7 +167,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
 
 
 def _label(line: Any) -> str:
-    """What tells a line of results from the others: its words, or else its number of rows."""
+    """Return what distinguishes a row from others: its words, or its number of rows."""
     if not isinstance(line, dict):
         return ""
     words = [value for value in line.values() if isinstance(value, str)]
@@ -175,6 +175,6 @@ def _label(line: Any) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file of results."""
+    """Read a file of results."""
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return results

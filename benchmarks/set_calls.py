@@ -1,13 +1,13 @@
-"""How many `set` calls a second the command makes, and how full they are.
+"""How many `set` calls per second the command makes, and how full they are.
 
     python -m benchmarks.set_calls [--json] [--latency 0 50] [--streams 1] [--seconds 6]
 
-Rows of distinct ids come through a pipe; a server in a process of its own answers each call after a
-given latency, and keeps what it got. 20 calls may be in flight; what the latency allows is
-reckoned from the latency that the server really had. Beside the command, in the same
-run and over the same server, stand bare loops over `requests` and `urllib3` that send the same
-bodies from as many threads: what the library can do. The server itself is measured with raw
-sockets. No figure counts before every object that was fed was found, once and with its values.
+Rows with distinct ids come through a pipe. A server in its own process responds to each call after
+a given latency, and keeps the bodies. 20 calls may be in flight; the rate that the latency allows
+is computed from the latency that the server really had. For comparison, loops over `requests` and
+`urllib3` send the same bodies to the same server from as many threads, which shows what the library
+can do; raw sockets measure the server itself. Figures are only printed after every object was found
+once, with its values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _IN_FLIGHT: Final = 20
 _OBJECTS: Final = 10
 _MOST_CALLS: Final = 6_000
-"""At no latency, where nobody knows how many go out in so many seconds."""
+"""Without latency, where the number of calls per second is not known in advance."""
 _PROPERTIES: Final = {
     "id": "integer",
     "name": "string",
@@ -63,12 +63,12 @@ _HEADERS: Final = {
 
 
 class Feed(NamedTuple):
-    """What is sent.
+    """The load.
 
     Attributes:
         calls: how many full calls it makes.
-        streams: over which its rows go in turn.
-        latency: seconds until the server answers a call.
+        streams: the number of streams, which take turns.
+        latency: seconds until the server responds to a call.
     """
 
     calls: int
@@ -82,12 +82,12 @@ class Feed(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What the server saw from the first call's arrival to the last one's answer.
+    """What the server saw, from the arrival of the first call to the last response.
 
     Attributes:
         seconds: that time.
-        latency: mean seconds from a call's last byte to its answer; a busy machine adds to it.
-        in_flight: calls that were unanswered at once, at most.
+        latency: mean seconds from a call's last byte to its response; a busy machine adds to it.
+        in_flight: most calls without a response at once.
         bodies: of all calls.
     """
 
@@ -98,7 +98,7 @@ class Round(NamedTuple):
 
 
 def main() -> None:
-    """Run the measurements and print them; exit 1 when an object is missing or wrong."""
+    """Run the measurements and print them; exit 1 if an object is missing or wrong."""
     parser = argparse.ArgumentParser(description="Measure `set` calls.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
@@ -153,7 +153,7 @@ def _result(client: str, feed: Feed, seen: Round, cpu: float) -> dict[str, Any]:
 
 
 def _check(bodies: list[bytes], feed: Feed) -> list[int]:
-    """Compare all that arrived with what was fed.
+    """Compare all that arrived with the input.
 
     Returns:
         The number of objects in each call.
@@ -176,11 +176,11 @@ def _check(bodies: list[bytes], feed: Feed) -> list[int]:
     return sizes
 
 
-# What is fed.
+# The input.
 
 
 def _name(stream: int) -> str:
-    """A stream whose collection has the same name."""
+    """Return a stream whose collection has the same name."""
     return f"bookings_{chr(97 + stream // 26)}{chr(97 + stream % 26)}_rows"
 
 
@@ -189,7 +189,7 @@ def _values(number: int) -> str:
 
 
 def _feed(pipe: int, records: int, streams: int) -> None:
-    """Write what a tap would: SCHEMAs, records, a STATE every 1,000 of them."""
+    """Write what a tap would: SCHEMAs, records, and a STATE after every 1,000."""
     properties = {name: {"type": [kind, "null"]} for name, kind in _PROPERTIES.items()}
     head = {"type": "SCHEMA", "schema": {"properties": properties}, "key_properties": ["id"]}
     lines = [json.dumps({**head, "stream": _name(stream)}) for stream in range(streams)]
@@ -207,7 +207,7 @@ def _feed(pipe: int, records: int, streams: int) -> None:
 
 
 def _bodies(calls: int, streams: int) -> list[bytes]:
-    """The very bodies that full calls of the command have."""
+    """Return the bodies of the command's full calls."""
     bodies = []
     for call in range(calls):
         stream, index = call % streams, call // streams
@@ -222,7 +222,7 @@ def _bodies(calls: int, streams: int) -> list[bytes]:
 
 
 def _run_command(port: int, records: int, streams: int) -> float:
-    """Run the command over so many records.
+    """Run the command with this many records.
 
     Returns:
         Its CPU seconds, start-up included: what no records cost is to be taken off.
@@ -269,11 +269,11 @@ def _feed_alone(reads: int, writes: int, records: int, streams: int) -> None:
     _feed(writes, records, streams)
 
 
-# The bare loops.
+# The loops without the target.
 
 
 def _run_bare(send: Any, port: int, bodies: list[bytes]) -> float:
-    """Send the bodies in a process of its own.
+    """Send the bodies from a separate process.
 
     Returns:
         Its CPU seconds.
@@ -359,10 +359,10 @@ def _send_raw(port: int, bodies: list[bytes]) -> None:
 
 
 class _Server:
-    """The Objects API as far as a client sees it, in a process of its own.
+    """The Objects API as a client sees it, in its own process.
 
     Attributes:
-        port: where it listens on loopback.
+        port: its port on loopback.
     """
 
     def __enter__(self) -> Self:
@@ -378,18 +378,18 @@ class _Server:
         self._process.join()
 
     def begin(self, latency: float) -> None:
-        """From now on answer after so many seconds, and count anew."""
+        """Respond after this many seconds from now on, and reset the counts."""
         self._pipe.send(latency)
         self._pipe.recv()
 
     def end(self) -> Round:
-        """What came since."""
+        """Return the results since `begin`."""
         self._pipe.send(None)
         return Round(*self._pipe.recv())
 
 
 class _Seen:
-    """What the server has seen since it was last asked."""
+    """The counts since the last reset."""
 
     def __init__(self, latency: float) -> None:
         self.latency = latency
@@ -399,7 +399,7 @@ class _Seen:
 
 
 class _Answering(asyncio.Protocol):
-    """One connection; a client sends no request before the last one's answer."""
+    """One connection; a client sends no request before it has the last response."""
 
     def __init__(self, seen: _Seen) -> None:
         self._seen = seen

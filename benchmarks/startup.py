@@ -1,4 +1,4 @@
-"""What small runs cost: `--version`, and ten records, beside the stock target and bare Python.
+"""The cost of small runs: `--version`, and ten records, next to the stock target and bare Python.
 
 python -m benchmarks.startup [--short] [--rounds 7] [--json]
 """
@@ -30,7 +30,7 @@ _FEW = 10
 
 
 def measure_starts(rounds: int, cache: Path = CACHE) -> list[dict[str, Any]]:
-    """Measure each so often, one after the other."""
+    """Measure each of them several times, in turn."""
     warm_up()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -68,7 +68,7 @@ def measure_starts(rounds: int, cache: Path = CACHE) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The results as they are read."""
+    """Return the results as a table."""
     names = ("seconds", "cpu_seconds", "peak_megabytes")
     rows = [[result["what"], *(number(result[name]) for name in names)] for result in results]
     return table_of(["start-up", "seconds", "CPU s", "peak MB"], rows, words=1)

@@ -1,9 +1,9 @@
-"""The stock target: what the SDK's cookiecutter template makes, filled in as its comments suggest.
+"""The stock target: the SDK's cookiecutter template, completed as its comments suggest.
 
     python -m benchmarks.stock --config FILE
 
-A `BatchSink` whose records are the dicts that the SDK hands out; a batch of 10,000 becomes a gzip
-of JSON objects, which is uploaded.
+It is a `BatchSink` whose records are the SDK's dicts; a batch of 10,000 records becomes a gzip of
+JSON objects, which is uploaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEVEL = 6
 
 
 def _plain(value: object) -> object:
-    """What the SDK makes of numbers and dates, as JSON has it."""
+    """Convert the SDK's numbers and dates to JSON's."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, (date, datetime)):
@@ -36,7 +36,7 @@ def _plain(value: object) -> object:
 
 
 class _StockSink(BatchSink):
-    """Uploads batches to a session of its own."""
+    """Uploads batches to its own session."""
 
     max_size = 10_000
 
@@ -73,7 +73,7 @@ class _StockSink(BatchSink):
 
 
 class StockTarget(Target):
-    """The target around it."""
+    """The target of that sink."""
 
     name = "target-stock"
     config_jsonschema: ClassVar = th.PropertiesList(

@@ -1,4 +1,4 @@
-"""Tables of figures, in Markdown that is read as well in a terminal."""
+"""Tables of figures in Markdown, which can also be read in a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHOLE = 100
 
 
 def number(value: Any) -> str:
-    """A figure with as many digits as mean something; text and flags as they are."""
+    """Return a figure with its significant digits; text and flags unchanged."""
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -21,7 +21,7 @@ def number(value: Any) -> str:
 
 
 def table_of(head: list[str], rows: list[list[str]], *, words: int) -> str:
-    """A table whose first columns are words, and the rest figures."""
+    """Return a table whose first columns are words and whose others are figures."""
     widths = [max(len(row[index]) for row in (head, *rows)) for index in range(len(head))]
 
     def line(cells: list[str]) -> str:

@@ -1,14 +1,14 @@
-"""Rows a second against the stock target and against the limit program, on each kind of rows.
+"""Rows per second, compared with the stock target and the limit program, on each kind of rows.
 
     python -m benchmarks.throughput [--short] [--rounds 3] [--data flights …] [--json]
 
-A round runs every contestant once, one after the other, then comes the next round; the figures are
-medians. Input comes through a pipe from `cat`, parts go to a server in another process. After each
-run, what arrived is compared with the input (`checking`): without that there is no figure.
+Each round runs every contestant once; the figures are medians over the rounds. Input comes through
+a pipe from `cat`, and parts go to a server in another process. After each run, what arrived is
+compared with the input (`checking`); without that, there is no figure.
 
-Slow contestants get fewer rows. A run of ten records, one a round, is a contestant's start-up:
-*net* rows a second are without it, and the ratio *with start-up* is that of the times for as many
-rows as the target itself had. The ratio of CPU seconds a row is what a busy machine spoils least.
+Slow contestants get fewer rows. A run of ten records in each round measures a contestant's
+start-up: *net* rows per second exclude it, and the ratio *with start-up* compares the times for as
+many rows as the target had. A busy machine affects the ratio of CPU seconds per row least.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _MAPS = {"flights": {"__alias__": "trips", "route": "origin + '-' + dest"}}
 
 
 class Contestant(NamedTuple):
-    """A program, and how it is set.
+    """A program and its configuration.
 
     Attributes:
         program: `target`, `stock` or `limit`.
-        config: what it is told besides addresses.
+        config: its settings besides addresses.
     """
 
     program: str
@@ -61,9 +61,9 @@ CONTESTANTS = {
     "stock, stream maps": Contestant("stock", {"stream_maps": _MAPS}),
     "limit": Contestant("limit"),
 }
-"""By the names of the tables."""
+"""The contestants, by the names in the tables."""
 
-# Contestant → rows, in the whole form and in the short one.
+# Contestant → rows, in the full form and in the short one.
 _SIZES: dict[str, dict[str, tuple[int, int]]] = {
     "flights": {
         "target": (336_776, 60_000),
@@ -102,14 +102,14 @@ _SIZES: dict[str, dict[str, tuple[int, int]]] = {
 
 
 class Aim(NamedTuple):
-    """A ratio that is wanted.
+    """A ratio to reach.
 
     Attributes:
-        data: of which rows.
-        contestant: which one's rate is divided
-        by: by which other's.
-        net: what it should be without start-up; none is wanted of figures without one.
-        whole: what it should be with it.
+        data: the data set.
+        contestant: the contestant whose rate is divided.
+        by: the contestant by whose rate it is divided.
+        net: the aim without start-up, if any.
+        whole: the aim with start-up.
     """
 
     data: str
@@ -139,16 +139,16 @@ AIMS = (
     Aim("flights", "target, validating", "stock"),
     Aim("flights", "target, validating", "target"),
 )
-"""What issue and design ask for, and what is good to know beside it."""
+"""The aims of the project, and other ratios that are useful to know."""
 
 
 class Entry(NamedTuple):
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         data: name of the data set.
         contestant: name of the contestant.
-        rows: how many it gets.
+        rows: how many rows it gets.
     """
 
     data: str
@@ -162,7 +162,7 @@ class _Measured(NamedTuple):
 
 
 def entries(data: Sequence[str], *, short: bool) -> list[Entry]:
-    """What is measured on these data sets."""
+    """Return what is measured with these data sets."""
     return [
         Entry(name, contestant, sizes[1 if short else 0])
         for name in data
@@ -171,7 +171,7 @@ def entries(data: Sequence[str], *, short: bool) -> list[Entry]:
 
 
 def prepare(contestant: str, data: str, url: str, folder: Path) -> list[str]:
-    """The command of a contestant, its configuration written into the folder."""
+    """Return a contestant's command; its configuration is written into the folder."""
     program, config = CONTESTANTS[contestant]
     if program == "limit":
         return [sys.executable, "-m", "benchmarks.limit", data, url]
@@ -189,14 +189,14 @@ def prepare(contestant: str, data: str, url: str, folder: Path) -> list[str]:
 
 
 def run(entry: Entry, receiver: Receiver, folder: Path, cache: Path = CACHE) -> tuple[Ran, int]:
-    """One run of one contestant, and the comparison of what arrived with what was fed.
+    """Run a contestant once, and compare what arrived with the input.
 
     Returns:
         What it took, and how many bytes were uploaded.
 
     Raises:
-        VerificationError: when anything is missing or changed.
-        FailedRunError: when it ended with an error.
+        VerificationError: anything is missing or changed.
+        FailedRunError: it ended with an error.
     """
     path = input_file(entry.data, entry.rows, cache)
     command = prepare(entry.contestant, entry.data, receiver.url, folder)
@@ -217,7 +217,7 @@ def run(entry: Entry, receiver: Receiver, folder: Path, cache: Path = CACHE) -> 
 
 
 def measure_all(wanted: list[Entry], rounds: int, cache: Path = CACHE) -> list[dict[str, Any]]:
-    """Measure these entries, round by round; a start-up is that on the contestant's first rows."""
+    """Measure these entries, round by round; start-up uses the contestant's first rows."""
     measured = {entry: _Measured([], []) for entry in wanted}
     starts: dict[str, list[Ran]] = {entry.contestant: [] for entry in wanted}
     warm_up()
@@ -249,7 +249,7 @@ def _line(entry: Entry, measured: _Measured, starts: list[Ran]) -> dict[str, Any
         "seconds": round(seconds, 3),
         "start_seconds": round(start, 3),
         "rows_per_second": round(entry.rows / seconds),
-        # Of so few rows that start-up is all of it, there is no net rate.
+        # With so few rows that start-up is most of the time, there is no net rate.
         "net_rows_per_second": round(rows / (seconds - start)) if seconds > start else None,
         "cpu_seconds": round(cpu, 3),
         "net_cpu_microseconds_per_row": round((cpu - start_cpu) / rows * 1e6, 2),
@@ -260,7 +260,7 @@ def _line(entry: Entry, measured: _Measured, starts: list[Ran]) -> dict[str, Any
 
 
 def ratios(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The ratios between contestants, each with its aim."""
+    """Return the ratios between contestants, with their aims."""
     known = {(line["data"], line["contestant"]): line for line in lines}
     results = []
     for aim in AIMS:
@@ -285,7 +285,7 @@ def ratios(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as they are read."""
+    """Return the results as a table."""
     rows = [
         [
             line["data"],

@@ -4,11 +4,6 @@ A mutation names a definition (`Checkpoint.advance`, `StreamPlan.encode`, `_INTE
 expression or statements in it. Both are compared as syntax trees, so that formatting, comments,
 line numbers and the file do not matter. If several files have the same definition with the same
 syntax in it, the file's name is given as a prefix: `gate:Gate._enter`.
-
-A mutation names a definition (`Checkpoint.advance`, `StreamPlan.encode`, `_INTEGER`) and a piece
-of syntax in it, an expression or statements. Both are compared as syntax trees, so that formatting,
-comments, line numbers and the file do not matter. Where several files have the same definition with
-the same syntax in it, the file's name comes first: `gate:Gate._enter`.
 """
 
 from __future__ import annotations

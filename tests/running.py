@@ -1,8 +1,6 @@
 """Runs the target in tests: as a command, with all its input or an open stdin, or in this process.
 
 A wait is for an event (a line, the end of a process); only a failing test reaches its time limit.
-
-A wait in here is for an event (a line, an end), with a bound that only a failure reaches.
 """
 
 from __future__ import annotations

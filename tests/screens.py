@@ -1,8 +1,6 @@
 """Runs the command on a pseudo-terminal and reads what a user would see.
 
 A wait is for something on the screen or for the end; only a failing test reaches its time limit.
-
-A wait in here is for what the screen shows or for an end, with a bound that only a failure reaches.
 """
 
 from __future__ import annotations

@@ -2,10 +2,6 @@
 
 Unusual JSON messages are in `message_inputs`, unusual values in `value_inputs`. The verdicts, in
 the words of `input_run.verdict_of`, are written by hand and not taken from the target.
-
-What is odd within a message that is JSON is in `message_inputs`, what is odd as a value in
-`value_inputs`. A verdict is written as `input_run.verdict_of` tells it, by hand: it is not read off
-the target.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 A forked command continues with `main()`, to the end of the interpreter. Its stdin, stdout and
 stderr are pipes to the test.
-
-What is forked goes on as `main()` does, to the interpreter's own end. Stdin, stdout and stderr are
-pipes whose other ends are the test's.
 """
 
 from __future__ import annotations

@@ -67,8 +67,6 @@ class EmulatorPort:
         """Refuse new connections; existing ones continue. If already closed, it does nothing.
 
         A second shutdown would persist: connections accepted after `open` would be closed at once.
-
-        A second shutdown would last: what is taken after `open` would be closed at once.
         """
         assert segment._server is not None
         listener = segment._server._listener

@@ -3,10 +3,6 @@
 The emulator runs in the test's process and sends the signal from the request that the point names.
 The number of calls is known from the source: forty objects of two streams, interleaved, ten of them
 again with a later value, and one record that must be rejected.
-
-The emulator runs in the test's process and signals the command from the very exchange that the
-point names. The source is made so that the number of calls is known: forty objects of two streams,
-interleaved, ten of them once more with a later value, and one record that must be rejected.
 """
 
 from __future__ import annotations

@@ -3,10 +3,6 @@
 Over two thousand unusual inputs, each with an id and an expected verdict, are placed between two
 good records with their states. Apart from the verdict, the same holds for all of them; see
 `_judge`.
-
-Over two thousand odd inputs, each with an id of its own and the verdict that it must get, stand
-between a good record with its state and another one. The verdict apart, the same holds for all of
-them; `_judge` says it line by line.
 """
 
 from __future__ import annotations
@@ -75,10 +71,6 @@ def _judge(outcome: Outcome, verdict: str, method: str) -> None:
     Any error is an input error, so nothing failed in the delivery. Records before it are delivered
     and their state is printed exactly; so are those after it, unless the run has ended. The session
     is finished without an error. No value is shown.
-
-    The error is one of the input's, so nothing went wrong in the delivery. What was read before is
-    delivered and its state printed as it came; so is what comes behind, unless the run has ended.
-    The session is finished without an error. No value is told.
     """
     assert verdict_of(outcome) == verdict
     ended = outcome.error is not None
@@ -102,9 +94,6 @@ def test_an_unusual_input(number: int, case: Input, segment: Emulator, tmp_path:
 
     Inputs use the two methods in turn: a line is judged before the delivery sees it, and each kind
     of verdict occurs hundreds of times with either method.
-
-    By one of the two methods in turn: a line is judged before any delivery hears of it, and what
-    the method decides, how the run ends, each kind of verdict meets hundreds of times by either.
     """
     method = ("set", "bulk")[number % 2]
     config = {"method": method, "max_rejects": -1}

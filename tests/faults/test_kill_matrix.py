@@ -2,8 +2,6 @@
 
 Each case is a run that is stopped, followed by a run from the last state that the first one
 printed.
-
-Each case is a run that is stopped, and a second one from the last state that the first one printed.
 """
 
 from __future__ import annotations

@@ -3,9 +3,6 @@
 The pattern comes from the tests of Stitch's target: two calls are in flight, their responses arrive
 in order or out of order, and either may fail. Every response is withheld until the test releases
 it.
-
-The pattern is the tests of Stitch's target: two calls are in flight, their answers come in order or
-out of order, and either may fail. Every answer is withheld until the test wants it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 Each case is a run with a fault, followed by a run without it, from the last state that the first
 one printed.
-
-Each case is a run that meets a fault, and when that ended it, a second one without the fault from
-the last state that the first one printed.
 """
 
 from __future__ import annotations

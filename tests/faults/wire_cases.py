@@ -2,9 +2,6 @@
 
 The expected results come from the documentation (docs/recovery.md, docs/wire.md) and not from the
 package: a table by status, and the computation of waits.
-
-What must come is written here from the documentation (docs/recovery.md, docs/wire.md), never read
-off the package: a table by status, and the arithmetic of waiting.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 Waits take no time, since the test provides the client's clock. Only deadlines of sockets are real,
 so cases without a response have short ones.
-
-No wait takes time: the client's clock is the test's own. Only deadlines of sockets are real, so
-cases of answers that never come have short ones.
 """
 
 from __future__ import annotations
