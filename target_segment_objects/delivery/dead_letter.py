@@ -1,8 +1,8 @@
-"""The dead letter: records that cannot become objects, kept with all that sending them again needs.
+"""The dead letter: a file of rejects, with everything that is needed to send them again.
 
-The rules that it guards: a reject is on the disk before any state that covers it is printed, and
-with one reject more than `max_rejects` the run ends. Nothing is skipped in silence. A schema stands
-once a run, in a line of its own before the first record that needs it.
+The rules that it guards: a reject is on the disk before a state that covers it is printed, and the
+run ends with the first reject above `max_rejects`. A schema is written once a run, in a line of its
+own before the first record that needs it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetter", "Rejects"]
 
 _MODE: Final = 0o600
-_TRIES: Final = 100
-"""How often the file is opened anew before its inode numbers are not believed any more."""
+_MAX_OPENS: Final = 100
+"""After so many attempts to open the file, its inode numbers are not reliable."""
 _NEW_LINE: Final = b"\n"
-_is_json = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 class DeadLetter:
-    """A file of one JSON object a line, appended to by any number of runs at the same time.
+    """A file of one JSON object a line, to which several runs may append at the same time.
 
-    Each line is one write and the file is the user's alone (0600). While it is open it is locked,
-    shared with other runs, so that no replay takes it away meanwhile.
+    Each line is one write, and only the user can read the file (0600). While it is open it has a
+    shared lock, so that no replay replaces it.
 
     Args:
-        path: the file; made when the first reject comes.
+        path: the file; created for the first reject.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,42 +57,44 @@ class DeadLetter:
         self._size = 0
         self._schemas = _SchemaIds()
 
-    def write(self, origin: SourceRecord, error: RejectedRecordError) -> None:
-        """Append one reject, after the line of its schema where that does not stand there yet.
+    def write(self, source_record: SourceRecord, error: RejectedRecordError) -> None:
+        """Append a reject, and before it the line of its schema if that is not in the file yet.
 
         Raises:
             DeadLetterError: when the file does not take it.
         """
         try:
             self._open_if_gone()
-            schema_id = 0 if origin.source.is_object else self._schema_id(origin.source)
-            self._append(self._entry(origin, error, schema_id))
+            schema_id = (
+                0 if source_record.source.is_object else self._schema_id(source_record.source)
+            )
+            self._append(self._entry(source_record, error, schema_id))
         except OSError as failure:
-            raise self._failed(failure) from failure
+            raise self._write_error(failure) from failure
 
     def sync(self) -> None:
-        """Make sure that what was written is on the disk.
+        """Flush what was written to the disk.
 
         Raises:
-            DeadLetterError: when it is not.
+            DeadLetterError: it cannot be flushed.
         """
         if self._unsynced:
             try:
                 os.fsync(self._descriptor)
             except OSError as failure:
-                raise self._failed(failure) from failure
+                raise self._write_error(failure) from failure
             self._unsynced = False
 
     def close(self) -> None:
-        """Close the file; what is not synced may be lost. May be called more than once."""
+        """Close the file; what was not synced may be lost. May be called more than once."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):
                 os.close(descriptor)
 
     def _open(self) -> None:
-        """Open and lock the file; again when a replay has put another in its place meanwhile."""
-        for _ in range(_TRIES):
+        """Open and lock the file; again if a replay has replaced it meanwhile."""
+        for _ in range(_MAX_OPENS):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, _MODE)
             try:
@@ -120,7 +122,7 @@ class DeadLetter:
         self._keep_private(held)
 
     def _open_if_gone(self) -> None:
-        """Open the file at first, and when it was deleted; in an emptied one no schema stands."""
+        """Open the file, also if it was deleted meanwhile; an emptied one has no schemas."""
         held = os.fstat(self._descriptor) if self._descriptor >= 0 else None
         if held is not None and held.st_nlink and held.st_size >= self._size:
             return
@@ -128,13 +130,12 @@ class DeadLetter:
             self.close()
             self._open()
         self._size = 0
-        self._schemas.forget()
+        self._schemas.clear()
 
     def _append(self, entry: dict[str, object]) -> None:
-        """Write a line, at one go.
+        """Append a line in one write.
 
-        A run that was killed, or a disk that was full, may have left a line without its end, at any
-        time: a break closes it, or this line would be a part of it.
+        A killed run or a full disk may have left an incomplete line: a line break ends it first.
         """
         line = _encode(entry) + _NEW_LINE
         size = os.fstat(self._descriptor).st_size
@@ -147,7 +148,7 @@ class DeadLetter:
             raise OSError("the disk is full")
 
     def _keep_private(self, held: os.stat_result) -> None:
-        """A file that was there already becomes the user's alone, before a record is in it."""
+        """Remove other users' access to a file that existed before, before a record is in it."""
         if not stat.S_ISREG(held.st_mode) or not held.st_mode & 0o077:
             return
         try:
@@ -160,10 +161,10 @@ class DeadLetter:
             ) from None
 
     def _schema_id(self, source: SourceStream) -> int:
-        """The number of a schema in this run, whose line is written if it has not been yet."""
-        known = self._schemas.find(source)
-        if known is not None:
-            return known
+        """The number of a schema in this run; writes its line if it is new."""
+        schema_id = self._schemas.find(source)
+        if schema_id is not None:
+            return schema_id
         schema_id = self._schemas.next_id
         self._append(
             self._head("schema")
@@ -171,7 +172,7 @@ class DeadLetter:
                 "schema_id": schema_id,
                 "stream": source.stream,
                 "key_properties": source.key_properties,
-                "schema": msgspec.Raw(_standing_in_json(source.schema)),
+                "schema": msgspec.Raw(_as_valid_json(source.schema)),
             }
         )
         self._schemas.add(source)
@@ -182,15 +183,15 @@ class DeadLetter:
         return {"run_id": self.run_id, "time": now, "stage": stage}
 
     def _entry(
-        self, origin: SourceRecord, error: RejectedRecordError, schema_id: int
+        self, source_record: SourceRecord, error: RejectedRecordError, schema_id: int
     ) -> dict[str, object]:
-        """The reject at its stage: a record is as the tap wrote it, an object as it was sent."""
-        source = origin.source
+        """The line of a reject: a record as the tap wrote it, or an object as it was sent."""
+        source = source_record.source
         entry = self._head("object" if source.is_object else "record") | {
-            "line": origin.line,
+            "line": source_record.line,
             "faults": [
                 {
-                    "path": [_plain(part) for part in fault.path],
+                    "path": [_escaped(part) for part in fault.path],
                     "code": fault.code,
                     "message": fault.message,
                 }
@@ -198,20 +199,20 @@ class DeadLetter:
             ],
         }
         if source.is_object:
-            return entry | {"object": msgspec.Raw(origin.raw)}
+            return entry | {"object": msgspec.Raw(source_record.raw)}
         entry |= {"stream": source.stream, "schema_id": schema_id}
-        time_extracted, version = origin.message_fields
+        time_extracted, version = source_record.message_fields
         if isinstance(time_extracted, str):
-            entry["time_extracted"] = _plain(time_extracted)
+            entry["time_extracted"] = _escaped(time_extracted)
         if isinstance(version, int):
             entry["version"] = version
-        if _can_stand_in_json(origin.raw):
-            entry["record"] = msgspec.Raw(origin.raw)
+        if _is_valid_json(source_record.raw):
+            entry["record"] = msgspec.Raw(source_record.raw)
         else:
-            entry["raw"] = base64.b64encode(origin.raw).decode()
+            entry["raw"] = base64.b64encode(source_record.raw).decode()
         return entry
 
-    def _failed(self, failure: OSError) -> DeadLetterError:
+    def _write_error(self, failure: OSError) -> DeadLetterError:
         return DeadLetterError(
             f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
             "make room, or name another file, and run again: the state says from where"
@@ -241,12 +242,12 @@ class _SchemaIds:
         return schema_id
 
     def add(self, source: SourceStream) -> None:
-        """A schema was written, whole, under `next_id`."""
+        """A schema was written under `next_id`."""
         self._ids[_digest(source)] = self.next_id
         self._latest[source.stream] = (source, self.next_id)
         self.next_id += 1
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """What was written is not in the file any more."""
         self._ids.clear()
         self._latest.clear()
@@ -257,34 +258,34 @@ def _digest(source: SourceStream) -> bytes:
     return hashlib.blake2b(head + source.schema, digest_size=16).digest()
 
 
-def _can_stand_in_json(raw: bytes) -> bool:
+def _is_valid_json(raw: bytes) -> bool:
     try:
         raw.decode()
-        _is_json(raw)
+        _decode(raw)
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return False
     return True
 
 
-def _standing_in_json(schema: bytes) -> bytes:
-    """A schema as it can stand in a line: what is not finite is null, what is no Unicode `?`."""
-    if _can_stand_in_json(schema):
+def _as_valid_json(schema: bytes) -> bytes:
+    """A schema as valid JSON: non-finite numbers become null, lone surrogates `?`."""
+    if _is_valid_json(schema):
         return schema
-    read = json.loads(schema, parse_float=_finite, parse_constant=lambda _: None)
-    return json.dumps(read, ensure_ascii=False).encode("utf-8", "replace")
+    decoded = json.loads(schema, parse_float=_finite, parse_constant=lambda _: None)
+    return json.dumps(decoded, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _finite(token: str) -> float | None:
     return number if math.isfinite(number := float(token)) else None
 
 
-def _plain(part: str) -> str:
-    """A name that can be written: a lone surrogate in it is shown as its escape."""
-    return part.encode("utf-8", "backslashreplace").decode()
+def _escaped(text: str) -> str:
+    """A text that can be written: its lone surrogates are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Rejects:
-    """Counts rejects, and ends the run when there are too many.
+    """Counts rejects, and ends the run if there are too many.
 
     Args:
         max_rejects: how many are tolerated; -1 for any number.
@@ -296,16 +297,16 @@ class Rejects:
         self._dead_letter = dead_letter
         self.count = 0
 
-    def record(self, error: RejectedRecordError, origin: SourceRecord) -> None:
-        """Write a reject down.
+    def record(self, error: RejectedRecordError, source_record: SourceRecord) -> None:
+        """Count a reject, and write it to the dead letter.
 
         Raises:
-            RejectedRecordError: the same, when no more are tolerated.
-            DeadLetterError: when it cannot be written.
+            RejectedRecordError: the same error, if no more rejects are tolerated.
+            DeadLetterError: it cannot be written.
         """
         self.count += 1
         if self._dead_letter is not None:
-            self._dead_letter.write(origin, error)
+            self._dead_letter.write(source_record, error)
         if self._max_rejects >= 0 and self.count > self._max_rejects:
             if not self._max_rejects:
                 raise error
@@ -318,15 +319,15 @@ class Rejects:
             )
 
     def sync(self) -> None:
-        """Make sure that every reject is on the disk: a state that covers it is to be printed.
+        """Flush the rejects to the disk, before a state that covers them is printed.
 
         Raises:
-            DeadLetterError: when it is not.
+            DeadLetterError: they cannot be flushed.
         """
         if self._dead_letter is not None:
             self._dead_letter.sync()
 
     def close(self) -> None:
-        """Give back the file."""
+        """Close the file."""
         if self._dead_letter is not None:
             self._dead_letter.close()

@@ -1,7 +1,7 @@
-"""What a run did: its numbers, every warning once, and the report that comes of them.
+"""The warnings of a run, and the summary at its end.
 
-The rule that it guards: nothing that happened to a value is silent, and nothing is told once a
-record: a kind of thing is told once for each stream, and counted at the end.
+The rule that it guards: every kind of change to values is warned of, and no warning comes once a
+record: each kind is warned of once for each stream, and counted at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import one_line
 from target_segment_objects.objects import API_LIMITS, ApiLimits
-from target_segment_objects.plan import ConversionCounts, NullShare, property_name
+from target_segment_objects.plan import ConversionCode, NullShare, property_name
 from target_segment_objects.reporting.counts import RunCounts
 from target_segment_objects.reporting.remarks import (
     CONVERSION_REMARKS,
@@ -22,7 +22,7 @@ from target_segment_objects.reporting.summary import log_fields, session_fields,
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.plan import Conversions, EncodedRecord, StreamPlan
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
-_MEASURED_EACH: Final = 256
-"""Of so many objects of a stream, one is looked at for its share of nulls."""
-_PROPERTIES_TOLD: Final = 5
-_REASONS_TOLD: Final = 5
-_MOST_OF_A_KIND: Final = 1_000
-"""Warnings of a kind, one a stream, that are told one by one; the rest is counted."""
+_MEASURED_INTERVAL: Final = 256
+"""One of so many objects of a stream is measured for its share of nulls."""
+_MAX_LISTED: Final = 5
+"""Properties or reasons that a sentence lists."""
+_MAX_OF_A_KIND: Final = 1_000
+"""Warnings of a kind, one a stream, that are logged; the others are counted."""
 
 
 class Report:
@@ -47,9 +47,9 @@ class Report:
 
     Attributes:
         counts: the numbers.
-        warnings: what was warned of, in its order.
+        warnings: the sentences that were logged, in their order.
         has_dead_letter: whether rejects are kept in a file.
-        tolerates_rejects: whether the run goes on after one; if not, it is the run's error.
+        tolerates_rejects: whether the run goes on after a reject; if not, it is the run's error.
     """
 
     def __init__(self, logger: logging.Logger, limits: ApiLimits = API_LIMITS) -> None:
@@ -63,7 +63,7 @@ class Report:
         self._columns: dict[str, set[str]] = {}
         self._expressions: dict[str, set[str]] = {}
         self._rejected: dict[str, Counter[str]] = {}
-        self._notes: dict[str, ConversionCounts] = {}
+        self._conversion_totals: dict[str, Counter[tuple[ConversionCode, str]]] = {}
         self._nulls: dict[str, NullShare] = {}
         self._removed: Counter[str] = Counter()
         self._ignored: Counter[str] = Counter()
@@ -72,18 +72,17 @@ class Report:
     # While the run goes on.
 
     def warn(self, sentence: str, kind: str = "configuration") -> None:
-        """Tell the user, unless the very same was told before.
+        """Log a warning, unless the same one was logged before.
 
         Args:
             sentence: what happened, where, and what to do.
-            kind: what kind of thing it is. So many of one kind are told, and none of another is
-                left out for them.
+            kind: the kind of warning; the number of warnings of each kind is limited.
         """
         sentence = one_line(sentence)
         if sentence in self.warnings:
             return
         self._kinds[kind] += 1
-        if self._kinds[kind] <= _MOST_OF_A_KIND:
+        if self._kinds[kind] <= _MAX_OF_A_KIND:
             self.warnings[sentence] = None
             self._logger.warning("%s", sentence)
 
@@ -92,7 +91,7 @@ class Report:
 
         Args:
             plan: its plan.
-            expressions: the properties that expressions of stream maps make.
+            expressions: the properties that are made by expressions of stream maps.
         """
         self.counts.stream(plan.stream, plan.collection)
         for kind, sentence in plan.warnings:
@@ -102,10 +101,10 @@ class Report:
         self._expressions.setdefault(plan.stream, set()).update(names)
 
     def add_columns(self, collection: str, names: Iterable[str]) -> None:
-        """A collection has these columns, by its schemas or by what records have shown."""
+        """A collection has these columns, declared or found in records."""
         known = self._columns.setdefault(collection, set())
         if len(known) > self._max_columns:
-            return  # that was told, and there may be no end of them
+            return  # the warning was logged, and memory is bounded
         known.update(names)
         if len(known) > self._max_columns:
             self.warn(
@@ -119,7 +118,7 @@ class Report:
         """Count records that became objects; return whether to `measure_nulls` of one of them."""
         counts = self.counts.stream(stream, collection)
         before, counts.encoded = counts.encoded, counts.encoded + records
-        return not before or before // _MEASURED_EACH != counts.encoded // _MEASURED_EACH
+        return not before or before // _MEASURED_INTERVAL != counts.encoded // _MEASURED_INTERVAL
 
     def encoded(self, plan: StreamPlan, encoded: EncodedRecord, _origin: SourceRecord) -> None:
         """A record became an object of this plan, on the general path."""
@@ -136,41 +135,41 @@ class Report:
             self._removed[record.source.stream] += 1
 
     def count_ignored(self, kind: str, sentence: str) -> None:
-        """A message of an unknown type is ignored: told once a type, and counted."""
+        """Count an ignored message of an unknown type; warn of the first of its type."""
         self._ignored[kind] += 1
         if self._ignored[kind] == 1:
             self.warn(sentence, "unknown message")
 
     def measure_nulls(self, stream: str, properties: bytes) -> None:
-        """Look at one of many objects of a stream: how much of it is nulls."""
+        """Measure how much of an object is nulls."""
         self._nulls.setdefault(stream, NullShare()).add(properties)
 
     def add_reject(self, error: RejectedRecordError, _origin: SourceRecord) -> None:
-        """A record became no object, or one that Segment refused."""
+        """A record could not become an object, or Segment refused its object."""
         self.counts.rejects += 1
-        whose = f"collection={error.collection}" if error.collection else f"stream={error.stream}"
-        codes = self._rejected.setdefault(one_line(whose), Counter())
+        source = f"collection={error.collection}" if error.collection else f"stream={error.stream}"
+        codes = self._rejected.setdefault(one_line(source), Counter())
         for fault in {fault.code: fault for fault in reversed(error.faults)}.values():
             codes[fault.code] += 1
             if codes[fault.code] == 1 and self.tolerates_rejects:
                 self.warn(f"{error.whose} has rejected records: {fault}", f"reject: {fault.code}")
         codes[_RECORDS] += 1
 
-    def add_conversions(self, stream: str, collection: str, notes: Conversions) -> None:
-        """Add what happened to a stream's values."""
+    def add_conversions(self, stream: str, collection: str, conversions: Conversions) -> None:
+        """Add conversions of a stream's values."""
         counts = self.counts.stream(stream, collection)
-        totals = self._notes.setdefault(stream, ConversionCounts())
-        for note, count in notes.items():
-            totals[note] += count
-            if note[0] == "coerced":
+        totals = self._conversion_totals.setdefault(stream, Counter())
+        for (code, name), count in conversions.items():
+            totals[code, name] += count
+            if code is ConversionCode.COERCED:
                 counts.coerced += count
-            elif note[0] == "long_string":
+            elif code is ConversionCode.LONG_STRING:
                 counts.long_strings += count
 
     # At the end.
 
     def log_summary(self, *, with_collections: bool = True, ending: str = "done") -> None:
-        """Log what became of values, and one line a collection. Again, it does nothing.
+        """Log the conversions and rejects, and one line a collection. Again, it does nothing.
 
         Args:
             with_collections: whether to log collections too; false where the user sees a table of
@@ -180,14 +179,14 @@ class Report:
         if self._summarized:
             return
         self._summarized = True
-        self._tell_values()
+        self._warn_of_values()
         if self.tolerates_rejects or self.counts.rejects > 1:
-            for stream, codes in self._rejected.items():
-                self._tell_rejects(stream, codes)
+            for source, codes in self._rejected.items():
+                self._warn_of_rejects(source, codes)
         for kind, count in self._kinds.items():
-            if count > _MOST_OF_A_KIND:
-                self._conclude(
-                    f"Warnings left out: kind={kind} count={count - _MOST_OF_A_KIND}; they are "
+            if count > _MAX_OF_A_KIND:
+                self._warn_in_summary(
+                    f"Warnings omitted: kind={kind} count={count - _MAX_OF_A_KIND}; they are "
                     "like those above, of other streams"
                 )
         for stream, count in self._removed.items():
@@ -197,46 +196,47 @@ class Report:
         for kind, count in self._ignored.items():
             self._logger.info("Messages ignored: type=%s messages=%d", kind, count)
         if with_collections:
-            self._tell_collections(ending)
+            self._log_collections(ending)
 
-    def _tell_values(self) -> None:
-        for stream, notes in self._notes.items():
-            self._tell_notes(stream, notes)
+    def _warn_of_values(self) -> None:
+        for stream, conversions in self._conversion_totals.items():
+            self._warn_of_conversions(stream, conversions)
         for stream, share in self._nulls.items():
-            if remark := share.warning(self.counts.encoded_of(stream)):
-                self._conclude(f"Objects mostly of nulls: stream={one_line(stream)} {remark}")
+            if warning := share.warning(self.counts.encoded_of(stream)):
+                self._warn_in_summary(
+                    f"Objects mostly of nulls: stream={one_line(stream)} {warning}"
+                )
 
-    def _tell_notes(self, stream: str, notes: ConversionCounts) -> None:
+    def _warn_of_conversions(
+        self, stream: str, conversions: Counter[tuple[ConversionCode, str]]
+    ) -> None:
         expressions = self._expressions.get(stream, set())
         for code, (remark, advice) in CONVERSION_REMARKS.items():
-            found = {name: count for (kind, name), count in notes.items() if kind == code}
-            if code == "coerced":
-                own = {name: count for name, count in found.items() if name in expressions}
-                if own:
-                    self._tell_note(remark, stream, own, EXPRESSION_ADVICE)
-                found = {name: count for name, count in found.items() if name not in own}
-            if found:
-                self._tell_note(remark, stream, found, advice)
+            by_advice: dict[str, Counter[str]] = {EXPRESSION_ADVICE: Counter(), advice: Counter()}
+            for (kind, name), count in conversions.items():
+                if kind is code:
+                    is_expression = code is ConversionCode.COERCED and name in expressions
+                    by_advice[EXPRESSION_ADVICE if is_expression else advice][name] = count
+            for sentence, values in by_advice.items():
+                if values:
+                    names = one_line(_listed([name for name, _ in values.most_common()]))
+                    self._warn_in_summary(
+                        f"{remark}: stream={one_line(stream)} values={sum(values.values())} "
+                        f"properties={names}; {sentence}"
+                    )
 
-    def _tell_note(self, remark: str, stream: str, found: Mapping[str, int], advice: str) -> None:
-        self._conclude(
-            f"{remark}: stream={one_line(stream)} values={sum(found.values())} "
-            f"properties={_listed(found)}; {advice}"
-        )
-
-    def _tell_rejects(self, stream: str, codes: Counter[str]) -> None:
-        reasons = [(code, count) for code, count in codes.most_common() if code != _RECORDS]
-        listed = ",".join(f"{code}:{count}" for code, count in reasons[:_REASONS_TOLD])
-        more = len(reasons) - _REASONS_TOLD
-        listed += f" and {more} more" if more > 0 else ""
+    def _warn_of_rejects(self, source: str, codes: Counter[str]) -> None:
+        records = codes.pop(_RECORDS)
+        reasons = codes.most_common()
         advice = REJECT_ADVICE.get(reasons[0][0], REJECT_ADVICE[""])
         if self.has_dead_letter:
             advice += ", then send them with `segment-objects replay` from `dead_letter_path`"
-        self._conclude(
-            f"Records rejected: {stream} records={codes[_RECORDS]} reasons={listed}; {advice}"
+        listed = _listed([f"{code}:{count}" for code, count in reasons])
+        self._warn_in_summary(
+            f"Records rejected: {source} records={records} reasons={listed}; {advice}"
         )
 
-    def _tell_collections(self, ending: str) -> None:
+    def _log_collections(self, ending: str) -> None:
         how = _ENDINGS[ending]
         for summary in summaries(self.counts):
             fields = log_fields(summary)
@@ -249,14 +249,14 @@ class Report:
         if sessions := session_fields(self.counts):
             self._logger.info("Bulk sessions %s: %s", how, _pairs(sessions), extra=sessions)
 
-    def _conclude(self, sentence: str) -> None:
+    def _warn_in_summary(self, sentence: str) -> None:
         sentence = one_line(sentence)
         self.warnings[sentence] = None
         self._logger.warning("%s", sentence)
 
 
 _RECORDS: Final = ""
-"""Beside the codes of faults: the records that had any."""
+"""The key of the number of records, beside the codes of their faults."""
 _ENDINGS: Final = {
     "done": "done",
     "failed": "when the run failed",
@@ -272,7 +272,6 @@ def _shown(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else one_line(str(value))
 
 
-def _listed(found: Mapping[str, int]) -> str:
-    names = sorted(found, key=lambda name: -found[name])
-    more = len(names) - _PROPERTIES_TOLD
-    return one_line(",".join(names[:_PROPERTIES_TOLD])) + (f" and {more} more" if more > 0 else "")
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _MAX_LISTED
+    return ",".join(texts[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -113,11 +113,11 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
     report.add_reject(RejectedRecordError([Fault((), FaultCode.TYPE)], stream="rooms"), ORIGIN)
     report.log_summary(with_collections=False)
     assert len(caplog.messages) == 1_000 + 4
-    another, reject, rejects, left_out = caplog.messages[1_000:]
+    another, reject, rejects, omitted = caplog.messages[1_000:]
     assert another == "another"
     assert reject == f"stream 'rooms' has rejected records: {Fault((), FaultCode.TYPE).message}"
     assert rejects.startswith("Records rejected: stream=rooms records=1 reasons=type:1; ")
-    assert left_out.startswith("Warnings left out: kind=many count=200; ")
+    assert omitted.startswith("Warnings omitted: kind=many count=200; ")
 
 
 def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,7 +136,7 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
     assert "stream 'guests'" in second
     for told in (rooms, guests):
         assert "records=800 reasons=refused:800; " in told
-    assert "Segment's own words" in rooms
+    assert "Segment's response" in rooms
     assert "replay" not in rooms
 
 
