@@ -1,8 +1,9 @@
-"""Where both commands begin: a signal ends them quietly from their first line on.
+"""The entry points of both commands. From here on, a signal ends the process quietly.
 
-What they need takes half a second to import, and Ctrl-C in it would be a traceback. Nothing is read
-or open yet, so there is nothing to end. Later the commands handle signals themselves (`shutdown`).
-This module imports as little as it can, since nothing is handled before it is there: no `typing`.
+The imports of a command take half a second, and Ctrl-C during them would show a traceback. Nothing
+has been read or opened yet, so the process can simply exit. Later the commands handle signals
+themselves (`run.signals`). This module imports as little as possible, not even `typing`, because
+signals are not handled before it is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["segment_objects", "target"]
 
 _SIGNALLED = 128
-"""A shell's exit status of a process that a signal ended is this and the signal's number."""
+"""The exit status of a process that a signal ended is this plus the signal's number."""
 
 
 def target() -> None:
@@ -39,7 +40,7 @@ def segment_objects() -> NoReturn:
 
 
 def _end_at_a_signal() -> None:
-    """Unless whoever started the process had it ignored, as `nohup` does."""
+    """End the process at a signal, unless it was ignored from the start, as with `nohup`."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit)

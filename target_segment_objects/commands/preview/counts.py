@@ -111,10 +111,13 @@ class PreviewReport(Report):
     def encoded(self, plan: StreamPlan, encoded: EncodedRecord, origin: SourceRecord) -> None:
         """A record became an object, which is delivered next."""
         super().encoded(plan, encoded, origin)
-        self._delivery.use(plan, encoded.new_columns)
+        if encoded.new_columns:
+            self._delivery.add_paths(plan.collection, encoded.new_columns)
         if origin is not self._latest:  # stream maps may make several objects of one record
             self._latest = origin
             self._stream(origin.source.stream).records += 1
+        if not encoded.conversions:
+            return
         conversions = self._conversions.setdefault(plan.collection, {})
         for (code, name), count in encoded.conversions.items():
             found = conversions.setdefault((plan.stream, code, name), _Occurrences())

@@ -45,6 +45,7 @@ class _Column:
 
     name: str
     path: tuple[str, ...]
+    wants_example: bool
     kind: str | None = None
     type: str | None = None
     values: int = 0
@@ -53,17 +54,14 @@ class _Column:
     incompatible_line: int = 0
     example: str | None = None
 
-    def add(self, value: Any, line: int, *, with_example: bool) -> None:
-        """Count a value; the first one that is not null decides the type."""
-        if value is None:
-            self.nulls += 1
-            return
+    def add(self, value: Any, line: int) -> None:
+        """Count a value that is not null; the first one decides the type."""
         self.values += 1
         value_type = _TYPE_OF[type(value)]
         if self.type is None:
             is_date = value_type == "string" and _is_date(value)
             self.type = "timestamp" if is_date else value_type
-            if with_example:
+            if self.wants_example:
                 self.example = shown(value)
         elif value_type != self.type and not self._takes(value_type, value):
             self.incompatible_line = self.incompatible_line or line
@@ -101,6 +99,7 @@ def _is_date(value: str) -> bool:
 class _Collection:
     """The objects of a collection, and its columns by name."""
 
+    with_examples: bool
     plans: dict[str, StreamPlan] = field(default_factory=dict)
     objects: int = 0
     columns: dict[str, _Column] = field(default_factory=dict)
@@ -108,12 +107,13 @@ class _Collection:
     undeclared: int = 0
     values_beyond_limit: int = 0
 
-    def column(self, name: str) -> _Column | None:
-        """A column, which may be new; `None` when there are too many undeclared ones."""
-        column = self.columns.get(name)
-        if column is None and self.undeclared < _MAX_UNDECLARED_COLUMNS:
-            self.undeclared += 1
-            column = self.columns[name] = _Column(name, self.paths.get(name, ()))
+    def add_undeclared(self, name: str) -> _Column | None:
+        """Add a column that no schema lists; `None` when there are too many."""
+        if self.undeclared >= _MAX_UNDECLARED_COLUMNS:
+            return None
+        self.undeclared += 1
+        column = _Column(name, self.paths.get(name, ()), self.with_examples)
+        self.columns[name] = column
         return column
 
     def document(self, name: str) -> dict[str, Any]:
@@ -150,20 +150,22 @@ class PreviewDelivery:
 
     def declare(self, plan: StreamPlan) -> None:
         """Add the columns of a plan to its collection."""
-        self.use(plan, {})
-        columns = self._collections[plan.collection].columns
+        collection = self._collections.setdefault(plan.collection, _Collection(self._with_examples))
+        collection.plans[plan.stream] = plan
+        if (key := plan.columns.omitted_key) is not None:
+            collection.paths.setdefault("id", (key,))
         for planned in plan.columns.rows:
-            column = columns.setdefault(planned.name, _Column(planned.name, planned.path))
+            column = collection.columns.setdefault(
+                planned.name, _Column(planned.name, planned.path, self._with_examples)
+            )
             if column.kind is None:
                 column.path, column.kind = planned.path, planned.column.kind
 
-    def use(self, plan: StreamPlan, new_columns: Mapping[str, tuple[str, ...]]) -> None:
-        """Add the plan of the next object of a stream, and the paths of its new columns."""
-        collection = self._collections.setdefault(plan.collection, _Collection())
-        collection.plans[plan.stream] = plan
-        collection.paths.update(new_columns)
-        if (key := plan.columns.omitted_key) is not None:
-            collection.paths.setdefault("id", (key,))
+    def add_paths(self, collection: str, paths: Mapping[str, tuple[str, ...]]) -> None:
+        """Add the paths of undeclared columns in the next object of a collection."""
+        known = self._collections[collection]
+        if known.undeclared < _MAX_UNDECLARED_COLUMNS:
+            known.paths.update(paths)
 
     def put_block(
         self, objects: Sequence[ObjectLine], _first: int, source_at: Callable[[int], SourceRecord]
@@ -172,13 +174,16 @@ class PreviewDelivery:
         for index, segment_object in enumerate(objects):
             collection = self._collections[segment_object.collection]
             collection.objects += 1
+            columns = collection.columns
             line = source_at(index).line
             for name, value in parse_record(segment_object.encoded().properties).items():
-                column = collection.column(name)
+                column = columns.get(name) or collection.add_undeclared(name)
                 if column is None:
                     collection.values_beyond_limit += 1
+                elif value is None:
+                    column.nulls += 1
                 else:
-                    column.add(value, line, with_example=self._with_examples)
+                    column.add(value, line)
         return len(objects)
 
     def tick(self) -> None:
