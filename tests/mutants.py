@@ -205,8 +205,8 @@ MUTANTS = (
     Mutant(
         "the concurrency limit is off by one",
         "ConcurrencyLimit._enter",
-        "self._in_flight >= most",
-        "self._in_flight > most",
+        "self._in_flight >= max_in_flight",
+        "self._in_flight > max_in_flight",
         "tests/client/test_concurrency.py",
     ),
     Mutant(

@@ -108,7 +108,7 @@ class Caller:
         on_retry: called before every wait for another attempt, on the thread that waits.
     """
 
-    def __init__(  # noqa: PLR0913  each has a default, and is the caller's to choose
+    def __init__(  # noqa: PLR0913  all but the transport have a default
         self,
         transport: Transport,
         *,
@@ -119,12 +119,10 @@ class Caller:
         on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
         self.transport = transport
-        self.policy = policy if policy is not None else RetryPolicy()
-        self.clock = clock if clock is not None else Clock()
-        self.concurrency_limit = (
-            concurrency_limit
-            if concurrency_limit is not None
-            else ConcurrencyLimit(transport.options.max_concurrency, clock=self.clock)
+        self.policy = policy or RetryPolicy()
+        self.clock = clock or Clock()
+        self.concurrency_limit = concurrency_limit or ConcurrencyLimit(
+            transport.options.max_concurrency, clock=self.clock
         )
         self._on_attempt = on_attempt
         self._on_retry = on_retry
@@ -135,7 +133,7 @@ class Caller:
         return caller if isinstance(caller, Caller) else cls(caller)
 
     def without_retries(self) -> Caller:
-        """A caller of one attempt a call, without callbacks, that shares the rest."""
+        """A caller that makes one attempt per call, without callbacks, and shares the rest."""
         return Caller(
             self.transport,
             policy=RetryPolicy(budget_seconds=0.0, min_attempts=1),
@@ -150,8 +148,8 @@ class Caller:
 
         Args:
             call: what to send.
-            read: returns the meaning of a 2xx response; `None` when it cannot be read, which is
-                retried like a lost response.
+            read: returns what a 2xx response says; `None` when it cannot be read, which is retried
+                like a lost response.
             wanted: what `read` looks for, for the message.
 
         Raises:

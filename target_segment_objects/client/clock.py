@@ -15,7 +15,7 @@ __all__ = ["Clock", "StoppedError"]
 
 
 class StoppedError(Exception):
-    """The caller asked to stop during a wait. The client never lets it out."""
+    """The caller asked to stop during a wait. It never leaves the client."""
 
 
 def _sleep(seconds: float) -> bool:

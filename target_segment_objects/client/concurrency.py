@@ -30,7 +30,7 @@ class ConcurrencyLimit:
         limits: the limits of the API.
 
     Raises:
-        ValueError: the limit is outside of 1 to 20.
+        ValueError: the limit is not 1 to 20.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ConcurrencyLimit:
                 f"the limit of concurrent requests is 1 to {self._urgent_limit}, not {limit}"
             )
         self.limit = limit
-        self._clock = clock if clock is not None else Clock()
+        self._clock = clock or Clock()
         self._changed = threading.Condition()
         self._in_flight = 0
         self._paused_until = float("-inf")
@@ -78,11 +78,11 @@ class ConcurrencyLimit:
                 # All of them: the first to wake may find a pause, and take no slot.
                 self._changed.notify_all()
 
-    def _enter(self, most: int) -> float:
+    def _enter(self, max_in_flight: int) -> float:
         paused = 0.0
         while True:
             with self._changed:
-                while self._in_flight >= most:
+                while self._in_flight >= max_in_flight:
                     self._changed.wait()
                 started = self._clock.monotonic()
                 remaining = self._paused_until - started

@@ -24,7 +24,7 @@ __all__ = ["WriteKey", "proxy_secrets", "write_key"]
 
 EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
-_LEAST_CHARACTERS = 8
+_MIN_CHARACTERS = 8
 """A shorter secret occurs by chance in ordinary words and numbers."""
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
@@ -76,7 +76,7 @@ class WriteKey:
         secrets = {*_forms_of(key), *_forms_of(f"{key}:"), *also_secret}
         ordered = sorted(filter(None, secrets), key=len, reverse=True)
         self._any = _one_of(ordered)
-        self._long = _one_of([form for form in ordered if len(form) >= _LEAST_CHARACTERS])
+        self._long = _one_of([form for form in ordered if len(form) >= _MIN_CHARACTERS])
         self._word = re.compile(rf"(?<![0-9A-Za-z])(?:{self._any.pattern})(?![0-9A-Za-z])")
 
     def __repr__(self) -> str:

@@ -108,7 +108,7 @@ class Transport:
     def __init__(
         self, address: str, write_key: str, options: TransportOptions | None = None
     ) -> None:
-        self.options = options if options is not None else TransportOptions()
+        self.options = options or TransportOptions()
         self._address = Address.parse(address, allow_http=self.options.allow_http)
         self._proxy = find_proxy(self._address, self.options.proxy)
         self._key = WriteKey(write_key, also_secret=proxy_secrets(self._proxy or ""))

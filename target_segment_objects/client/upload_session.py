@@ -55,6 +55,7 @@ class UploadSession:
         self._max_object_bytes = limits.object_bytes
         self._keep_alive_seconds = limits.session_seconds * _KEEP_ALIVE_SHARE
         self._last_call_at = monotonic()
+        self._failure: BaseException | None = None
         self._new_part()
 
     def upload(self, objects: Iterable[SegmentObject]) -> None:
@@ -75,6 +76,8 @@ class UploadSession:
             PartTooLargeError: Segment refused a part as too large; use a smaller `part_size_bytes`.
             DeliveryError: as `BulkApi.upload`.
         """
+        if self._failure is not None:
+            raise self._failure
         for segment_object in objects:
             line = _line_of(segment_object, self._max_object_bytes)
             if self._part_bytes and self._part_bytes + len(line) > self._limit:
@@ -100,13 +103,19 @@ class UploadSession:
         """Upload the objects that were gathered so far, if there are any, as a part.
 
         Raises:
-            DeliveryError: as `BulkApi.upload`.
+            DeliveryError: as `BulkApi.upload`; again the first one, once an upload has failed.
         """
+        if self._failure is not None:
+            raise self._failure
         if not self._part_bytes:
             return
-        self._compress()
-        self._write(self._compressor.flush())
-        self._upload_part(self._file, self._file.tell())
+        try:
+            self._compress()
+            self._write(self._compressor.flush())
+            self._upload_part(self._file, self._file.tell())
+        except BaseException as error:
+            self._failure = error  # a caller may catch it, but the part is missing
+            raise
         self._last_call_at = self._monotonic()
         self.parts += 1
         self._file.close()

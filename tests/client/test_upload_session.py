@@ -14,6 +14,7 @@ from target_segment_objects.client import (
     SetApi,
     Transport,
     TransportOptions,
+    UploadSession,
 )
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
@@ -143,6 +144,23 @@ def test_a_lost_session_is_raised() -> None:
         text = json.loads(segment.requests[-1].body)["error"]
     assert text.startswith("upload at")
     assert session.parts == 0
+
+
+def test_a_failed_upload_cannot_be_ignored() -> None:
+    """An error that the block catches is raised by later calls and at the end of the block."""
+
+    def ignore_errors(session: UploadSession) -> None:
+        session.upload(_rooms(1))
+        for call in (session.flush, lambda: session.upload(_rooms(1)), session.flush):
+            with pytest.raises(SessionRefusedError):
+                call()
+
+    with Emulator() as segment, Client(segment.url) as client:
+        segment.fault(InjectedFault(call="upload", status=404))
+        with pytest.raises(SessionRefusedError), client.bulk.session() as session:
+            ignore_errors(session)
+        assert _calls(segment) == ["start", "upload", "finish"]
+        assert json.loads(segment.requests[-1].body)["error"]
 
 
 def test_a_session_that_is_lost_at_its_end_is_raised() -> None:
