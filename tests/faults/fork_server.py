@@ -72,8 +72,10 @@ class Child:
 
     def kill(self, *numbers: int) -> None:
         """Send signals; does nothing if the command has ended."""
-        for number in numbers:
-            os.kill(self.pid, number)
+        # Another thread may have called `status` meanwhile.
+        with suppress(ProcessLookupError):
+            for number in numbers:
+                os.kill(self.pid, number)
 
     def status(self) -> int:
         """Wait until it ends, and return its exit status, negative for a signal."""
@@ -196,11 +198,12 @@ def _serve(asks: socket.socket) -> bool:
 
 
 if __name__ == "__main__":
-    from target_segment_objects.delivery.bulk import parts
+    from target_segment_objects.delivery.bulk import spool
     from target_segment_objects.singer.target import main
 
     # So that the spool is a file even with few records.
-    vars(parts)["_MEMORY_BYTES"] = 0
+    assert spool._MEMORY_BYTES
+    vars(spool)["_MEMORY_BYTES"] = 0
     gc.freeze()  # the garbage collector of a child can ignore the imported modules
     with socket.socket(fileno=int(sys.argv[1])) as given:
         forked = _serve(given)

@@ -41,7 +41,12 @@ ROOMS = schema("rooms", id="integer", name="string")
 GOOD = [record("rooms", id=number, name="Beach") for number in (1, 2)]
 BAD = record("rooms", id=None, name="Nowhere")
 # Every spool is on the disk from the first byte on, as large ones are.
-SMALL_SPOOL = "from target_segment_objects.delivery.bulk import parts\nparts._MEMORY_BYTES = 0\n"
+SMALL_SPOOL = """
+from target_segment_objects.delivery.bulk import spool
+
+assert spool._MEMORY_BYTES
+spool._MEMORY_BYTES = 0
+"""
 
 
 @pytest.fixture

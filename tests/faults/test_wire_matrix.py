@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.delivery.bulk import parts
+from target_segment_objects.delivery.bulk import spool as spooling
 from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -194,7 +194,7 @@ def test_nothing_is_lost_on_the_wire(
 ) -> None:
     """Exit status, states, order, limits and waits are as documented; a second run ends well."""
     summary.cases += 1
-    monkeypatch.setattr(parts, "_MEMORY_BYTES", 64)  # so that spool files exist and must be removed
+    monkeypatch.setattr(spooling, "_MEMORY_BYTES", 64)  # so that there are spool files
     descriptors = _descriptors()
     world = _World.of(case, door)
     with world.segment:
@@ -221,7 +221,7 @@ def test_a_session_is_lost_more_than_once(
     spool: Path, monkeypatch: pytest.MonkeyPatch, status: int, uploads: tuple[int, ...]
 ) -> None:
     """At some uploads and the finish, at a different part each time: exit 0, all in order."""
-    monkeypatch.setattr(parts, "_MEMORY_BYTES", 64)
+    monkeypatch.setattr(spooling, "_MEMORY_BYTES", 64)
     with Emulator(write_key=KEY) as segment:
         for call, first in (*(("upload", number) for number in uploads), ("finish", 1)):
             lost = InjectedFault(call=call, first=first, expire=not status, status=status or None)
