@@ -108,24 +108,24 @@ class PreviewReport(Report):
         super().add_plan(plan, expressions)
         self._delivery.declare(plan)
 
-    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, origin: SourceRecord) -> None:
+    def encoded(self, plan: StreamPlan, encoded: EncodedRecord, record: SourceRecord) -> None:
         """A record became an object, which is delivered next."""
-        super().encoded(plan, encoded, origin)
+        super().encoded(plan, encoded, record)
         if encoded.new_columns:
             self._delivery.add_paths(plan.collection, encoded.new_columns)
-        if origin is not self._latest:  # stream maps may make several objects of one record
-            self._latest = origin
-            self._stream(origin.source.stream).records += 1
+        if record is not self._latest:  # stream maps may make several objects of one record
+            self._latest = record
+            self._stream(record.source.stream).records += 1
         if not encoded.conversions:
             return
         conversions = self._conversions.setdefault(plan.collection, {})
         for (code, name), count in encoded.conversions.items():
-            found = conversions.setdefault((plan.stream, code, name), _Occurrences())
-            if not found.count:
-                found.path = encoded.conversions.paths[code, name]
-                found.line = origin.line
-                found.example = self._example(origin, found.path)
-            found.count += count
+            occurrences = conversions.setdefault((plan.stream, code, name), _Occurrences())
+            if not occurrences.count:
+                occurrences.path = encoded.conversions.paths[code, name]
+                occurrences.line = record.line
+                occurrences.example = self._example(record, occurrences.path)
+            occurrences.count += count
 
     def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record."""
@@ -134,17 +134,17 @@ class PreviewReport(Report):
         counts.records += 1
         counts.filtered += 1
 
-    def add_reject(self, error: RejectedRecordError, origin: SourceRecord) -> None:
+    def add_reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
         """A record cannot become an object."""
-        stream = origin.source.stream
+        stream = record.source.stream
         counts = self._stream(stream)
         counts.records += 1
         counts.rejected += 1
         for fault in error.faults:
-            reject = self._rejects.count((stream, fault.code, fault.path), origin.line)
+            reject = self._rejects.count((stream, fault.code, fault.path), record.line)
             if reject is not None and reject.count == 1:
                 reject.message = fault.message
-                reject.example = self._example(origin, fault.path)
+                reject.example = self._example(record, fault.path)
 
     def on_line_error(self, error: SegmentObjectsError, message: Message | None, line: int) -> None:
         """Count an error that would end a run.
@@ -183,10 +183,10 @@ class PreviewReport(Report):
                     "stream": encodable(stream),
                     "code": code,
                     "property": encodable(name),
-                    "path": list(map(encodable, found.path)),
-                    **found.document(),
+                    "path": list(map(encodable, occurrences.path)),
+                    **occurrences.document(),
                 }
-                for (stream, code, name), found in self._conversions.get(name, {}).items()
+                for (stream, code, name), occurrences in self._conversions.get(name, {}).items()
             ]
         return {
             "would_fail": self.would_fail,
@@ -208,15 +208,15 @@ class PreviewReport(Report):
                     "stream": encodable(stream),
                     "code": code,
                     "path": list(map(encodable, path)),
-                    "message": found.message,
-                    **found.document(),
+                    "message": occurrences.message,
+                    **occurrences.document(),
                 }
-                for (stream, code, path), found in self._rejects.items()
+                for (stream, code, path), occurrences in self._rejects.items()
             ],
             "rejects_beyond_limit": self._rejects.beyond_limit,
             "errors": [
-                {"message": sentence, **found.document()}
-                for sentence, found in self._errors.items()
+                {"message": sentence, **occurrences.document()}
+                for sentence, occurrences in self._errors.items()
             ],
             "errors_beyond_limit": self._errors.beyond_limit,
             "warnings": list(self.warnings),
@@ -225,5 +225,5 @@ class PreviewReport(Report):
     def _stream(self, stream: str) -> _StreamCounts:
         return self._streams.setdefault(stream, _StreamCounts())
 
-    def _example(self, origin: SourceRecord, path: tuple[str, ...]) -> str | None:
-        return example_at(origin.raw, path) if self._with_examples and path else None
+    def _example(self, record: SourceRecord, path: tuple[str, ...]) -> str | None:
+        return example_at(record.raw, path) if self._with_examples and path else None

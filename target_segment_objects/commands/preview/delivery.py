@@ -163,9 +163,9 @@ class PreviewDelivery:
 
     def add_paths(self, collection: str, paths: Mapping[str, tuple[str, ...]]) -> None:
         """Add the paths of undeclared columns in the next object of a collection."""
-        known = self._collections[collection]
-        if known.undeclared < _MAX_UNDECLARED_COLUMNS:
-            known.paths.update(paths)
+        counted = self._collections[collection]
+        if counted.undeclared < _MAX_UNDECLARED_COLUMNS:
+            counted.paths.update(paths)
 
     def put_block(
         self, objects: Sequence[ObjectLine], _first: int, source_at: Callable[[int], SourceRecord]
@@ -197,4 +197,4 @@ class PreviewDelivery:
 
     def documents(self) -> dict[str, dict[str, Any]]:
         """Each collection as JSON, by its name."""
-        return {name: known.document(name) for name, known in self._collections.items()}
+        return {name: counted.document(name) for name, counted in self._collections.items()}

@@ -153,7 +153,9 @@ def _conversion_sentences(collections: Sequence[Mapping[str, Any]]) -> list[str]
         for code, (remark, advice) in CONVERSION_REMARKS.items()
         if code in codes
     ]
-    if any(column["incompatible"] for found in collections for column in found["columns"]):
+    if any(
+        column["incompatible"] for collection in collections for column in collection["columns"]
+    ):
         sentences.append(
             f"{_INCOMPATIBLE}: Values that do not fit their column, whose type is that of its "
             "first value; a warehouse may change or lose them: correct them in the tap"
