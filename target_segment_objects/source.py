@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -26,6 +28,12 @@ class SourceStream:
     schema: bytes
     key_properties: list[str] | None
     is_object: bool = False
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of what the SCHEMA said."""
+        head = msgspec.json.encode((self.stream, self.key_properties))
+        return hashlib.blake2b(head + self.schema, digest_size=16).digest()
 
 
 class SourceRecord(msgspec.Struct, frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -55,7 +54,8 @@ class DeadLetter:
         self._descriptor = -1
         self._unsynced = False
         self._size = 0
-        self._schemas = _SchemaIds()
+        self._schema_ids: dict[bytes, int] = {}  # of those in the file, by digest
+        self._next_schema_id = 1
 
     def write(self, source_record: SourceRecord, error: RejectedRecordError) -> None:
         """Append a reject, and before it the line of its schema if that is not in the file yet.
@@ -130,7 +130,7 @@ class DeadLetter:
             self.close()
             self._open()
         self._size = 0
-        self._schemas.clear()
+        self._schema_ids.clear()
 
     def _append(self, entry: dict[str, object]) -> None:
         """Append a line in one write.
@@ -162,20 +162,20 @@ class DeadLetter:
 
     def _schema_id(self, source: SourceStream) -> int:
         """The number of a schema in this run; writes its line if it is new."""
-        schema_id = self._schemas.find(source)
-        if schema_id is not None:
-            return schema_id
-        schema_id = self._schemas.next_id
-        self._append(
-            self._head("schema")
-            | {
-                "schema_id": schema_id,
-                "stream": source.stream,
-                "key_properties": source.key_properties,
-                "schema": msgspec.Raw(_as_valid_json(source.schema)),
-            }
-        )
-        self._schemas.add(source)
+        schema_id = self._schema_ids.get(source.digest)
+        if schema_id is None:
+            schema_id = self._next_schema_id
+            self._append(
+                self._head("schema")
+                | {
+                    "schema_id": schema_id,
+                    "stream": source.stream,
+                    "key_properties": source.key_properties,
+                    "schema": msgspec.Raw(_as_valid_json(source.schema)),
+                }
+            )
+            self._next_schema_id += 1
+            self._schema_ids[source.digest] = schema_id
         return schema_id
 
     def _head(self, stage: str) -> dict[str, object]:
@@ -217,45 +217,6 @@ class DeadLetter:
             f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
             "make room, or name another file, and run again: the state says from where"
         )
-
-
-class _SchemaIds:
-    """Which schemas a run has written, by a digest: schemas are large, and taps change them.
-
-    Attributes:
-        next_id: the number of the next one; no number is given twice in a run.
-    """
-
-    def __init__(self) -> None:
-        self.next_id = 1
-        self._ids: dict[bytes, int] = {}
-        self._latest: dict[str, tuple[SourceStream, int]] = {}
-
-    def find(self, source: SourceStream) -> int | None:
-        """The number of a schema that was written; `None` for one that was not."""
-        latest = self._latest.get(source.stream)
-        if latest is not None and latest[0] is source:
-            return latest[1]
-        schema_id = self._ids.get(_digest(source))
-        if schema_id is not None:
-            self._latest[source.stream] = (source, schema_id)
-        return schema_id
-
-    def add(self, source: SourceStream) -> None:
-        """A schema was written under `next_id`."""
-        self._ids[_digest(source)] = self.next_id
-        self._latest[source.stream] = (source, self.next_id)
-        self.next_id += 1
-
-    def clear(self) -> None:
-        """What was written is not in the file any more."""
-        self._ids.clear()
-        self._latest.clear()
-
-
-def _digest(source: SourceStream) -> bytes:
-    head = _encode((source.stream, source.key_properties))
-    return hashlib.blake2b(head + source.schema, digest_size=16).digest()
 
 
 def _is_valid_json(raw: bytes) -> bool:

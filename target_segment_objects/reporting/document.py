@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from target_segment_objects.errors import Attempt
     from target_segment_objects.reporting.counts import RunCounts
-    from target_segment_objects.reporting.sessions import SessionSummary
     from target_segment_objects.reporting.summary import CollectionSummary
 
 __all__ = ["TARGET_NAME", "report_document"]
@@ -102,27 +101,7 @@ def _bulk(counts: RunCounts) -> dict[str, Any]:
         "parts": sessions.parts,
         "parts_beyond_limit": sessions.parts - sessions.parts_listed,
         "sessions_beyond_limit": sessions.opened - len(sessions.listed),
-        "sessions": [_session(session) for session in list(sessions.listed)],
-    }
-
-
-def _session(session: SessionSummary) -> dict[str, Any]:
-    return {
-        "sync_id": session.sync_id,
-        "state": session.state,
-        "start_request_id": session.request_id or None,
-        "finish_request_id": session.finish_request_id or None,
-        "parts": [
-            {
-                "part": part.part,
-                "part_id": part.part_id,
-                "request_id": request_id or None,
-                "objects": part.objects,
-                "bytes": part.bytes,
-                "compressed_bytes": part.compressed_bytes,
-            }
-            for part, request_id in session.parts
-        ],
+        "sessions": list(sessions.listed),
     }
 
 
