@@ -55,7 +55,7 @@ KEY = "key-of-the-tests"
 class Loading:
     """A delivery to an emulator; each record is a part of its own unless told otherwise."""
 
-    def __init__(  # noqa: PLR0913  each is a keyword with a default
+    def __init__(  # noqa: PLR0913  all of them are keywords with defaults
         self,
         segment: Emulator,
         *,
@@ -88,11 +88,11 @@ class Loading:
             observer=observer,
         )
 
-    def put(self, *made: SegmentObject) -> None:
+    def put(self, *objects: SegmentObject) -> None:
         """Put objects, one record each."""
-        for each in made:
+        for obj in objects:
             self.position += 1
-            self.delivery.put_block(*block(self.position, each))
+            self.delivery.put_block(*block(self.position, obj))
 
     def put_numbers(self, *numbers: int) -> None:
         """Put records of one object."""
@@ -106,7 +106,7 @@ class Loading:
     @property
     def calls(self) -> list[str]:
         """The calls, in order of arrival, without keep-alives."""
-        return [each.call for each in self.segment.requests if each.call != "keep-alive"]
+        return [request.call for request in self.segment.requests if request.call != "keep-alive"]
 
     def close(self) -> None:
         """End it."""
@@ -119,18 +119,18 @@ class Loaders:
 
     def __init__(self, segment: Emulator) -> None:
         self._segment = segment
-        self._made: list[Loading] = []
+        self._loadings: list[Loading] = []
 
     def __call__(self, **options: Any) -> Loading:
         """One more delivery."""
-        self._made.append(Loading(self._segment, **options))
-        return self._made[-1]
+        self._loadings.append(Loading(self._segment, **options))
+        return self._loadings[-1]
 
     def close(self) -> None:
         """End all of them; what is still held goes on."""
         self._segment.clear_faults()
-        for made in self._made:
-            made.close()
+        for loading in self._loadings:
+            loading.close()
 
 
 @pytest.fixture
@@ -421,7 +421,7 @@ def test_a_session_is_kept_alive_during_an_upload(segment: Emulator, loading: Lo
     upload = segment.hold("upload", before=True)
     loader.put_numbers(1, 2)
     assert upload.wait_for(1)
-    before = sum(each.call == "keep-alive" for each in segment.requests)
+    before = sum(request.call == "keep-alive" for request in segment.requests)
     alive = segment.hold("keep-alive", first=before + 2)
     assert alive.wait_for(1)
     assert upload.waiting == 1
@@ -456,11 +456,11 @@ def test_what_a_run_goes_on_after_is_warned_of_without_advice(
     second.release()
     loader.put_numbers(2, 3)
     loader.delivery.finish()
-    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    heads = {each.split(":")[0] for each in told}
+    warnings = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    heads = {warning.split(":")[0] for warning in warnings}
     assert heads == {"A bulk session was refused and is replaced", "Keep-alive failed"}
-    for each in told:
-        assert not re.search(r"again|later|raise|check|change it", each), each
+    for warning in warnings:
+        assert not re.search(r"again|later|raise|check|change it", warning), warning
 
 
 @pytest.mark.parametrize(
@@ -490,9 +490,7 @@ def test_a_session_that_is_refused_is_replaced_once(
     assert loader.durable == 4
 
 
-def test_a_session_is_replaced_each_time_that_it_is_lost(
-    segment: Emulator, loading: Loaders
-) -> None:
+def test_a_session_is_replaced_whenever_it_is_lost(segment: Emulator, loading: Loaders) -> None:
     """A laptop may sleep more than once: as long as something was taken in between, all goes on."""
     for first in (2, 5, 9):
         segment.fault(InjectedFault(call="upload", first=first, expire=True))
@@ -629,7 +627,9 @@ def test_a_session_that_fails_is_finished_with_the_error(
     assert bulk_threads() == []
 
 
-def test_a_failure_is_told_before_segment_hears_of_it(segment: Emulator, loading: Loaders) -> None:
+def test_a_failure_is_reported_before_the_session_is_abandoned(
+    segment: Emulator, loading: Loaders
+) -> None:
     """The finish of a failed session may be tried for long; the run knows at once."""
     segment.fault(InjectedFault(call="upload", status=501))
     hold = segment.hold("finish", before=True)
@@ -786,7 +786,7 @@ def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) 
     assert len(segment.rows("rooms")) == 100
 
 
-def test_closed_while_much_is_on_its_way(segment: Emulator, loading: Loaders) -> None:
+def test_closed_while_much_is_in_the_queue(segment: Emulator, loading: Loaders) -> None:
     """What waits for the compressor is dropped, and nobody waits for it."""
     loader = loading(limits=PartLimits(compression_level=9))
     loader.put(*(large_room(str(number), "a") for number in range(40)))
@@ -796,7 +796,7 @@ def test_closed_while_much_is_on_its_way(segment: Emulator, loading: Loaders) ->
     assert loader.durable == 0
 
 
-def test_a_bug_on_the_compressing_thread_is_told(loading: Loaders) -> None:
+def test_a_bug_on_the_compressing_thread_is_raised(loading: Loaders) -> None:
     """Whatever ends the thread ends the run, and neither `put` nor `close` waits for it."""
     loader = loading()
     loader.put_numbers(1)
@@ -828,7 +828,7 @@ def uploads(segment: Emulator) -> list[int]:
     """How many records of `put_numbers`, of one digit, were in each upload."""
     line = len(room("a", n=1).line_bytes()) + 1
     # Without compression a gzip file is a frame, smaller than a line, and its content.
-    return [each.body_bytes // line for each in segment.requests if each.call == "upload"]
+    return [request.body_bytes // line for request in segment.requests if request.call == "upload"]
 
 
 def one_part() -> PartLimits:
@@ -885,7 +885,7 @@ def test_the_halves_of_a_part_take_no_more_disk_than_the_part(
     assert loader.durable == 100
 
 
-def test_refused_objects_take_no_memory_but_their_place_in_the_spool(
+def test_refused_objects_stay_in_the_spool_and_not_in_memory(
     segment: Emulator, loading: Loaders
 ) -> None:
     """A proxy may refuse every part: what it refuses is kept compressed, beyond 8 MiB on disk."""

@@ -61,8 +61,8 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
     printed.checkpoint._mark_durable(durable)
     printed.checkpoint.print_now()
     everything = [state for _, state in sent]
-    places = [everything.index(state) for state in printed.states]
-    assert places == sorted(set(places))
+    indexes = [everything.index(state) for state in printed.states]
+    assert indexes == sorted(set(indexes))
     assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
     safe = [state for position, state in sent if position <= durable]
     assert printed.states[-1:] == safe[-1:]

@@ -31,8 +31,8 @@ pieces = st.lists(
 
 def member(parts: list[tuple[bytes, int]]) -> bytes:
     """The member of some contents and their levels."""
-    made = GzipMember()
-    return b"".join(made.compress(content, level) for content, level in parts) + made.finish()
+    member = GzipMember()
+    return b"".join(member.compress(content, level) for content, level in parts) + member.finish()
 
 
 @given(pieces)

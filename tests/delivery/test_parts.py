@@ -86,7 +86,7 @@ def test_the_limit_is_exact() -> None:
     assert [part.size for part in written([b"x" * 9] * 3, 29)] == [20, 10]
 
 
-def test_a_limit_of_one_byte_gives_each_object_a_part() -> None:
+def test_a_limit_of_one_byte_makes_a_part_of_every_object() -> None:
     """A part has at least one object."""
     parts = written([b"{}", b"{}", b"{}"], 1)
     assert [part.objects for part in parts] == [1, 1, 1]
@@ -97,8 +97,8 @@ def test_lines_are_gathered_to_a_mib() -> None:
     line = b"x" * 99_999 + b"\n"
     cutter = PartSplitter(5_000_000)
     blocks = [block for _ in range(50) for block in cutter.feed(line, 1)]
-    assert [(len(each.lines), each.objects) for each in blocks] == [(1_100_000, 11)] * 4
-    assert not any(each.ends_part for each in blocks)
+    assert [(len(block.lines), block.objects) for block in blocks] == [(1_100_000, 11)] * 4
+    assert not any(block.ends_part for block in blocks)
     (last,) = cutter.feed(line, 1)
     assert (len(last.lines), last.objects, last.ends_part) == (600_000, 6, True)
 

@@ -96,9 +96,9 @@ def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, metho
         "line": 3,
         "record": {"id": "x", "name": "Attic"},
     }
-    (told,) = schemas(path)
-    assert datetime.fromisoformat(told.pop("time")).utcoffset() == timedelta(0)
-    assert told == {
+    (fields,) = schemas(path)
+    assert datetime.fromisoformat(fields.pop("time")).utcoffset() == timedelta(0)
+    assert fields == {
         "run_id": run_id,
         "stage": "schema",
         "schema_id": 1,
@@ -119,7 +119,7 @@ def test_a_schema_stands_once_a_run_and_stream(segment: Emulator, path: Path, me
     for _ in range(2):
         load(whole, lines(head, *[record("rooms", id="x")] * 300))
     assert len(entries(path)) == 600
-    assert len({(told["run_id"], told["schema_id"]) for told in schemas(path)}) == 2
+    assert len({(fields["run_id"], fields["schema_id"]) for fields in schemas(path)}) == 2
     assert len(schemas(path)) == 2
     assert path.stat().st_size < 2 * len(json.dumps(head)) + 600 * 500
 
@@ -129,13 +129,13 @@ def test_a_schema_that_changes_stands_again(segment: Emulator, path: Path) -> No
     other = schema("rooms", id="integer", name="string", floor="integer")
     keys = schema("rooms", ["id", "name"], id="integer", name="string")
     guests = schema("guests", id="integer", name="string")
-    fed = [each for head in (ROOMS, other, keys, ROOMS, other) for each in (head, BAD, BAD)]
+    fed = [line for head in (ROOMS, other, keys, ROOMS, other) for line in (head, BAD, BAD)]
     load(config(segment, path), lines(*fed, guests, record("guests", id="x"), ROOMS, BAD))
     forms = (ROOMS, other, keys, guests)
-    assert [(told["schema"], told["key_properties"]) for told in schemas(path)] == [
+    assert [(fields["schema"], fields["key_properties"]) for fields in schemas(path)] == [
         (head["schema"], head["key_properties"]) for head in forms
     ]
-    assert [told["schema_id"] for told in schemas(path)] == [1, 2, 3, 4]
+    assert [fields["schema_id"] for fields in schemas(path)] == [1, 2, 3, 4]
     found = [(entry["schema"], entry["key_properties"]) for entry in entries(path)]
     heads = [ROOMS, ROOMS, other, other, keys, keys, ROOMS, ROOMS, other, other, guests, ROOMS]
     assert found == [(head["schema"], head["key_properties"]) for head in heads]
@@ -197,7 +197,7 @@ def test_a_half_line_of_another_run(path: Path) -> None:
     assert [entry["line"] for entry in entries(path)] == [1, 2, 3]
 
 
-def test_every_fault_of_a_record_is_told(segment: Emulator, path: Path) -> None:
+def test_every_fault_of_a_record_is_listed(segment: Emulator, path: Path) -> None:
     """One record is one line, however much is wrong with it."""
     load(config(segment, path), lines(ROOMS, record("rooms", id="x", name=[1], more=float("nan"))))
     (entry,) = entries(path)
@@ -397,7 +397,7 @@ def test_one_reject_too_many(
     ran = run(tmp_path, whole, lines(*fed))
     assert (ran.code, ran.states) == (1, ['"before"'])
     assert ids(segment) == sorted([*map(str, range(tolerated)), "8"])
-    assert [each.error for each in segment.sessions.values() if each.error] == []
+    assert [session.error for session in segment.sessions.values() if session.error] == []
     assert len(ran.sentences) == 1
     assert "Attic" not in ran.log
     assert len(entries(path)) == tolerated * 2 + 1
@@ -418,7 +418,7 @@ def test_the_bound_is_exact() -> None:
     assert endless.count == 1000
 
 
-def test_each_record_of_a_refused_object_has_its_line(segment: Emulator, path: Path) -> None:
+def test_every_record_of_a_refused_object_has_its_line(segment: Emulator, path: Path) -> None:
     """Records that were merged in one object are told apart again."""
     segment.fault(InjectedFault(call="set", count=None, status=400))
     fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, more=2), state(2))
@@ -426,7 +426,7 @@ def test_each_record_of_a_refused_object_has_its_line(segment: Emulator, path: P
     first, second = entries(path)
     assert (first["line"], first["record"]) == (2, {"id": 1, "name": "a"})
     assert (second["line"], second["record"]) == (3, {"id": 1, "more": 2})
-    assert {fault["code"] for each in (first, second) for fault in each["faults"]} == {"refused"}
+    assert {fault["code"] for entry in (first, second) for fault in entry["faults"]} == {"refused"}
 
 
 def test_a_refused_object_is_not_covered_by_a_state(
@@ -461,7 +461,7 @@ def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
     """Its line is the object that was sent: by bulk the record is not kept."""
     segment.fault(InjectedFault(call="upload", first=2, status=413))
     whole = config(segment, path, "bulk", part_size_bytes=1)
-    fed = lines(ROOMS, *(record("rooms", id=each, name="a") for each in (1, 2, 3)), state(3))
+    fed = lines(ROOMS, *(record("rooms", id=number, name="a") for number in (1, 2, 3)), state(3))
     assert load(whole, fed).states == ["3"]
     assert ids(segment) == ["1", "3"]
     (entry,) = entries(path)

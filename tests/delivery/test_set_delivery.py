@@ -59,11 +59,11 @@ class Sending:
             observer=self.events.append,
         )
 
-    def put(self, *made: SegmentObject) -> None:
+    def put(self, *objects: SegmentObject) -> None:
         """Put objects, one record each."""
-        for each in made:
+        for obj in objects:
             self.position += 1
-            self.delivery.put_block(*block(self.position, each))
+            self.delivery.put_block(*block(self.position, obj))
 
     def second_passes(self) -> float | None:
         """A second later, the reading thread ticks."""
@@ -79,7 +79,7 @@ class Sending:
     def calls(self) -> list[list[str]]:
         """The ids of each call, in order of arrival."""
         return [
-            [made["id"] for made in json.loads(request.body)["objects"]]
+            [obj["id"] for obj in json.loads(request.body)["objects"]]
             for request in self.segment.requests
         ]
 
@@ -94,18 +94,18 @@ class Senders:
 
     def __init__(self, segment: Emulator) -> None:
         self._segment = segment
-        self._made: list[Sending] = []
+        self._sendings: list[Sending] = []
 
     def __call__(self, **options: int) -> Sending:
         """One more delivery."""
-        self._made.append(Sending(self._segment, **options))
-        return self._made[-1]
+        self._sendings.append(Sending(self._segment, **options))
+        return self._sendings[-1]
 
     def close(self) -> None:
         """End all of them; what is still held goes on."""
         self._segment.clear_faults()
-        for made in self._made:
-            made.close()
+        for sending in self._sendings:
+            sending.close()
 
 
 @pytest.fixture
@@ -427,7 +427,7 @@ BAD = "x" * 32_768
 
 def letters(text: str) -> list[SegmentObject]:
     """An object a letter; a capital is one that Segment refuses."""
-    return [room(each.lower(), n=BAD if each.isupper() else 1) for each in text]
+    return [room(letter.lower(), n=BAD if letter.isupper() else 1) for letter in text]
 
 
 @pytest.mark.parametrize(
@@ -447,10 +447,10 @@ def test_a_refused_call_is_halved_down_to_the_bad_object(
     sender = sending(concurrency=1)
     sender.put(*letters(put))
     sender.delivery.finish()
-    assert ["".join(each) for each in sender.calls] == calls
-    bad = [[number] for number, each in enumerate(put, start=1) if each.isupper()]
+    assert ["".join(ids) for ids in sender.calls] == calls
+    bad = [[number] for number, letter in enumerate(put, start=1) if letter.isupper()]
     assert sender.refusals.lines == bad
-    healthy = [each for each in put if each.islower()]
+    healthy = [letter for letter in put if letter.islower()]
     assert [row["id"] for row in segment.rows("rooms")] == healthy
     assert sender.durable == len(put)
 
@@ -464,7 +464,7 @@ def test_a_refusal_that_does_not_return_loses_nothing(
     sender = sending(concurrency=1)
     sender.put(*letters("abc"))
     sender.delivery.finish()
-    assert ["".join(each) for each in sender.calls] == ["abc", "a", "bc"]
+    assert ["".join(ids) for ids in sender.calls] == ["abc", "a", "bc"]
     assert sender.refusals.lines == []
     assert len(segment.rows("rooms")) == 3
 
@@ -477,7 +477,7 @@ def test_other_refusals_are_not_halved(segment: Emulator, sending: Senders, stat
     sender.put(*letters("abcd"))
     with pytest.raises(RefusedError):
         sender.delivery.finish()
-    assert ["".join(each) for each in sender.calls] == ["abcd"]
+    assert ["".join(ids) for ids in sender.calls] == ["abcd"]
     assert sender.refusals.lines == []
     assert sender.durable == 0
 
@@ -491,12 +491,12 @@ def test_a_failure_while_halving_keeps_all_of_the_batch(
     sender.put(*letters("Ab"))
     with pytest.raises(UnavailableError):
         sender.delivery.finish()
-    assert ["".join(each) for each in sender.calls] == ["ab", "a", "b"]
+    assert ["".join(ids) for ids in sender.calls] == ["ab", "a", "b"]
     assert sender.refusals.lines == []
     assert sender.durable == 0
 
 
-def test_a_refused_object_names_each_of_its_records(segment: Emulator, sending: Senders) -> None:
+def test_a_refused_object_names_all_of_its_records(segment: Emulator, sending: Senders) -> None:
     """Those that were merged while they waited, and those while an answer was withheld."""
     sender = sending(objects=2)
     sender.put(room("a", n=BAD), room("a", m=2))
@@ -548,18 +548,18 @@ def test_a_refusal_too_many_is_raised_and_not_durable(segment: Emulator, sending
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("obj", "has_hint"),
     [
         (SegmentObject("rooms", "a", b'{"n":"%b","m":null}' % BAD.encode()), True),
         (SegmentObject("rooms", "a", b'{"n":"%b"}' % BAD.encode()), False),
     ],
 )
 def test_a_refused_object_with_nulls_says_what_to_try(
-    sending: Senders, made: SegmentObject, *, told: bool
+    sending: Senders, obj: SegmentObject, *, has_hint: bool
 ) -> None:
     """Segment documents no nulls; an object without them has another fault."""
     sender = sending()
-    sender.put(made)
+    sender.put(obj)
     sender.delivery.finish()
     (message,) = sender.refusals.messages
-    assert ("set `nulls` to `drop`" in message) is told
+    assert ("set `nulls` to `drop`" in message) is has_hint

@@ -113,7 +113,8 @@ def test_it_is_drawn_by_time_and_not_by_record(segment: Emulator, tmp_path: Path
     with watch(tmp_path, _config(segment)) as command:
         command.write(ROOMS)
         for first in range(0, 20_000, 1_000):
-            command.write(*(record("rooms", id=first + each, name="x") for each in range(1_000)))
+            numbers = range(first, first + 1_000)
+            command.write(*(record("rooms", id=number, name="x") for number in numbers))
         command.read_until(lambda shown: any("20,000 records" in line for line in shown))
         assert command.end() == 0
         seconds = time.monotonic() - began
@@ -143,12 +144,12 @@ def test_no_colour_is_ever_used(segment: Emulator, tmp_path: Path) -> None:
 
 def test_stderr_that_is_no_terminal_gets_lines_alone(segment: Emulator, tmp_path: Path) -> None:
     """No drawing, no table; on a terminal the lines are spared, since the table says the same."""
-    told = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).log
-    assert "\r" not in told
-    assert "\x1b" not in told
-    assert "objects/s" not in told
-    assert "Collection done" in told
-    assert all(" | " in line for line in told.splitlines())
+    log = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).log
+    assert "\r" not in log
+    assert "\x1b" not in log
+    assert "objects/s" not in log
+    assert "Collection done" in log
+    assert all(" | " in line for line in log.splitlines())
     with watch(tmp_path, _config(segment), columns=400) as command:
         command.write(ROOMS, *HUNDRED)
         assert command.end() == 0

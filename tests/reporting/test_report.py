@@ -34,13 +34,13 @@ formatters:
   structured:
     (): singer_sdk.logging.StructuredFormatter
 handlers:
-  told:
+  json:
     class: logging.FileHandler
-    filename: told.jsonl
+    filename: json.jsonl
     formatter: structured
 root:
   level: INFO
-  handlers: [told]
+  handlers: [json]
 """
 """As Meltano asks for it, but into a file."""
 
@@ -57,13 +57,13 @@ def _config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
     return {"write_key": KEY, "method": method, **urls, **more}
 
 
-def _points(told: str) -> list[dict[str, Any]]:
+def _points(log: str) -> list[dict[str, Any]]:
     """The METRIC lines, as a consumer of the SDK's parses them."""
-    heads = (line.partition("METRIC: ")[2] for line in told.splitlines() if "METRIC: " in line)
+    heads = (line.partition("METRIC: ")[2] for line in log.splitlines() if "METRIC: " in line)
     return [json.loads(text) for text in heads]
 
 
-def test_a_warning_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """However often it is found."""
     report = Report(LOGGER)
     for sentence in ("one", "two", "one"):
@@ -120,7 +120,7 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
     assert omitted.startswith("Warnings omitted: kind=many count=200; ")
 
 
-def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejects_of_a_kind_are_logged_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:
     """However their sentences differ, as by a request id; all are counted."""
     report = Report(LOGGER)
     for number in range(800):
@@ -134,8 +134,8 @@ def test_rejects_of_a_kind_are_told_once_a_stream(caplog: pytest.LogCaptureFixtu
         in first
     )
     assert "stream 'guests'" in second
-    for told in (rooms, guests):
-        assert "records=800 reasons=refused:800; " in told
+    for sentence in (rooms, guests):
+        assert "records=800 reasons=refused:800; " in sentence
     assert "Segment's response" in rooms
     assert "replay" not in rooms
 
@@ -165,8 +165,8 @@ def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
     assert " read=1 sent=1 merged=0 rejected=0 " in guests
     assert rooms.count("retries=1 ") + guests.count("retries=1 ") == 1
     sent = sum(len(request.body) for request in segment.requests)
-    told = [int(line.partition(" bytes=")[2].split()[0]) for line in (rooms, guests)]
-    assert sum(told) == sent
+    sizes = [int(line.partition(" bytes=")[2].split()[0]) for line in (rooms, guests)]
+    assert sum(sizes) == sent
     assert "Bulk sessions" not in ran.log
 
 
@@ -182,7 +182,7 @@ def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
     (session,) = segment.sessions.values()
     assert session.state == "finished"
     for stream, count in (("rooms", 60), ("guests", 30)):
-        (line,) = [each for each in ran.log.splitlines() if f"collection={stream} " in each]
+        (line,) = [line for line in ran.log.splitlines() if f"collection={stream} " in line]
         assert f"read={count} sent={count} merged=0" in line
         assert "requests=" not in line
         sizes = [
@@ -205,19 +205,21 @@ def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
     fed = lines(ROOMS, GUESTS, *(record("rooms", id=n, name="a") for n in range(25)))
     ran = run(tmp_path, _config(segment, "set"), fed)
     points = _points(ran.log)
-    assert {(each["type"], each["metric"]) for each in points} == {
+    assert {(point["type"], point["metric"]) for point in points} == {
         ("counter", "record_count"),
         ("counter", "http_request_count"),
         ("timer", "job_duration"),
     }
-    assert all(isinstance(each["tags"].pop("pid"), int) for each in points)
-    told = {each["metric"]: each for each in points if each["tags"].get("stream") != "guests"}
-    assert told["record_count"]["value"] == 25
-    assert told["record_count"]["tags"] == {"stream": "rooms"}
-    assert told["http_request_count"]["value"] == 3
-    assert told["http_request_count"]["tags"] == {"endpoint": "set"}
-    assert told["job_duration"]["tags"] == {"job_type": "load", "status": "succeeded"}
-    assert 0 < told["job_duration"]["value"] < 60
+    assert all(isinstance(point["tags"].pop("pid"), int) for point in points)
+    by_metric = {
+        point["metric"]: point for point in points if point["tags"].get("stream") != "guests"
+    }
+    assert by_metric["record_count"]["value"] == 25
+    assert by_metric["record_count"]["tags"] == {"stream": "rooms"}
+    assert by_metric["http_request_count"]["value"] == 3
+    assert by_metric["http_request_count"]["tags"] == {"endpoint": "set"}
+    assert by_metric["job_duration"]["tags"] == {"job_type": "load", "status": "succeeded"}
+    assert 0 < by_metric["job_duration"]["value"] < 60
 
 
 def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
@@ -245,12 +247,12 @@ def test_metrics_come_once_a_minute(
         report.count_objects("rooms", "rooms", more)
         caplog.clear()
         metrics.tick()
-        counts.append([each["value"] for each in _points("\n".join(caplog.messages))])
+        counts.append([point["value"] for point in _points("\n".join(caplog.messages))])
     assert counts == [[], [6], [], [9]]
     caplog.clear()
     metrics.end(succeeded=True)
     points = _points("\n".join(caplog.messages))
-    assert [each["value"] for each in points[:-1]] == [0, 0]
+    assert [point["value"] for point in points[:-1]] == [0, 0]
 
 
 def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path: Path) -> None:
@@ -259,8 +261,8 @@ def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path:
     env = environment(SINGER_SDK_LOG_CONFIG="log.yml")
     fed = lines(ROOMS, *(record("rooms", id=n, name="a") for n in range(25)))
     assert run(tmp_path, _config(segment, "bulk"), fed, env=env).code == 0
-    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_bytes().splitlines()]
-    (done,) = [each for each in told if each["message"].startswith("Collection done")]
+    entries = [json.loads(line) for line in (tmp_path / "json.jsonl").read_bytes().splitlines()]
+    (done,) = [entry for entry in entries if entry["message"].startswith("Collection done")]
     assert done["stream_name"] == "rooms"
     assert {name: done["extra"][name] for name in ("collection", "read", "sent", "merged")} == {
         "collection": "rooms",
@@ -268,12 +270,12 @@ def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path:
         "sent": 25,
         "merged": 0,
     }
-    (sessions,) = [each for each in told if each["message"].startswith("Bulk sessions")]
+    (sessions,) = [entry for entry in entries if entry["message"].startswith("Bulk sessions")]
     assert sessions["extra"]["requests"] == 3
     (count,) = [
-        each["metric_info"]
-        for each in told
-        if each["message"] == "METRIC" and each["metric_info"]["metric"] == "record_count"
+        entry["metric_info"]
+        for entry in entries
+        if entry["message"] == "METRIC" and entry["metric_info"]["metric"] == "record_count"
     ]
     assert (count["type"], count["value"], count["tags"]["stream"]) == ("counter", 25, "rooms")
 

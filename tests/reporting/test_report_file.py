@@ -61,10 +61,10 @@ def _report(folder: Path) -> dict[str, Any]:
 def test_the_schema_is_one() -> None:
     """It is a JSON Schema, and strict: a field that it does not know is refused."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    made = report_document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
-    assert VALID.is_valid(made)
-    assert not VALID.is_valid({**made, "more": 1})
-    assert not VALID.is_valid({**made, "total": {**made["total"], "more": 1}})
+    report = report_document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
+    assert VALID.is_valid(report)
+    assert not VALID.is_valid({**report, "more": 1})
+    assert not VALID.is_valid({**report, "total": {**report["total"], "more": 1}})
 
 
 def test_every_field_is_described() -> None:
@@ -141,8 +141,8 @@ def test_merged_rejected_and_filtered(segment: Emulator, tmp_path: Path) -> None
     )
     load(config, fed)
     (rooms,) = _report(tmp_path)["collections"]
-    told = {name: rooms[name] for name in ("read", "sent", "merged", "rejected", "filtered")}
-    assert told == {"read": 8, "sent": 4, "merged": 2, "rejected": 1, "filtered": 1}
+    counts = {name: rooms[name] for name in ("read", "sent", "merged", "rejected", "filtered")}
+    assert counts == {"read": 8, "sent": 4, "merged": 2, "rejected": 1, "filtered": 1}
 
 
 @BOTH
@@ -178,7 +178,7 @@ def test_a_failed_run(segment: Emulator, tmp_path: Path, method: str) -> None:
     assert report["error"]["message"] in ran.log
     assert (report["error"]["http_status"], report["error"]["attempts"]) == (500, 3)
     assert (report["total"]["sent"], report["total"]["undelivered"]) == (0, 100)
-    assert {each["status"] for each in report["failed_requests"]} == {500}
+    assert {request["status"] for request in report["failed_requests"]} == {500}
 
 
 def test_a_session_that_failed(segment: Emulator, tmp_path: Path) -> None:
@@ -232,16 +232,16 @@ def test_warnings_are_in_it(segment: Emulator, tmp_path: Path) -> None:
         *(record("rooms", id=number, name="x" * 600) for number in range(3)),
     )
     run(tmp_path, _config(segment, tmp_path, batch_size_rows=7), fed)
-    told = _report(tmp_path)["warnings"]
+    warnings = _report(tmp_path)["warnings"]
     for sentence in (
         "the setting batch_size_rows has no effect",
         "stream 'rooms' has no key properties",
         "stream=rooms values=3 properties=name",
     ):
-        assert sum(sentence in warning for warning in told) == 1
+        assert sum(sentence in warning for warning in warnings) == 1
 
 
-def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path: Path) -> None:
+def test_a_report_replaces_the_one_before(segment: Emulator, tmp_path: Path) -> None:
     """Through a link too, which stays one; the old one stands until the new one is whole."""
     real = tmp_path / "real"
     real.mkdir()
@@ -259,7 +259,7 @@ def test_a_report_takes_the_place_of_the_one_before(segment: Emulator, tmp_path:
     assert list(real.iterdir()) == [real / "report.json"]
 
 
-def test_a_path_that_cannot_be_written_is_told_at_the_start(
+def test_a_path_that_cannot_be_written_is_an_error_at_the_start(
     segment: Emulator, tmp_path: Path
 ) -> None:
     """Before anything is sent; the setting is named."""
@@ -299,12 +299,12 @@ def test_a_report_that_fails_at_the_end_fails_no_run(segment: Emulator, tmp_path
 
 def test_a_bug_is_named_by_its_kind_alone() -> None:
     """Its text may hold a record's value."""
-    made = report_document(
+    report = report_document(
         RunCounts(), method="set", warnings=[], stopped=False, error=KeyError("secret")
     )
-    VALID.validate(made)
-    assert made["error"]["kind"] == "KeyError"
-    assert "secret" not in json.dumps(made)
+    VALID.validate(report)
+    assert report["error"]["kind"] == "KeyError"
+    assert "secret" not in json.dumps(report)
 
 
 def test_lists_are_bounded() -> None:
@@ -327,16 +327,16 @@ def test_lists_are_bounded() -> None:
                 waited_seconds=0.5,
             )
         )
-    made = report_document(tally, method="bulk", warnings=[], stopped=False, error=None)
-    VALID.validate(made)
-    bulk = made["bulk"]
+    report = report_document(tally, method="bulk", warnings=[], stopped=False, error=None)
+    VALID.validate(report)
+    bulk = report["bulk"]
     listed = [part["part_id"] for session in bulk["sessions"] for part in session["parts"]]
     assert len(listed) == 1_000
     assert listed[-1] == "part-1199-1"
     assert (bulk["parts"], bulk["parts_beyond_limit"]) == (2_400, 1_400)
     assert (len(bulk["sessions"]), bulk["sessions_beyond_limit"]) == (1_000, 200)
-    assert made["failed_requests_beyond_limit"] == 30
-    assert made["failed_requests"][-1]["request_id"] == "u-129"
+    assert report["failed_requests_beyond_limit"] == 30
+    assert report["failed_requests"][-1]["request_id"] == "u-129"
     assert (bulk["requests"], bulk["retries"], bulk["wait_seconds"]) == (130, 129, 65)
 
 
