@@ -78,8 +78,6 @@ _SAFE_TOKEN: Final = 15
 MAX_INT_DIGITS: Final = 4000
 """Digits of an integer up to which it becomes an `int`. Python refuses more than 4,300."""
 
-_encode_float = msgspec.json.Encoder().encode
-
 
 def is_finite(value: object) -> bool:
     """Whether a number can be sent: any integer, and a token whose size fits a double."""

@@ -113,3 +113,13 @@ def test_a_plan_is_a_value() -> None:
     assert encoded.conversions.paths == {("coerced", "price"): ("price",)}
     assert plan == other == pickle.loads(pickle.dumps(plan))  # noqa: S301  our own
     assert pickle.loads(pickle.dumps(plan)).encode(record) == encoded  # noqa: S301  our own
+
+
+def test_an_id_of_100_characters_is_sent_unchanged() -> None:
+    """A longer one is replaced by its hash, which is counted."""
+    plan = compile_plan("rooms", {"properties": {"id": {"type": "string"}, "name": {}}}, ["id"])
+    encoded = plan.encode({"id": "x" * 100, "name": 1})
+    assert (encoded.object.id, encoded.conversions) == ("x" * 100, {})
+    encoded = plan.encode({"id": "x" * 101, "name": 1})
+    assert len(encoded.object.id) == 64
+    assert encoded.conversions == {("hashed_id", "id"): 1}
