@@ -115,9 +115,8 @@ class Transport:
         secure = self._address.url.startswith("https:") or (self._proxy or "").startswith("https:")
         if not issubclass(HTTPConnection, http.client.HTTPConnection):
             raise ConfigurationError(
-                "another package (urllib3-future, which niquests brings) has taken the place of "
-                "urllib3 in this environment: install target-segment-objects in an environment of "
-                "its own"
+                "another package (urllib3-future, which niquests brings) has replaced urllib3 in "
+                "this environment: install target-segment-objects in a separate environment"
             )
         self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
         self._deadlines = Deadlines()

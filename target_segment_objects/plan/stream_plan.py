@@ -180,8 +180,8 @@ def _warnings(
         yield "collection name", sentence
     if not keys:
         sentence = (
-            f"stream {stream!r} has no key properties: each distinct record becomes an object of "
-            "its own; give it keys with `stream_maps` and `__key_properties__`"
+            f"stream {stream!r} has no key properties: each distinct record becomes a separate "
+            "object; set keys with `stream_maps` and `__key_properties__`"
         )
         yield "no keys", sentence
     renamed = ", ".join(

@@ -14,24 +14,24 @@ __all__ = ["CONVERSION_REMARKS", "EXPRESSION_ADVICE", "REJECT_ADVICE"]
 
 CONVERSION_REMARKS: Final[Mapping[ConversionCode, tuple[str, str]]] = {
     ConversionCode.COERCED: (
-        "Values of another type than the schema says, converted without loss",
+        "Values that did not match the schema's type, converted without loss",
         "correct the schema in the tap, or see `type_mismatches`",
     ),
     ConversionCode.MISMATCHED: (
-        "Values of another type than the schema says, sent as they came",
+        "Values that did not match the schema's type, sent unchanged",
         "correct the schema in the tap, or see `type_mismatches`",
     ),
     ConversionCode.DATE_NORMALIZED: (
-        "Dates written as RFC 3339: `T` for a blank, `Z` for no offset, an offset in full",
-        "if dates without an offset are not in UTC, let the tap write the offset",
+        "Dates completed to RFC 3339: `T` for a blank, `Z` for a missing offset, full offsets",
+        "if dates without an offset are not in UTC, make the tap write the offset",
     ),
     ConversionCode.INVALID_DATE: (
-        "Values of date columns that are no RFC 3339 dates, left as text",
-        "for a column of dates, correct them in the tap or with `stream_maps`",
+        "Values of date columns that are not RFC 3339 dates, sent as text",
+        "correct them in the tap or with `stream_maps`, if the column should hold dates",
     ),
     ConversionCode.LONG_STRING: (
         "Values of more than 512 characters, where most warehouses cut a string",
-        "shorten them with `stream_maps`, or see to it that your warehouse takes them",
+        "shorten them with `stream_maps`, or make sure that your warehouse accepts them",
     ),
     ConversionCode.NUL_CHARACTER: (
         "Values with the character U+0000, which most warehouses refuse",
@@ -42,11 +42,11 @@ CONVERSION_REMARKS: Final[Mapping[ConversionCode, tuple[str, str]]] = {
         "choose shorter keys with `stream_maps`, or see `long_ids`",
     ),
     ConversionCode.DROPPED: (
-        "Values of 32 KB or more, left out",
+        "Values of 32 KB or more, omitted",
         "shorten them with `stream_maps`, or see `oversized_values`",
     ),
     ConversionCode.TRUNCATED: (
-        "Values of 32 KB or more, cut",
+        "Values of 32 KB or more, truncated",
         "shorten them with `stream_maps`, or see `oversized_values`",
     ),
     ConversionCode.NON_FINITE_NULLED: (

@@ -38,12 +38,12 @@ class ReportFile:
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()  # a link is kept, and its target is replaced
         if self._path.exists() and not self._path.is_file():
-            raise ConfigurationError(f"report_path: {path} is no file; name one")
+            raise ConfigurationError(f"report_path: {path} is not a file; name a file")
         self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         if not _may_be_replaced(self._path):
             raise ConfigurationError(
-                f"report_path: {path} is there and is no report, which one would replace; "
-                "name another file, or move that one away"
+                f"report_path: {path} exists and is not a report, and would be replaced; "
+                "name another file, or move that file away"
             )
         try:
             self._write(b"")

@@ -109,8 +109,8 @@ class Report:
         if len(known) > self._max_columns:
             self.warn(
                 f"collection {collection!r} has more than {self._max_columns} columns, declared or "
-                "shown by records, which is more than warehouses take well; drop some with "
-                "`stream_maps`, or deselect them in the tap",
+                "found in records, which is more than many warehouses handle well; remove some "
+                "with `stream_maps`, or deselect them in the tap",
                 "columns",
             )
 
@@ -187,7 +187,7 @@ class Report:
             if count > _MAX_OF_A_KIND:
                 self._warn_in_summary(
                     f"Warnings omitted: kind={kind} count={count - _MAX_OF_A_KIND}; they are "
-                    "like those above, of other streams"
+                    "like those above, for other streams"
                 )
         for stream, count in self._removed.items():
             self._logger.info(
@@ -204,7 +204,7 @@ class Report:
         for stream, share in self._nulls.items():
             if warning := share.warning(self.counts.encoded_of(stream)):
                 self._warn_in_summary(
-                    f"Objects mostly of nulls: stream={one_line(stream)} {warning}"
+                    f"Objects that are mostly nulls: stream={one_line(stream)} {warning}"
                 )
 
     def _warn_of_conversions(

@@ -192,9 +192,9 @@ def _local_warehouse(
 
     stack.callback(stop)
     report.warn(
-        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, yet the state moves "
-        "on as if it had been sent; before the first run with a write key, start over without this "
-        "state (`meltano run --full-refresh`)",
+        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, but the state "
+        "advances as if it had been sent; before the first run with a write key, start again "
+        "without this state (`meltano run --full-refresh`)",
         "local warehouse",
     )
     return segment

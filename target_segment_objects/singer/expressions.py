@@ -55,7 +55,8 @@ def check_expressions(name: str, definition: object) -> None:
                 ast.parse(expression.strip(), mode="eval")
             except (SyntaxError, ValueError):
                 raise ConfigurationError(
-                    f"stream_maps: `{name}.{target}` is no expression: {expression[:_MAX_SHOWN]!r}"
+                    f"stream_maps: `{name}.{target}` is not an expression: "
+                    f"{expression[:_MAX_SHOWN]!r}"
                 ) from None
 
 

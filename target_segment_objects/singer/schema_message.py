@@ -43,7 +43,7 @@ def source_stream(message: Message) -> SourceStream:
         )
     if keys is not None and not (isinstance(keys, list) and all(map(_is_unicode, keys))):
         raise MessageError(
-            f"the SCHEMA of stream {stream!r} has `key_properties` that are no list of names",
+            f"the SCHEMA of stream {stream!r} has `key_properties` that are not a list of names",
             line=message.line,
         )
     return SourceStream(stream, bytes(message.schema), keys)
@@ -60,7 +60,9 @@ def parse_schema(source: SourceStream, line: int) -> dict[str, Any]:
     except ValueError:
         schema = None
     if not isinstance(schema, dict):
-        raise MessageError(f"the SCHEMA of stream {source.stream!r} is no JSON object", line=line)
+        raise MessageError(
+            f"the SCHEMA of stream {source.stream!r} is not a JSON object", line=line
+        )
     return schema
 
 

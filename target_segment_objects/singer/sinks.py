@@ -143,7 +143,7 @@ def _validator(schema: dict[str, Any], stream: str) -> jsonschema_rs.Validator:
     except ValueError as error:
         where = "/".join(map(str, getattr(error, "instance_path", ())))
         raise SchemaError(
-            f"the SCHEMA of stream {stream!r} is no valid JSON Schema at {where or 'its top'}, so "
-            "that `validate_records` cannot check records by it; turn `validate_records` off, or "
-            "correct the tap's schema"
+            f"the SCHEMA of stream {stream!r} is not a valid JSON Schema at {where or 'its top'}, "
+            "so `validate_records` cannot check records against it; turn `validate_records` off, "
+            "or correct the tap's schema"
         ) from None

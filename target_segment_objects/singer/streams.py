@@ -186,7 +186,7 @@ class Routes:
         for name, other in self._maps.overridden(source.stream):
             self._report.warn(
                 f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
-                f"stands below it and is for that stream, too: put {name!r} last",
+                f"comes after it and matches that stream too: put {name!r} last",
                 "overridden stream map",
             )
         routes = []

@@ -88,7 +88,7 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
     report.log_summary()
     coerced, dated, done = caplog.messages
     assert "stream=rooms values=48 properties=p0,p6,p5,p4,p3 and 2 more; correct " in coerced
-    assert dated.startswith("Dates written as RFC 3339: ")
+    assert dated.startswith("Dates completed to RFC 3339: ")
     assert done.startswith("Collection done: collection=rooms streams=rooms read=2 sent=0 ")
     assert "undelivered=2 coerced=48 " in done
 

@@ -357,7 +357,7 @@ def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
     """A configuration, say; an empty file and an earlier report may go."""
     path = tmp_path / "config.json"
     path.write_text('{"write_key": "target-segment-objects"}', encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="is no report"):
+    with pytest.raises(ConfigurationError, match="is not a report"):
         ReportFile(path)
     assert path.read_text(encoding="utf-8").startswith('{"write_key"')
     path.write_bytes(b"")

@@ -217,7 +217,7 @@ def test_short_offsets_are_completed(segment: Emulator, method: str) -> None:
         "2020-01-01T00:00:00+00:00",
         "2020-01-01T00:00:00.5-03:30",
     ]
-    assert len(warnings(ran, "Dates written as RFC 3339")) == 1
+    assert len(warnings(ran, "Dates completed to RFC 3339")) == 1
 
 
 @both_methods
@@ -568,7 +568,7 @@ def test_objects_of_nulls(segment: Emulator, method: str) -> None:
     fed = [schema("t", id="integer", **twice)]
     few = [record("t", id=n, a={"oaa": {"leaf_a": "x"}}) for n in range(20)]
     ran = load(config(segment, method), lines(*fed, *few))
-    (warning,) = warnings(ran, "Objects mostly of nulls")
+    (warning,) = warnings(ran, "Objects that are mostly nulls")
     assert "stream=t" in warning
     assert "`nulls` to `drop`" in warning
     for more in ({"nulls": "drop"}, {}):
