@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: their rows, their comparison, and a run in small."""
+"""The benchmarks measure what they claim: their rows, their comparison, and a small run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = 300
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_rows_are_written_as_taps_of_the_sdk_write_them(name: str) -> None:
-    """A RECORD's line is, byte for byte, what the SDK's writer makes of the same record."""
+    """A RECORD's line has exactly the bytes that the SDK's writer produces."""
     written = [line for line in inputs.messages(name, 4) if b'"RECORD"' in line[:20]]
     for line, (stream, values) in zip(written, DATA_SETS[name].records(), strict=False):
         extracted = datetime.fromisoformat(json.loads(line)["time_extracted"])
@@ -38,21 +38,21 @@ def test_rows_are_written_as_taps_of_the_sdk_write_them(name: str) -> None:
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_rows_keep_to_their_schema_and_come_again_the_same(name: str) -> None:
-    """A record has the columns that its stream declares, in that order, and it is no chance."""
+    """A record has the columns of its stream, in order, and the same values every time."""
     for stream, values in islice(DATA_SETS[name].records(), 100):
         assert list(values) == list(DATA_SETS[name].streams[stream])
     assert list(inputs.messages(name, 50)) == list(inputs.messages(name, 50))
 
 
 def test_states_come_every_ten_thousand_records_and_at_the_end() -> None:
-    """So many, and the last one is of the last record."""
+    """Their number is right, and the last one follows the last record."""
     states = [line for line in inputs.messages("flights", 20_001) if b'"STATE"' in line[:20]]
     values = [json.loads(line)["value"] for line in states]
     assert values == [inputs.last_state(count) for count in (10_000, 20_000, 20_001)]
 
 
 def test_an_input_is_written_once(tmp_path: Path) -> None:
-    """A file that is there is taken as it is; those of another program are removed."""
+    """An existing file is used; files of other versions are removed."""
     (tmp_path / "older").mkdir()
     path = inputs.input_file("wide", 10, tmp_path)
     modified_at = path.stat().st_mtime_ns
@@ -62,7 +62,7 @@ def test_an_input_is_written_once(tmp_path: Path) -> None:
 
 
 def _parts(folder: Path, objects: list[dict[str, Any]]) -> list[Path]:
-    """Two parts of these objects."""
+    """Two parts with these objects."""
     paths = [folder / "a.part", folder / "b.part"]
     for path, some in zip(paths, (objects[:5], objects[5:]), strict=True):
         path.write_bytes(gzip.compress(lines(*some)))
@@ -71,7 +71,7 @@ def _parts(folder: Path, objects: list[dict[str, Any]]) -> list[Path]:
 
 @pytest.fixture
 def arrived(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """An input of twelve rows, and the objects that they should become."""
+    """An input of twelve rows, and the expected objects."""
     rows = [record("rooms", id=n, name=f"Room {n}", size=n / 2) for n in range(1, 13)]
     path = tmp_path / "in.singer"
     path.write_bytes(
@@ -100,7 +100,7 @@ def _compact(message: dict[str, Any]) -> bytes:
 def test_what_arrived_whole_is_counted(
     tmp_path: Path, arrived: tuple[Path, list[dict[str, Any]]]
 ) -> None:
-    """As many objects as rows."""
+    """There are as many objects as rows."""
     path, objects = arrived
     expected = checking.expect(path, 12, checking.segment_form)
     assert checking.check(_parts(tmp_path, objects), expected) == 12
@@ -157,7 +157,7 @@ def test_what_is_lost_or_changed_is_found(
     arrived: tuple[Path, list[dict[str, Any]]],
     spoil: Callable[[list[dict[str, Any]]], None],
 ) -> None:
-    """No figure comes out of a run that lost, repeated, moved or changed anything."""
+    """A run that lost, repeated, moved or changed anything gives no figure."""
     path, objects = arrived
     spoil(objects)
     with pytest.raises(checking.VerificationError):
@@ -167,7 +167,7 @@ def test_what_is_lost_or_changed_is_found(
 def test_an_input_without_running_ids_is_no_input(
     arrived: tuple[Path, list[dict[str, Any]]],
 ) -> None:
-    """The ids that are expected are those of the file itself."""
+    """The expected ids are those of the file."""
     path, _ = arrived
     path.write_bytes(path.read_bytes().replace(b'{"id":3,', b'{"id":33,'))
     with pytest.raises(checking.VerificationError):
@@ -175,13 +175,13 @@ def test_an_input_without_running_ids_is_no_input(
 
 
 def test_a_command_that_fails_has_no_figures() -> None:
-    """Its exit status and its last words are told."""
+    """Its exit status and the end of its log are shown."""
     with pytest.raises(FailedRunError, match="ended with 7: no luck"):
         measure(("/bin/sh", "-c", "echo no luck >&2; exit 7"))
 
 
 def test_a_round_in_small(tmp_path: Path) -> None:
-    """Each contestant has its figures, and they have ratios."""
+    """Each contestant has figures, and there are ratios."""
     wanted = [throughput.Entry("flights", name, ROWS) for name in ("target", "stock", "limit")]
     measured = throughput.measure_all(wanted, 1, tmp_path)
     assert [(entry["contestant"], entry["rows"]) for entry in measured] == [
@@ -214,7 +214,7 @@ def test_a_round_in_small(tmp_path: Path) -> None:
 def test_what_a_contestant_sends_is_what_it_should_send(
     tmp_path: Path, data: str, contestant: str
 ) -> None:
-    """Maps and nested rows included, each in its own form."""
+    """With maps and nested rows too, each in its own form."""
     with Receiver(tmp_path / "parts") as receiver:
         entry = throughput.Entry(data, contestant, ROWS)
         ran, size = throughput.run(entry, receiver, tmp_path, tmp_path / "cache")
@@ -223,7 +223,7 @@ def test_what_a_contestant_sends_is_what_it_should_send(
 
 
 def test_growth_repeats_the_rows_with_new_ids(tmp_path: Path) -> None:
-    """More rows than the input has come from it again; every id is another one."""
+    """More rows than the input has repeat it; all ids are different."""
     path = inputs.input_file("flights", 50, tmp_path)
     expected = checking.expect(path, 120, checking.segment_form)
     assert expected.counts == {"flights": 120}
@@ -244,7 +244,7 @@ def _line(contestant: str, net: float, start: float, rows: int) -> dict[str, Any
 
 
 def test_ratios_with_start_up_are_of_equal_rows() -> None:
-    """The slower one's time is worked out for the faster one's rows, and set against the aims."""
+    """The slower one's time is computed for the faster one's rows, and compared with the aims."""
     compared = [_line("target", 100_000, 0.5, 100_000), _line("stock", 1_000, 1.0, 5_000)]
     (ratio,) = throughput.ratios(compared)
     assert ratio["net"] == 100.0
@@ -254,7 +254,7 @@ def test_ratios_with_start_up_are_of_equal_rows() -> None:
 
 
 def test_runs_are_compared_figure_by_figure() -> None:
-    """What changed is printed with both figures; what did not, and aims, are not."""
+    """Changed figures are printed with both values; unchanged ones and aims are not."""
     runs: list[dict[str, Any]] = [
         {"measurements": {"startup": [{"what": "run", "seconds": seconds, "cpu": 1, "a_aim": 3}]}}
         for seconds in (0.5, 0.4)
@@ -267,7 +267,7 @@ def test_runs_are_compared_figure_by_figure() -> None:
 
 
 def test_the_page_takes_the_figures_between_its_marks(tmp_path: Path) -> None:
-    """What stands around the marks stays; a page without them is left alone."""
+    """Text around the marks is kept; a page without marks is not changed."""
     results = {"about": report.about(), "measurements": {"other": [{"case": "a", "rows": 3}]}}
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- figures: begin -->old<!-- figures: end -->\nAfter\n")

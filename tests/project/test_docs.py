@@ -1,4 +1,4 @@
-"""The documentation leads nowhere wrong, and leaves out nothing that it promises to list."""
+"""The documentation's links work, and its lists are complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
 def _anchor(heading: str) -> str:
-    """A heading's anchor, as GitHub makes it."""
+    """Return a heading's anchor, as on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -28,7 +28,7 @@ def _prose(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link to another page of the project names a file that is there, and a heading in it."""
+    """Each link to a page of the project names an existing file and heading."""
     wrong = []
     for link in _LINK.findall(_prose(page)):
         if re.match(r"[a-z]+:", link):
@@ -55,7 +55,7 @@ def test_every_page_is_in_an_index() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """What the package needs at run time stands in the table of CONTRIBUTING.md, and no more."""
+    """The table in CONTRIBUTING.md lists exactly the run-time dependencies."""
     needed = {
         re.split(r"[^\w.-]", requirement)[0]
         for requirement in requires("target-segment-objects") or []
@@ -67,7 +67,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_every_command_of_make_is_listed() -> None:
-    """Each target of the Makefile that is for people has a row in CONTRIBUTING.md."""
+    """Each public target of the Makefile has a row in CONTRIBUTING.md."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_every_file_of_the_package_is_on_the_architecture_page() -> None:
 
 
 def test_every_folder_of_the_package_is_in_contributing() -> None:
-    """CONTRIBUTING.md lists the folders with a sentence each, and no other."""
+    """CONTRIBUTING.md lists exactly the folders, with a sentence for each."""
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     package = ROOT / "target_segment_objects"
     folders = {path.parent.name for path in package.glob("*/__init__.py")}

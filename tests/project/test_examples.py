@@ -1,4 +1,4 @@
-"""The examples do what their pages say, with a stand-in for the tap, which lives elsewhere."""
+"""The examples do what their pages say, with a stand-in for the tap, which is another project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = Path(sys.executable).parent
 
-# Reads its configuration and the catalog as the real one does; the state has a line's number.
+# Reads its configuration and the catalog as the real tap does; the state has a line number.
 TAP = f"""#!{sys.executable}
 import json, sys
 config = json.load(open(sys.argv[sys.argv.index("--config") + 1]))
@@ -60,7 +60,7 @@ def _demo(folder: Path, tap: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_hotel_has_the_later_reviews(tmp_path: Path) -> None:
-    """By both methods, the room of Segment's own example has the count of its later record."""
+    """With both methods, the room of Segment's own example has the count of its later record."""
     run = _demo(tmp_path, TAP)
     assert run.returncode == 0, run.stderr
     row = "2561341 | Charming Beach Room Facing Ocean | Lihue, HI | 48"
@@ -69,7 +69,7 @@ def test_the_hotel_has_the_later_reviews(tmp_path: Path) -> None:
 
 
 def test_a_missing_row_fails_the_demo(tmp_path: Path) -> None:
-    """The demo looks at what came out: a tap that loses its records does not pass."""
+    """The demo checks the result: a tap that loses its records makes it fail."""
     forgetful = TAP.replace('encoding="utf-8"):', 'encoding="utf-8").readlines()[:2]:')
     run = _demo(tmp_path, forgetful)
     assert run.returncode != 0
@@ -77,7 +77,7 @@ def test_a_missing_row_fails_the_demo(tmp_path: Path) -> None:
 
 
 def test_a_failing_tap_fails_the_demo(tmp_path: Path) -> None:
-    """A tap's failure is not hidden by the pipe."""
+    """A failure of the tap is not hidden by the pipe."""
     run = _demo(tmp_path, f"{TAP}sys.exit(3)\n")
     assert run.returncode != 0
     assert "the tap failed on rooms-monday" in run.stderr

@@ -1,4 +1,4 @@
-"""The entry for Meltano Hub is current, and of the form that the Hub's own checks want."""
+"""The entry for Meltano Hub is current, and has the form that the Hub's checks require."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = hub.files(hub.repository())
 ENTRY = hub.definition(hub.repository())
 REPOSITORY = "https://git.example/Some-Account/target-segment-objects"
 
-# What the Hub's linter is told (its .yamllint.yaml).
+# The configuration of the Hub's linter (its .yamllint.yaml).
 RULES = """
 extends: default
 rules:
@@ -33,7 +33,7 @@ rules:
   trailing-spaces: disable
   truthy: disable
 """
-# What the Hub's schema has for a loader; without the first ones, or with others, it is no entry.
+# The keys of a loader in the Hub's schema: the first ones are required, others are not allowed.
 WANTED = {
     *("capabilities", "description", "domain_url", "executable", "keywords", "label", "logo_url"),
     *("maintenance_status", "name", "namespace", "next_steps", "pip_url", "quality", "repo"),
@@ -62,7 +62,7 @@ MAINTAINERS = """\
 
 
 def test_the_entry_is_current() -> None:
-    """`make docs` would change nothing under hub/_data."""
+    """`make docs` would not change anything in hub/_data."""
     committed = {
         path.relative_to(hub.HUB).as_posix(): path.read_text(encoding="utf-8")
         for path in (hub.HUB / "_data").rglob("*")
@@ -73,7 +73,7 @@ def test_the_entry_is_current() -> None:
 
 @pytest.mark.parametrize("repository", [None, REPOSITORY])
 def test_the_hubs_linter_finds_nothing(tmp_path: Path, repository: str | None) -> None:
-    """Its rules hold in every file: keys in order, two blanks, nothing in braces."""
+    """Its rules hold in every file: sorted keys, two spaces of indentation, no braces."""
     paths = []
     for number, text in enumerate(hub.files(repository).values()):
         paths.append(tmp_path / f"{number}.yml")
@@ -88,7 +88,7 @@ def test_the_hubs_linter_finds_nothing(tmp_path: Path, repository: str | None) -
 
 
 def test_the_entry_has_what_an_entry_has() -> None:
-    """All the keys that the Hub wants, none that it does not know; its lists in order."""
+    """It has all the keys that the Hub requires and no unknown ones; its lists are sorted."""
     entry = hub.definition(REPOSITORY)
     assert set(entry) >= WANTED
     assert set(entry) <= KNOWN
@@ -103,7 +103,7 @@ def test_the_entry_has_what_an_entry_has() -> None:
 
 
 def test_the_entry_and_the_project_describe_the_same_loader() -> None:
-    """What `hub/` and `meltano.yml` both say of the loader is the same; an empty value is none."""
+    """`hub/` and `meltano.yml` agree about the loader; an empty value counts as missing."""
     loader: dict[str, Any]
     (loader,) = yaml.safe_load(plugin.PROJECT.read_text(encoding="utf-8"))["plugins"]["loaders"]
     for key in ("name", "namespace", "executable", "capabilities"):
@@ -115,7 +115,7 @@ def test_the_entry_and_the_project_describe_the_same_loader() -> None:
 
 
 def test_the_entry_is_at_the_path_of_the_hub() -> None:
-    """Folder, file, default variant and maintainer bear the entry's names."""
+    """Folder, file, default variant and maintainer have the entry's names."""
     variant = ENTRY["variant"]
     assert f"_data/meltano/loaders/{ENTRY['name']}/{variant}.yml" in FILES
     assert yaml.safe_load(FILES["_data/default_variants.yml"]) == {
@@ -127,7 +127,7 @@ def test_the_entry_is_at_the_path_of_the_hub() -> None:
 
 
 def test_the_variant_is_the_account_of_the_repository() -> None:
-    """Once the repository has an address, the Hub's customs are kept: lower case, its account."""
+    """If the repository has an address, the variant is its account in lower case."""
     files = hub.files(REPOSITORY)
     path = "_data/meltano/loaders/target-segment-objects/some-account.yml"
     entry = yaml.safe_load(files[path])
@@ -139,7 +139,7 @@ def test_the_variant_is_the_account_of_the_repository() -> None:
 
 @pytest.mark.parametrize("neighbour", ["acme", "zacme"])
 def test_a_clone_of_the_hub_gets_the_entry(tmp_path: Path, neighbour: str) -> None:
-    """In its lists our items stand in their places, once, whoever else stands there.
+    """Its lists contain our items once, in order, and are otherwise unchanged.
 
     Nothing else in them changes.
     """
@@ -170,14 +170,14 @@ def test_a_clone_of_the_hub_gets_the_entry(tmp_path: Path, neighbour: str) -> No
 
 
 def test_nothing_is_handed_in_without_an_address(tmp_path: Path) -> None:
-    """A clone of the Hub stays as it is while nobody has said where the repository is."""
+    """A clone of the Hub is not changed if the repository's address is unknown."""
     with pytest.raises(SystemExit, match=r"pyproject\.toml"):
         hub.main([str(tmp_path)], None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_logo_is_a_drawing_and_nothing_else() -> None:
-    """An SVG with a square view box and a title, that loads nothing and runs nothing."""
+    """It is an SVG with a square view box and a title, without external resources or scripts."""
     assert ENTRY["logo_url"] == hub.LOGO
     root = ET.parse(hub.HUB / "static" / hub.LOGO[1:]).getroot()  # noqa: S314 our own file
     left, top, width, height = map(float, root.attrib["viewBox"].split())

@@ -1,4 +1,4 @@
-"""The arrows between the rooms: imports point downward only, and Singer stays in its rooms."""
+"""The imports between folders point downward only, and only some folders know Singer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 PACKAGE = "target_segment_objects"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
-# From the ground up: a folder imports from the floors below its own, never from beside or above.
-FLOORS = (
+# From the ground up: a folder imports from lower layers, never from its own layer or above.
+LAYERS = (
     ("ground",),
     ("input", "client", "delivery", "plan"),
     ("reporting", "settings", "fastpath"),
@@ -24,14 +24,14 @@ FLOORS = (
     ("singer",),
     ("commands",),
 )
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {folder: layer for layer, folders in enumerate(LAYERS) for folder in folders}
 
-# Within the emulator, each folder imports from those before it alone; `errors` is the ground.
-EMULATOR_FLOORS = ("errors", "rules", "store", "api", "wire", "emulator", "")
+# Within the emulator, each folder imports only from those before it; `errors` is the ground.
+EMULATOR_LAYERS = ("errors", "rules", "store", "api", "wire", "emulator", "")
 
-SINGER_ROOMS = {"settings", "singer"}
+SINGER_FOLDERS = {"settings", "singer"}
 FACES_FOR_USERS = {"client", "emulator", "plan"}
-EMULATOR_GUESTS = {"commands", "run"}
+EMULATOR_USERS = {"commands", "run"}
 
 
 def _module_name(path: Path) -> str:
@@ -47,7 +47,7 @@ def _is_for_types_alone(node: ast.AST) -> bool:
 
 
 def _imports(module: str, *, for_types_too: bool = True) -> set[str]:
-    """Every module that `module` names in an import, wherever it stands in the file."""
+    """Return every module that `module` imports, anywhere in the file."""
     path = SOURCES[module]
     home = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
@@ -67,7 +67,7 @@ def _imports(module: str, *, for_types_too: bool = True) -> set[str]:
 
 
 def _names_from(module: str, source: str) -> set[str]:
-    """The names that `module` imports from `source`."""
+    """Return the names that `module` imports from `source`."""
     tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
     return {
         alias.name
@@ -82,8 +82,8 @@ def _own_imports(module: str, *, for_types_too: bool = True) -> set[str]:
     return {name for name in found if name.split(".")[0] == PACKAGE}
 
 
-def _room(module: str) -> str:
-    """The folder that a module is in; the files beside the folders are the ground.
+def _folder(module: str) -> str:
+    """Return the folder of a module; the files beside the folders are the ground.
 
     The package itself, and the face of the target, are in none.
     """
@@ -95,105 +95,105 @@ def _room(module: str) -> str:
 
 
 def _emulator_folder(module: str) -> str:
-    """The folder or file of the emulator that a module belongs to; empty for its face."""
+    """Return the folder or file of the emulator to which a module belongs; empty for its face."""
     return [*module.split("."), "", ""][2]
 
 
-def _rooms_imported(module: str) -> set[str]:
-    """The rooms, other than its own, that a module imports from."""
-    return {_room(name) for name in _own_imports(module)} - {_room(module), ""}
+def _folders_imported(module: str) -> set[str]:
+    """Return the other folders from which a module imports."""
+    return {_folder(name) for name in _own_imports(module)} - {_folder(module), ""}
 
 
-ROOMS = {_room(module) for module in SOURCES} - {"ground", ""}
+FOLDERS = {_folder(module) for module in SOURCES} - {"ground", ""}
 MODULES = [pytest.param(module, id=module) for module in SOURCES]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_room_stands_on_a_floor(module: str) -> None:
-    """Each module belongs to a room that has a floor here; a new room is given one on purpose."""
-    assert _room(module) in {*FLOOR_OF, "emulator", ""}
+def test_every_folder_has_a_layer(module: str) -> None:
+    """Each folder has a layer in the table above; a new folder gets one deliberately."""
+    assert _folder(module) in {*LAYER_OF, "emulator", ""}
 
 
-@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) in FLOOR_OF])
+@pytest.mark.parametrize("module", [name for name in SOURCES if _folder(name) in LAYER_OF])
 def test_imports_point_downward(module: str) -> None:
-    """A room imports from lower floors only; the emulator has a law of its own."""
-    room = _room(module)
+    """A folder imports only from lower layers; the emulator has a rule of its own."""
+    folder = _folder(module)
     beside_or_above = {
         other
-        for other in _rooms_imported(module) - {"emulator"}
-        if FLOOR_OF.get(other, len(FLOORS)) >= FLOOR_OF[room]
+        for other in _folders_imported(module) - {"emulator"}
+        if LAYER_OF.get(other, len(LAYERS)) >= LAYER_OF[folder]
     }
     assert beside_or_above == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_room_is_entered_by_its_face(module: str) -> None:
-    """What a room offers stands in its `__all__`; nobody imports from a module behind it."""
+def test_a_folder_is_imported_by_its_face(module: str) -> None:
+    """Other folders import only from a folder's `__init__`, never from its modules."""
     deeper = {
         name
         for name in _own_imports(module)
-        if _room(name) not in {_room(module), "ground", ""} and name.count(".") > 1
+        if _folder(name) not in {_folder(module), "ground", ""} and name.count(".") > 1
     }
     assert module == f"{PACKAGE}.target" or deeper == set()
 
 
 def test_a_face_offers_what_others_use() -> None:
-    """A room offers what other rooms import, and nothing else, unless users import it too."""
-    for room in ROOMS - FACES_FOR_USERS - {"commands"}:
-        face = importlib.import_module(f"{PACKAGE}.{room}")
+    """`__all__` has what other folders import, and nothing else, unless users import it too."""
+    for folder in FOLDERS - FACES_FOR_USERS - {"commands"}:
+        face = importlib.import_module(f"{PACKAGE}.{folder}")
         used = set().union(
             *(
-                _names_from(module, f"{PACKAGE}.{room}")
+                _names_from(module, f"{PACKAGE}.{folder}")
                 for module in SOURCES
-                if _room(module) != room
+                if _folder(module) != folder
             )
         )
-        assert set(face.__all__) == used, room
+        assert set(face.__all__) == used, folder
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_singer_is_known_in_its_rooms_alone(module: str) -> None:
-    """`singer_sdk` is imported by the rooms that speak Singer: the rest works without it."""
+def test_only_some_folders_know_singer(module: str) -> None:
+    """Only the folders about Singer import `singer_sdk`: the rest works without it."""
     if any(name.split(".")[0] == "singer_sdk" for name in _imports(module)):
-        assert _room(module) in SINGER_ROOMS
+        assert _folder(module) in SINGER_FOLDERS
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_client_is_usable_alone(module: str) -> None:
-    """The client imports nothing of the package but errors, objects and how a thread starts."""
-    if _room(module) == "client":
-        others = {name for name in _own_imports(module) if _room(name) != "client"} - {PACKAGE}
+    """The client imports only errors, objects and threads from the package."""
+    if _folder(module) == "client":
+        others = {name for name in _own_imports(module) if _folder(name) != "client"} - {PACKAGE}
         assert others <= {f"{PACKAGE}.{name}" for name in ("errors", "objects", "threads")}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_emulator_shares_nothing_with_what_it_judges(module: str) -> None:
     """The emulator imports nothing of the package: a wrong limit cannot be on both sides."""
-    if _room(module) == "emulator":
-        assert {name for name in _own_imports(module) if _room(name) != "emulator"} == set()
+    if _folder(module) == "emulator":
+        assert {name for name in _own_imports(module) if _folder(name) != "emulator"} == set()
 
 
-@pytest.mark.parametrize("module", [name for name in SOURCES if _room(name) == "emulator"])
+@pytest.mark.parametrize("module", [name for name in SOURCES if _folder(name) == "emulator"])
 def test_the_emulators_folders_import_downward(module: str) -> None:
-    """`rules` ← `store` ← `api` ← `wire`: a folder of the emulator imports none after it."""
-    floor = EMULATOR_FLOORS.index(_emulator_folder(module))
+    """`rules` ← `store` ← `api` ← `wire`: each folder imports only from those before it."""
+    layer = EMULATOR_LAYERS.index(_emulator_folder(module))
     imported = {
-        EMULATOR_FLOORS.index(_emulator_folder(name))
+        EMULATOR_LAYERS.index(_emulator_folder(name))
         for name in _own_imports(module)
         if _emulator_folder(name) != _emulator_folder(module)
     }
-    assert {above for above in imported if above > floor} == set()
+    assert {above for above in imported if above > layer} == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_commands_start_the_emulator(module: str) -> None:
-    """Nobody but the commands imports the emulator: to serve it, to load it, to look at a file."""
-    if "emulator" in _rooms_imported(module):
-        assert _room(module) in EMULATOR_GUESTS
+    """Only the commands and a run import the emulator."""
+    if "emulator" in _folders_imported(module):
+        assert _folder(module) in EMULATOR_USERS
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    """The modules' imports have no cycle, within a room either; names for types load nothing."""
+def test_imports_have_no_cycle() -> None:
+    """There are no import cycles, not within a folder either; imports for types do not count."""
     waiting = {
         module: (_own_imports(module, for_types_too=False) & set(SOURCES)) - {module}
         for module in SOURCES
@@ -207,7 +207,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 @pytest.mark.skipif(f"{PACKAGE}.target" not in SOURCES, reason="the target is not built yet")
 def test_the_target_starts_without_the_emulator() -> None:
-    """Importing the target loads no DuckDB, no emulator, no tqdm: most runs need none of them."""
+    """Importing the target loads no DuckDB, emulator or tqdm, which most runs do not need."""
     script = f"import json, sys, {PACKAGE}.target; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     loaded = json.loads(run.stdout)

@@ -1,4 +1,4 @@
-"""`meltano.yml` offers what the target takes: Meltano drops an undeclared setting in silence."""
+"""`meltano.yml` declares all settings of the target; Meltano silently drops undeclared ones."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ KINDS = {"boolean": "boolean", "integer": "integer", "number": "string"}
 
 
 def test_the_project_is_current() -> None:
-    """`make docs` would change nothing in meltano.yml."""
+    """`make docs` would not change meltano.yml."""
     assert plugin.written(TEXT) == TEXT
 
 
 def test_meltano_knows_every_setting() -> None:
-    """The settings of meltano.yml are those of the target, in their order."""
+    """The settings in meltano.yml are those of the target, in the same order."""
     assert list(SETTINGS) == list(config_jsonschema()["properties"]) == list(DECLARED)
 
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_meltano_knows_a_setting_by_its_kind(name: str) -> None:
-    """A setting's kind fits, its options are its words, a secret is marked, its default is right.
+    """Kind, options, secrecy and default of a setting are right.
 
     The target takes the default as Meltano hands it over.
     """
@@ -52,7 +52,7 @@ def test_meltano_knows_a_setting_by_its_kind(name: str) -> None:
 
 
 def test_nothing_goes_to_segment_unasked() -> None:
-    """Of its environments the project takes one that stays on this machine, unless told."""
+    """By default, the project uses an environment that sends nothing to Segment."""
     environments = {environment["name"]: environment for environment in PROJECT["environments"]}
     assert list(environments) == ["local", "prod"]
     assert PROJECT["default_environment"] == "local"
@@ -62,6 +62,6 @@ def test_nothing_goes_to_segment_unasked() -> None:
 
 
 def test_no_plugin_needs_the_hub() -> None:
-    """Every plugin is a custom one, which Meltano does not look up."""
+    """Every plugin is a custom one, which Meltano does not look up in the Hub."""
     plugins = [plugin for kind in PROJECT["plugins"].values() for plugin in kind]
     assert [plugin["name"] for plugin in plugins if "namespace" not in plugin] == []

@@ -1,4 +1,4 @@
-"""`tests.mutations`: an address holds where the code moves, and says so where it does not."""
+"""`tests.mutations`: an address survives moved code, and an address that fails explains why."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ def _new(where: str, old: str, new: str, texts: dict[str, str] | None = None) ->
 
 
 def test_an_expression_is_replaced() -> None:
-    """An expression that is there once is replaced, in an f-string too, and nothing else is."""
+    """An expression that occurs once is replaced, also in an f-string, and nothing else is."""
     assert "if count > LIMIT:" in _new("Gate.enter", "count >= LIMIT", "count > LIMIT")
     assert "f'{count + 2}'" in _new("Gate.enter", "count + 1", "count + 2")
     assert "LIMIT = 11" in _new("LIMIT", "10", "11")
 
 
 def test_statements_are_replaced_and_deleted() -> None:
-    """Statements that follow each other are replaced by any number, or by nothing."""
+    """Consecutive statements are replaced by any number of statements, or deleted."""
     two = "self.wait()\nself.count(1)"
     deleted = _new("Gate.enter", two, "")
     assert "        if count >= LIMIT:\n            pass\n        return" in deleted
     swapped = _new("Gate.enter", two, "self.count(1)\nself.wait()")
     assert "            self.count(1)\n            self.wait()\n" in swapped
-    # A call alone is a statement when statements, or nothing, take its place.
+    # A call is treated as a statement if it is replaced by statements or deleted.
     assert "wait" not in _new("Gate.enter", "self.wait()", "")
     assert "raise OSError" in _new("Gate.enter", "self.wait()", "raise OSError")
 
 
 def test_a_nested_function_has_an_address() -> None:
-    """Of two nested functions with the same syntax only the one that is named is changed."""
+    """If two nested functions have the same syntax, only the named one is changed."""
     changed = _new("outer.inner", "value or 1", "value")
     assert changed.count("return value or 1") == 1
     assert changed.index("return value\n") < changed.index("return value or 1")
@@ -72,7 +72,7 @@ def test_a_nested_function_has_an_address() -> None:
 
 
 def test_code_may_move_and_be_reformatted() -> None:
-    """Another file, other lines, comments, quotes and line breaks leave the address as it is."""
+    """Another file, other lines, comments, quotes and line breaks do not matter."""
     moved = _GATE.replace("count >= LIMIT", "(\n  count  # so many\n >= LIMIT)")
     texts = {"a.py": "x = 1\n", "net/doors.py": f"# moved\n\n{moved}"}
     mutation = Mutation("Gate.enter", "count>=LIMIT", "count > LIMIT")
@@ -82,7 +82,7 @@ def test_code_may_move_and_be_reformatted() -> None:
 
 
 def test_what_is_there_twice_is_an_error() -> None:
-    """Syntax that is there twice is an error that lists both, in one function or two files."""
+    """Syntax that occurs twice is an error that lists both, in one function or in two files."""
     with pytest.raises(AddressError, match=r"2 times: client/gate\.py:13 .*client/gate\.py:15 "):
         _new("outer", "value or 1", "value")
     texts = {**_TEXTS, "door.py": _GATE}
@@ -92,13 +92,13 @@ def test_what_is_there_twice_is_an_error() -> None:
 
 
 def test_the_same_name_in_two_files_is_no_ambiguity() -> None:
-    """A definition that another file has too needs no file's name when its syntax is different."""
+    """If another file has the same definition with other syntax, no file's name is needed."""
     texts = {**_TEXTS, "door.py": _GATE.replace(">=", ">")}
     assert mutated(Mutation("Gate.enter", "count > LIMIT", "True"), texts)[0] == "door.py"
 
 
 def test_what_is_not_there_is_an_error() -> None:
-    """Syntax that is elsewhere is an error that says where; and where its old place was."""
+    """Syntax that is elsewhere is an error that says where, and where the definition is."""
     with pytest.raises(AddressError, match=r"in client/gate\.py:12, .* \(outer\.other\)"):
         _new(
             "outer.inner",
@@ -111,7 +111,7 @@ def test_what_is_not_there_is_an_error() -> None:
 
 
 def test_a_copy_is_spoiled_and_mended(tmp_path: Path) -> None:
-    """In the block the copy has the change; behind it every byte is as before."""
+    """Within the block the copy has the change; afterwards every byte is as before."""
     folder = copied(tmp_path / "copy")
     before = sources(folder)
     with spoiled(mutants.MUTANTS[0].mutation, folder) as name:
@@ -124,7 +124,7 @@ _ALL += [(change.says, change.mutation) for change in sown_bugs.BUGS]
 
 
 def test_every_address_is_there_once() -> None:
-    """Every mutant and sown bug finds its place in today's package, and is valid syntax."""
+    """Every mutant and sown bug can be applied to the package, and gives valid syntax."""
     texts = sources()
     lost = []
     for name, mutation in _ALL:
@@ -137,7 +137,7 @@ def test_every_address_is_there_once() -> None:
 
 
 def test_names_differ_and_tests_exist() -> None:
-    """Each has a name of its own, and the tests that must notice a mutant are there."""
+    """Names are unique, and the tests that must detect a mutant exist."""
     names = [name for name, _ in _ALL]
     assert len(set(names)) == len(names)
     for mutant in mutants.MUTANTS:

@@ -1,4 +1,4 @@
-"""The README does what it says: its commands run as they stand, and its examples are true."""
+"""The README is correct: its commands run as written, and its examples are true."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _blocks(text: str, language: str) -> list[str]:
 
 
 def _rows(text: str) -> list[list[str]]:
-    """The heads and rows of the tables in a text, each a list of cells."""
+    """Return the rows of the tables in a text, heads included, each as a list of cells."""
     lines_of_tables = re.findall(r"^\| ?(.*) \|$", text, re.MULTILINE)
     return [[cell.strip() for cell in line.split(" | ")] for line in lines_of_tables]
 
 
 def _command(folder: Path, name: str, module: str) -> None:
-    """A command as it is after `pip install`, to be found first."""
+    """Create a command as it is after `pip install`, first in the search path."""
     file = folder / name
     file.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" {WARNINGS_AS_ERRORS} -m {module} "$@"\n', "utf-8"
@@ -50,7 +50,7 @@ def _command(folder: Path, name: str, module: str) -> None:
 
 
 def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
-    """In a clone, after the installation, each command of "Usage" as it stands."""
+    """In a clone, after the installation, each command of "Usage" works as written."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -76,14 +76,14 @@ def test_the_commands_print_what_it_says(tmp_path: Path) -> None:
 
 
 def test_meltano_runs_as_its_page_says() -> None:
-    """The commands of "Meltano" are the first of docs/meltano.md, which tests/meltano runs."""
+    """The commands of "Meltano" are the first ones of docs/meltano.md, which tests/meltano runs."""
     (readme,) = _blocks(_section("Meltano"), "sh")
     page = (ROOT / "docs" / "meltano.md").read_text(encoding="utf-8")
     assert _blocks(page, "sh")[0].startswith(readme)
 
 
 def test_the_settings_have_their_defaults() -> None:
-    """Each setting of the handful is one, with the default that it has."""
+    """Each setting in the table exists and has that default."""
     _, *rows = _rows(_section("Settings"))
     assert rows
     for names, default, _ in rows:
@@ -93,7 +93,7 @@ def test_the_settings_have_their_defaults() -> None:
 
 
 def _declared(kind: Any) -> Any:
-    """The schema of a property, from the word or the object that the table has."""
+    """Return the schema of a property, from the word or the object in the table."""
     if isinstance(kind, dict):
         return {"type": "object", "properties": {n: _declared(k) for n, k in kind.items()}}
     if kind == "date-time":
@@ -102,7 +102,7 @@ def _declared(kind: Any) -> Any:
 
 
 def test_a_room_becomes_what_it_says(tmp_path: Path) -> None:
-    """The record at the beginning of "How records are mapped" arrives as the object after it."""
+    """The record at the start of "How records are mapped" arrives as the object after it."""
     given, expected = map(json.loads, _blocks(_section("How records are mapped"), "json"))
     host = {"name": "string", "contact": {"phone": "string"}}
     described = schema(
@@ -122,7 +122,7 @@ def _examples() -> list[list[str]]:
 
 
 def test_the_table_of_examples_is_true(tmp_path: Path) -> None:
-    """Each record of the table becomes the object beside it, id and bytes of the properties."""
+    """Each record of the table becomes the object next to it, with its id and properties."""
     rows = _examples()
     assert len(rows) > 5
     messages: list[dict[str, Any] | str] = []
@@ -151,7 +151,7 @@ def test_the_table_of_examples_is_true(tmp_path: Path) -> None:
 
 
 def test_the_client_prints_what_it_says() -> None:
-    """The example of the client is a whole program; its output is the block below it."""
+    """The client's example is a complete program; its output is the block below it."""
     (program,) = _blocks(_section("From Python, without Singer"), "python")
     (printed,) = _blocks(_section("From Python, without Singer"), "text")
     ran = subprocess.run(
@@ -167,7 +167,7 @@ def test_the_client_prints_what_it_says() -> None:
 
 @pytest.mark.parametrize("image", sorted(set(re.findall(r"\]\((docs/images/[^)]+)\)", README))))
 def test_a_picture_loads_nothing(image: str) -> None:
-    """A picture is there; one of text asks nobody else for fonts or anything."""
+    """Every picture exists; an SVG loads no fonts or other resources."""
     content = (ROOT / image).read_bytes()
     assert content
     if image.endswith(".svg"):

@@ -1,4 +1,4 @@
-"""Every command and every block of configuration in the documentation is parsed here.
+"""Parses every command and every block of configuration in the documentation.
 
 Those that can run without the network are run: the README's by `test_readme.py`, Python's here,
 Meltano's by `tests/meltano`, and those of `docs/preview.md` and `docs/report.md` by their own.
@@ -36,9 +36,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
-# Lines that are code by their indent: only commands stand like that.
+# Indented code: only commands are written like that.
 _INDENTED = re.compile(r"(?<=\n\n)(?:    \S.*\n)+")
-# Blocks that a test of their own holds to what the program does.
+# Blocks that another test compares with the program.
 _OWN_TESTS = {
     "docs/preview.md": "tests/commands/test_preview.py",
     "docs/report.md": "tests/reporting/test_report_file.py",
@@ -82,14 +82,14 @@ def _of(*languages: str) -> list[Any]:
 
 
 def test_every_block_says_what_it_is() -> None:
-    """A block has a language that is known here, so that none is passed over."""
+    """Each block has a language that is known here, so that none is skipped."""
     known = {"sh", "json", "yaml", "toml", "python", "text", "http"}
     assert [block for block in BLOCKS if block.language not in known] == []
 
 
 @pytest.mark.parametrize("page", [page for page in _OWN_TESTS if (ROOT / page).exists()])
 def test_a_page_with_tests_of_its_own_has_them(page: str) -> None:
-    """The test that a page is left to reads it."""
+    """The test to which a page is left reads it."""
     test = (ROOT / _OWN_TESTS[page]).read_text(encoding="utf-8")
     assert Path(page).name in test
 
@@ -98,7 +98,7 @@ def test_a_page_with_tests_of_its_own_has_them(page: str) -> None:
 
 
 def _is_right(settings: dict[str, Any]) -> bool:
-    """Whether the target takes these settings without a word."""
+    """Tell whether the target accepts these settings without a warning."""
     needed = {} if {"write_key", "local_warehouse"} & settings.keys() else {"write_key": KEY}
     problems: list[str] = []
     if set(settings.get("write_key", "")) == {"…"}:
@@ -109,7 +109,7 @@ def _is_right(settings: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("block", _of("json"))
 def test_a_block_of_json_is_json(block: Block) -> None:
-    """It can be read; when it is a configuration, the target takes it as it stands."""
+    """It can be parsed; if it is a configuration, the target accepts it."""
     if block.page in _OWN_TESTS:
         return
     content = json.loads(block.text)
@@ -119,7 +119,7 @@ def test_a_block_of_json_is_json(block: Block) -> None:
 
 @pytest.mark.parametrize("block", _of("yaml"))
 def test_a_block_of_yaml_configures_the_loader(block: Block) -> None:
-    """It can be read, and the target takes what it says in `config`."""
+    """It can be parsed, and the target accepts its `config`."""
     content = yaml.safe_load(block.text)
     loaders = content.get("plugins", {}).get("loaders", [])
     for environment in content.get("environments", []):
@@ -128,7 +128,7 @@ def test_a_block_of_yaml_configures_the_loader(block: Block) -> None:
     for loader in loaders:
         assert loader["name"] == "target-segment-objects"
         settings = {
-            # Meltano puts the project's folder in.
+            # Meltano inserts the project's folder.
             name: value.replace("$MELTANO_PROJECT_ROOT", str(ROOT))
             if isinstance(value, str)
             else value
@@ -139,7 +139,7 @@ def test_a_block_of_yaml_configures_the_loader(block: Block) -> None:
 
 @pytest.mark.parametrize("block", _of("toml"))
 def test_a_block_of_toml_is_toml(block: Block) -> None:
-    """It can be read."""
+    """It can be parsed."""
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     assert toml.loads(block.text)
 
@@ -148,7 +148,7 @@ def test_a_block_of_toml_is_toml(block: Block) -> None:
 
 
 def _nothing(_words: list[str]) -> None:
-    """The shell's own, which is checked where it is run."""
+    """A shell command, which is checked where it is run."""
 
 
 def _make(words: list[str]) -> None:
@@ -217,7 +217,7 @@ _KNOWN: dict[str, Callable[[list[str]], None]] = {
 
 
 def _commands(line: str) -> Iterator[list[str]]:
-    """The commands of a line, each with its words, without variables and redirections."""
+    """Return the commands of a line as lists of words, without variables and redirections."""
     words = shlex.shlex(line, posix=True, punctuation_chars=True)
     words.whitespace_split = True
     command: list[str] = []
@@ -238,9 +238,9 @@ def _commands(line: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("block", _of("sh"))
 def test_a_command_is_one_that_can_be_run(block: Block) -> None:
-    """Each names a target of the Makefile, a module, a plugin, or options that are there."""
+    """Each names an existing target of the Makefile, module, plugin and options."""
     for line in block.text.splitlines():
-        words = line.strip().split("   ")[0]  # what follows a gap is a remark
+        words = line.strip().split("   ")[0]  # text after a gap is a remark
         for command in _commands(words):
             _KNOWN[command[0]](command)
 
@@ -249,7 +249,7 @@ def test_a_command_is_one_that_can_be_run(block: Block) -> None:
     "line", ["make tests", "segment-objects emulate", "python -m tests.nowhere", "rm -rf ."]
 )
 def test_a_wrong_command_is_found(line: str) -> None:
-    """What is no target, no module, no command of ours, or unheard of, does not pass."""
+    """An unknown target, module, command or option fails."""
     with pytest.raises((AssertionError, SystemExit, KeyError)):
         test_a_command_is_one_that_can_be_run(Block("", 0, "sh", line))
 
@@ -258,7 +258,7 @@ def test_a_wrong_command_is_found(line: str) -> None:
 
 
 def _run_the_sync(objects_url: str, bulk_url: str) -> None:
-    """What the emulator's page leaves to its reader: a sync of one room."""
+    """The sync that the emulator's page leaves to its reader: one room."""
     assert objects_url == bulk_url
     with Transport(objects_url, KEY) as transport:
         room = SegmentObject("rooms", "2561341", b'{"review_count":48}')
@@ -269,7 +269,7 @@ _GIVEN: dict[str, Any] = {"write_key": KEY, "run_the_sync": _run_the_sync}
 
 
 def _output_of(block: Block) -> str | None:
-    """The text block directly below a block: what it prints."""
+    """Return the text block directly below a block: its output."""
     end = block.line + block.text.count("\n") + 1
     below = (other for other in BLOCKS if other.page == block.page and other.line == end + 2)
     return next((other.text for other in below if other.language == "text"), None)
@@ -279,7 +279,7 @@ def _output_of(block: Block) -> str | None:
 def test_the_python_of_a_page_runs(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its blocks run one after another, with a key, and with an emulator in place of Segment."""
+    """Its blocks run in order, with a key, and with an emulator instead of Segment."""
     namespace = dict(_GIVEN)
     with Emulator() as segment:
         for name in ("OBJECTS_URLS", "BULK_URLS"):

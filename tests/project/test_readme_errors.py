@@ -1,4 +1,4 @@
-"""docs/errors.md has the messages that the program really writes, and every one that ends a run."""
+"""docs/errors.md has exactly the program's messages, and all errors that end a run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "target_segment_objects"
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 
-# A row's first cell is a message in code, with `…` for what varies.
+# The first cell of a row is a message in code, with `…` for values.
 _ROW = re.compile(r"^\| (?:`\w+` \| )?(`+)(.+?)\1 \|", re.MULTILINE)
 _CODE = re.compile(r"^\| `(\w+)` \| ``?(.+?) ?``? \| ", re.MULTILINE)
 _HOLE = "\0"
-# What is raised to end a run or a command, beside the classes of `errors`.
+# Errors that end a run or a command, besides the classes of `errors`.
 _RAISED = {
     *errors.__all__,
     "WrongValueError",
@@ -35,7 +35,7 @@ _WARNS = {"warn", "warning", "_conclude"}
 
 
 class Template(NamedTuple):
-    """A text of the source, with `_HOLE` for each value that is put into it."""
+    """A text of the source, with `_HOLE` for each inserted value."""
 
     file: str
     line: int
@@ -43,7 +43,7 @@ class Template(NamedTuple):
 
     @property
     def is_sentence(self) -> bool:
-        """Whether it says something by itself, and not only puts texts together."""
+        """Whether it is a sentence, and not only a combination of values."""
         return len(self.text.replace(_HOLE, "").split()) > 2
 
 
@@ -57,7 +57,7 @@ def _template(node: ast.AST, file: str) -> Template | None:
 
 
 def _documented(tree: ast.AST) -> set[int]:
-    """The docstrings among the nodes, which no program writes."""
+    """Return the docstrings among the nodes."""
     return {
         id(node.value)
         for node in ast.walk(tree)
@@ -71,7 +71,7 @@ def _sources() -> Iterator[tuple[str, ast.Module]]:
 
 
 def _templates() -> list[Template]:
-    """Every text of the source but docstrings."""
+    """Return every text of a source file except docstrings."""
     found = []
     for file, tree in _sources():
         passed_over = _documented(tree)
@@ -87,7 +87,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _raised() -> list[Template]:
-    """The sentences that errors are raised with, or that are warned with."""
+    """Return the sentences of errors that are raised and of warnings."""
     found = []
     for file, tree in _sources():
         for node in ast.walk(tree):
@@ -107,14 +107,14 @@ MESSAGES = [row for row in ROWS if row not in CLASSES]
 
 
 def _fits(row: str, text: str) -> bool:
-    """Whether the words of a row stand in a text, in their order, with something between them."""
+    """Tell whether a text has the words of a row in order, with something between them."""
     pieces = [re.escape(piece.strip()) for piece in row.split("…") if piece.strip()]
     return re.search(".*?".join(pieces), text, re.DOTALL) is not None
 
 
 @pytest.mark.parametrize("row", MESSAGES)
 def test_a_message_is_in_the_source(row: str) -> None:
-    """Each message of the page is written by the program, word for word."""
+    """Each message of the page is in the source, word for word."""
     assert len(row.replace("…", "")) > 10, "too short to be told from others"
     assert [template for template in TEMPLATES if _fits(row, template.text)] != []
 
@@ -134,14 +134,14 @@ def test_a_kind_of_error_has_a_row(name: str) -> None:
 
 
 def test_the_codes_of_faults_are_complete() -> None:
-    """The table of rejects has every code, with the message that is told with it."""
+    """The table of rejects has every code, with its message."""
     documented = dict(_CODE.findall(PAGE))
     sentences = {code.value: text for (code, case), text in FAULT_SENTENCES.items() if not case}
     assert documented == sentences
 
 
 def test_the_remarks_on_values_are_complete() -> None:
-    """What is told of values at the end of a run has a row each, with the advice that goes on."""
+    """Each remark on values at the end of a run has a row, with its advice."""
     for remark, advice in CONVERSION_REMARKS.values():
         assert remark in MESSAGES
         assert f"| {advice} |" in PAGE

@@ -1,4 +1,4 @@
-"""The workflows keep their promises: pinned actions, least permissions, every supported Python."""
+"""The workflows: pinned actions, minimal permissions, every supported Python."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", WORKFLOWS)
 def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
-    """Each `uses:` names a full commit hash, with the version beside it for the reader."""
+    """Each `uses:` has a full commit hash, and the version in a comment."""
     written = _USES.findall(path.read_text(encoding="utf-8"))
     assert [line for line in written if not _PINNED.fullmatch(line)] == []
     assert len(written) == sum("uses" in step for step in _steps(_parsed(path)))
 
 
 def test_an_action_has_one_commit_everywhere() -> None:
-    """The same action is pinned to the same commit in all workflows."""
+    """All workflows pin an action to the same commit."""
     pins: dict[str, set[str]] = {}
     for path in FOLDER.glob("*.y*ml"):
         for line in _USES.findall(path.read_text(encoding="utf-8")):
@@ -49,7 +49,7 @@ def test_an_action_has_one_commit_everywhere() -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS)
 def test_a_workflow_may_nothing_and_its_jobs_little(path: Path) -> None:
-    """A workflow has no permission at its top; its jobs name theirs, never to write code."""
+    """A workflow has no permissions; its jobs list theirs, and none may write code."""
     workflow = _parsed(path)
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
@@ -66,7 +66,7 @@ def test_a_checkout_keeps_no_credentials(path: Path) -> None:
 
 
 def test_the_tests_run_on_every_supported_python() -> None:
-    """The matrix of CI is the list of versions that the package's classifiers name."""
+    """CI tests exactly the versions in the package's classifiers."""
     named = metadata("target-segment-objects").get_all("Classifier") or []
     versions = [
         found[1]
