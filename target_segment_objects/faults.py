@@ -1,4 +1,4 @@
-"""Faults: why a record cannot be sent, as a code with a path; their sentences are made here.
+"""Faults: a code and a path say why a record cannot be sent; this module makes the sentence.
 
 Codes are written into the dead letter, the report and the preview's JSON. A fault never holds a
 value of the record, so it may be logged.

@@ -1,7 +1,7 @@
-"""The wire's nouns and the API's limits, each with its source.
+"""The objects that are sent and the limits of the API, each with its source.
 
-Sources: [doc] is Segment's published documentation, [client] a client that Segment published.
-A size counts encoded bytes: what goes over the wire, not what Python holds.
+Sources: [doc] is Segment's published documentation, [client] a client that Segment published. A
+size counts encoded bytes: what goes over the wire, not what Python holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where every thread is started: a machine that has no more of them is told of in a sentence."""
+"""Starts every thread. If the system allows no more threads, the error says so in one sentence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The message of a failed call: its causes, each once with its count, and advice.
 
-The advice fits the last cause: waiting seldom helps when a name cannot be resolved, and another
-address seldom when a server is busy.
+The advice fits the last cause: if a name cannot be resolved, waiting seldom helps; if a server is
+busy, changing the address seldom helps.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Classifies what `requests` and the layers below it raise, as one closed list of failures.
 
-The reasons are our own words. Theirs can contain an address with a proxy's password, and their
+The texts are ours: those of the libraries can contain an address with a proxy's password, and their
 exceptions carry the whole request, `Authorization` included.
 """
 

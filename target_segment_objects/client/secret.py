@@ -1,7 +1,7 @@
 """The write key: checked, sent as HTTP Basic, and redacted from all text that others wrote.
 
 This is the only place that holds it. Its `repr` hides it, and so does every error raised here. Our
-own sentences are not searched for it: they do not contain it, and a short key occurs in many words.
+own messages are not redacted: they never contain the key, and a short key can match a common word.
 """
 
 from __future__ import annotations

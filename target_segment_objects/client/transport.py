@@ -1,7 +1,7 @@
 """One exchange: a request is sent once, and returns a complete response or the reason for none.
 
-The transport knows HTTP and the write key, but neither retries nor what a status means. Nothing
-that it returns or raises holds the key.
+The transport knows HTTP and the write key, but neither retries nor what a status means. Errors and
+texts for logs never contain the key; `body` and `headers` of a response are as received.
 """
 
 from __future__ import annotations

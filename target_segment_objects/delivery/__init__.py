@@ -1,4 +1,4 @@
-"""Objects go to Segment, in order, and what is durable is known."""
+"""Sends objects to Segment in order, and tracks which of them are durable."""
 
 from __future__ import annotations
 

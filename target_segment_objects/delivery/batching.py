@@ -1,8 +1,7 @@
 """Collects objects into batches for `set` calls, without a network.
 
-The rules that it guards: a batch has one collection, 1 to 10 objects, and no id twice. Objects of
-one id that wait together are merged as Segment would merge them: later properties replace earlier
-ones.
+Invariants: a batch has one collection, 1 to 10 objects, and no id twice. Objects of one id that
+wait together are merged as Segment would merge them: later properties replace earlier ones.
 """
 
 from __future__ import annotations

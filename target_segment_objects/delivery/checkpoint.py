@@ -1,7 +1,7 @@
-"""Which STATE may be printed now: the newest with all earlier records durable, of every stream.
+"""Chooses the STATE to print: the newest whose earlier records, of every stream, are durable.
 
-The rule that it guards: a state that is printed is a promise. It is the tap's own bytes, only ever
-one that the tap sent, and never ahead of the data.
+Invariant: a printed state is byte for byte one that the tap sent, and it never covers data that is
+not durable.
 """
 
 from __future__ import annotations

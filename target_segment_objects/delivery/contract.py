@@ -1,12 +1,10 @@
-"""What the target asks of a delivery, by either method.
+"""What the target needs from a delivery, whichever method it uses.
 
-The rules that it guards: for one object, later records arrive later; a record is durable only when
-its call was answered 2xx in full, or its session was finished with 202; nothing is dropped in
-silence. A delivery belongs to the thread that reads; its own threads only make requests, and hand
-back what became of them.
+Invariants: records of one object arrive in order; a record is durable only when its call was
+answered 2xx in full, or its session was finished with 202; nothing is dropped silently. A delivery
+belongs to the thread that reads; its own threads only make requests, and return their outcomes.
 
-A delivery counts nothing. It tells an observer what happens, one frozen value an event, and works
-without one.
+A delivery keeps no counts. It sends each event to an optional observer, as a frozen value.
 """
 
 from __future__ import annotations

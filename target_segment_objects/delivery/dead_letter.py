@@ -1,8 +1,8 @@
 """The dead letter: a file of rejects, with everything that is needed to send them again.
 
-The rules that it guards: a reject is on the disk before a state that covers it is printed, and the
-run ends with the first reject above `max_rejects`. A schema is written once a run, in a line of its
-own before the first record that needs it.
+Invariants: a reject is on the disk before a state that covers it is printed, and the run ends with
+the first reject above `max_rejects`. Each run writes a schema once, on a line of its own before the
+first record that needs it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which records Segment has for good, and what is done when it has them.
+"""Tracks which records Segment has accepted for good, and runs what had to wait for that.
 
-The rule that it guards: a receipt is taken for records before they leave, travels with their data,
-and is settled when that data is durable: answered 2xx, in a session that was finished, or in the
-dead letter. What must wait for records waits here for all of them, of every stream.
+Invariant: a receipt is taken for records before they leave, travels with their data, and is settled
+when that data is durable: answered 2xx, in a session that was finished, or in the dead letter. An
+action that depends on records waits here until all earlier records, of every stream, are durable.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Delivery by `set` calls: many requests in flight, and for one object never more than one.
+"""Delivery by `set` calls: many requests at once, but at most one for each object.
 
 The reading thread owns the batcher and all state. Workers take sealed batches and report outcomes,
-so no lock is taken per record. While it waits for outcomes, the reading thread is woken once for
-many of them. An object whose id is in flight is held back, merged with later ones of its id, until
-the answer has come.
+so no lock is taken per record. While it waits, one wake-up of the reading thread serves many
+outcomes. An object whose id is in flight is held back, merged with later ones of its id, until the
+answer has come.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocks of lines become segments: runs of encoded objects, and lines for the general path.
 
-Rules: segments are in the order of their lines. A segment is data, and nobody is called back: the
-caller may change the streams between two segments, and then has the rest of the block encoded anew.
+Invariants: segments are in the order of their lines, and are returned, not passed to a callback. If
+the caller changes a stream between two segments, it must encode the rest of the block again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A line becomes a Singer message, whose parts are still the tap's bytes.
 
-The rule that it guards: nothing is changed or guessed. A line is a message, or an error that names
-the line by its number and never shows it.
+Invariant: nothing is changed or guessed. A line is a message, or an error that names the line by
+its number and never shows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Blocks of bytes from stdin become lines, and lines messages.
+"""Splits the bytes of stdin into lines, and parses lines as messages.
 
-The rule that it guards: no line is dropped, and reading never holds a stop: it waits for the input
-and for the wake-up pipe at once, and no longer than the caller's next deadline.
+Invariant: no line is dropped, and reading never delays a stop: it waits for the input and the
+wake-up pipe at the same time, and no longer than the caller's next deadline.
 """
 
 from __future__ import annotations

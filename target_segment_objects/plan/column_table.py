@@ -1,7 +1,7 @@
 """The column table of a stream: where values stand in a record, and the properties they become.
 
 The general path, the fast path and the preview read this table; none of them derives a name, a
-column or a type again. A property that is renamed, removed or added is a change of its rows.
+column or a type again. To rename, remove or add a property, change its rows.
 """
 
 from __future__ import annotations

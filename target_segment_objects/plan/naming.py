@@ -1,8 +1,8 @@
 """Derives names: of collections from streams, of properties from paths.
 
-Invariant: a name is sent in the form that Segment would give it anyway (its snake-case rule). So it
-stays as it was sent, and names that would share a column are found here, not in the warehouse. The
-column table checks for such clashes.
+Invariant: a name is sent in the form that Segment would give it anyway (its snake-case rule). So
+Segment does not rename it, and two names that would become one column are detected before sending.
+The column table checks for such clashes.
 """
 
 from __future__ import annotations

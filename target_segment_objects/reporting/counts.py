@@ -1,7 +1,7 @@
 """What a run counts: by stream and collection, by request, by session, and where its time went.
 
-The rules that it guards: counting costs once a block or a call, not once a record; lists (parts,
-failed requests) are bounded, and what is not listed is counted.
+Invariants: counting costs once a block or a call, not once a record; lists (parts, failed requests)
+are bounded, and what is not listed is counted.
 
 Only the reading thread counts records. Any thread may count its requests, under a lock, and read
 the counts at any time.

@@ -1,7 +1,6 @@
 """Hears the delivery: adds to the counts what happens, and logs the bulk sessions.
 
-The rule that it guards: a session and its parts are logged with the ids that Segment's support asks
-for.
+Invariant: a session and its parts are logged with the ids that Segment's support asks for.
 """
 
 from __future__ import annotations

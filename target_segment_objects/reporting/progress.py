@@ -1,8 +1,8 @@
 """The progress line: the last line of the terminal while the run goes on.
 
-The rules that it guards: a thread of its own draws the line a few times a second, whatever the run
-does. All other output to the terminal is written above it, in whole lines. Nothing of it is left
-when the run ends, however it ends.
+Invariants: a thread of its own draws the line a few times a second, whatever the run does. All
+other output to the terminal is written above it, in whole lines. Nothing of it is left when the run
+ends, however it ends.
 """
 
 from __future__ import annotations

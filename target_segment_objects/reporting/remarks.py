@@ -1,4 +1,4 @@
-"""What was done to values, and what the user can do about it, as sentences."""
+"""Sentences about values that were changed but not rejected, each with advice."""
 
 from __future__ import annotations
 

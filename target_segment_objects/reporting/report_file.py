@@ -1,7 +1,7 @@
 """The file of the run report: written to a temporary file, which then replaces it.
 
-The rule that it guards: whoever opens the file finds a complete report, of this run or of the one
-before. A path that cannot be written is an error before anything is sent.
+Invariant: whoever opens the file finds a complete report, of this run or of the one before. A path
+that cannot be written is an error before anything is sent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bulk sessions of a run and their parts, as the report has them.
 
-The rule that it guards: the lists are bounded, and what is not listed is counted.
+Invariant: the lists are bounded, and what is not listed is counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The numbers of a run by collection: as rows, as fields of log lines, and as a table.
 
-The rule that it guards: what is not known is not shown as 0. By bulk, requests are the sessions',
-and of a run that failed, what was not delivered is counted as such.
+Invariant: a number that is not known is left out, and never shown as 0. By bulk, requests are
+counted by session and not by collection; after a failed run, records that were not delivered are
+counted as such.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is shown on a terminal: the progress line, and a table at the end.
 
-The rule that it guards: if stderr is not a terminal, it gets log lines only, and the run spends no
-time on anything else.
+Invariant: if stderr is not a terminal, it gets log lines only, and the run spends no time on
+anything else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The warnings of a run, and the summary at its end.
 
-The rule that it guards: every kind of change to values is warned of, and no warning comes once a
-record: each kind is warned of once for each stream, and counted at the end.
+Invariant: every change to a value is reported, but never once per record: the first of its kind in
+a stream is a warning, and the summary has the counts.
 """
 
 from __future__ import annotations

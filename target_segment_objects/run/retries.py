@@ -1,7 +1,7 @@
-"""Warnings about retries: that the run waits, and why, but not one for every request.
+"""Warnings that the run waits for a retry, with the reason: not one for every request.
 
-The rule that it guards: the first retry of a run is a warning; after that there is at most one
-every 30 seconds, with the number of retries since the last one.
+Invariant: the first retry of a run is a warning; after that there is at most one every 30 seconds,
+with the number of retries since the last one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One run, from the first object to the last state: delivery, checkpoint and rejects.
 
-The rules that it guards: what was read before an error or a stop is committed before the run ends;
-a state is printed only when everything before it is durable and every reject before it is on the
-disk; threads, spool and session are released, whatever happens.
+Invariants: what was read before an error or a stop is committed before the run ends; a state is
+printed only when everything before it is durable and every reject before it is on the disk;
+threads, spool and session are released, whatever happens.
 """
 
 from __future__ import annotations

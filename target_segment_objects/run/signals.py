@@ -1,10 +1,10 @@
 """SIGINT and SIGTERM: they stop the run, which then has a deadline for delivery.
 
-The rule that it guards: a signal may interrupt the program between any two instructions, so the
-handler does nothing. Python writes the signal's number to a pipe (`set_wakeup_fd`), which a thread
-of ours reads. (Python runs handlers on the main thread only, and two signals delivered to another
-thread may wake it once.) Two different signals are one request to stop, since Meltano sends both
-for one Ctrl-C; the same one a second time ends the process at once.
+Invariant: a signal may interrupt the program between any two instructions, so the handler does
+nothing. Python writes the signal's number to a pipe (`set_wakeup_fd`), which a thread of ours
+reads. (Python runs handlers on the main thread only, and may wake it once for two signals that
+arrive at another thread.) SIGINT and SIGTERM together are one request to stop, since Meltano sends
+both for one Ctrl-C; the same signal twice ends the process at once.
 """
 
 from __future__ import annotations

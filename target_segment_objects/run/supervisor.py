@@ -1,7 +1,7 @@
-"""What surrounds a run: signals stop it, the terminal shows it, and its end is reported.
+"""Runs a `Run` as a command: handles signals, the terminal and the report at its end.
 
-The rule that it guards: whatever ends a run, what it did is reported once, and a report that cannot
-be written does not fail it.
+Invariant: whatever ends a run, what it did is reported once, and a report that cannot be written
+does not fail it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every setting, declared once: name, type, default, allowed values and description.
 
 The JSON schema for `--about`, the checks, the reading of the environment (`sources`) and
-`docs/settings.md` all use the fields of `Settings`. A wrong setting is one error that names it and
-says what is allowed; the value is never repeated, since it may be a secret.
+`docs/settings.md` all use the fields of `Settings`. An error names the wrong setting and says what
+is allowed; it never repeats the value, which may be a secret.
 """
 # ruff: noqa: RUF009 - each of these calls makes a dataclass field, shared by nobody
 

@@ -1,7 +1,7 @@
 """The files that a configuration is read from: JSON files, and `.env`.
 
-A file that cannot be read is one sentence with its path and the reason. Its content may hold a
-secret: it is never repeated, nor kept in an exception's chain.
+If a file cannot be read, the error is one sentence with the path and the reason. Its content may
+hold a secret: it is never repeated, nor kept in an exception's chain.
 """
 
 from __future__ import annotations

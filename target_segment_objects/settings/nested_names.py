@@ -1,6 +1,6 @@
 """Names with dots, which Meltano splits into nested objects when it reads them from a variable.
 
-The rule that it guards: names are joined again only where the result is unambiguous.
+Invariant: names are joined again only where the result is unambiguous.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The expressions of stream maps: checked once, and their errors on a record explained.
 
-The rule that it guards: an expression that fails on a record is that record's fault, unless it is
-wrong for any record. The text of its error may hold a value of the record, and is never shown.
+Invariant: an expression that fails on a record is that record's fault, unless it is wrong for any
+record. The text of its error may hold a value of the record, and is never shown.
 """
 
 from __future__ import annotations

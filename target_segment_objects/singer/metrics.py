@@ -1,7 +1,7 @@
 """The SDK's METRIC log lines: records by stream, requests by call, and the duration of the run.
 
-The rule that it guards: they cost nothing per record. They are computed from the run's counts once
-a minute, as the SDK's own counters are, and at the end.
+Invariant: they cost nothing per record. They are computed from the run's counts once a minute, as
+the SDK's own counters are, and at the end.
 """
 
 from __future__ import annotations

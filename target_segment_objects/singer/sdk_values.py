@@ -1,6 +1,6 @@
 """Records as Python values, for the SDK's stream maps.
 
-The rule that it guards: a number that no map changes keeps every digit that the tap wrote.
+Invariant: a number that no map changes keeps every digit that the tap wrote.
 """
 
 from __future__ import annotations

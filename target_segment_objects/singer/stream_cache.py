@@ -1,6 +1,6 @@
-"""Plans of SCHEMAs that were replaced by another SCHEMA of the stream: some taps go back to them.
+"""Keeps the plans of earlier SCHEMAs, since some taps alternate between SCHEMAs of one stream.
 
-The rule that it guards: going back costs next to nothing, and the memory for it is bounded, however
+Invariant: to switch back to an earlier SCHEMA is cheap, and the memory for it is bounded, however
 many SCHEMAs and streams there are.
 """
 

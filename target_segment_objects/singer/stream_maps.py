@@ -1,8 +1,8 @@
 """The SDK's stream maps: the streams that they make of one, with their schemas and keys.
 
-The rule that it guards: what no map changes is as if there were no maps. The SDK's mapper is
-stricter about schemas than the plan is, so it gets a schema that it can read, with the same
-columns.
+Invariant: properties and records that no map changes are sent as they are without maps. The SDK's
+mapper is stricter about schemas than the plan is, so it gets a schema that it can read, with the
+same columns.
 """
 
 from __future__ import annotations

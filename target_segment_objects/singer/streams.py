@@ -1,7 +1,7 @@
 """The routes of a stream's records: to a sink, directly or through the SDK's stream maps.
 
-The rule that it guards: the SDK's settings apply before the plan sees a record, and a stream that
-needs none of them bypasses the SDK.
+Invariant: the SDK's settings apply before the plan sees a record, and a stream that needs none of
+them bypasses the SDK.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`segment-objects check`: verify the configuration, the network, the write key and the disk.
 
-The rule that it guards: no object is written to Segment, nothing is retried, and what the API does
-not reveal is reported as unknown.
+Invariant: no object is written to Segment, nothing is retried, and what the API does not reveal is
+reported as unknown.
 """
 
 from __future__ import annotations

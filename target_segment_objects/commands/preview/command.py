@@ -1,8 +1,8 @@
 """`segment-objects preview`: show what a run would send, without sending anything.
 
-The rule that it guards: the target itself reads, plans and encodes, with all settings and stream
-maps. Only its delivery is another one, which counts objects, and it goes on after errors, so that
-one preview shows all of them.
+Invariant: the target itself reads, plans and encodes, with all settings and stream maps. Only the
+delivery is replaced, by one that counts objects. A preview continues after errors, so that it shows
+all of them.
 """
 
 from __future__ import annotations

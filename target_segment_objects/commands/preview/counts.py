@@ -1,7 +1,7 @@
 """What a preview counts beside objects: records, conversions, rejects, and errors of a run.
 
-The rule that it guards: memory is bounded by the shape of the input, not by its length. Values of
-records are not kept, unless examples were asked for.
+Invariant: memory is bounded by the shape of the input, not by its length. Values of records are not
+kept, unless examples were asked for.
 """
 
 from __future__ import annotations

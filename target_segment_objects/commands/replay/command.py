@@ -1,9 +1,9 @@
 """`segment-objects replay`: send the rejects of a dead letter again; keep what is still rejected.
 
-The rule that it guards: a reject leaves the dead letter only when it was delivered. The others stay
-in it, with their new faults and the schemas that they refer to. A record is sent like one of a tap.
-An object, which Segment refused by bulk, is sent unchanged, since it has been through stream maps,
-metadata and names before.
+Invariant: a reject leaves the dead letter only when it was delivered. The others stay in it, with
+their new faults and the schemas that they refer to. A rejected record goes through the target like
+a record from a tap. An object that Segment refused in a bulk session is sent unchanged, since
+stream maps, metadata and names were applied before it was sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rejects of a dead letter as Singer messages: the input of the target in a replay.
 
-The rule that it guards: each message can be traced back to its reject, and by bulk each object to
-its message, for some 16 and 300 bytes of memory.
+Invariant: each message can be traced back to its reject, which takes about 16 bytes of memory; by
+bulk each object can be traced back to its message, which takes about 300.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads the rejects of a dead letter in order, each with the schema that it refers to.
 
-The rule that it guards: a large file takes little memory. One line is held at a time, and for each
-schema its position in the file, some 300 bytes.
+Invariant: a large file takes little memory. One line is held at a time, and for each schema its
+position in the file, some 300 bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The thread that compresses, and the queue in front of it, which is bounded by bytes.
 
-The rules that it guards: everything leaves in the order in which it came, blocks as parts and calls
-unchanged. The reading thread waits while the queue is full, but never for a thread that has ended.
+Invariants: blocks and calls keep their order: blocks are compressed into parts, and calls pass
+through. The reading thread waits while the queue is full, but never for a thread that has ended.
 """
 
 from __future__ import annotations

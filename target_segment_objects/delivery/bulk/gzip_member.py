@@ -1,6 +1,6 @@
 """Compression of a part: one gzip member, whose level may change between blocks.
 
-Why two libraries: decision 15.
+Decision 15 explains why two libraries are used.
 """
 
 from __future__ import annotations

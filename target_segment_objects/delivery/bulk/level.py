@@ -1,7 +1,7 @@
 """Chooses the compression level of each block, from how busy the compressing thread is.
 
-The rule that it guards: with `auto`, the level for small parts is used only while it takes little
-CPU time and nothing waits for it.
+Invariant: with `auto`, the level for small parts is used only while it takes little CPU time and
+nothing waits for it.
 """
 
 from __future__ import annotations

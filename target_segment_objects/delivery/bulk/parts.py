@@ -1,7 +1,7 @@
 """Object lines become gzip parts in the spool, without a network.
 
-The rules that it guards: a part never exceeds its limit unless it is one object, has at least one
-object, and keeps the order in which objects came.
+Invariants: a part never exceeds its limit unless it is one object, has at least one object, and
+keeps the order in which objects came.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One bulk session: its calls (start, uploads, keep-alive, finish), and its replacement.
 
-The rules that it guards: parts are uploaded in order, and all of them again in a new session when
-this one is lost. A part that is too large is split at a line. Parts are kept until finish is
-answered. An expired session and a refusal look alike [infer]: a session is replaced each time that
-it is lost, but not when the next one is refused at the same point, or before it took anything.
+Invariants: parts are uploaded in order, and all of them again in a new session when this one is
+lost. A part that is too large is split at a line. Parts are kept until finish is answered. An
+expired session cannot be told apart from a refusal [infer]: a lost session is replaced, but if the
+new one is refused at the same part, or before it accepted any part, the run fails.
 """
 
 from __future__ import annotations

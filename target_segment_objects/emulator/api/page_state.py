@@ -1,7 +1,7 @@
 """The state that the page shows, as JSON: the newest requests, refusals, sessions and objects.
 
-All of it is bounded, and read from the log and the store; only the last tables shown are cached.
-It contains no write keys, and one that occurs in a text is hidden.
+All of it is bounded, and read from the log and the store; only the last tables shown are cached. It
+contains no write keys: one of 8 characters or more is replaced wherever it occurs in a text.
 """
 
 from __future__ import annotations

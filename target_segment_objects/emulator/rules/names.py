@@ -1,7 +1,7 @@
 """How Segment's warehouses rename collections and properties [client].
 
-Written from the rule and its test vectors, independently of the target's own naming, so that one
-misreading of the rule cannot hide in both.
+Written from the rule and its test vectors, independently of the target's own naming, so that a
+mistake in one is noticed by the other.
 """
 
 from __future__ import annotations

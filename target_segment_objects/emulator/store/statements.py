@@ -1,11 +1,10 @@
 """The SQL that merges a part into tables, set by set and never row by row.
 
-Every statement has one column of JSON texts per property, where a missing property is NULL and a
-null one is the text `null`. The merge needs that difference: a missing property keeps the old
-value, a null clears it.
+Each property is a column of JSON text: NULL if the property is missing, the text `null` if it is
+null. The merge needs that difference: a missing property keeps the old value, a null clears it.
 
-Tables have their full names, with database and schema, and columns of joined tables the name of
-their table: a collection may be called `lines`, `staged`, `main` or anything else.
+Table names are given in full, with database and schema, and columns of joined tables are prefixed
+with their table: a collection may be called `lines`, `staged`, `main` or anything else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Injected faults: counting or a seeded random number decides which request is hit, never time.
+"""Injected faults: a request is chosen by its number or a seeded random number, never by time.
 
 A fault names a call, the number of the first request that is hit, and how many are hit in a row.
-Everything happens at one of four points of a request: `arrival` (headers read), `body` (body
-read), `applied` (handled, no byte of the response sent) and `answered`.
+Everything happens at one of four points of a request: `arrival` (headers read), `body` (body read),
+`applied` (handled, no byte of the response sent) and `answered`.
 """
 
 from __future__ import annotations
