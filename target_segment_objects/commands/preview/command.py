@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from target_segment_objects.commands.output import print_lines
 from target_segment_objects.commands.preview.counts import PreviewReport
 from target_segment_objects.commands.preview.delivery import PreviewDelivery
+from target_segment_objects.commands.preview.examples import encodable
 from target_segment_objects.commands.preview.table import lines
 from target_segment_objects.delivery import do_nothing
 from target_segment_objects.errors import MessageError
@@ -88,6 +89,5 @@ def preview(
         is_complete=is_complete and not wake_up.stopped,
         max_rejects=target.settings.max_rejects,
     )
-    if signals.exit_status is not None:
-        return document, signals.exit_status
-    return document, int(report.would_fail)
+    status = int(report.would_fail) if signals.exit_status is None else signals.exit_status
+    return encodable(document), status

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from target_segment_objects.commands.preview.examples import encodable, example_at
+from target_segment_objects.commands.preview.examples import example_at
 from target_segment_objects.errors import InputError, MissingSchemaError, one_line
 from target_segment_objects.reporting import Report
 
@@ -35,7 +35,7 @@ K = TypeVar("K")
 
 
 @dataclass
-class _StreamCounts:
+class _TapStreamCounts:
     """The records of one stream of the tap."""
 
     records: int = 0
@@ -55,9 +55,9 @@ class _Occurrences:
     example: str | None = None
 
     def document(self) -> dict[str, object]:
-        """The members that all kinds share."""
+        """The members that conversions and rejects share."""
         example = {} if self.example is None else {"example": self.example}
-        return {"count": self.count, "line": self.line, **example}
+        return {"path": self.path, "count": self.count, "line": self.line, **example}
 
 
 class _Kinds(dict[K, _Occurrences]):
@@ -92,7 +92,7 @@ class PreviewReport(Report):
         self._delivery = delivery
         self._with_examples = with_examples
         self._latest: SourceRecord | None = None
-        self._streams: dict[str, _StreamCounts] = {}
+        self._streams: dict[str, _TapStreamCounts] = {}
         self._conversions: dict[str, dict[tuple[str, ConversionCode, str], _Occurrences]] = {}
         self._rejects = _Kinds[tuple[str, str, tuple[str, ...]]]()
         self._errors = _Kinds[str]()
@@ -143,7 +143,7 @@ class PreviewReport(Report):
         for fault in error.faults:
             reject = self._rejects.count((stream, fault.code, fault.path), record.line)
             if reject is not None and reject.count == 1:
-                reject.message = fault.message
+                reject.path, reject.message = fault.path, fault.message
                 reject.example = self._example(record, fault.path)
 
     def on_line_error(self, error: SegmentObjectsError, message: Message | None, line: int) -> None:
@@ -179,13 +179,7 @@ class PreviewReport(Report):
         collections = self._delivery.documents()
         for name, collection in collections.items():
             collection["conversions"] = [
-                {
-                    "stream": encodable(stream),
-                    "code": code,
-                    "property": encodable(name),
-                    "path": list(map(encodable, occurrences.path)),
-                    **occurrences.document(),
-                }
+                {"stream": stream, "code": code, "property": name, **occurrences.document()}
                 for (stream, code, name), occurrences in self._conversions.get(name, {}).items()
             ]
         return {
@@ -199,31 +193,24 @@ class PreviewReport(Report):
             "filtered": sum(counts.filtered for counts in streams),
             "not_checked": sum(counts.not_checked for counts in streams),
             "streams": [
-                {"stream": encodable(stream), **vars(counts)}
-                for stream, counts in self._streams.items()
+                {"stream": stream, **vars(counts)} for stream, counts in self._streams.items()
             ],
             "collections": list(collections.values()),
             "rejects": [
-                {
-                    "stream": encodable(stream),
-                    "code": code,
-                    "path": list(map(encodable, path)),
-                    "message": occurrences.message,
-                    **occurrences.document(),
-                }
-                for (stream, code, path), occurrences in self._rejects.items()
+                {"stream": stream, "code": code, "message": reject.message, **reject.document()}
+                for (stream, code, _), reject in self._rejects.items()
             ],
             "rejects_beyond_limit": self._rejects.beyond_limit,
             "errors": [
-                {"message": sentence, **occurrences.document()}
-                for sentence, occurrences in self._errors.items()
+                {"message": sentence, "count": error.count, "line": error.line}
+                for sentence, error in self._errors.items()
             ],
             "errors_beyond_limit": self._errors.beyond_limit,
             "warnings": list(self.warnings),
         }
 
-    def _stream(self, stream: str) -> _StreamCounts:
-        return self._streams.setdefault(stream, _StreamCounts())
+    def _stream(self, stream: str) -> _TapStreamCounts:
+        return self._streams.setdefault(stream, _TapStreamCounts())
 
     def _example(self, record: SourceRecord, path: tuple[str, ...]) -> str | None:
         return example_at(record.raw, path) if self._with_examples and path else None

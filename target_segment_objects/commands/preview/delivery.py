@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from target_segment_objects.commands.preview.examples import encodable, shown
+from target_segment_objects.commands.preview.examples import shown
 from target_segment_objects.plan import normalize_datetime, parse_record
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _TYPE_OF_KIND: Final[Mapping[str | None, str]] = {
 
 
 @dataclass
-class _Column:
+class _PreviewColumn:
     """A column of a collection, with the type that a warehouse would give it."""
 
     name: str
@@ -78,7 +78,7 @@ class _Column:
         optional = {"incompatible_line": self.incompatible_line or None, "example": self.example}
         return {
             "name": self.name,
-            "path": list(map(encodable, self.path)),
+            "path": self.path,
             "schema": self.kind,
             "type": self.type or _TYPE_OF_KIND.get(self.kind),
             "renamed": bool(self.path) and "_".join(self.path) != self.name,
@@ -96,23 +96,23 @@ def _is_date(value: str) -> bool:
 
 
 @dataclass
-class _Collection:
+class _PreviewCollection:
     """The objects of a collection, and its columns by name."""
 
     with_examples: bool
     plans: dict[str, StreamPlan] = field(default_factory=dict)
     objects: int = 0
-    columns: dict[str, _Column] = field(default_factory=dict)
+    columns: dict[str, _PreviewColumn] = field(default_factory=dict)
     paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     undeclared: int = 0
     values_beyond_limit: int = 0
 
-    def add_undeclared(self, name: str) -> _Column | None:
+    def add_undeclared(self, name: str) -> _PreviewColumn | None:
         """Add a column that no schema lists; `None` when there are too many."""
         if self.undeclared >= _MAX_UNDECLARED_COLUMNS:
             return None
         self.undeclared += 1
-        column = _Column(name, self.paths.get(name, ()), self.with_examples)
+        column = _PreviewColumn(name, self.paths.get(name, ()), self.with_examples)
         self.columns[name] = column
         return column
 
@@ -122,12 +122,10 @@ class _Collection:
             "collection": name,
             "streams": [
                 {
-                    "stream": encodable(plan.stream),
+                    "stream": plan.stream,
                     "id": "keys" if plan.key_properties else "hash of the record",
-                    "keys": list(map(encodable, plan.key_properties)),
-                    "omitted_key": None
-                    if plan.columns.omitted_key is None
-                    else encodable(plan.columns.omitted_key),
+                    "keys": plan.key_properties,
+                    "omitted_key": plan.columns.omitted_key,
                 }
                 for plan in self.plans.values()
             ],
@@ -146,17 +144,19 @@ class PreviewDelivery:
 
     def __init__(self, *, with_examples: bool) -> None:
         self._with_examples = with_examples
-        self._collections: dict[str, _Collection] = {}
+        self._collections: dict[str, _PreviewCollection] = {}
 
     def declare(self, plan: StreamPlan) -> None:
         """Add the columns of a plan to its collection."""
-        collection = self._collections.setdefault(plan.collection, _Collection(self._with_examples))
+        collection = self._collections.setdefault(
+            plan.collection, _PreviewCollection(self._with_examples)
+        )
         collection.plans[plan.stream] = plan
         if (key := plan.columns.omitted_key) is not None:
             collection.paths.setdefault("id", (key,))
         for planned in plan.columns.rows:
             column = collection.columns.setdefault(
-                planned.name, _Column(planned.name, planned.path, self._with_examples)
+                planned.name, _PreviewColumn(planned.name, planned.path, self._with_examples)
             )
             if column.kind is None:
                 column.path, column.kind = planned.path, planned.column.kind

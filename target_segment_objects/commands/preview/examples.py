@@ -43,6 +43,10 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def encodable(name: str) -> str:
-    """A name that can be encoded: a lone surrogate in it becomes its escape."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def encodable(value: Any) -> Any:
+    """A JSON value whose text can be encoded: lone surrogates become their escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(name): encodable(member) for name, member in value.items()}
+    return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value

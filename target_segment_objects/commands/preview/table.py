@@ -121,9 +121,7 @@ def _conversions(collection: Mapping[str, Any]) -> Iterator[str]:
         {
             "values": conversion["count"],
             "conversion": conversion["code"],
-            "first at": _cut(".".join(conversion["path"]) or conversion["property"], _NAME_WIDTH),
-            "line": conversion["line"],
-            "example": _cut(conversion.get("example", ""), _EXAMPLE_WIDTH),
+            **_first(conversion, conversion["property"]),
         }
         for conversion in collection["conversions"]
     ]
@@ -131,9 +129,7 @@ def _conversions(collection: Mapping[str, Any]) -> Iterator[str]:
         {
             "values": column["incompatible"],
             "conversion": f"{_INCOMPATIBLE} with {column['type']}",
-            "first at": _cut(".".join(column["path"]) or column["name"], _NAME_WIDTH),
-            "line": column["incompatible_line"],
-            "example": "",
+            **_first({"path": column["path"], "line": column["incompatible_line"]}, column["name"]),
         }
         for column in collection["columns"]
         if column["incompatible"]
@@ -175,9 +171,7 @@ def _rejects(document: Mapping[str, Any]) -> Iterator[str]:
                 "faults": reject["count"],
                 "code": reject["code"],
                 "stream": _cut(reject["stream"], _NAME_WIDTH),
-                "first at": _cut(".".join(reject["path"]) or "the record", _PATH_WIDTH),
-                "line": reject["line"],
-                "example": _cut(reject.get("example", ""), _EXAMPLE_WIDTH),
+                **_first(reject, "the record"),
             }
             for reject in rejects
         ],
@@ -237,6 +231,15 @@ def _more(count: int, what: str, indent: str = "") -> Iterator[str]:
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _first(row: Mapping[str, Any], name: str) -> dict[str, _Cell]:
+    """The cells of the first occurrence; the name is for a row without a path."""
+    return {
+        "first at": _cut(".".join(row["path"]) or name, _NAME_WIDTH),
+        "line": row["line"],
+        "example": _cut(row.get("example", ""), _EXAMPLE_WIDTH),
+    }
 
 
 def _top(rows: list[dict[str, _Cell]], by: str) -> Iterator[str]:

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_segment_objects.commands.replay.reject_lines import Line, object_digest, record_of
+from target_segment_objects.commands.replay.reject_lines import (
+    DeadLetterLine,
+    object_digest,
+    record_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayInput"]
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(DeadLetterLine).decode
 _decode_span = msgspec.json.Decoder(tuple[int, int]).decode
 
 
@@ -102,7 +106,7 @@ class ReplayInput:
         return _encode({"type": kind, **fields}) + b"\n"
 
 
-def _record_fields(line: Line) -> dict[str, object]:
+def _record_fields(line: DeadLetterLine) -> dict[str, object]:
     optional = {"time_extracted": line.time_extracted, "version": line.version}
     return {
         "stream": line.stream,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["Line", "Reject", "RejectLines", "SchemaLine", "object_digest", "record_of"]
+__all__ = ["DeadLetterLine", "Reject", "RejectLines", "SchemaLine", "object_digest", "record_of"]
 
 Reference = tuple[str, int]
 """A schema's run and its number there: a file may hold lines of several runs, interleaved."""
@@ -42,7 +42,7 @@ class SchemaLine(NamedTuple):
     length: int
 
 
-class Line(msgspec.Struct):
+class DeadLetterLine(msgspec.Struct):
     """A line of a dead letter: see `delivery.DeadLetter`."""
 
     time: datetime
@@ -74,7 +74,7 @@ class Reject(NamedTuple):
     number: int
     start: int
     text: bytes
-    line: Line
+    line: DeadLetterLine
     schema: SchemaLine | None
     object: SegmentObject | None
 
@@ -88,7 +88,7 @@ class _Object(msgspec.Struct):
 _Properties = Annotated[dict[str, str | int | float | bool | None], msgspec.Meta(min_length=1)]
 
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(DeadLetterLine).decode
 _DIGEST_BYTES: Final = 16
 
 
@@ -162,7 +162,7 @@ class RejectLines:
             raise _unreadable(error) from error
 
 
-def record_of(line: Line) -> bytes:
+def record_of(line: DeadLetterLine) -> bytes:
     """The record, as the tap wrote it.
 
     Raises:
@@ -184,7 +184,7 @@ def _unreadable(error: OSError) -> InputError:
     return InputError(f"the dead letter cannot be read to the end: {error.strerror or error}")
 
 
-def _read(text: bytes, number: int) -> tuple[Line, SegmentObject | None]:
+def _read(text: bytes, number: int) -> tuple[DeadLetterLine, SegmentObject | None]:
     segment_object = None
     try:
         line = _decode(text)
