@@ -1,1 +1,1 @@
-"""Real Meltano, real PostgreSQL and a real tap, all from PyPI, into the emulator."""
+"""Real Meltano, PostgreSQL and tap, all from PyPI, with the emulator as the destination."""

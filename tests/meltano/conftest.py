@@ -1,4 +1,4 @@
-"""Meltano, PostgreSQL and the emulator, and the count of what was compared."""
+"""Fixtures for Meltano, PostgreSQL and the emulator, and a count of what was compared."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TALLY = pytest.StashKey[Tally]()
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say how much was really looked at."""
+    """Print how much was compared."""
     tally = config.stash.get(_TALLY, Tally())
     if tally.runs:
         terminalreporter.write_line(f"Meltano: {tally.runs} runs, {tally.rows:,} rows compared")
@@ -39,13 +39,13 @@ def pytest_terminal_summary(
 
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> Tally:
-    """The count of this session."""
+    """The counts of this session."""
     return pytestconfig.stash.setdefault(_TALLY, Tally())
 
 
 @pytest.fixture(scope="session")
 def installation() -> Installation:
-    """Meltano and its plugins. Without PyPI the tests are skipped, but in CI they fail."""
+    """Meltano and its plugins. Without PyPI the tests are skipped; in CI they fail."""
     try:
         return install()
     except NotInstalledError as error:
@@ -56,7 +56,7 @@ def installation() -> Installation:
 
 @pytest.fixture(scope="session")
 def seeded(installation: Installation) -> Iterator[Database]:
-    """A PostgreSQL with the tables in it, to be copied."""
+    """A PostgreSQL with the tables, to be copied."""
     with serve(installation.packages) as database:
         seeded = database.named("seeded")
         seeded.execute(SEED.read_text(encoding="utf-8"))
@@ -65,27 +65,27 @@ def seeded(installation: Installation) -> Iterator[Database]:
 
 @pytest.fixture
 def database(seeded: Database) -> Database:
-    """A copy of the tables, to be changed by one test."""
+    """A copy of the tables, which one test may change."""
     return seeded.copy()
 
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Iterator[Emulator]:
-    """The emulator, with a warehouse."""
+    """The emulator with a warehouse."""
     with Emulator(write_key=KEY, warehouse=tmp_path / "segment.duckdb") as segment:
         yield segment
 
 
 class MakeProject(Protocol):
-    """A function that makes a project."""
+    """A function that creates a project."""
 
     def __call__(self, segment: Emulator | None = None, **variables: str) -> Project:
-        """With a configuration out of nothing but the environment."""
+        """Create it; its configuration comes only from environment variables."""
 
 
 @pytest.fixture
 def make_project(tmp_path: Path, installation: Installation, tally: Tally) -> MakeProject:
-    """A project that delivers to an emulator as it would deliver to Segment; else a local one."""
+    """A project that delivers to an emulator as to Segment; otherwise to a local warehouse."""
 
     def make(segment: Emulator | None = None, **variables: str) -> Project:
         if segment is not None:
@@ -104,12 +104,12 @@ class Compare(Protocol):
     """A function that compares tables."""
 
     def __call__(self, *tables: Table) -> None:
-        """Every row of them, on both sides."""
+        """Compare all rows on both sides."""
 
 
 @pytest.fixture
 def compare(database: Database, segment: Emulator, tally: Tally) -> Compare:
-    """Compare tables, row for row."""
+    """Compares tables, row by row."""
 
     def compare(*tables: Table) -> None:
         tally.rows += sum(table.compare(database, segment) for table in tables)
@@ -118,7 +118,7 @@ def compare(database: Database, segment: Emulator, tally: Tally) -> Compare:
 
 
 class Midway:
-    """A point in the midst of a run: so many objects were taken, and no answer is given now."""
+    """A point within a run: this many objects were accepted, and responses are withheld."""
 
     def __init__(self, segment: Emulator, objects: int) -> None:
         self._segment = segment
@@ -139,7 +139,7 @@ class Midway:
         running.wait_with(self._reached)
 
     def go_on(self) -> None:
-        """Let the answers out."""
+        """Release the responses."""
         self._passed.set()
 
 
@@ -150,7 +150,7 @@ def taken(segment: Emulator) -> int:
 
 @contextmanager
 def midway(segment: Emulator, objects: int) -> Iterator[Midway]:
-    """Hold the run once so many objects were taken, until told, or to the end of the block."""
+    """Hold the run after this many objects, until `go_on` or the end of the block."""
     point = Midway(segment, objects)
     try:
         yield point

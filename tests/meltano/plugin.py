@@ -1,4 +1,4 @@
-"""The loader as Meltano knows it, made from the declarations of the settings.
+"""The loader as Meltano declares it, generated from the declarations of the settings.
 
 `python -m tests.meltano.plugin` writes the settings in `meltano.yml` anew, between two marks; the
 rest of that file is written by hand. `make docs` does it, and a test holds the file current.
@@ -39,12 +39,12 @@ _KINDS = {
 
 
 def capabilities() -> list[str]:
-    """What the target can do, sorted, in Meltano's words."""
+    """Return the target's capabilities, sorted, in Meltano's words."""
     return sorted(capability.value for capability in TargetSegmentObjects.capabilities)
 
 
 def settings() -> list[dict[str, Any]]:
-    """Every setting as Meltano declares one, in the order of the target's own declarations."""
+    """Return all settings as Meltano declares them, in the order of the declarations."""
     return [
         dict(_setting(name, schema))
         for name, schema in TargetSegmentObjects.config_jsonschema["properties"].items()
@@ -71,14 +71,14 @@ def _setting(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists stand two blanks deeper than their name, as in the rest of the file."""
+    """Indents lists by two spaces, as in the rest of the file."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         super().increase_indent(flow, indentless=False)
 
 
 def written(project: str) -> str:
-    """The text of a `meltano.yml`, with what is between its marks made anew."""
+    """Return the text of a `meltano.yml` with the part between its marks replaced."""
     before, _, rest = project.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     settings_yaml = yaml.dump(

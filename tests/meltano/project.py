@@ -1,4 +1,4 @@
-"""A Meltano project made out of the checkout's own `meltano.yml`, and real runs in it."""
+"""A Meltano project based on the checkout's `meltano.yml`, and real runs in it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ROOT", "Finished", "Project", "Running", "Tally", "copy_checkout", "quiet"]
 
-_PATIENCE = 120.0  # seconds that only a failing test waits for
+_PATIENCE = 120.0  # seconds; only a failing test waits that long
 _LOADER = "target-segment-objects"
 
-# What users add to the project for their own tables: what is read once more only where it changed,
-# and what a mapper does between tap and target.
+# What users add for their own tables: which ones are replicated incrementally, and a mapper between
+# tap and target.
 _OF_THE_TESTS: dict[str, Any] = yaml.safe_load("""
 extractor:
   metadata:
@@ -49,20 +49,20 @@ mappers:
 
 
 def quiet(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which Meltano talks to nobody, and nobody talks to Meltano's plugins."""
+    """Return an environment in which Meltano contacts nobody, and its plugins have no proxies."""
     others = ("MELTANO_", "TAP_POSTGRES_", "TARGET_SEGMENT_OBJECTS_", "PG")
     kept = {name: value for name, value in env.items() if not name.startswith(others)}
     return kept | {
         "NO_COLOR": "1",
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-        # The discard port: nobody listens there, so whoever asks the Hub fails.
+        # The discard port, where nobody listens, so that a request to the Hub fails.
         "MELTANO_HUB_URL": "http://127.0.0.1:9",
     }
 
 
 def copy_checkout(folder: Path) -> None:
-    """What a clone has of the files that Meltano needs to install and run the target."""
+    """Copy the files of a clone that Meltano needs to install and run the target."""
     folder.mkdir(parents=True)
     skip = shutil.ignore_patterns("__pycache__", "*.duckdb*")
     for name in ("target_segment_objects", "examples"):
@@ -73,13 +73,13 @@ def copy_checkout(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """A command of Meltano that has ended.
+    """A finished command of Meltano.
 
     Attributes:
         code: exit status.
         out: stdout.
-        events: the lines of the log, each an object with `level`, `event` and who said it.
-        odd: the other lines of stderr. Meltano's first line is always one of them, since it comes
+        events: the lines of the log as objects, with `level`, `event` and the logger's name.
+        other_lines: the other lines of stderr. Meltano's first line is one of them, since it comes
             before the settings of the log are read.
     """
 
@@ -89,7 +89,7 @@ class Finished:
     other_lines: list[str]
 
     def messages(self, level: str, name: str = _LOADER) -> list[str]:
-        """The sentences that a plugin logged at a level, as Meltano understood them."""
+        """Return the messages that a plugin logged at a level, as Meltano understood them."""
         return [
             event["event"]
             for event in self.events
@@ -98,7 +98,7 @@ class Finished:
 
 
 class Running:
-    """A command of Meltano that runs, in a process group of its own."""
+    """A running command of Meltano, in its own process group."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -125,7 +125,7 @@ class Running:
                 event.set()
 
     def wait_for(self, text: str) -> None:
-        """Wait until a line of the log has this in it; the run must not end before."""
+        """Wait until a line of the log contains this text; the run must not end before."""
         with self._grown:
             self._grown.wait_for(lambda: self._has(text) or not self._open, _PATIENCE)
             assert self._has(text), "".join(self._lines["err"])
@@ -134,7 +134,7 @@ class Running:
         return any(text in line for line in self._lines["err"])
 
     def wait_with(self, event: threading.Event) -> None:
-        """Wait until something has happened elsewhere; the run must not end before."""
+        """Wait for something outside the run; the run must not end before."""
         with self._grown:
             self._awaited.append(event)
         if self._open:
@@ -143,18 +143,18 @@ class Running:
         assert event.is_set()
 
     def interrupt(self) -> None:
-        """What Ctrl-C does on a terminal: SIGINT for Meltano, the tap and the target at once."""
+        """Send SIGINT to Meltano, the tap and the target, as Ctrl-C does."""
         os.killpg(self._process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """End all that it started, if it still runs."""
+        """Kill the command and all that it started, if still running."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for reader in self._readers:
             reader.join()
 
     def end(self) -> Finished:
-        """Wait for its end."""
+        """Wait until it ends."""
         code = self._process.wait(_PATIENCE)
         for reader in self._readers:
             reader.join(_PATIENCE)
@@ -173,11 +173,11 @@ class Running:
 
 @dataclass
 class Tally:
-    """What this part of the tests has done.
+    """The counts of these tests.
 
     Attributes:
-        runs: of `meltano run`.
-        rows: compared with where they came from.
+        runs: the number of `meltano run`.
+        rows: rows that were compared with their source.
     """
 
     runs: int = 0
@@ -186,7 +186,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a `meltano.yml` and a state of its own, and the plugins of the cache.
+    """A folder with its own `meltano.yml` and state, and the plugins of the cache.
 
     The target is the checkout's, run by the interpreter of the tests.
     """
@@ -200,7 +200,7 @@ class Project:
     def make(
         cls, folder: Path, installation: Installation, tally: Tally, variables: Mapping[str, str]
     ) -> Project:
-        """A new project; `variables` are in the environment of every command."""
+        """Create a project; `variables` are in the environment of every command."""
         folder.mkdir()
         shutil.copytree(ROOT / "examples" / "meltano", folder / "examples" / "meltano")
         cls.describe(folder)
@@ -212,7 +212,7 @@ class Project:
 
     @staticmethod
     def described() -> str:
-        """The checkout's `meltano.yml`, with the target of the tests and what users add to it."""
+        """Return the checkout's `meltano.yml`, with the tests' target and what users add."""
         project = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
         plugins = project["plugins"]
         (loader,) = plugins["loaders"]
@@ -226,7 +226,7 @@ class Project:
 
     @classmethod
     def describe(cls, folder: Path) -> None:
-        """Write the `meltano.yml`, and the command that stands for the target."""
+        """Write the `meltano.yml`, and the command for the target."""
         (folder / "meltano.yml").write_text(cls.described(), encoding="utf-8")
         target = folder / "target"
         text = f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.join(COMMAND)} "$@"\n'
@@ -235,7 +235,7 @@ class Project:
 
     @contextlib.contextmanager
     def start(self, *arguments: str, **variables: str) -> Iterator[Running]:
-        """Start a command of Meltano; killed with all that it started if it still runs."""
+        """Start a command of Meltano; it is killed with all that it started if still running."""
         with subprocess.Popen(
             [str(self.installation.commands / "meltano"), *arguments],
             cwd=self.folder,
@@ -258,24 +258,24 @@ class Project:
                 running.kill()
 
     def call(self, *arguments: str, **variables: str) -> Finished:
-        """A command of Meltano, from its start to its end."""
+        """Run a command of Meltano until it ends."""
         with self.start(*arguments, **variables) as running:
             return running.end()
 
     def start_run(
         self, *blocks: str, **variables: str
     ) -> contextlib.AbstractContextManager[Running]:
-        """Start `meltano run`, of plugins that are there."""
+        """Start `meltano run` with installed plugins."""
         self.tally.runs += 1
         return self.start("run", "--no-install", *blocks, **variables)
 
     def run(self, *blocks: str, **variables: str) -> Finished:
-        """`meltano run`, from its start to its end."""
+        """Run `meltano run` until it ends."""
         with self.start_run(*blocks, **variables) as running:
             return running.end()
 
     def state(self, name: str) -> dict[str, Any]:
-        """The state that the next run of this name begins with."""
+        """Return the state with which the next run of this name starts."""
         ended = self.call("state", "get", name)
         assert ended.code == 0, ended
         state = json.loads(ended.out)

@@ -1,7 +1,7 @@
-"""What of each table in `tables.sql` must stand in the warehouse, as SQL on both sides.
+"""The expected rows of each table of `tables.sql` in the warehouse, as SQL for both sides.
 
-On the left PostgreSQL says what Segment should have, on the right DuckDB what it has. Instants are
-counted in microseconds, since neither side prints them like the other.
+PostgreSQL returns what Segment should have, and DuckDB what it has. Timestamps are compared in
+microseconds, since the two print them differently.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["BOOKINGS", "NOTHING_YET", "SEED", "TABLES", "Table"]
 
 SEED = Path(__file__).parent / "tables.sql"
-_SHOWN = 3  # rows that differ
+_SHOWN = 3  # rows that are shown if they differ
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, and the collection that it becomes.
+    """A table, and its collection.
 
     Attributes:
-        stream: its name as the tap has it.
-        collection: the table in the warehouse.
+        stream: the tap's name for it.
+        collection: its table in the warehouse.
         source: a query to PostgreSQL.
-        arrived: a query to DuckDB, with the same names of columns.
-        texts_of_json: columns that the warehouse has as JSON text, and PostgreSQL as a value.
+        arrived: a query to DuckDB, with the same column names.
+        texts_of_json: columns that are JSON text in the warehouse, and values in PostgreSQL.
     """
 
     stream: str
@@ -40,7 +40,7 @@ class Table:
     texts_of_json: tuple[str, ...] = ()
 
     def compare(self, database: Database, segment: Emulator) -> int:
-        """Compare every row; how many there are."""
+        """Compare all rows; returns their number."""
         expected = database.query(self.source)
         rows = segment.query(self.arrived)
         for row in rows:
@@ -136,4 +136,4 @@ NOTHING_YET = Table(
     "SELECT id::text, name FROM nothing_yet",
     "SELECT id, name FROM public_nothing_yets",
 )
-"""It is empty at first, and then Segment hears nothing of it."""
+"""It is empty at first, and then nothing is sent for it."""

@@ -1,4 +1,4 @@
-"""What stands between a tap and Segment: stream maps, a mapper, a replay, and wrong settings."""
+"""Features between a tap and Segment: stream maps, a mapper, a replay, and wrong settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MAPS = {
 def test_a_mapper_and_stream_maps_change_what_arrives(
     database: Database, segment: Emulator, make_project: MakeProject, compare: Compare
 ) -> None:
-    """A mapper plugin adds a property; the target's own stream maps rename, choose and key."""
+    """A mapper adds a property; the target's stream maps rename, select and set keys."""
     selected = [f"{GREETED.stream}.*", f"{PATHS.stream}.*"]
     project = make_project(
         segment,
@@ -71,7 +71,7 @@ def test_a_mapper_and_stream_maps_change_what_arrives(
 
 
 def test_captures_are_replayed(make_project: MakeProject, tally: Tally) -> None:
-    """What other taps have written goes through a tap of the project, in the order of its files."""
+    """Output of other taps is replayed by a tap of the project, in the order of its files."""
     files = [str(DATA / f"{name}.singer") for name in CAPTURES]
     expected = {
         table: rows
@@ -94,7 +94,7 @@ def test_captures_are_replayed(make_project: MakeProject, tally: Tally) -> None:
 def test_names_with_dots_and_nulls(
     tmp_path: Path, make_project: MakeProject, removed: str | None
 ) -> None:
-    """Meltano splits dotted names, which are joined again; it drops null, which is told."""
+    """Meltano splits dotted names, which are joined again; it drops null, with a warning."""
     fed = lines(
         schema("public.users", id="integer", name="string", email="string"),
         record("public.users", id=1, name="ana", email="ana@example.com"),
@@ -132,7 +132,7 @@ def test_names_with_dots_and_nulls(
 def test_a_wrong_setting_is_one_error(
     make_project: MakeProject, variable: str, value: str, sentence: str
 ) -> None:
-    """A wrong setting of the environment ends the run with one line, at the level of an error."""
+    """A wrong setting in the environment ends the run with one line at the level of an error."""
     with Emulator(write_key=KEY) as segment:
         project = make_project(segment)
         wrong = {f"TARGET_SEGMENT_OBJECTS_{variable}": value}

@@ -1,4 +1,4 @@
-"""A run that breaks off: the state stays, and the next run completes the rows."""
+"""A run that is interrupted: the state is kept, and the next run completes the rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 RUN = ("tap-postgres", "target-segment-objects")
 STATE = "prod:tap-postgres-to-target-segment-objects"
-SAVED = "Incremental state has been updated"  # says Meltano
-# The tap prints a state every 10,000 rows, of 18,000. By bulk, sessions are small enough for one to
-# be finished behind that state; and Meltano keeps so little that the tap is still at it.
+SAVED = "Incremental state has been updated"  # logged by Meltano
+# The tap prints a state every 10,000 of 18,000 rows. With `bulk`, sessions are so small that one
+# is finished after that state; Meltano buffers so little that the tap is still running.
 STATE_AT = 10_000
 HELD_AT = 13_000
 SMALL = {
@@ -42,7 +42,7 @@ def test_the_next_run_completes_the_rows(  # noqa: PLR0913, PLR0917 fixtures
     make_project: MakeProject,
     compare: Compare,
 ) -> None:
-    """In the midst of a table Segment refuses everything, or somebody presses Ctrl-C.
+    """In the middle of a table, Segment refuses all requests, or the user presses Ctrl-C.
 
     The run fails. The state that Meltano had by then stays, the next run reads from there on, and
     after it every row is there.

@@ -1,4 +1,4 @@
-"""The entry of `hub/` in real Meltano, as the Hub's own checks use it and as its users do."""
+"""The entry of `hub/` in real Meltano, as the Hub's checks and its users use it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 DATA = ROOT / "tests" / "data"
 CAPTURES = ("billing", "helpdesk", "shop")
-QUERY = "count(*) as rows from tickets"  # and what the entry asks for is a table of the hotel's
+QUERY = "count(*) as rows from tickets"  # the entry's own example uses a table of the hotel
 REPOSITORY = "https://git.example/Some-Account/target-segment-objects"
-# What the Hub keeps for its pages and leaves out of its API.
+# Keys that the Hub uses for its pages and omits from its API.
 ON_PAGES = {
     *("definition", "domain_url", "keywords", "maintenance_status"),
     *("next_steps", "prereq", "settings_preamble", "usage"),
@@ -48,7 +48,7 @@ def _read(path: Path) -> Any:
 
 @pytest.fixture
 def project(tmp_path: Path, installation: Installation, tally: Tally) -> Project:
-    """A project with a replay tap and no loader yet."""
+    """A project with a replay tap and without a loader."""
     folder = tmp_path / "project"
     folder.mkdir()
     described = _read(ROOT / "meltano.yml")
@@ -63,13 +63,13 @@ def project(tmp_path: Path, installation: Installation, tally: Tally) -> Project
     described["environments"] = [{"name": "dev"}]
     described["default_environment"] = "dev"
     (folder / "meltano.yml").write_text(yaml.safe_dump(described), encoding="utf-8")
-    # Meltano keeps what a Hub has said for an hour, for all projects of a user.
+    # Meltano caches a Hub's responses for an hour, for all projects of a user.
     variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), **installation.without_network()}
     return Project(folder, installation, tally, variables)
 
 
 def _kept(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Settings as Meltano keeps them: to it a password is a string, and sensitive."""
+    """Return settings as Meltano stores them: a password is a sensitive string."""
     return [
         {**setting, "kind": "string"} if setting["kind"] == "password" else setting
         for setting in settings
@@ -78,7 +78,7 @@ def _kept(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve a folder on loopback; its address, and the paths that were asked for."""
+    """Serve a folder on loopback; yields its address and the requested paths."""
     asked: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -100,7 +100,7 @@ def _served(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 @contextmanager
 def _hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """A Hub of one plugin: the two files that the Hub's API makes of `hub/`."""
+    """A Hub with one plugin: the two files that the Hub's API generates from `hub/`."""
     plugins = folder / "meltano" / "api" / "v1" / "plugins" / "loaders"
     plugins.mkdir(parents=True)
     variants = _read(hub.HUB / "_data" / "default_variants.yml")["loaders"]
@@ -128,7 +128,7 @@ def _hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 def test_the_hubs_checks_pass(
     tmp_path: Path, shared: Path, installation: Installation, repository: str | None
 ) -> None:
-    """In a clone of the Hub nothing is found, but that the repository has no address yet."""
+    """In a clone of the Hub they report only that the repository has no address yet."""
     clone = tmp_path / "hub"
     (clone / "schemas").parent.mkdir()
     (clone / "schemas").symlink_to(shared / "hub" / "schemas")
@@ -151,7 +151,7 @@ def test_the_hubs_checks_pass(
 
 
 def test_the_definition_can_be_added_as_it_is(project: Project) -> None:
-    """The command of docs/hub.md, and of the Hub's own checks. Meltano writes all of it out."""
+    """The command of docs/hub.md and of the Hub's own checks; Meltano writes all of it."""
     page = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^meltano (add .*)$", page, re.MULTILINE)
     (project.folder / "hub").symlink_to(hub.HUB)
@@ -165,7 +165,7 @@ def test_the_definition_can_be_added_as_it_is(project: Project) -> None:
 
 
 def test_a_user_adds_it_from_the_hub(tmp_path: Path, project: Project, tally: Tally) -> None:
-    """`meltano add target-segment-objects`, from a Hub: it is installed, and the rows arrive.
+    """`meltano add target-segment-objects` from a Hub installs it, and the rows arrive.
 
     Then what the entry says about trying it without Segment does what it says.
     """

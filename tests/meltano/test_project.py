@@ -1,4 +1,4 @@
-"""The checkout's own project: what it says, and the commands of docs/meltano.md as they stand."""
+"""The checkout's own project, and the commands of docs/meltano.md as written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLUGINS: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8
 
 
 def _about(project: Project, plugin: str) -> dict[str, Any]:
-    """What a plugin says of itself, asked through Meltano."""
+    """Return a plugin's `--about`, called through Meltano."""
     ended = project.call("invoke", "--no-install", plugin, "--about", "--format=json")
     assert ended.code == 0, ended
     about = json.loads(ended.out)
@@ -38,9 +38,9 @@ def _about(project: Project, plugin: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["extractors", "loaders"])
 def test_a_plugin_is_declared_as_it_is(make_project: MakeProject, kind: str) -> None:
-    """Settings, secrets and capabilities of tap-postgres and of the target are those of `--about`.
+    """Settings, secrets and capabilities of tap-postgres and of the target match `--about`.
 
-    What is not declared, Meltano drops in silence.
+    Meltano silently drops settings that are not declared.
     """
     declared = PLUGINS[kind][-1]
     about = _about(make_project(), declared["name"])
@@ -53,7 +53,7 @@ def test_a_plugin_is_declared_as_it_is(make_project: MakeProject, kind: str) -> 
 
 
 def test_the_project_is_well_formed(make_project: MakeProject) -> None:
-    """Meltano compiles it for every environment, and knows every word in it but one capability."""
+    """Meltano compiles it for every environment, and knows all of it but one capability."""
     ended = make_project().call("compile", "--lint")
     assert ended.code == 0, ended
     said = [event["event"] for event in ended.events if event["level"] != "info"]
@@ -67,7 +67,7 @@ def test_the_project_is_well_formed(make_project: MakeProject) -> None:
 def test_the_commands_of_the_page_work(
     tmp_path: Path, installation: Installation, tally: Tally
 ) -> None:
-    """In a clone, the page's commands one after the other print what the page says."""
+    """In a clone, the page's commands run in order and print what the page says."""
     shells = [text for language, text in BLOCKS if language == "sh"]
     (printed,) = [text for language, text in BLOCKS if language == "text"]
     clone = tmp_path / "clone"
@@ -96,7 +96,7 @@ def test_the_commands_of_the_page_work(
 
 @pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "yaml"])
 def test_the_configuration_of_the_page_is_right(text: str) -> None:
-    """Each block of YAML sets nothing that its plugin does not have."""
+    """Each block of YAML contains only settings of its plugin."""
     described = yaml.safe_load(text)
     loaders = described.get("plugins", {}).get("loaders", [])
     for item in described.get("environments", []):

@@ -1,4 +1,4 @@
-"""`meltano run tap-postgres target-segment-objects`: what is in the database is in Segment."""
+"""`meltano run tap-postgres target-segment-objects`: the rows of the database are in Segment."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ INSERT INTO bookings VALUES (20000, '2026-05-02 00:00Z', 'late', 1, 99.99);
 UPDATE "Guest Book" SET "HomeTown" = NULL WHERE "GuestId" % 10 = 1;
 INSERT INTO nothing_yet VALUES (1, 'the first');
 """
-# Those, and the one that the bookmark names: there may be others of its instant.
+# These rows, and the bookmark's, since others may have the same timestamp.
 CHANGED_BOOKINGS = 18 + 1 + 1
-TWICE = 100  # rows of `page_visits` that are there twice: sent, and merged
+TWICE = 100  # duplicate rows of `page_visits`: sent, and merged
 
 both_methods = pytest.mark.parametrize("method", ["bulk", "set"])
 
@@ -40,7 +40,7 @@ def test_a_database_arrives_and_then_its_changes(
     make_project: MakeProject,
     compare: Compare,
 ) -> None:
-    """Every row of every table, configured by variables alone; then what changed since the state.
+    """All rows of all tables, configured by variables only; then the changes since the state.
 
     Meltano understands each line of the log, warnings as warnings, and no line shows the key.
     """
