@@ -116,8 +116,8 @@ MUTANTS = (
     Mutant(
         "the first record of an unfinished session counts as durable",
         "BulkDelivery._new_session",
-        "self._log.receipt(position)",
-        "self._log.receipt(position + 1)",
+        "self._hooks.log.receipt(position)",
+        "self._hooks.log.receipt(position + 1)",
         "tests/delivery/test_bulk_delivery.py",
     ),
     Mutant(
@@ -289,14 +289,14 @@ MUTANTS = (
     Mutant(
         "due states are not printed while the run waits for Segment",
         "SetDelivery._wait_for_outcomes",
-        "self._meanwhile()",
+        "self._hooks.meanwhile()",
         "",
         "tests/commands/test_command_end.py",
     ),
     Mutant(
         "a stop takes effect only after the block",
         "SetDelivery.put_block",
-        "index and self._stopped()",
+        "index and self._hooks.stopped()",
         "False",
         "tests/run/test_shutdown.py",
     ),

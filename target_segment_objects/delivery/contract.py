@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from target_segment_objects.delivery.durability import DurabilityLog
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.source import SourceRecord
@@ -26,6 +28,7 @@ __all__ = [
     "MEANWHILE_SECONDS",
     "Delivery",
     "DeliveryEvent",
+    "DeliveryHooks",
     "DeliveryWaited",
     "ObjectsDelivered",
     "ObjectsQueued",
@@ -42,7 +45,7 @@ __all__ = [
 ]
 
 MEANWHILE_SECONDS: Final = 1.0
-"""How often a delivery that waits for Segment lets the run do what is due: print states, say."""
+"""How often a delivery that waits for Segment lets the run do due work, such as printing states."""
 
 
 SessionState: TypeAlias = Literal["open", "finished", "failed", "replaced", "unknown"]
@@ -137,16 +140,16 @@ class Observer(Protocol):
     """
 
     def __call__(self, event: DeliveryEvent, /) -> None:
-        """Take note of an event; must not raise."""
+        """Called with each event; must not raise."""
 
 
 def ignore_event(_: DeliveryEvent) -> None:
-    """The observer where nobody observes."""
+    """The observer of a run that counts nothing."""
 
 
 @contextlib.contextmanager
 def observe_wait(observer: Observer) -> Iterator[None]:
-    """Report the time that passes within as waited for the delivery."""
+    """Report the time that passes in the block as waited for the delivery."""
     began = time.monotonic()
     try:
         yield
@@ -155,30 +158,53 @@ def observe_wait(observer: Observer) -> Iterator[None]:
 
 
 def do_nothing() -> None:
-    """What is due while a delivery waits, where nothing is."""
+    """The hook of a run that has nothing to do."""
 
 
 class RefusalHandler(Protocol):
-    """What a delivery calls, on the reading thread, with an object that Segment refuses."""
+    """Called on the reading thread with an object that Segment refuses."""
 
-    def __call__(self, error: RejectedRecordError, origins: list[SourceRecord], /) -> None:
-        """Take note of the records that were merged in the object.
+    def __call__(self, error: RejectedRecordError, records: list[SourceRecord], /) -> None:
+        """Reject the records that were merged in the object.
 
         Raises:
-            RejectedRecordError: when no more rejects are tolerated. The delivery raises it to its
-                caller, counts the records as not durable, and goes on with the rest when asked.
+            RejectedRecordError: no more rejects are tolerated. The delivery raises it to its
+                caller, and can be continued; the records are not durable.
         """
 
 
+@dataclass(frozen=True)
+class DeliveryHooks:
+    """What a delivery needs of its run.
+
+    Attributes:
+        log: gives receipts for records.
+        on_refused: called with each object that Segment refuses for good.
+        wake: called from another thread when there is an outcome for the reading thread.
+        meanwhile: called on the reading thread, each second while it waits for Segment.
+        stopped: returns whether a stop has come.
+        observer: hears what the delivery does.
+        monotonic: the clock.
+    """
+
+    log: DurabilityLog
+    on_refused: RefusalHandler
+    wake: Callable[[], None]
+    meanwhile: Callable[[], None] = do_nothing
+    stopped: Callable[[], bool] = lambda: False
+    observer: Observer = ignore_event
+    monotonic: Callable[[], float] = time.monotonic
+
+
 class Delivery(Protocol):
-    """What the target asks of either way."""
+    """Delivers objects to Segment, with either method."""
 
     def put_block(
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
-        """Take objects of records that follow each other. May wait for room.
+        """Take the objects of consecutive records. May wait for earlier ones to be delivered.
 
-        A receipt for them is taken from the durability log, and settled when they are durable.
+        They get a receipt of the durability log, which is settled when they are durable.
 
         Args:
             objects: one of each record.
@@ -189,15 +215,15 @@ class Delivery(Protocol):
             How many were taken: all of them, unless a stop came.
 
         Raises:
-            DeliveryError: when anything that was taken before could not be delivered.
-            RejectedRecordError: when Segment refused an object, one too many.
+            DeliveryError: an object that was taken before could not be delivered.
+            RejectedRecordError: Segment refused an object, and no more rejects are tolerated.
         """
 
     def tick(self) -> float | None:
-        """Do what time demands; called before each wait for input.
+        """Do what is due by the clock; called before each wait for input.
 
         Returns:
-            When it must be called again, on the monotonic clock; `None` when time demands nothing.
+            When it must be called again, on the monotonic clock; `None` if nothing will be due.
 
         Raises:
             DeliveryError: as `put_block`.
@@ -207,8 +233,8 @@ class Delivery(Protocol):
         """Deliver all that was taken, and wait for it.
 
         Raises:
-            DeliveryError: when something could not be delivered.
+            DeliveryError: something could not be delivered.
         """
 
     def close(self) -> None:
-        """End the threads: requests in flight end, what waits is not sent. Never raises."""
+        """End the threads: requests in flight end, the rest is not sent. Never raises."""

@@ -19,8 +19,6 @@ from target_segment_objects.delivery.contract import (
     MEANWHILE_SECONDS,
     ObjectsDelivered,
     ObjectsRefused,
-    do_nothing,
-    ignore_event,
     observe_wait,
 )
 from target_segment_objects.errors import (
@@ -35,8 +33,7 @@ from target_segment_objects.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_segment_objects.delivery.contract import Observer, RefusalHandler
-    from target_segment_objects.delivery.durability import DurabilityLog
+    from target_segment_objects.delivery.contract import DeliveryHooks
     from target_segment_objects.delivery.limits import BatchLimits
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine, SegmentObject
@@ -73,41 +70,19 @@ class SetDelivery:
 
     Args:
         api: makes one call.
+        hooks: those of the run.
         concurrency: calls in flight at most.
         limits: when a batch is sealed.
-        monotonic: the clock.
-        wake: called from a worker when there is an outcome.
-        on_refused: called with each object that Segment refuses for good.
-        log: gives receipts for records.
-        meanwhile: called on the reading thread, each second while it waits for Segment.
-        stopped: tells whether a stop has come.
-        observer: hears what is delivered.
     """
 
-    def __init__(  # noqa: PLR0913  each is the caller's to choose
-        self,
-        api: SetCaller,
-        *,
-        concurrency: int,
-        limits: BatchLimits,
-        monotonic: Callable[[], float],
-        wake: Callable[[], None],
-        on_refused: RefusalHandler,
-        log: DurabilityLog,
-        meanwhile: Callable[[], None] = do_nothing,
-        stopped: Callable[[], bool] = lambda: False,
-        observer: Observer = ignore_event,
+    def __init__(
+        self, api: SetCaller, hooks: DeliveryHooks, *, concurrency: int, limits: BatchLimits
     ) -> None:
         self._api = api
-        self._log = log
-        self._meanwhile = meanwhile
-        self._stopped = stopped
-        self._observer = observer
-        self._on_refused = on_refused
+        self._hooks = hooks
+        self._monotonic = hooks.monotonic
         self._concurrency = concurrency
         self._limits = limits
-        self._monotonic = monotonic
-        self._wake = wake
         self._batcher = Batcher(limits)
         self._next_tick = float("-inf")
         self._pending_bytes = 0
@@ -130,13 +105,13 @@ class SetDelivery:
         A stop ends it at the present object: the rest may be thousands of calls to a slow Segment.
         """
         for index, line in enumerate(objects):
-            if index and self._stopped():
+            if index and self._hooks.stopped():
                 return index
             self._put(line.encoded(), first + index, source_at(index))
             if index and self._monotonic() >= self._next_tick:  # in long blocks too
                 self._next_tick = self._monotonic() + _TICK_SECONDS
                 self.tick()
-                self._meanwhile()
+                self._hooks.meanwhile()
         return len(objects)
 
     def _put(self, obj: SegmentObject, position: int, source: SourceRecord) -> None:
@@ -145,7 +120,7 @@ class SetDelivery:
         self._raise_failure()
         size = len(source.raw) + _SOURCE_OVERHEAD_BYTES
         self._pending_bytes += size
-        self._feed(PendingObject(obj, [source], [self._log.receipt(position)], size))
+        self._feed(PendingObject(obj, [source], [self._hooks.log.receipt(position)], size))
         while self._is_full():
             # For enough outcomes that all workers stay busy while this thread makes new batches.
             self._wait_for_outcomes(min(self._concurrency // 2, len(self._in_flight)))
@@ -223,11 +198,11 @@ class SetDelivery:
 
         Returns after a second at most; the caller waits again if it must.
         """
-        with observe_wait(self._observer), self._answered:
+        with observe_wait(self._hooks.observer), self._answered:
             self._outcomes_awaited = 0 if self._outcomes else max(count, 1)
             self._answered.wait_for(lambda: self._outcomes_awaited <= 0, MEANWHILE_SECONDS)
         self._take_outcomes()
-        self._meanwhile()
+        self._hooks.meanwhile()
 
     def _take_outcomes(self) -> None:
         while self._outcomes:
@@ -257,10 +232,10 @@ class SetDelivery:
         records = sum([len(pending.sources) for pending in batch.pending.values()])
         if refusals:
             refused = sum(len(pending.sources) for pending, _ in refusals)
-            self._observer(ObjectsRefused(batch.collection, refused))
+            self._hooks.observer(ObjectsRefused(batch.collection, refused))
             records -= refused
         if objects := len(batch.pending) - len(refusals):
-            self._observer(ObjectsDelivered(batch.collection, objects, records))
+            self._hooks.observer(ObjectsDelivered(batch.collection, objects, records))
 
     def _release(self, key: _Key) -> None:
         """Send what was held back for the answer that came."""
@@ -277,7 +252,9 @@ class SetDelivery:
         last_error: SegmentObjectsError | None = None
         for pending, error in refusals:
             try:
-                self._on_refused(RejectedRecordError([_fault(pending, error)]), pending.sources)
+                self._hooks.on_refused(
+                    RejectedRecordError([_fault(pending, error)]), pending.sources
+                )
             except (RejectedRecordError, DeadLetterError) as rejected:
                 last_error = rejected  # its receipts are never settled
             else:
@@ -309,7 +286,7 @@ class SetDelivery:
             self._outcomes_awaited = self._outcomes_awaited - 1 if is_plain else 0
             if self._outcomes_awaited <= 0:
                 self._answered.notify()
-        self._wake()
+        self._hooks.wake()
 
     def _send(self, collection: str, objects: list[PendingObject], refusals: _Refusals) -> None:
         """Send a call; if it is refused send its halves, until the bad object is alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from target_segment_objects.client import (
 )
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery, do_nothing
 from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
-from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.retries import RetryWarnings
 from target_segment_objects.stopping import StopEvent
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.client import Retry
-    from target_segment_objects.delivery import Delivery, DurabilityLog, RefusalHandler
+    from target_segment_objects.delivery import Delivery, DeliveryHooks
     from target_segment_objects.emulator import Emulator
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
@@ -80,13 +78,9 @@ class Connection:
             self._stack.close()
 
 
-def connect(  # noqa: PLR0913, PLR0917  each is for another stage
+def connect(
     settings: Settings,
-    wake: Callable[[], None],
-    on_refused: RefusalHandler,
-    log: DurabilityLog,
-    meanwhile: Callable[[], None],
-    stopped: Callable[[], bool],
+    hooks: DeliveryHooks,
     report: Report,
     make_clock: Callable[[threading.Event], Clock] = Clock.stopped_by,
 ) -> Connection:
@@ -94,11 +88,7 @@ def connect(  # noqa: PLR0913, PLR0917  each is for another stage
 
     Args:
         settings: the validated settings.
-        wake: called from other threads when there is an outcome for the reading thread.
-        on_refused: called with each object that Segment refuses permanently.
-        log: gives receipts for records.
-        meanwhile: called on the reading thread, every second while it waits for Segment.
-        stopped: returns whether the run was stopped.
+        hooks: what the delivery needs of the run.
         report: takes warnings and counts.
         make_clock: returns the client's clock; all of its waits end when the event is set.
 
@@ -107,7 +97,6 @@ def connect(  # noqa: PLR0913, PLR0917  each is for another stage
     """
     stop_event = StopEvent()
     clock = make_clock(stop_event)
-    observer = DeliveryObserver(report.counts)
     warn_of = RetryWarnings(logger, clock.monotonic, settings.retry_seconds)
 
     def on_retry(retry: Retry) -> None:
@@ -138,27 +127,16 @@ def connect(  # noqa: PLR0913, PLR0917  each is for another stage
         if settings.method == "bulk":
             delivery = BulkDelivery(
                 BulkApi(caller),
+                hooks,
                 limits=settings.part_limits,
                 sessions=settings.session_limits,
-                monotonic=time.monotonic,
-                wake=wake,
-                on_refused=on_refused,
-                log=log,
-                meanwhile=meanwhile,
-                observer=observer,
             )
         else:
             delivery = SetDelivery(
                 SetApi(caller, synchronous=settings.synchronous),
+                hooks,
                 concurrency=settings.max_concurrency,
                 limits=BatchLimits(),
-                monotonic=time.monotonic,
-                wake=wake,
-                on_refused=on_refused,
-                log=log,
-                meanwhile=meanwhile,
-                stopped=stopped,
-                observer=observer,
             )
         return Connection(delivery, transport, stack.pop_all(), stop_event, flush)
 

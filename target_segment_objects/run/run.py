@@ -16,6 +16,7 @@ from target_segment_objects.client import Clock
 from target_segment_objects.delivery import (
     Checkpoint,
     DeadLetter,
+    DeliveryHooks,
     DurabilityLog,
     Rejects,
     do_nothing,
@@ -29,6 +30,7 @@ from target_segment_objects.errors import (
     one_line,
 )
 from target_segment_objects.objects import ObjectLine
+from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.connection import Connection, connect
 from target_segment_objects.stopping import WakeupPipe
 
@@ -151,16 +153,15 @@ class Run:
         return taken
 
     def _connect(self) -> Connection:
-        self._connection = connect(
-            self._settings,
-            self.wake_up.set,
-            self._refused,
-            self._log,
-            self._meanwhile,
-            lambda: self.wake_up.stopped,
-            self._report,
-            self.make_clock,
+        hooks = DeliveryHooks(
+            log=self._log,
+            on_refused=self._refused,
+            wake=self.wake_up.set,
+            meanwhile=self._meanwhile,
+            stopped=lambda: self.wake_up.stopped,
+            observer=DeliveryObserver(self._report.counts),
         )
+        self._connection = connect(self._settings, hooks, self._report, self.make_clock)
         if self._stop_deadline is not None:
             self._connection.stop_until(self._stop_deadline)
         return self._connection

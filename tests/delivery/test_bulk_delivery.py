@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ import pytest
 from target_segment_objects.client import BulkApi, Caller, RetryPolicy, Transport, TransportOptions
 from target_segment_objects.delivery.bulk.delivery import BulkDelivery
 from target_segment_objects.delivery.contract import (
+    DeliveryHooks,
     ObjectsDelivered,
     ObjectsQueued,
     PartUploaded,
@@ -79,13 +81,15 @@ class Loading:
         self._transport = Transport(segment.url, key, options or TransportOptions())
         self.delivery = BulkDelivery(
             BulkApi(Caller(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1))),
+            DeliveryHooks(
+                log=self.log,
+                on_refused=self.refusals,
+                wake=self.bell,
+                observer=observer,
+                monotonic=monotonic if monotonic is not None else self.clock,
+            ),
             limits=limits if limits is not None else PartLimits(part_size_bytes=1),
             sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes, parts),
-            monotonic=monotonic if monotonic is not None else self.clock,
-            wake=self.bell,
-            on_refused=self.refusals,
-            log=self.log,
-            observer=observer,
         )
 
     def put(self, *objects: SegmentObject) -> None:
@@ -536,7 +540,7 @@ def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Lo
     hold = segment.hold("finish", before=True)
     kept: list[int] = []
     waits = threading.Event()
-    loader.delivery._meanwhile = waits.set
+    loader.delivery._hooks = replace(loader.delivery._hooks, meanwhile=waits.set)
 
     def feed() -> None:
         for number in range(8):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.client import Caller, RetryPolicy, SetApi, Transport
-from target_segment_objects.delivery.contract import ObjectsDelivered, ObjectsRefused
+from target_segment_objects.delivery.contract import DeliveryHooks, ObjectsDelivered, ObjectsRefused
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.limits import BatchLimits
 from target_segment_objects.delivery.set_calls import SetDelivery
@@ -50,13 +50,15 @@ class Sending:
         self._transport = Transport(segment.url, KEY)
         self.delivery = SetDelivery(
             SetApi(Caller(self._transport, policy=RetryPolicy(1e-6, 1e-6, 0.0, min_attempts=1))),
+            DeliveryHooks(
+                log=self.log,
+                on_refused=self.refusals,
+                wake=self.bell,
+                observer=self.events.append,
+                monotonic=self.clock,
+            ),
             concurrency=concurrency,
             limits=BatchLimits(objects),
-            monotonic=self.clock,
-            wake=self.bell,
-            on_refused=self.refusals,
-            log=self.log,
-            observer=self.events.append,
         )
 
     def put(self, *objects: SegmentObject) -> None:

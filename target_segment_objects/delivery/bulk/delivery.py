@@ -22,8 +22,6 @@ from target_segment_objects.delivery.contract import (
     ObjectsDelivered,
     ObjectsQueued,
     ObjectsRefused,
-    do_nothing,
-    ignore_event,
     observe_wait,
 )
 from target_segment_objects.errors import DeadLetterError, DeliveryError, RejectedRecordError
@@ -36,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from target_segment_objects.delivery.bulk.parts import Block
-    from target_segment_objects.delivery.contract import Observer, RefusalHandler
-    from target_segment_objects.delivery.durability import DurabilityLog
+    from target_segment_objects.delivery.contract import DeliveryHooks
     from target_segment_objects.delivery.limits import PartLimits, SessionLimits
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
@@ -50,38 +47,19 @@ class BulkDelivery:
 
     Args:
         api: makes the calls, with their retries.
+        hooks: those of the run.
         limits: how parts are made.
         sessions: how long sessions last.
-        monotonic: the clock.
-        wake: called from another thread when there is an outcome.
-        meanwhile: called on the reading thread, each second while it waits for Segment.
-        on_refused: called with each object that Segment refuses for good.
-        log: gives receipts for records.
-        observer: hears what is delivered.
     """
 
-    def __init__(  # noqa: PLR0913  each is the caller's to choose
-        self,
-        api: BulkCalls,
-        *,
-        limits: PartLimits,
-        sessions: SessionLimits,
-        monotonic: Callable[[], float],
-        wake: Callable[[], None],
-        on_refused: RefusalHandler,
-        log: DurabilityLog,
-        meanwhile: Callable[[], None] = do_nothing,
-        observer: Observer = ignore_event,
+    def __init__(
+        self, api: BulkCalls, hooks: DeliveryHooks, *, limits: PartLimits, sessions: SessionLimits
     ) -> None:
         self._api = api
-        self._log = log
-        self._meanwhile = meanwhile
-        self._observer = observer
+        self._hooks = hooks
+        self._monotonic = hooks.monotonic
         self._limits = limits
         self._sessions = sessions
-        self._monotonic = monotonic
-        self._wake = wake
-        self._on_refused = on_refused
         self._open: BulkSession | None = None
         self._unfinished: list[BulkSession] = []
         self._calls: queue.SimpleQueue[tuple[BulkSession, Callable[[], None]] | None] = (
@@ -112,7 +90,7 @@ class BulkDelivery:
         lines = object_lines(objects)
         for collection, count, size in _objects_and_bytes_by_collection(lines, objects):
             session.objects[collection] += count
-            self._observer(ObjectsQueued(collection, count, size))
+            self._hooks.observer(ObjectsQueued(collection, count, size))
         blocks = session.splitter.feed(lines, len(objects))
         if blocks:
             self._write_blocks(session, blocks)
@@ -138,7 +116,7 @@ class BulkDelivery:
         while self._unfinished:
             self._take_outcome(*self._next_outcome())
             if self._unfinished:
-                self._meanwhile()
+                self._hooks.meanwhile()
 
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
@@ -164,9 +142,9 @@ class BulkDelivery:
         session = BulkSession(
             self._api,
             self._limits,
-            receipt=self._log.receipt(position),
+            receipt=self._hooks.log.receipt(position),
             monotonic=self._monotonic,
-            observer=self._observer,
+            observer=self._hooks.observer,
         )
         self._open = session
         self._unfinished.append(session)
@@ -186,7 +164,7 @@ class BulkDelivery:
 
     def _write_blocks(self, session: BulkSession, blocks: Sequence[Block]) -> None:
         compressor = self._ensure_threads()
-        with observe_wait(self._observer):
+        with observe_wait(self._hooks.observer):
             for block in blocks:
                 compressor.write(session, block)
         session.parts += sum(block.ends_part for block in blocks)
@@ -203,7 +181,7 @@ class BulkDelivery:
         # In this order: bytes that move from the queue to the spool meanwhile are counted twice.
         if compressor.pending_bytes + session.spooled < limit:
             return False
-        with observe_wait(self._observer):
+        with observe_wait(self._hooks.observer):
             compressor.drain()
         return session.spooled >= limit
 
@@ -216,12 +194,12 @@ class BulkDelivery:
             compressor.call(session, session.finish)
 
     def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
-        with observe_wait(self._observer):
+        with observe_wait(self._hooks.observer):
             while True:
                 try:
                     return self._outcomes.get(timeout=MEANWHILE_SECONDS)
                 except queue.Empty:
-                    self._meanwhile()
+                    self._hooks.meanwhile()
 
     def _take_outcomes(self) -> None:
         while not self._outcomes.empty():
@@ -241,7 +219,7 @@ class BulkDelivery:
         finally:
             session.close()
             for collection, objects in session.objects.items():
-                self._observer(ObjectsDelivered(collection, objects, objects))
+                self._hooks.observer(ObjectsDelivered(collection, objects, objects))
 
     def _take_refused(self, session: BulkSession) -> None:
         """Reject the refused objects themselves: the records that they are made of are not kept."""
@@ -250,10 +228,12 @@ class BulkDelivery:
             collection = msgspec.json.decode(line, type=_ObjectFields).collection
             source = SourceStream(collection, b"{}", None, is_object=True)
             session.objects[collection] -= 1
-            self._observer(ObjectsRefused(collection, 1))
+            self._hooks.observer(ObjectsRefused(collection, 1))
             fault = Fault((), FaultCode.REFUSED, "too large", (error.summary,))
             try:
-                self._on_refused(RejectedRecordError([fault]), [SourceRecord(source, line, 0)])
+                self._hooks.on_refused(
+                    RejectedRecordError([fault]), [SourceRecord(source, line, 0)]
+                )
             except (RejectedRecordError, DeadLetterError) as rejected:
                 last_error = rejected
         if last_error is not None:
@@ -263,7 +243,7 @@ class BulkDelivery:
 
     def _report_failure(self, session: BulkSession, error: BaseException) -> None:
         self._outcomes.put((session, error))
-        self._wake()
+        self._hooks.wake()
 
     def _make_calls(self) -> None:
         while (item := self._calls.get()) is not None:
@@ -279,7 +259,7 @@ class BulkDelivery:
             if call == session.finish:
                 self._session_in_use = None
                 self._outcomes.put((session, None))
-                self._wake()
+                self._hooks.wake()
         for session in list(self._unfinished):
             session.abandon("the run ended before this sync was complete")
 
