@@ -207,7 +207,7 @@ def test_the_budget_ends_the_retries() -> None:
 
 
 @pytest.mark.parametrize(("attempts", "expected"), [(3, 3), (1, 1), (5, 5)])
-def test_min_attempts_are_made_without_a_budget(attempts: int, expected: int) -> None:
+def test_min_attempts_apply_without_a_budget(attempts: int, expected: int) -> None:
     """`min_attempts` are made, with the waits of `Retry-After`."""
     policy = RetryPolicy(budget_seconds=0, min_attempts=attempts)
     with Emulator() as segment, Client(segment.url, policy=policy) as client:
