@@ -26,7 +26,7 @@ def start_thread(run: Callable[..., None], name: str, *arguments: object) -> thr
         thread.start()
     except RuntimeError:
         raise ThreadError(
-            "the system starts no more threads: raise the limit of processes (`ulimit -u`, or the "
-            "container's), or lower `max_concurrency`, and run it again"
+            "the system cannot start more threads: raise the limit of processes (`ulimit -u`, or "
+            "that of the container), or lower `max_concurrency`, and run again"
         ) from None
     return thread

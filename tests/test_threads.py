@@ -1,4 +1,4 @@
-"""If the system starts no more threads, a run ends with one sentence and releases everything."""
+"""If the system cannot start more threads, a run ends with one sentence and releases everything."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FED = lines(
     state(1),
 )
 METHODS = pytest.mark.parametrize("method", ["set", "bulk"])
-SENTENCE = "the system starts no more threads"
+SENTENCE = "the system cannot start more threads"
 
 # Refuses threads as the system does, from the n-th thread with a given name on.
 REFUSING = """

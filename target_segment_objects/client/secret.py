@@ -43,7 +43,7 @@ def write_key(key: str) -> str:
     if not all(" " <= character <= "~" for character in key):
         raise ValueError("must be printable ASCII, without control characters")
     if " " in key:
-        raise ValueError("must have no blank in it: copy it again from the source's settings")
+        raise ValueError("must not contain blanks: copy it again from the source's settings")
     if ":" in key:
         raise ValueError("must be the key alone, without a `:`")
     return key

@@ -103,7 +103,7 @@ class DeadLetter:
                 os.close(descriptor)
                 raise DeadLetterError(
                     f"dead_letter_path: {self.path} is in use by `segment-objects replay`; "
-                    "run again when that is over"
+                    "run again when the replay has ended"
                 ) from None
             held = os.fstat(descriptor)
             try:
@@ -115,7 +115,7 @@ class DeadLetter:
             os.close(descriptor)
         else:
             raise DeadLetterError(
-                f"dead_letter_path: {self.path} is another file each time that it is opened; "
+                f"dead_letter_path: {self.path} is a different file each time it is opened; "
                 "its file system may not keep inode numbers: name a file on a local disk"
             )
         self._descriptor = descriptor
@@ -215,7 +215,7 @@ class DeadLetter:
     def _write_error(self, failure: OSError) -> DeadLetterError:
         return DeadLetterError(
             f"dead_letter_path: {self.path} cannot be written: {failure.strerror or failure}; "
-            "make room, or name another file, and run again: the state says from where"
+            "make room, or name another file, and run again: the run continues from the last state"
         )
 
 

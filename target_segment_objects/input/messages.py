@@ -153,7 +153,7 @@ def _check_depth(line: bytes, number: int, max_depth: int) -> None:
     depths = accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if any(depth > max_depth for depth in depths):
         raise MessageError(
-            f"objects and arrays inside each other beyond {max_depth} levels; "
+            f"objects and arrays nested deeper than {max_depth} levels; "
             "raise `max_depth` if this is intended",
             line=number,
         )

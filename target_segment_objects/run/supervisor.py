@@ -118,8 +118,8 @@ class RunSupervisor:
         self._terminal.restore()
         if status == 1:
             failure = OutputError(
-                "the stop took longer than `shutdown_seconds`, so what was read and is not covered "
-                "by a printed state may be missing: run again, the state says from where"
+                "the stop took longer than `shutdown_seconds`, so records that no printed state "
+                "covers may be missing: run again to continue from the last state"
             )
             self._logger.error("%s", failure)
             self._write_report(failure)

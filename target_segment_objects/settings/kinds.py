@@ -284,7 +284,7 @@ def json_object(
             joined = join(value)
         except AmbiguousNamesError as ambiguous:
             raise WrongValueError(
-                "has names with dots that Meltano has split, and how to join them is not clear: "
+                "has names with dots that Meltano has split, and joining them is ambiguous: "
                 f"{ambiguous}"
             ) from None
         error = best_match(Draft202012Validator(body).iter_errors(joined))

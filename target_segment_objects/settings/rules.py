@@ -58,7 +58,7 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     if settings.max_rejects != 0 and settings.dead_letter_path is None:
         yield (
             ("dead_letter_path", "max_rejects"),
-            "dead_letter_path is required with max_rejects other than 0: rejects must go somewhere",
+            "dead_letter_path is required if max_rejects is not 0: rejects are written to it",
         )
     yield from _shared_file_violations(settings)
     yield from _standard_stream_violations(settings)

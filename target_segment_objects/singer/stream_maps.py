@@ -134,8 +134,8 @@ class StreamMaps:
         for mapped, count in Counter(mapped.name for mapped in streams).items():
             if count > 1:
                 raise ConfigurationError(
-                    f"stream_maps, for stream {source.stream!r}: {count} streams come out of it "
-                    f"that are called {mapped!r}, and one would overwrite the other; give them "
+                    f"stream_maps, for stream {source.stream!r}: it creates {count} streams "
+                    f"called {mapped!r}, and one would overwrite the other; give them "
                     "different names"
                 )
         return streams
@@ -182,7 +182,8 @@ class StreamMaps:
         alias: Any = stream_map.stream_alias
         if not (isinstance(alias, str) and alias):
             raise ConfigurationError(
-                f"stream_maps, for stream {source.stream!r}: `{name}.__alias__` gives no name"
+                f"stream_maps, for stream {source.stream!r}: "
+                f"`{name}.__alias__` does not give a name"
             )
         keys = _keys(definition, source)
         stream_map.transformed_key_properties = keys

@@ -236,7 +236,7 @@ class TargetSegmentObjects(Target):
         """Warn once for each stream, planned or not, that neither API can delete."""
         self._report.warn(
             f"stream {stream_name(message)!r} sent ACTIVATE_VERSION, which asks to delete older "
-            "rows; Segment has no delete, so they stay: delete them in the warehouse if necessary",
+            "rows; Segment cannot delete, so they remain: delete them in the warehouse if needed",
             "activate version",
         )
 

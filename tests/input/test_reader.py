@@ -319,7 +319,7 @@ def test_max_depth_is_exact(levels: int) -> None:
     line = deep(levels) if levels > 1 else STATE.replace(b"{}", b"0")
     assert Reading(max_depth=levels).read(line)[0].raw == line
     text = Reading(max_depth=levels).error(STATE.replace(b"{}", b"0") + b"\n" + deep(levels + 1))
-    assert text.startswith(f"line 2: objects and arrays inside each other beyond {levels} levels")
+    assert text.startswith(f"line 2: objects and arrays nested deeper than {levels} levels")
     assert "max_depth" in text
 
 
@@ -332,14 +332,14 @@ def test_brackets_in_strings_are_no_levels(text: str) -> None:
     line = b'{"type":"STATE","value":[' + inside + b"]}"
     assert json.loads(line)
     assert Reading(max_depth=5).read(line)[0].raw == line
-    assert "beyond 4 levels" in Reading(max_depth=4).error(line)
+    assert "deeper than 4 levels" in Reading(max_depth=4).error(line)
 
 
 def test_neighbouring_brackets_are_no_levels() -> None:
     """Depth is counted, not brackets."""
     line = b'{"type":"STATE","value":[' + b"{},[]," * 1000 + b"1]}"
     assert Reading(max_depth=3).read(line)[0].raw == line
-    assert "beyond 2 levels" in Reading(max_depth=2).error(line)
+    assert "deeper than 2 levels" in Reading(max_depth=2).error(line)
 
 
 @given(JSON)
