@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client import (
@@ -15,18 +16,16 @@ from target_segment_objects.client import (
     Transport,
 )
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery, do_nothing
-from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
+from target_segment_objects.run.local_warehouse import LocalWarehouse
 from target_segment_objects.run.retries import RetryWarnings
 from target_segment_objects.stopping import StopEvent
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-    from pathlib import Path
 
     from target_segment_objects.client import Retry
     from target_segment_objects.delivery import Delivery, DeliveryHooks
-    from target_segment_objects.emulator import Emulator
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
 
@@ -37,45 +36,36 @@ logger = logging.getLogger(__name__)
 _LOCAL_KEY = "local-warehouse-takes-any-key"
 
 
+@dataclass
 class Connection:
-    """A delivery with its transport, and the emulator if there is one.
+    """A delivery, and what it needs.
 
     Attributes:
         delivery: takes objects.
+        stop_event: ends the waits of the client.
+        resources: the transport, and the emulator if there is one.
+        abort_requests: makes the requests in flight fail.
         flush: makes answered objects durable, if that is up to this process.
     """
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        transport: Transport | None = None,
-        stack: ExitStack | None = None,
-        stop_event: StopEvent | None = None,
-        flush: Callable[[], None] = do_nothing,
-    ) -> None:
-        self.delivery = delivery
-        self.flush = flush
-        self._transport = transport
-        self._stack = stack or ExitStack()
-        self._stop_event = stop_event or StopEvent()
-
-    def stop_until(self, deadline: float) -> None:
-        """End every wait that would last beyond this time. From any thread."""
-        self._stop_event.set_deadline(deadline)
+    delivery: Delivery
+    stop_event: StopEvent = field(default_factory=StopEvent)
+    resources: ExitStack = field(default_factory=ExitStack)
+    abort_requests: Callable[[], None] = do_nothing
+    flush: Callable[[], None] = do_nothing
 
     def abort(self) -> None:
         """Make every request fail that waits or is in flight. From any thread."""
-        self._stop_event.set()
-        if self._transport is not None:
-            self._transport.abort()
+        self.stop_event.set()
+        self.abort_requests()
 
     def close(self) -> None:
         """End the threads, without waiting for retries, and close the connections."""
-        self._stop_event.set()
+        self.stop_event.set()
         try:
             self.delivery.close()
         finally:
-            self._stack.close()
+            self.resources.close()
 
 
 def connect(
@@ -103,17 +93,26 @@ def connect(
         report.counts.retry_scheduled(retry.wait_seconds)
         warn_of(retry)
 
-    flush: Callable[[], None]
     with ExitStack() as stack:
+        flush: Callable[[], None] = do_nothing
         if settings.local_warehouse is not None:
-            file = settings.local_warehouse
-            segment = _local_warehouse(file, settings, stack, report, stop_event.set)
-            address, key, flush = segment.url, _LOCAL_KEY, _flushing(segment)
-        else:
-            address = (
-                settings.bulk_address if settings.method == "bulk" else settings.objects_address
+            warehouse = LocalWarehouse(
+                settings.local_warehouse,
+                collection_digits=settings.allow_collection_digits,
+                on_failure=stop_event.set,
             )
-            key, flush = settings.write_key or "", do_nothing
+            stack.callback(warehouse.stop)
+            report.warn(
+                f"LOCAL WAREHOUSE: everything goes to {settings.local_warehouse} and nothing to "
+                "Segment, but the state advances as if it had been sent; before the first run with "
+                "a write key, start again without this state (`meltano run --full-refresh`)",
+                "local warehouse",
+            )
+            address, key, flush = warehouse.url, _LOCAL_KEY, warehouse.flush
+        elif settings.method == "bulk":
+            address, key = settings.bulk_address, settings.write_key or ""
+        else:
+            address, key = settings.objects_address, settings.write_key or ""
         transport = stack.enter_context(Transport(address, key, settings.transport_options))
         caller = Caller(
             transport,
@@ -138,54 +137,4 @@ def connect(
                 concurrency=settings.max_concurrency,
                 limits=BatchLimits(),
             )
-        return Connection(delivery, transport, stack.pop_all(), stop_event, flush)
-
-
-def _local_warehouse(
-    file: Path,
-    settings: Settings,
-    stack: ExitStack,
-    report: Report,
-    on_failure: Callable[[], None],
-) -> Emulator:
-    """Start the emulator with a DuckDB file. `on_failure` is called when retries cannot help."""
-    # Imported here, since a run that sends to Segment does not need it.
-    from target_segment_objects.emulator import Emulator, EmulatorError  # noqa: PLC0415
-
-    segment = Emulator(
-        warehouse=file,
-        collection_digits=settings.allow_collection_digits,
-        on_failure=on_failure,
-    )
-    try:
-        segment.start()
-    except (EmulatorError, OSError) as error:
-        raise ConfigurationError(f"local_warehouse: {error}") from None
-
-    def stop() -> None:
-        try:
-            segment.stop()
-        except EmulatorError as error:
-            raise LocalWarehouseError(f"local_warehouse: {error}") from None
-
-    stack.callback(stop)
-    report.warn(
-        f"LOCAL WAREHOUSE: everything goes to {file} and nothing to Segment, but the state "
-        "advances as if it had been sent; before the first run with a write key, start again "
-        "without this state (`meltano run --full-refresh`)",
-        "local warehouse",
-    )
-    return segment
-
-
-def _flushing(segment: Emulator) -> Callable[[], None]:
-    """Return a function that writes all answered objects to the file."""
-    from target_segment_objects.emulator import EmulatorError  # noqa: PLC0415
-
-    def flush() -> None:
-        try:
-            segment.flush()
-        except (EmulatorError, OSError) as error:
-            raise LocalWarehouseError(f"local_warehouse: {error}") from None
-
-    return flush
+        return Connection(delivery, stop_event, stack.pop_all(), transport.abort, flush)

@@ -163,7 +163,7 @@ class Run:
         )
         self._connection = connect(self._settings, hooks, self._report, self.make_clock)
         if self._stop_deadline is not None:
-            self._connection.stop_until(self._stop_deadline)
+            self._connection.stop_event.set_deadline(self._stop_deadline)
         return self._connection
 
     def reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
@@ -233,7 +233,7 @@ class Run:
         """Deliver all that was read, and print the last state.
 
         Raises:
-            SegmentObjectsError: as `between`.
+            SegmentObjectsError: as `do_due_work`.
         """
         try:
             if self._connection is not None:
@@ -283,7 +283,7 @@ class Run:
         """Stop reading, and leave `shutdown_seconds` for delivery. From any thread."""
         self._stop_deadline = time.monotonic() + self._settings.shutdown_seconds
         if self._connection is not None:
-            self._connection.stop_until(self._stop_deadline)
+            self._connection.stop_event.set_deadline(self._stop_deadline)
         self.wake_up.stop()
 
     def abort(self) -> None:

@@ -91,6 +91,12 @@ _SDK_SETTINGS = (
 )
 
 
+_NEW_OR_EXISTING_FILE = file_path(
+    "the path of a file in an existing directory",
+    lambda path: path.parent.is_dir() and not path.is_dir(),
+)
+
+
 @dataclass(frozen=True)
 class Declaration:
     """One setting.
@@ -179,10 +185,7 @@ class Settings:
         "use a proxy.",
     )
     local_warehouse: Path | None = _declare(
-        file_path(
-            "the path of a file in an existing directory",
-            lambda path: path.parent.is_dir() and not path.is_dir(),
-        ),
+        _NEW_OR_EXISTING_FILE,
         None,
         "Local mode: nothing is sent to Segment (`write_key` is ignored), but state still "
         "advances. Path of a DuckDB file, created if it does not exist, that the built-in "
@@ -264,10 +267,7 @@ class Settings:
         "sync.",
     )
     dead_letter_path: Path | None = _declare(
-        file_path(
-            "the path of a file in an existing directory",
-            lambda path: path.parent.is_dir() and not path.is_dir(),
-        ),
+        _NEW_OR_EXISTING_FILE,
         None,
         "File that rejected records are appended to, one JSON line each, with their faults and "
         "everything that `segment-objects replay` needs to send them again. A run never shortens "
