@@ -550,14 +550,14 @@ MUTANTS = (
         "compile_columns.add",
         "len(path) <= depth",
         "len(path) <= depth + 1",
-        "tests/plan/test_plan_laws.py",
+        "tests/plan/test_encode.py",
     ),
     Mutant(
         "undeclared properties are searched one level too deep",
         "PropertyWriters._write_undeclared",
         "len(path) <= self._depth",
         "len(path) <= self._depth + 1",
-        "tests/plan/test_plan_laws.py",
+        "tests/plan/test_encode.py",
     ),
     Mutant(
         "lines with a NUL character take the fast path, which does not count them",

@@ -14,7 +14,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import RejectedRecordError, SchemaError
-from target_segment_objects.plan import EncodedRecord, PlanOptions, StreamPlan, compile_plan
+from target_segment_objects.plan import (
+    EncodedRecord,
+    Flattening,
+    PlanOptions,
+    StreamPlan,
+    compile_plan,
+)
 from tests.plan.test_plan_laws import law
 from tests.strategies import keys, options, records, schemas
 
@@ -123,3 +129,21 @@ def test_an_id_of_100_characters_is_sent_unchanged() -> None:
     encoded = plan.encode({"id": "x" * 101, "name": 1})
     assert len(encoded.object.id) == 64
     assert encoded.conversions == {("hashed_id", "id"): 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (PlanOptions(), {"a_b_c": 1, "a_b_x": 2, "y": 3}),
+        (PlanOptions(flattening=Flattening(max_depth=2)), {"a_b_c": 1, "a_b_x": 2, "y": 3}),
+        (PlanOptions(flattening=Flattening(max_depth=1)), {"a_b": '{"c":1,"x":2}', "y": 3}),
+        (PlanOptions(nested="json"), {"a": '{"b":{"c":1,"x":2}}', "y": 3}),
+    ],
+)
+def test_undeclared_properties_in_objects(options: PlanOptions, sent: dict[str, Any]) -> None:
+    """They are properties where the object is flattened, and part of its JSON text where not."""
+    inner = {"type": "object", "properties": {"c": {"type": "integer"}}}
+    outer = {"type": "object", "properties": {"b": inner}}
+    plan = compile_plan("rooms", {"properties": {"id": {}, "a": outer}}, ["id"], options)
+    obj = plan.encode({"id": 1, "a": {"b": {"c": 1, "x": 2}}, "y": 3}).object
+    assert json.loads(obj.properties) == sent
