@@ -58,10 +58,10 @@ API_LIMITS: Final = ApiLimits()
 
 
 class SegmentObject(msgspec.Struct, frozen=True):
-    """One object, its properties already encoded, so that they are encoded once.
+    """One object whose properties are already encoded.
 
     Attributes:
-        collection: the table it becomes a row of.
+        collection: the table in which it becomes a row.
         id: 1 to 100 characters, unique in the collection.
         properties: a JSON object of scalars, UTF-8, without line breaks.
     """
@@ -87,11 +87,11 @@ _text = msgspec.json.Encoder().encode
 
 
 class ObjectLine(msgspec.Struct, gc=False):
-    """An object whose properties are encoded with it, as `SegmentObject.line_bytes` has it.
+    """An object whose properties are not encoded yet. It encodes as `SegmentObject.line_bytes`.
 
     Attributes:
-        id, collection: as a `SegmentObject` has them.
-        properties: what encodes as a JSON object of scalars.
+        id, collection: as in `SegmentObject`.
+        properties: a value that encodes as a JSON object of scalars.
     """
 
     id: str
@@ -100,7 +100,7 @@ class ObjectLine(msgspec.Struct, gc=False):
 
     @classmethod
     def from_object(cls, obj: SegmentObject) -> ObjectLine:
-        """An object whose properties are encoded already."""
+        """Wrap an object whose properties are encoded already."""
         return cls(obj.id, obj.collection, msgspec.Raw(obj.properties))
 
     def encoded(self) -> SegmentObject:
@@ -109,4 +109,4 @@ class ObjectLine(msgspec.Struct, gc=False):
 
 
 object_lines = msgspec.json.Encoder().encode_lines
-"""The bytes of `ObjectLine`s as they stand in a part: a line each, ended by its break."""
+"""Encodes `ObjectLine`s as lines of a part, each ended by a line break."""

@@ -14,13 +14,12 @@ __all__ = ["start_thread"]
 
 
 def start_thread(run: Callable[..., None], name: str, *arguments: object) -> threading.Thread:
-    """Start a thread that does not keep the process from its end.
+    """Start a daemon thread: the process can end without waiting for it.
 
     Raises:
-        ThreadError: the system starts no more of them. What the thread was for is not done, and
-            there is nothing to join.
+        ThreadError: the system starts no more threads.
     """
-    # A daemon: the end of the process waits for no name server and no terminal.
+    # A daemon, since it may wait for a name server or a terminal when the process ends.
     thread = threading.Thread(target=run, args=arguments, name=name, daemon=True)
     try:
         thread.start()

@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "the bytes of printed states are never subtracted",
         "Checkpoint._mark_durable",
-        "self._pending_bytes -= len(self._safe)",
+        "self._pending_bytes -= len(self._durable_state)",
         "",
         "tests/delivery/test_checkpoint.py",
     ),
@@ -184,8 +184,8 @@ MUTANTS = (
     Mutant(
         "a closed run prints its last state again",
         "Checkpoint.print_now",
-        "state, self._safe = self._safe, None",
-        "state = self._safe",
+        "state, self._durable_state = self._durable_state, None",
+        "state = self._durable_state",
         "tests/delivery/test_checkpoint.py",
     ),
     Mutant(

@@ -19,7 +19,7 @@ __all__ = ["DurabilityLog", "Receipt"]
 
 
 class Receipt:
-    """Stands for records that are under way, from one position on.
+    """Stands for records that were taken, from one position on.
 
     Attributes:
         first: the position of the first of them.
@@ -49,20 +49,20 @@ class DurabilityLog:
         self._numbers = count()
 
     def receipt(self, first: int) -> Receipt:
-        """A receipt for records from this position on; no later one is for an earlier position."""
+        """Issue a receipt for records from this position on. Positions must not decrease."""
         receipt = Receipt(first)
         self._receipts.append(receipt)
         return receipt
 
     def durable(self, position: int) -> int:
-        """How many of the first `position` records are durable without a gap."""
+        """How many of the first `position` records are durable, without a gap."""
         receipts = self._receipts
         while receipts and receipts[0].is_durable:
             receipts.popleft()
         return receipts[0].first - 1 if receipts else position
 
     def on_durable(self, position: int, action: Callable[[int], None]) -> None:
-        """Call this, on an `advance`, when the first `position` records are durable.
+        """Register an action, which `advance` calls when the first `position` records are durable.
 
         Args:
             position: how many records it waits for.
@@ -72,7 +72,7 @@ class DurabilityLog:
         heapq.heappush(self._actions, (position, next(self._numbers), action))
 
     def advance(self, position: int) -> None:
-        """Do what has waited long enough; `position` records were read so far."""
+        """Call the actions whose records are durable; `position` records were read so far."""
         durable = self.durable(position)
         while self._actions and self._actions[0][0] <= durable:
             _, _, action = heapq.heappop(self._actions)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Terminal"]
 
 _DEFAULT_COLUMNS: Final = 80
-"""Of a terminal that does not know its width."""
+"""The width of a terminal that does not know its own."""
 
 
 class Terminal:
@@ -33,7 +33,7 @@ class Terminal:
         counts: the run's numbers.
 
     Attributes:
-        logs_the_summary: whether the log shall have what the table says.
+        logs_the_summary: whether the log must contain the numbers of the table.
     """
 
     def __init__(self, counts: RunCounts) -> None:
@@ -51,7 +51,7 @@ class Terminal:
         self._is_terminal = _is_tty(sys.stderr)
         if not self._is_terminal:
             return
-        # With a configuration of its own the log may go anywhere.
+        # With a configuration of its own, the log may be written elsewhere.
         self.logs_the_summary = "SINGER_SDK_LOG_CONFIG" in os.environ
         if os.environ.get("TERM") != "dumb" and not os.environ.get("TQDM_DISABLE"):
             # Imported here since most runs have no terminal.
@@ -87,6 +87,6 @@ class Terminal:
 
 def _is_tty(stream: object) -> bool:
     try:
-        return bool(stream.isatty())  # type: ignore[attr-defined]  # or there is none
+        return bool(stream.isatty())  # type: ignore[attr-defined]  # it may be None
     except (AttributeError, ValueError, OSError):
         return False

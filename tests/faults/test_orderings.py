@@ -59,7 +59,7 @@ class _Runs:
         }
         with contextlib.redirect_stdout(io.TextIOWrapper(self._out, encoding="utf-8")) as out:
             target = TargetSegmentObjects(config=config)
-            target.run._checkpoint._every_seconds = 0.0
+            target.run._checkpoint._interval_seconds = 0.0
             try:
                 target.listen(cast("Any", _Tap(tap(target.run.wake_up))))
             except DeliveryError as error:

@@ -203,7 +203,7 @@ def run(  # noqa: PLR0913  each is the case's to choose
             target = TargetSegmentObjects(config=settings | dict(config))
             target.run.make_clock = (clock or InstantClock()).of
             # Print every state as soon as it is durable, not one per second.
-            target.run._checkpoint._every_seconds = 0.0
+            target.run._checkpoint._interval_seconds = 0.0
             tap = _Tap(
                 source.written(after), partial(_wait_for_outcome, target) if in_turn else None
             )
