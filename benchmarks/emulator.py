@@ -166,19 +166,18 @@ def _send_part(results: Connection, port: int, path: Path) -> None:
 
 def _write_part(path: Path) -> tuple[int, int]:
     """Write 100 MB of rows of 20 columns, 460 bytes each, nulls included."""
-    dice = random.Random(1)
+    rng = random.Random(1)
     size = objects = total = 0
     with gzip.open(path, "wb", compresslevel=1) as file:
         while size < _PART_BYTES:
-            value = dice.randrange(1_000_000)
+            value = rng.randrange(1_000_000)
             properties: dict[str, object] = {"value": value}
-            properties |= {f"count_{index}": dice.randrange(3000) for index in range(7)}
-            properties |= {f"name_{index}": f"N{dice.randrange(9999)}" for index in range(6)}
+            properties |= {f"count_{index}": rng.randrange(3000) for index in range(7)}
+            properties |= {f"name_{index}": f"N{rng.randrange(9999)}" for index in range(6)}
             properties |= {
-                f"ratio_{index}": dice.random() if dice.random() < 0.9 else None
-                for index in range(4)
+                f"ratio_{index}": rng.random() if rng.random() < 0.9 else None for index in range(4)
             }
-            properties["time_hour"] = f"2013-01-01T{dice.randrange(24):02}:00:00Z"
+            properties["time_hour"] = f"2013-01-01T{rng.randrange(24):02}:00:00Z"
             properties["note"] = "x" * 80
             item = {"id": str(objects), "collection": "flights", "properties": properties}
             line = json.dumps(item, separators=(",", ":")).encode() + b"\n"

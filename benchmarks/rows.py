@@ -119,17 +119,17 @@ def _real_flights(path: Path) -> Iterator[Record]:
 
 
 def _stand_in_flights() -> Iterator[Record]:
-    dice = random.Random(_SEED)
+    rng = random.Random(_SEED)
     for number in range(336_776):
-        cancelled = dice.random() < 0.025
-        hour, minute, delay = dice.randrange(5, 24), dice.randrange(60), dice.randrange(-20, 90)
+        cancelled = rng.random() < 0.025
+        hour, minute, delay = rng.randrange(5, 24), rng.randrange(60), rng.randrange(-20, 90)
         day = number % 28 + 1
         flown: Record = {
             "dep_time": hour * 100 + minute,
             "dep_delay": float(delay),
             "arr_time": (hour + 2) % 24 * 100 + minute,
             "arr_delay": float(delay - 5),
-            "air_time": float(dice.randrange(20, 690)),
+            "air_time": float(rng.randrange(20, 690)),
         }
         if cancelled:
             flown = dict.fromkeys(flown)
@@ -140,12 +140,12 @@ def _stand_in_flights() -> Iterator[Record]:
             "day": day,
             "sched_dep_time": hour * 100 + minute,
             "sched_arr_time": (hour + 2) % 24 * 100 + minute,
-            "carrier": dice.choice(("UA", "B6", "EV", "DL", "AA")),
-            "flight": dice.randrange(1, 8_500),
-            "tailnum": f"N{dice.randrange(10_000, 99_999)}",
-            "origin": dice.choice(("EWR", "LGA", "JFK")),
-            "dest": dice.choice(("IAH", "MIA", "BQN", "ATL", "ORD", "FLL")),
-            "distance": float(dice.randrange(80, 4_983)),
+            "carrier": rng.choice(("UA", "B6", "EV", "DL", "AA")),
+            "flight": rng.randrange(1, 8_500),
+            "tailnum": f"N{rng.randrange(10_000, 99_999)}",
+            "origin": rng.choice(("EWR", "LGA", "JFK")),
+            "dest": rng.choice(("IAH", "MIA", "BQN", "ATL", "ORD", "FLL")),
+            "distance": float(rng.randrange(80, 4_983)),
             "hour": float(hour),
             "minute": float(minute),
             "time_hour": f"2013-{number // 28_065 % 12 + 1:02}-{day:02}T{hour:02}:00:00Z",
@@ -185,37 +185,37 @@ _BOOKINGS = _columns(
 
 
 def _bookings() -> Iterator[tuple[str, Record]]:
-    dice = random.Random(_SEED)
+    rng = random.Random(_SEED)
     for number in itertools.count(1):
-        first, last = dice.choice(_WORDS), dice.choice(_WORDS)
+        first, last = rng.choice(_WORDS), rng.choice(_WORDS)
         yield (
             "bookings",
             {
                 "id": number,
                 "guest": f"{first} {last}",
                 "email": f"{first}.{last}@example.com",
-                "city": dice.choice(_WORDS),
-                "room": f"{dice.randrange(1000):03}",
-                "nights": dice.randrange(1, 15),
-                "adults": dice.randrange(1, 4),
-                "children": dice.randrange(3),
-                "floor": dice.randrange(10),
-                "price": dice.randrange(8_000, 90_000) / 100,
-                "deposit": dice.randrange(80) * 1.0,
-                "discount": dice.randrange(10) / 2 if dice.random() < 0.3 else None,
-                "rating": dice.randrange(10, 51) / 10 if dice.random() < 0.8 else None,
-                "paid": dice.random() < 0.7,
-                "breakfast": dice.random() < 0.5,
-                "channel": dice.choice(("web", "phone", "agency")),
+                "city": rng.choice(_WORDS),
+                "room": f"{rng.randrange(1000):03}",
+                "nights": rng.randrange(1, 15),
+                "adults": rng.randrange(1, 4),
+                "children": rng.randrange(3),
+                "floor": rng.randrange(10),
+                "price": rng.randrange(8_000, 90_000) / 100,
+                "deposit": rng.randrange(80) * 1.0,
+                "discount": rng.randrange(10) / 2 if rng.random() < 0.3 else None,
+                "rating": rng.randrange(10, 51) / 10 if rng.random() < 0.8 else None,
+                "paid": rng.random() < 0.7,
+                "breakfast": rng.random() < 0.5,
+                "channel": rng.choice(("web", "phone", "agency")),
                 "voucher": None,
-                "booked_at": _instant(dice),
-                "arrives_at": _instant(dice),
+                "booked_at": _instant(rng),
+                "arrives_at": _instant(rng),
             },
         )
 
 
-def _instant(dice: random.Random) -> str:
-    month, day, hour = dice.randrange(1, 13), dice.randrange(1, 29), dice.randrange(24)
+def _instant(rng: random.Random) -> str:
+    month, day, hour = rng.randrange(1, 13), rng.randrange(1, 29), rng.randrange(24)
     return f"2025-{month:02}-{day:02}T{hour:02}:30:00Z"
 
 
@@ -239,14 +239,14 @@ _WIDE = _columns(
 
 
 def _wide() -> Iterator[tuple[str, Record]]:
-    dice = random.Random(_SEED)
-    phrases = [" ".join(dice.choices(_WORDS, k=4)) for _ in range(500)]
+    rng = random.Random(_SEED)
+    phrases = [" ".join(rng.choices(_WORDS, k=4)) for _ in range(500)]
     makes: dict[str, Callable[[], object]] = {
-        "integer": lambda: dice.randrange(10_000_000),
-        "number": lambda: dice.randrange(100_000_000) / 1000,
-        "boolean": lambda: dice.random() < 0.5,
-        "date-time": lambda: _instant(dice),
-        "string": lambda: dice.choice(phrases),
+        "integer": lambda: rng.randrange(10_000_000),
+        "number": lambda: rng.randrange(100_000_000) / 1000,
+        "boolean": lambda: rng.random() < 0.5,
+        "date-time": lambda: _instant(rng),
+        "string": lambda: rng.choice(phrases),
     }
     kinds = [
         (name, makes[column.get("format", column["type"][1])])
@@ -256,7 +256,7 @@ def _wide() -> Iterator[tuple[str, Record]]:
     for number in itertools.count(1):
         row: Record = {"id": number}
         for name, make in kinds:
-            row[name] = make() if dice.random() < 0.9 else None
+            row[name] = make() if rng.random() < 0.9 else None
         yield "measurements", row
 
 
@@ -291,44 +291,44 @@ _NESTED: dict[str, Any] = {
 
 
 def _nested() -> Iterator[tuple[str, Record]]:
-    dice = random.Random(_SEED)
+    rng = random.Random(_SEED)
     for number in itertools.count(1):
-        given, family = dice.choice(_WORDS), dice.choice(_WORDS)
+        given, family = rng.choice(_WORDS), rng.choice(_WORDS)
         location = {
-            "latitude": dice.randrange(-90_000, 90_000) / 1000,
-            "longitude": dice.randrange(-180_000, 180_000) / 1000,
+            "latitude": rng.randrange(-90_000, 90_000) / 1000,
+            "longitude": rng.randrange(-180_000, 180_000) / 1000,
             "zone": "Europe/Oslo",
         }
-        card = {"brand": "visa", "year": dice.randrange(2025, 2032), "month": dice.randrange(1, 13)}
+        card = {"brand": "visa", "year": rng.randrange(2025, 2032), "month": rng.randrange(1, 13)}
         yield (
             "orders",
             {
                 "id": number,
-                "number": f"A-{dice.randrange(10**8):08}",
-                "placed_at": _instant(dice),
-                "total": dice.randrange(1_000, 90_000) / 100,
-                "note": " ".join(dice.choices(_WORDS, k=12)) if dice.random() < 0.7 else None,
+                "number": f"A-{rng.randrange(10**8):08}",
+                "placed_at": _instant(rng),
+                "total": rng.randrange(1_000, 90_000) / 100,
+                "note": " ".join(rng.choices(_WORDS, k=12)) if rng.random() < 0.7 else None,
                 "customer": {
                     "email": f"{given}.{family}@example.com",
                     "name": {"given": given, "family": family},
                     "address": {
-                        "street": f"{dice.choice(_WORDS)} street {dice.randrange(200)}",
-                        "city": dice.choice(_WORDS),
-                        "location": location if dice.random() < 0.9 else None,
+                        "street": f"{rng.choice(_WORDS)} street {rng.randrange(200)}",
+                        "city": rng.choice(_WORDS),
+                        "location": location if rng.random() < 0.9 else None,
                     },
-                    "labels": dice.choices(_WORDS, k=4),
+                    "labels": rng.choices(_WORDS, k=4),
                 },
-                "payment": {"method": "card", "card": card if dice.random() < 0.8 else None},
+                "payment": {"method": "card", "card": card if rng.random() < 0.8 else None},
                 "items": [
                     {
-                        "sku": f"{dice.randrange(10**6):06}",
-                        "label": f"{dice.choice(_WORDS)} {dice.choice(_WORDS)}",
-                        "quantity": dice.randrange(1, 9),
-                        "price": dice.randrange(100, 9_000) / 100,
+                        "sku": f"{rng.randrange(10**6):06}",
+                        "label": f"{rng.choice(_WORDS)} {rng.choice(_WORDS)}",
+                        "quantity": rng.randrange(1, 9),
+                        "price": rng.randrange(100, 9_000) / 100,
                     }
                     for _ in range(10)
                 ],
-                "events": [{"at": _instant(dice), "kind": dice.choice(_WORDS)} for _ in range(7)],
+                "events": [{"at": _instant(rng), "kind": rng.choice(_WORDS)} for _ in range(7)],
             },
         )
 
@@ -338,20 +338,20 @@ _BODY_CHARACTERS = 7_800
 
 
 def _text() -> Iterator[tuple[str, Record]]:
-    dice = random.Random(_SEED)
+    rng = random.Random(_SEED)
     ends = (". ", ", ", " ", " ", " ", " ", '." ', ".\n\n")
     words = [*_WORDS, "café", "smörgås", "naïve"]
-    book = "".join(dice.choice(words) + dice.choice(ends) for _ in range(400_000))
+    book = "".join(rng.choice(words) + rng.choice(ends) for _ in range(400_000))
     for number in itertools.count(1):
-        start = dice.randrange(len(book) - _BODY_CHARACTERS)
+        start = rng.randrange(len(book) - _BODY_CHARACTERS)
         yield (
             "articles",
             {
                 "id": number,
-                "title": " ".join(dice.choices(_WORDS, k=5)),
+                "title": " ".join(rng.choices(_WORDS, k=5)),
                 "language": "en",
                 "body": book[start : start + _BODY_CHARACTERS],
-                "written_at": _instant(dice),
+                "written_at": _instant(rng),
             },
         )
 

@@ -82,7 +82,7 @@ class Outcome:
     dead: list[DeadRecord]
 
 
-class _Kept(logging.Handler):
+class _LogLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
@@ -92,15 +92,15 @@ class _Kept(logging.Handler):
 
 
 @contextlib.contextmanager
-def _logged(kept: _Kept) -> Any:
+def _logged(log_lines: _LogLines) -> Any:
     root = logging.getLogger()
     level = root.level
-    root.addHandler(kept)
+    root.addHandler(log_lines)
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.removeHandler(kept)
+        root.removeHandler(log_lines)
         root.setLevel(level)
 
 
@@ -137,22 +137,22 @@ def feed(
         "dead_letter_path": str(dead),
         **config,
     }
-    kept = _Kept()
+    log_lines = _LogLines()
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape")
     error: SegmentObjectsError | None = None
     asked = len(segment.requests)
-    with _logged(kept), contextlib.redirect_stdout(out):
+    with _logged(log_lines), contextlib.redirect_stdout(out):
         target = TargetSegmentObjects(config=whole)
         try:
             target.listen(io.BytesIO(b"\n".join(lines) + b"\n"))  # type: ignore[arg-type]
         except SegmentObjectsError as raised:
             error = raised
-            kept.lines.append(str(raised))
+            log_lines.lines.append(str(raised))
     out.seek(0)
     return Outcome(
         error,
         out.read().splitlines(),
-        "\n".join(kept.lines),
+        "\n".join(log_lines.lines),
         {str(row["id"]): row for row in segment.rows(collection)},
         [call.body for call in segment.requests[asked:] if call.call == "finish"],
         [msgspec.convert(entry, DeadRecord) for entry in rejects_in(dead)] if dead.exists() else [],

@@ -76,11 +76,11 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def door() -> Iterator[EmulatorPort]:
+def port() -> Iterator[EmulatorPort]:
     """The port of one case's emulator."""
-    door = EmulatorPort()
-    yield door
-    door.forget()
+    port = EmulatorPort()
+    yield port
+    port.forget()
 
 
 @dataclass
@@ -95,11 +95,11 @@ class _World:
     upload: Hold | None = None
 
     @classmethod
-    def of(cls, case: Case, door: EmulatorPort) -> _World:
+    def of(cls, case: Case, port: EmulatorPort) -> _World:
         """Create the world before its first run."""
         crowd = case.point.name == "set-crowd"
         source = Source(120, 45, 6) if crowd else Source()
-        segment = Emulator(write_key=KEY, port=door.port)
+        segment = Emulator(write_key=KEY, port=port.port)
         return cls(case, segment, source, InstantClock(), Hold())
 
     def arm(self) -> None:
@@ -111,7 +111,7 @@ class _World:
         if fault.refuses:
             # The request is cut, and no new connection is accepted. If the fault stays, existing
             # connections are cut too, since a retry could use an idle one.
-            script["callback"] = lambda _: self._close_door()
+            script["callback"] = lambda _: self._close_port()
             if self.case.heals:
                 hits = 1
         if fault.refuses and point.name in {"set-first", "start"}:
@@ -127,7 +127,7 @@ class _World:
                 EmulatorPort.open(self.segment) if count == 2 else None
             )
 
-    def _close_door(self) -> None:
+    def _close_port(self) -> None:
         if self.upload is not None:
             self.upload.wait_for(1)  # it already has a connection, and is held
         EmulatorPort.close(self.segment)
@@ -187,7 +187,7 @@ class _World:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_nothing_is_lost_on_the_wire(
     case: Case,
-    door: EmulatorPort,
+    port: EmulatorPort,
     summary: _Summary,
     spool: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -196,7 +196,7 @@ def test_nothing_is_lost_on_the_wire(
     summary.cases += 1
     monkeypatch.setattr(spooling, "_MEMORY_BYTES", 64)  # so that there are spool files
     descriptors = _descriptors()
-    world = _World.of(case, door)
+    world = _World.of(case, port)
     with world.segment:
         world.arm()
         outcome = world.run(spool)

@@ -122,7 +122,7 @@ class _Printed(io.BytesIO):
         return super().write(data)
 
 
-class _Kept(logging.Handler):
+class _LogLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
@@ -192,10 +192,10 @@ def run(  # noqa: PLR0913  each is the case's to choose
         "retry_seconds": BUDGET,
         "spool_dir": str(spool),
     }
-    kept = _Kept()
+    log_lines = _LogLines()
     root = logging.getLogger()
     level = root.level
-    root.addHandler(kept)
+    root.addHandler(log_lines)
     root.setLevel(logging.DEBUG)
     out = io.TextIOWrapper(_Printed(look), encoding="utf-8")
     try:
@@ -211,14 +211,14 @@ def run(  # noqa: PLR0913  each is the case's to choose
                 target.listen(cast("Any", tap))
             except SegmentObjectsError as error:
                 outcome.error = error
-                kept.lines += traceback.format_exception(error)
+                log_lines.lines += traceback.format_exception(error)
             finally:
                 target.run.close()
     finally:
-        root.removeHandler(kept)
+        root.removeHandler(log_lines)
         root.setLevel(level)
     out.seek(0)
-    outcome.output = "\n".join((out.read(), *kept.lines))
+    outcome.output = "\n".join((out.read(), *log_lines.lines))
     _check(segment, source, outcome)
     assert _threads() == threads
     assert _spools(spool) == []

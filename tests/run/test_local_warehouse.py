@@ -196,10 +196,10 @@ def _run_limited(folder: Path, config: dict[str, object], fed: bytes, blocks: in
 @pytest.mark.parametrize("method", ["set", "bulk"])
 def test_a_full_disk_is_one_sentence(tmp_path: Path, method: str) -> None:
     """The run soon ends with one error and exit 1; what a state covers is in the file."""
-    dice = Random(1)  # noqa: S311 replayable
+    rng = Random(1)  # noqa: S311 replayable
     messages: list[dict[str, object]] = [schema("rooms", id="integer", name="string")]
     for number in range(12_000):
-        messages.append(record("rooms", id=number, name=dice.randbytes(200).hex()))
+        messages.append(record("rooms", id=number, name=rng.randbytes(200).hex()))
         if number % 500 == 499:
             messages.append(state({"rooms": number}))
     started = time.monotonic()

@@ -119,20 +119,20 @@ class PageState:
         }
 
     def _rows(self, table: str, hide: _Redactor) -> dict[str, Any] | None:
-        found = self._store.preview(table, ROWS, COLUMNS + 1, TEXT_CHARS + _MARGIN_CHARS)
-        if found is None:
+        preview = self._store.preview(table, ROWS, COLUMNS + 1, TEXT_CHARS + _MARGIN_CHARS)
+        if preview is None:
             return None
         # One more column than is shown, to know whether there are more.
         end = COLUMNS + 1
         return {
             "table": table,
             "columns": [
-                {"name": hide(name), "type": kind, "lost": found.lost_values.get(name, 0)}
-                for name, kind in found.columns[:end]
+                {"name": hide(name), "type": kind, "lost": preview.lost_values.get(name, 0)}
+                for name, kind in preview.columns[:end]
             ],
-            "more_columns": len(found.columns) > end,
+            "more_columns": len(preview.columns) > end,
             "rows": [
-                [None if text is None else hide(text) for text in row[:end]] for row in found.rows
+                [None if text is None else hide(text) for text in row[:end]] for row in preview.rows
             ],
         }
 
