@@ -6,7 +6,7 @@ from target_segment_objects import plan
 
 
 def test_the_face_is_pinned() -> None:
-    """A name that comes or goes is a decision."""
+    """Adding or removing a name is a decision."""
     assert plan.__all__ == [
         "CHARACTER_CLASSES",
         "MAX_INT_DIGITS",

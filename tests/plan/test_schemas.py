@@ -71,7 +71,7 @@ def test_kinds(schema: Any, kind: str) -> None:
     ],
 )
 def test_references(reference: Any, kind: str) -> None:
-    """Pointers are followed inside the schema; a circle or a hole is typeless."""
+    """Pointers lead into the schema; one that leads in a circle or to nothing is untyped."""
     definitions = {
         "word": {"type": "string"},
         "a/b~c": {"type": "integer"},
