@@ -597,7 +597,7 @@ MUTANTS = (
     Mutant(
         "a variable and a file may differ silently",
         "sources:_difference",
-        "ours.get(name, missing) != theirs.get(name, missing)",
+        "in_variable.get(name, missing) != in_file.get(name, missing)",
         "False",
         "tests/settings/test_sources.py",
     ),

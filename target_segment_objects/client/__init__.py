@@ -31,7 +31,7 @@ from target_segment_objects.client.concurrency import ConcurrencyLimit
 from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.retry import Action, RetryPolicy, decide
-from target_segment_objects.client.secret import write_key
+from target_segment_objects.client.secret import validate_write_key
 from target_segment_objects.client.set_api import OBJECTS_URLS, SetApi
 from target_segment_objects.client.transport import Transport, TransportOptions
 from target_segment_objects.client.upload_session import UploadSession
@@ -63,5 +63,5 @@ __all__ = [
     "find_proxy",
     "has_certificates",
     "proxy_address",
-    "write_key",
+    "validate_write_key",
 ]

@@ -98,19 +98,20 @@ def advise(
     *,
     call: str,
     refused: bool = False,
-    slow: str = "",
+    exhausted_timeout: str = "",
 ) -> str:
-    """What to do about a failed call, in a sentence without its full stop.
+    """What to do about a failed call, as one or two sentences, without the last full stop.
 
     Args:
         outcome: the outcome of the last attempt.
         destination: where the call went.
         call: the API's name of the call.
-        refused: whether the API refused the request itself, and not the key or the address.
-        slow: the setting whose time-out ended every attempt, if one did.
+        refused: whether the API refused the request itself; 401 and 403 are refusals of the key
+            in any case.
+        exhausted_timeout: the setting whose time-out ended every attempt, if one did.
     """
     if isinstance(outcome, Failure):
-        return _advise_on_failure(outcome, destination, slow)
+        return _advise_on_failure(outcome, destination, exhausted_timeout)
     status, setting = outcome.status, f"`{destination.setting}`"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _KEY.format(setting)
@@ -123,11 +124,11 @@ def advise(
     return _NO_API.format(setting)
 
 
-def _advise_on_failure(failure: Failure, destination: Destination, slow: str) -> str:
+def _advise_on_failure(failure: Failure, destination: Destination, exhausted_timeout: str) -> str:
     kind, setting, proxy = failure.kind, f"`{destination.setting}`", f"`{destination.proxy}`"
     is_regional = destination.setting == "region"
-    if slow:
-        return _MORE_TIME.format(slow)
+    if exhausted_timeout:
+        return _MORE_TIME.format(exhausted_timeout)
     if kind is FailureKind.ABORTED:
         return STOPPED
     if kind is FailureKind.TLS:

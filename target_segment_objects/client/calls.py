@@ -198,7 +198,7 @@ class Caller:
             ahead = max(wait, self.concurrency_limit.paused_for)
             if self.policy.ends(len(failed), waited=waited, wait=ahead):
                 slow = _timeout_setting(call) if too_short else ""
-                advice = advise(outcome, call.destination, call=call.name, slow=slow)
+                advice = advise(outcome, call.destination, call=call.name, exhausted_timeout=slow)
                 raise _error(UnavailableError, call, outcome, failed, advice)
             if self._on_retry is not None:
                 self._on_retry(

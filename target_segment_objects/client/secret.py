@@ -20,7 +20,7 @@ from target_segment_objects.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["WriteKey", "proxy_secrets", "write_key"]
+__all__ = ["WriteKey", "proxy_secrets", "validate_write_key"]
 
 EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
@@ -32,8 +32,8 @@ _HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\uffff]+")
 
 
-def write_key(key: str) -> str:
-    """A key that HTTP Basic can carry as a user name.
+def validate_write_key(key: str) -> str:
+    """Return a key unchanged if HTTP Basic can carry it as a user name.
 
     Raises:
         ValueError: it has characters that no key has. The message continues the setting's name.
@@ -69,7 +69,7 @@ class WriteKey:
         if not key:
             raise ConfigurationError("write_key is empty: set it to the source's write key")
         try:
-            self._auth = HTTPBasicAuth(write_key(key), "")
+            self._auth = HTTPBasicAuth(validate_write_key(key), "")
         except ValueError as error:
             raise ConfigurationError(f"write_key {error}") from None
         # Longest first, so that no match leaves the rest of a longer form behind.

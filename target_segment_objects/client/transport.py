@@ -231,12 +231,13 @@ class Transport:
         current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
         try:
             with self._endpoint.post(path, headers, body) as response:
-                return self._response(response, _read(response))
+                return self._to_response(response, _read(response))
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: these errors carry the request, which carries the key.
             return classify_failure(error, self._key.sanitize)
 
-    def _response(self, response: BaseHTTPResponse, body: bytes) -> Response:
+    def _to_response(self, response: BaseHTTPResponse, body: bytes) -> Response:
+        """Our response, with header names in lower case and the key redacted from texts."""
         headers = {name.lower(): value for name, value in response.headers.items()}
         request_ids = (headers[name] for name in _REQUEST_ID_HEADERS if name in headers)
         return Response(

@@ -241,8 +241,11 @@ class Emulator:
         """Return the objects of a collection, merged, in order of first arrival.
 
         A row is `{"id": …, property: value, …}`, with property names as in a warehouse. In memory,
-        values are as sent, cleared ones None; `typed=True` returns what a warehouse would show. In
-        DuckDB they are always typed, with every column in every row.
+        values are as sent, cleared ones None; `typed=True` returns what a warehouse would show.
+        With a warehouse, values are always typed, and every row has every column.
+
+        Raises:
+            WarehouseError: the warehouse's file cannot be read or written.
         """
         self.flush()
         table = table_name(collection)

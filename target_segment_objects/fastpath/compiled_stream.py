@@ -176,7 +176,7 @@ class CompiledStream:
         )
         self._omitted_key = structs.omitted_key
         self._flatten = structs.flattener()
-        self._empty = structs.empty_properties()
+        self._empty_properties = structs.empty_properties()
 
     @cached_property
     def decode(self) -> Decode:
@@ -186,12 +186,12 @@ class CompiledStream:
     def encode_records(self, records: Sequence[Any]) -> EncodedLines:
         """The objects of the records of decoded lines, of which there is at least one."""
         if self._is_valid is None:
-            return self._encode(records)
+            return self._to_objects(records)
         valid = self._valid(records, self._is_valid)
         encoded = EncodedLines.empty(len(records))
         encoded.fallback.update({*range(len(records))} - valid.keys())
         if valid:
-            encoded.insert(self._encode(list(valid.values())), list(valid))
+            encoded.insert(self._to_objects(list(valid.values())), list(valid))
         return encoded
 
     def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
@@ -203,7 +203,8 @@ class CompiledStream:
                     valid[index] = self._decode_record(raw)
         return valid
 
-    def _encode(self, records: Records) -> EncodedLines:
+    def _to_objects(self, records: Records) -> EncodedLines:
+        """The objects of decoded records, which are changed in place; the encoder runs later."""
         for branch in self._branches:
             branch.fill_missing(records)
         fallback: set[int] = set()
@@ -212,11 +213,13 @@ class CompiledStream:
         ids = self._ids(records, fallback)
         conversions = self._check_values(records, fallback) if self._value_checks else {}
         if self._omitted_key is not None:
-            # A loop in C: most streams need it for each record.
+            # After the ids are made of it. `deque` runs the loop in C: most streams need it.
             deque(map(setattr, records, repeat(self._omitted_key), repeat(UNSET)), maxlen=0)
         properties = records if self._flatten is None else list(self._flatten(records))
-        if self._empty is not None and self._empty in properties:
-            fallback.update(index for index, row in enumerate(properties) if row == self._empty)
+        if self._empty_properties is not None and self._empty_properties in properties:
+            fallback.update(
+                index for index, row in enumerate(properties) if row == self._empty_properties
+            )
         objects = list(map(ObjectLine, ids, repeat(self.plan.collection), properties))
         return EncodedLines(objects, fallback, conversions)
 

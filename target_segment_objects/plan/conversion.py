@@ -20,7 +20,7 @@ from target_segment_objects.plan.values import NO_MATCH, NoMatch, NonFinite, Sca
 
 if TYPE_CHECKING:
     from target_segment_objects.plan.options import PlanOptions
-    from target_segment_objects.plan.schemas import Column, Kind
+    from target_segment_objects.plan.schemas import Column, ColumnKind
 
 __all__ = [
     "OMIT",
@@ -67,7 +67,7 @@ class Converters:
     def __init__(self, options: PlanOptions, counts: ConversionCounts) -> None:
         self._options = options
         self._counts = counts
-        self._by_kind: dict[tuple[Kind, frozenset[str]] | None, Convert] = {}
+        self._by_kind: dict[tuple[ColumnKind, frozenset[str]] | None, Convert] = {}
 
     def for_column(self, column: Column | None) -> Convert:
         """Return the converter of a column; `None` stands for an undeclared property.
@@ -130,7 +130,7 @@ def plain_types(column: Column, options: PlanOptions) -> frozenset[type]:
 
 
 @lru_cache
-def _plain_types(kind: Kind, with_null: bool) -> frozenset[type]:  # noqa: FBT001  private
+def _plain_types(kind: ColumnKind, with_null: bool) -> frozenset[type]:  # noqa: FBT001  private
     plain = _PLAIN.get(kind, frozenset())
     return plain | {type(None)} if with_null else plain
 

@@ -38,6 +38,8 @@ _parse_leniently = json.JSONDecoder(
 def parse_record(raw: bytes) -> dict[str, Any]:
     """Parse a record: integers become `int`, other numbers `Raw`, `NaN` and such `NonFinite`.
 
+    An integer of 4,000 digits or more is `Raw`, too, if the strict parser refused the record.
+
     Of duplicate keys in an object, the last one wins.
 
     Raises:
@@ -45,7 +47,7 @@ def parse_record(raw: bytes) -> dict[str, Any]:
     """
     try:
         record = _parse(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # Python may accept it
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # Python's `json` accepts NaN and infinities
         try:
             record = _parse_leniently(raw.decode())
         except UnicodeDecodeError:

@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 from target_segment_objects.errors import SchemaError
 
-__all__ = ["Column", "Kind", "plain_column", "read_columns", "resolved_schema"]
+__all__ = ["Column", "ColumnKind", "plain_column", "read_columns", "resolved_schema"]
 
-Kind = Literal[
+ColumnKind = Literal[
     "untyped",
     "string",
     "date",
@@ -60,13 +60,13 @@ class Column:
         properties: the properties of an `object` by name, in the schema's order.
     """
 
-    kind: Kind
+    kind: ColumnKind
     types: frozenset[str] = frozenset()
     properties: Mapping[str, Column] = field(default_factory=lambda: _NO_PROPERTIES)
 
 
 @lru_cache(maxsize=1_000)
-def plain_column(kind: Kind, types: frozenset[str]) -> Column:
+def plain_column(kind: ColumnKind, types: frozenset[str]) -> Column:
     """A column without properties. Columns are many and kinds few, so they are shared."""
     return Column(kind, types)
 
@@ -277,7 +277,7 @@ def _column(nodes: list[_Node], root: _Root) -> Column:
     return plain_column(_kind(types, is_date=is_date), types)
 
 
-def _kind(types: frozenset[str], *, is_date: bool) -> Kind:
+def _kind(types: frozenset[str], *, is_date: bool) -> ColumnKind:
     if not types:
         return "untyped"
     if types == {"string"}:

@@ -260,20 +260,20 @@ def json_text(value: Any) -> str:
     return _encode(value).decode()
 
 
-def without_non_finite(value: Any, path: tuple[str, ...], paths: list[tuple[str, ...]]) -> Any:
-    """The value with null for each non-finite number; adds their paths to `paths`.
+def without_non_finite(value: Any, at: tuple[str, ...], found: list[tuple[str, ...]]) -> Any:
+    """The value with null for each non-finite number; adds their found to `found`.
 
-    It recurses; the reader has limited the depth.
+    It recurses, so the caller limits the depth.
     """
     kind = type(value)
     if kind is dict:
-        return {key: without_non_finite(part, (*path, key), paths) for key, part in value.items()}
+        return {key: without_non_finite(part, (*at, key), found) for key, part in value.items()}
     if kind is list:
         return [
-            without_non_finite(part, (*path, str(index)), paths) for index, part in enumerate(value)
+            without_non_finite(part, (*at, str(index)), found) for index, part in enumerate(value)
         ]
     if (kind is Raw or kind is NonFinite) and not is_finite(value):
-        paths.append(path)
+        found.append(at)
         return None
     return value
 

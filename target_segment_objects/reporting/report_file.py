@@ -82,12 +82,17 @@ class ReportFile:
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Whether nothing would be lost: there is no file, an empty one, or an earlier report."""
+    """Whether nothing would be lost: there is no file, an empty one, or an earlier report.
+
+    A file that cannot be read may be anything, so it is kept.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-    except OSError:  # it is missing, or the attempt to write will fail
+    except FileNotFoundError:
         return True
+    except OSError:
+        return False
     return not head or (
         head.startswith(_OPENING) and b'"name": "%b"' % TARGET_NAME.encode() in head
     )

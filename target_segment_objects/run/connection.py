@@ -17,7 +17,7 @@ from target_segment_objects.client import (
 )
 from target_segment_objects.delivery import BatchLimits, BulkDelivery, SetDelivery, do_nothing
 from target_segment_objects.run.local_warehouse import LocalWarehouse
-from target_segment_objects.run.retries import RetryWarnings
+from target_segment_objects.run.retry_warnings import RetryWarnings
 from target_segment_objects.stopping import StopEvent
 
 if TYPE_CHECKING:

@@ -145,14 +145,14 @@ class Run:
     def _put(
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
-        connection = self._connection or self._connect()
+        connection = self._connection or self._open_connection()
         taken = connection.delivery.put_block(objects, first, source_at)
         # Due work must not wait for the end of a block of input that is delivered slowly.
         if time.monotonic() >= self._next_due_check:
             self.do_due_work()
         return taken
 
-    def _connect(self) -> Connection:
+    def _open_connection(self) -> Connection:
         hooks = DeliveryHooks(
             log=self._log,
             on_refused=self._refused,

@@ -62,7 +62,8 @@ class RunSupervisor:
         """Read the input on this thread, the main one, until it ends or a signal stops the run.
 
         Args:
-            read: reads all the input, and calls `conclude`.
+            read: reads all the input; at its end the SDK calls the target's `process_endofpipe`,
+                which calls `conclude`.
 
         Returns:
             The exit status after a signal, 130 or 143; otherwise `None`.

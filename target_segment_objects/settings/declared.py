@@ -24,7 +24,7 @@ from target_segment_objects.client import (
     base_address,
     has_certificates,
     proxy_address,
-    write_key,
+    validate_write_key,
 )
 from target_segment_objects.delivery import PartLimits, SessionLimits
 from target_segment_objects.errors import ConfigurationError
@@ -132,7 +132,7 @@ class Settings:
     """The validated settings. Its repr has no secrets."""
 
     write_key: str | None = _declare(
-        text("the write key of a Segment source", write_key, secret=True),
+        text("the write key of a Segment source", validate_write_key, secret=True),
         None,
         "Write key of the Segment source that receives the objects. Required, unless "
         "`local_warehouse` is set.",
@@ -270,8 +270,8 @@ class Settings:
         _NEW_OR_EXISTING_FILE,
         None,
         "File that rejected records are appended to, one JSON line each, with their faults and "
-        "everything that `segment-objects replay` needs to send them again. A run never shortens "
-        "it.",
+        "everything that `segment-objects replay` needs to send them again. Runs only append to it."
+        "",
     )
     report_path: Path | None = _declare(
         file_path(
@@ -304,8 +304,8 @@ class Settings:
     compression_level: Level = _declare(
         integer_or_word("auto", 0, 9),
         "auto",
-        "Compression level of the parts. `auto`: 6 while compression takes at most a quarter of a "
-        "core and nothing waits for it, as behind most taps; otherwise 1. 0: no compression. 1 to "
+        "Compression level of the parts. `auto`: 6 while compression is not the bottleneck "
+        "(at most a quarter of a core, as with most taps), otherwise 1. 0: no compression. 1 to "
         "3: fast (igzip). 4 to 9: smaller (zlib), 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
@@ -318,8 +318,8 @@ class Settings:
         number(least=0, most=_YEAR),
         1800,
         "Maximum age of a bulk session in seconds; it is then finished and its state emitted. 0: "
-        "no age limit, so usually one session for the whole sync. Lower it to lose less progress "
-        "when a sync is interrupted.",
+        "no age limit, so usually one session for the whole sync. Set a limit to lose less "
+        "progress when a sync is interrupted.",
     )
     spool_dir: Path | None = _declare(
         file_path(
@@ -357,8 +357,8 @@ class Settings:
     shutdown_seconds: float = _declare(
         number(least=0, most=_YEAR),
         8,
-        "Seconds that a stop (SIGINT, SIGTERM) leaves for delivering what was already read. Keep "
-        "it below the time after which your scheduler kills the process.",
+        "After SIGINT or SIGTERM, the seconds in which the run may still deliver what it has "
+        "read. Keep it below the time after which your scheduler kills the process.",
     )
     unknown_messages: Literal["error", "ignore"] = _declare(
         choice("error", "ignore"),
@@ -407,7 +407,7 @@ class Settings:
         False,
         "Name nested properties as the SDK's flattening does (`flattening_separator`, "
         "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
-        "whatever `nested` says; values stay the same. Rarely needed: `nested: flatten` flattens "
+        "whatever `nested` says. Values are not changed. Rarely needed: `nested: flatten` flattens "
         "to any depth.",
     )
     flattening_max_depth: int | None = _declare(
@@ -420,8 +420,8 @@ class Settings:
     flattening_max_key_length: int | None = _declare(
         integer(1, 10_000),
         None,
-        "Number of characters from which a flattened name is shortened: each of its parts, from "
-        "the first one on, is replaced by its capital letters, or by three letters. Defaults to "
+        "Longer flattened names are shortened part by part, from the left: a part is replaced by "
+        "its capital letters, or by its first three letters. Defaults to "
         "255. Ids use the original names of the key properties.",
     )
     flattening_separator: str | None = _declare(

@@ -29,7 +29,7 @@ PREFIX = "TARGET_SEGMENT_OBJECTS_"
 """What the name of every variable begins with."""
 
 _ENVIRONMENT = "ENV"
-_SETTINGS_WITH_NAMES = ("collections", "stream_maps")
+_SETTINGS_KEYED_BY_NAMES = ("collections", "stream_maps")
 _DIFFERENCES_SHOWN = 3
 _SIMILARITY = 0.85
 """From 0 to 1: how similar a variable and a setting must be for the one to be a misspelling."""
@@ -89,7 +89,7 @@ def _difference_warnings(
     variables: Mapping[str, str], from_files: Mapping[str, object]
 ) -> Iterator[str]:
     """A sentence for each variable that differs from the file: Meltano loses some names."""
-    for name in _SETTINGS_WITH_NAMES:
+    for name in _SETTINGS_KEYED_BY_NAMES:
         variable = PREFIX + name.upper()
         names = _difference(variables.get(variable, ""), from_files.get(name))
         if names:
@@ -108,12 +108,12 @@ def _difference(text: str, from_file: object) -> str:
         return ""  # the variable is not used
     if not (isinstance(from_variable, dict) and isinstance(from_file, dict)):
         return ""
-    ours, theirs = flattened_names(from_variable), flattened_names(from_file)
+    in_variable, in_file = flattened_names(from_variable), flattened_names(from_file)
     missing = object()
     names = [
         name
-        for name in dict.fromkeys([*ours, *theirs])
-        if ours.get(name, missing) != theirs.get(name, missing)
+        for name in dict.fromkeys([*in_variable, *in_file])
+        if in_variable.get(name, missing) != in_file.get(name, missing)
     ]
     more = len(names) - _DIFFERENCES_SHOWN
     shown = ", ".join(f"`{name[:60]}`" for name in names[:_DIFFERENCES_SHOWN])

@@ -41,7 +41,10 @@ class Token(Decimal):
 
 
 def to_sdk_values(value: Any) -> Any:
-    """Return a parsed value as the SDK's reader does: `Decimal` for numbers, containers copied."""
+    """Return a parsed value as the SDK's reader does, with containers copied.
+
+    Numbers with a fraction or an exponent become `Token`, which is a `Decimal`, and NaN a float.
+    """
     kind = type(value)
     if kind is Raw:
         try:

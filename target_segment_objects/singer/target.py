@@ -309,14 +309,20 @@ class TargetSegmentObjects(Target):
         config: tuple[str, ...] = (),
         file_input: IO[str] | None = None,
     ) -> None:
-        """Run the target from the command line."""
+        """Run the target from the command line.
+
+        Raises:
+            SegmentObjectsError: the run has failed.
+            SystemExit: a signal has stopped it.
+        """
         if about:
             cls.print_about(about_format)
             return
         cls.print_version(print_fn=cls.logger.info)
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()  # imported modules stay: the collector need not scan them
-        target = cls(config=read_configuration(config, os.environ, cls.logger.warning))
+        report = Report(cls.logger)
+        target = cls(config=read_configuration(config, os.environ, report.warn), report=report)
         status = target._supervisor.execute(lambda: target.listen(file_input))
         if status is not None:
             sys.exit(status)

@@ -230,7 +230,7 @@ def _every_advice() -> Iterator[str]:
                 Failure(FailureKind.TIMEOUT, "why", too_short=True),
                 destination,
                 call="upload",
-                slow="upload_timeout_seconds",
+                exhausted_timeout="upload_timeout_seconds",
             )
 
 

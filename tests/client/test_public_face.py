@@ -38,7 +38,7 @@ def test_the_public_face_is_pinned() -> None:
         "find_proxy",
         "has_certificates",
         "proxy_address",
-        "write_key",
+        "validate_write_key",
     ]
     assert all(getattr(client, name).__doc__ for name in client.__all__)
 

@@ -90,3 +90,13 @@ def test_every_folder_of_the_package_is_in_contributing() -> None:
     package = ROOT / "target_segment_objects"
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
     assert set(re.findall(r"^\| `(\w+)/` \| \w", page, re.MULTILINE)) == folders
+
+
+def test_the_files_that_contributing_names_are_there() -> None:
+    """Each path in code style, of a file or a folder, is one of the checkout or of the package."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w./]+/(?:\w+\.\w+)?)`|`([\w/.]+/[\w.]+\.\w+)`", page)
+    named = {first or second for first, second in paths}
+    assert "settings/declared.py" in named
+    folders = ROOT, ROOT / "target_segment_objects"
+    assert [path for path in named if not any((f / path).exists() for f in folders)] == []

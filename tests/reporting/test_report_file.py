@@ -366,3 +366,23 @@ def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
         report = report_document(tally, method="bulk", warnings=[], stopped=False, error=None)
         ReportFile(path).write(report)
     assert b'"format": 1' in path.read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="it needs Linux's /proc")
+def test_a_report_does_not_replace_a_file_that_cannot_be_read() -> None:
+    """It may be anything. This one cannot be read by anybody, not even by root."""
+    with pytest.raises(ConfigurationError, match="is not a report"):
+        ReportFile(Path("/proc/self/mem"))
+
+
+def test_warnings_about_the_configuration_are_in_the_report(
+    segment: Emulator, tmp_path: Path
+) -> None:
+    """Those that come before the run is built are, too: here a variable that differs."""
+    config = _config(segment, tmp_path, collections={"rooms": "suites"})
+    env = {"TARGET_SEGMENT_OBJECTS_COLLECTIONS": '{"rooms": "cells"}'}
+    ran = run(tmp_path, config, FED, env=env)
+    assert ran.code == 0
+    (warning,) = _report(tmp_path)["warnings"]
+    assert "differ in `rooms`; the file is used" in warning
+    assert ran.log.count("differ in `rooms`") == 1

@@ -26,7 +26,7 @@ from target_segment_objects.client import (
 )
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeliveryError, UnavailableError
-from target_segment_objects.run.retries import RetryWarnings
+from target_segment_objects.run.retry_warnings import RetryWarnings
 from tests.builders import ManualClock
 from tests.client.builders import ROOM, StillTime
 from tests.running import (

@@ -67,7 +67,7 @@ class PageState:
         of the emulator's monotonic clock, sizes are bytes, values text; lists are newest first.
         """
         latest = self._request_log.latest(REQUESTS)
-        hide = _Redactor([*latest.keys, *([self._write_key] if self._write_key else [])])
+        redact = _Redactor([*latest.keys, *([self._write_key] if self._write_key else [])])
         return msgspec.json.encode(
             {
                 "run": self._run,
@@ -79,24 +79,24 @@ class PageState:
                     "refused": latest.refused,
                     "in_flight": latest.in_flight,
                 },
-                "requests": [_request(request, hide) for request in latest.requests],
-                "refusals": [_request(request, hide) for request in latest.refusals],
+                "requests": [_request(request, redact) for request in latest.requests],
+                "refusals": [_request(request, redact) for request in latest.refusals],
                 "sessions": [
-                    _session(session, hide) for session in self._sessions.latest(SESSIONS)
+                    _session(session, redact) for session in self._sessions.latest(SESSIONS)
                 ],
-                **self._tables(selected, hide),
+                **self._tables(selected, redact),
             }
         )
 
-    def _tables(self, selected: str, hide: _Redactor) -> dict[str, Any]:
+    def _tables(self, selected: str, redact: _Redactor) -> dict[str, Any]:
         """Return the tables' sizes and the newest rows of one; cached until something changes."""
         # One thread at a time, so that a second page with the same table uses the cache.
         with self._lock:
-            basis = (self._store.changes, hide.keys)
+            basis = (self._store.changes, redact.keys)
             before, tables = self._cached.get(selected, (None, {}))
             if before != basis:
                 try:
-                    tables = self._read(selected, hide)
+                    tables = self._read(selected, redact)
                 except WarehouseError:
                     return {"tables": [], "table_count": 0, "rows": None, "unreadable": True}
                 if selected not in self._cached and len(self._cached) >= _REMEMBERED:
@@ -104,7 +104,7 @@ class PageState:
                 self._cached[selected] = (basis, tables)
             return tables
 
-    def _read(self, selected: str, hide: _Redactor) -> dict[str, Any]:
+    def _read(self, selected: str, redact: _Redactor) -> dict[str, Any]:
         object_counts = self._store.object_counts()
         names = list(object_counts)[:TABLES]
         if selected in object_counts and selected not in names:
@@ -113,12 +113,12 @@ class PageState:
             "tables": [{"name": name, "objects": object_counts[name]} for name in names],
             "table_count": len(object_counts),
             "rows": self._rows(
-                selected if selected in object_counts else next(iter(object_counts), ""), hide
+                selected if selected in object_counts else next(iter(object_counts), ""), redact
             ),
             "unreadable": False,
         }
 
-    def _rows(self, table: str, hide: _Redactor) -> dict[str, Any] | None:
+    def _rows(self, table: str, redact: _Redactor) -> dict[str, Any] | None:
         preview = self._store.preview(table, ROWS, COLUMNS + 1, TEXT_CHARS + _MARGIN_CHARS)
         if preview is None:
             return None
@@ -127,12 +127,13 @@ class PageState:
         return {
             "table": table,
             "columns": [
-                {"name": hide(name), "type": kind, "lost": preview.lost_values.get(name, 0)}
+                {"name": redact(name), "type": kind, "lost": preview.lost_values.get(name, 0)}
                 for name, kind in preview.columns[:end]
             ],
             "more_columns": len(preview.columns) > end,
             "rows": [
-                [None if text is None else hide(text) for text in row[:end]] for row in preview.rows
+                [None if text is None else redact(text) for text in row[:end]]
+                for row in preview.rows
             ],
         }
 
@@ -152,30 +153,30 @@ class _Redactor:
         return text if len(text) <= chars else f"{text[:chars]}…"
 
 
-def _request(request: RecordedRequest, hide: _Redactor) -> dict[str, Any]:
+def _request(request: RecordedRequest, redact: _Redactor) -> dict[str, Any]:
     ended = request.answered_at
     other = request.call == "other"
     return {
         "id": f"{request.call}-{request.number}",
         # A path of neither API, without its query.
-        "path": hide(f"{request.method} {request.path.partition('?')[0]}", _PATH_CHARS)
+        "path": redact(f"{request.method} {request.path.partition('?')[0]}", _PATH_CHARS)
         if other
         else "",
         "at": request.at,
         "seconds": None if ended is None else ended - request.at,
         "status": request.status,
-        "reason": hide(request.reason),
+        "reason": redact(request.reason),
         "objects": request.objects,
         "bytes": request.body_bytes,
-        "sync_id": hide(request.sync_id or ""),
+        "sync_id": redact(request.sync_id or ""),
     }
 
 
-def _session(session: EmulatorSession, hide: _Redactor) -> dict[str, Any]:
+def _session(session: EmulatorSession, redact: _Redactor) -> dict[str, Any]:
     return {
         "sync_id": session.sync_id,
         "state": session.state,
-        "error": hide(session.error),
+        "error": redact(session.error),
         "parts": len(session.parts),
         "objects": session.objects,
         "bytes": session.part_bytes,

@@ -46,6 +46,8 @@ class ColumnType(Enum):
 def column_type_of(value: Scalar) -> ColumnType:
     """Return the type of a column whose first value is `value`, which is not None.
 
+    Text that is a date or a date-time makes a timestamp column.
+
     An integer beyond 128 bits makes a text column, the only type that keeps its digits.
     """
     if isinstance(value, bool):
@@ -56,7 +58,7 @@ def column_type_of(value: Scalar) -> ColumnType:
         return ColumnType.HUGEINT if value in _INT128 else ColumnType.VARCHAR
     if isinstance(value, float):
         return ColumnType.DOUBLE
-    if isinstance(value, str) and microseconds(value) is not None:
+    if isinstance(value, str) and parse_microseconds(value) is not None:
         return ColumnType.TIMESTAMP
     return ColumnType.VARCHAR
 
@@ -68,7 +70,7 @@ def fit(value: Scalar, column: ColumnType) -> Typed:
     if column is ColumnType.BOOLEAN:
         return value if isinstance(value, bool) else None
     if column is ColumnType.TIMESTAMP:
-        instant = microseconds(value) if isinstance(value, str) else None
+        instant = parse_microseconds(value) if isinstance(value, str) else None
         return None if instant is None else to_datetime(instant)
     if isinstance(value, (bool, str)):
         return None
@@ -77,7 +79,7 @@ def fit(value: Scalar, column: ColumnType) -> Typed:
     return _integer(value, _INT64 if column is ColumnType.BIGINT else _INT128)
 
 
-def microseconds(text: str) -> int | None:
+def parse_microseconds(text: str) -> int | None:
     """Return an RFC 3339 date-time, or a date at midnight UTC, as microseconds since 1970.
 
     None for any other text. Digits beyond the microsecond are cut.

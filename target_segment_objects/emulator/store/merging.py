@@ -99,7 +99,7 @@ class TableMerger:
         A small part of one table is read from its file. The lines of any other part are stored in
         a temporary table first, so that memory does not grow with the part.
         """
-        lines = statements.read_lines(part.path, gzipped=part.gzipped)
+        lines = statements.lines_expression(part.path, gzipped=part.gzipped)
         slices = -(-part.uncompressed_bytes // _SLICE_BYTES)
         most_columns = max(map(len, part.properties.values()), default=0)
         if most_columns > _WIDE_COLUMNS:

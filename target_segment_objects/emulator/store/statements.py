@@ -68,15 +68,16 @@ def literal(text: str) -> str:
     return "('" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "')"
 
 
-def read_lines(path: Path, *, gzipped: bool) -> str:
+def lines_expression(path: Path, *, gzipped: bool) -> str:
     """Return a table expression with a column `line`: the lines of a checked part.
 
     The delimiter is a control character, which valid JSON cannot contain, so that lines stay whole.
     """
     compression = "gzip" if gzipped else "none"
     return (
-        f"read_csv({_plain(str(path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, "
-        f"header = false, delim = '\x01', quote = '', escape = '', new_line = '\\n', "
+        f"read_csv({_quoted_path(str(path))}, columns = {{'line': 'VARCHAR'}}, "
+        f"auto_detect = false, header = false, delim = '\x01', quote = '', escape = '', "
+        f"new_line = '\\n', "
         f"max_line_size = {MAX_OBJECT_BYTES + 4096}, compression = '{compression}')"
     )
 
@@ -179,7 +180,7 @@ def insert_new(table: str, columns: Sequence[TableColumn]) -> str:
     )
 
 
-def _plain(path: str) -> str:
+def _quoted_path(path: str) -> str:
     return "'" + path.replace("'", "''") + "'"
 
 
