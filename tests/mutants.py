@@ -70,21 +70,21 @@ MUTANTS = (
         "SetDelivery._feed",
         "object_id in self._ids_in_flight[collection]",
         "object_id in ()",
-        "tests/delivery/test_set_delivery.py",
+        "tests/delivery/test_set_calls.py",
     ),
     Mutant(
         "records in flight count as durable",
         "DurabilityLog.durable",
         "receipts[0].first - 1 if receipts else position",
         "position",
-        "tests/delivery/test_set_delivery.py",
+        "tests/delivery/test_set_calls.py",
     ),
     Mutant(
         "an object that Segment refused counts as durable",
         "SetDelivery._take_outcome",
         "object_id not in refused",
         "True",
-        "tests/delivery/test_set_delivery.py",
+        "tests/delivery/test_set_calls.py",
     ),
     Mutant(
         "only the last of several waiting records with one id is sent",
@@ -160,7 +160,7 @@ MUTANTS = (
         "DeadLetter.sync",
         "os.fsync(self._descriptor)",
         "",
-        "tests/delivery/test_rejects.py",
+        "tests/delivery/test_dead_letter.py",
     ),
     Mutant(
         "a closing run prints its state before its threads have ended",
@@ -263,7 +263,7 @@ MUTANTS = (
         "Rejects.record",
         "self.count > self._max_rejects",
         "self.count > self._max_rejects + 1",
-        "tests/delivery/test_rejects.py tests/commands/test_command_input.py",
+        "tests/delivery/test_dead_letter.py tests/commands/test_command_input.py",
     ),
     Mutant(
         "the disk space of a part's halves is never released",
@@ -480,7 +480,7 @@ MUTANTS = (
         "DeadLetter._keep_private",
         "os.fchmod(self._descriptor, _MODE)",
         "",
-        "tests/delivery/test_rejects.py",
+        "tests/delivery/test_dead_letter.py",
     ),
     Mutant(
         "a long `Content-Length` is truncated",
@@ -578,7 +578,7 @@ MUTANTS = (
         "Report.add_reject",
         "codes[fault.code] == 1 and self.tolerates_rejects",
         "self.tolerates_rejects",
-        "tests/reporting/test_report.py",
+        "tests/reporting/test_warnings.py",
     ),
     Mutant(
         "undeclared columns are not counted",

@@ -57,7 +57,7 @@ def ids(batches: Iterable[Batch]) -> list[list[str]]:
 def test_every_object_comes_out_once_in_a_good_batch(
     feed: list[tuple[str, str, dict[str, Any], float]], objects: int
 ) -> None:
-    """Law: bounds hold, and merging what comes out in order equals merging what went in."""
+    """Law: batches keep their limits, and merging all output in order equals merging all input."""
     fed = Fed(objects)
     now = 0.0
     expected: dict[tuple[str, str], dict[str, Any]] = {}
@@ -84,13 +84,13 @@ def test_every_object_comes_out_once_in_a_good_batch(
 
 @given(PROPERTIES, PROPERTIES)
 def test_merging_is_dict_merging(earlier: dict[str, Any], later: dict[str, Any]) -> None:
-    """Law: later properties win, null included, and a property keeps its place."""
+    """Law: later properties replace earlier ones, null included, and keep their position."""
     both = merge(room("1", **earlier), room("1", **later))
     assert list(json.loads(both.properties).items()) == list({**earlier, **later}.items())
 
 
 def test_merging_keeps_tokens() -> None:
-    """Values are not read: every digit stays."""
+    """Values are not parsed, so every digit is kept."""
     earlier = SegmentObject("rooms", "1", b'{"a":1.10,"b":123456789012345678901234567890}')
     both = merge(earlier, SegmentObject("rooms", "1", b'{"c":515.0}'))
     assert both.properties == b'{"a":1.10,"b":123456789012345678901234567890,"c":515.0}'
@@ -109,7 +109,7 @@ def test_the_limit_of_an_object_is_exact_for_merging() -> None:
 
 
 def test_an_object_too_large_to_merge_is_not_taken() -> None:
-    """The older one is sealed at once, and the newer is the caller's to hold back."""
+    """The older one is sealed at once; the caller must hold back the newer one."""
     fed = Fed()
     older, newer = large_room("1", "a"), large_room("1", "b")
     fed.feed(older)
@@ -124,7 +124,7 @@ def test_an_object_too_large_to_merge_is_not_taken() -> None:
 
 
 def test_merging_adds_up_what_waits() -> None:
-    """Records, receipts and bytes; an object that is too large leaves them as they were."""
+    """Merging adds up records, receipts and bytes; a merge that fails changes nothing."""
     receipts = [Receipt(position) for position in (1, 2, 3)]
     pending = PendingObject(large_room("1", "a"), [origin(1)], [receipts[0]], 10)
     later = PendingObject(room("1", n=1), [origin(2)], [receipts[1]], 5)
@@ -138,7 +138,7 @@ def test_merging_adds_up_what_waits() -> None:
 
 
 def test_contains_asks_for_the_very_object() -> None:
-    """Not for another one of its id."""
+    """Another object with the same id does not count."""
     pending, twin = PendingObject(room("1"), [], []), PendingObject(room("1"), [], [])
     batch = Batch.single(pending)
     assert batch.contains(pending)
@@ -147,7 +147,7 @@ def test_contains_asks_for_the_very_object() -> None:
 
 
 def test_the_tenth_object_seals() -> None:
-    """And not the ninth or the eleventh."""
+    """The ninth object does not seal the batch."""
     fed = Fed()
     for number in range(9):
         assert fed.feed(room(str(number))) is None
@@ -176,7 +176,7 @@ def test_due_batches_come_oldest_first() -> None:
 
 @pytest.mark.parametrize("objects", [1, 2])
 def test_smaller_batches(objects: int) -> None:
-    """The limit can be lowered."""
+    """The number of objects in a batch can be lowered."""
     fed = Fed(objects)
     for number in range(4):
         fed.feed(room(str(number)))

@@ -55,7 +55,7 @@ KEY = "key-of-the-tests"
 
 
 class Loading:
-    """A delivery to an emulator; each record is a part of its own unless told otherwise."""
+    """A delivery to an emulator; by default each record is a part of its own."""
 
     def __init__(  # noqa: PLR0913  all of them are keywords with defaults
         self,
@@ -158,12 +158,12 @@ def states(segment: Emulator) -> list[str]:
 
 
 def errors(segment: Emulator) -> list[str]:
-    """What the sessions were finished with."""
+    """The error texts that the sessions were finished with."""
     return [session.error for session in segment.sessions.values()]
 
 
 def numbers(segment: Emulator) -> list[Any]:
-    """What the object of `put_numbers` was, one value after another."""
+    """The successive values of the object of `put_numbers`."""
     return [update["n"] for update in segment.history("rooms", "a")]
 
 
@@ -174,7 +174,7 @@ def bulk_threads() -> list[str]:
 
 
 def open_spools() -> int:
-    """Files without a name that this process has open."""
+    """The number of files without a name that this process has open."""
     count = 0
     for link in Path("/proc/self/fd").iterdir():
         try:
@@ -185,7 +185,7 @@ def open_spools() -> int:
 
 
 def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Loaders) -> None:
-    """Not before, and not only when a part is full."""
+    """It is started neither earlier nor only when a part is full."""
     loader = loading(limits=PartLimits())
     assert loader.delivery.tick() is None
     assert segment.requests == []
@@ -196,7 +196,7 @@ def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Lo
 
 
 def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
-    """In a second and not after 512 MB."""
+    """The error comes within a second, and not after 512 MB."""
     loader = loading(limits=PartLimits(), key="wrong")
     loader.put_numbers(1)
     loader.bell.wait()
@@ -210,7 +210,7 @@ def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
 
 
 def test_lines_and_objects_keep_their_order(segment: Emulator, loading: Loaders) -> None:
-    """However they are mixed; the position is that of the lines' first record."""
+    """Blocks of any size keep their order; a block's position is that of its first record."""
     loader = loading(limits=PartLimits(part_size_bytes=200))
     loader.put_numbers(1)
     loader.delivery.put_block(*block(2, *(room("a", n=n) for n in range(2, 7))))
@@ -225,7 +225,7 @@ def test_lines_and_objects_keep_their_order(segment: Emulator, loading: Loaders)
 
 
 def test_a_session_begins_with_the_first_of_some_lines(segment: Emulator, loading: Loaders) -> None:
-    """What is before that record is durable, and nothing of the lines is."""
+    """Everything before that record is durable, and none of the lines."""
     loader = loading(checkpoint_seconds=10.0)
     loader.put_numbers(1)
     loader.clock.now = 10.0
@@ -247,7 +247,7 @@ def test_a_session_begins_with_the_first_of_some_lines(segment: Emulator, loadin
 def test_many_lines_come_out_as_they_went_in(
     segment: Emulator, loading: Loaders, level: int | Literal["auto"]
 ) -> None:
-    """Through parts whose ends fall in the middle of what is put, at any level."""
+    """Parts may end in the middle of a block, at any level."""
     loader = loading(limits=PartLimits(1_500_000, compression_level=level))
     mark = "x" * 1000
     for start in range(0, 9000, 900):
@@ -263,7 +263,7 @@ def test_many_lines_come_out_as_they_went_in(
 
 
 def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) -> None:
-    """One gzip file all the same, which Segment takes."""
+    """The part is still one gzip file that Segment accepts."""
     loader = loading(limits=PartLimits())
     found: list[int] = []
 
@@ -286,7 +286,7 @@ def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) ->
 
 
 def test_no_record_no_session(segment: Emulator, loading: Loaders) -> None:
-    """Nothing is asked, no thread runs, and every position is durable."""
+    """There is no request and no thread, and every position is durable."""
     loader = loading()
     loader.delivery.finish()
     loader.delivery.close()
@@ -296,7 +296,7 @@ def test_no_record_no_session(segment: Emulator, loading: Loaders) -> None:
 
 
 def test_a_session_from_start_to_finish(segment: Emulator, loading: Loaders) -> None:
-    """Start, parts in order, finish without an error; then all of it is durable."""
+    """Start, parts in order, finish without an error; then everything is durable."""
     loader = loading()
     loader.put_numbers(*range(1, 6))
     loader.delivery.finish()
@@ -313,7 +313,7 @@ def test_a_session_from_start_to_finish(segment: Emulator, loading: Loaders) -> 
 def test_an_observer_hears_of_sessions_parts_and_objects(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """Each event is a value of its own: what was queued, uploaded, finished and delivered."""
+    """There is an event for what was queued, uploaded, finished and delivered."""
     events: list[DeliveryEvent] = []
     loader = loading(observer=events.append)
     loader.put_numbers(1, 2)
@@ -335,8 +335,8 @@ def test_an_observer_hears_of_sessions_parts_and_objects(
     assert events[-1] == ObjectsDelivered("rooms", 2, 2)
 
 
-def test_the_next_part_fills_while_one_goes_up(segment: Emulator, loading: Loaders) -> None:
-    """Putting does not wait for an upload, and uploads wait for each other."""
+def test_the_next_part_fills_during_an_upload(segment: Emulator, loading: Loaders) -> None:
+    """`put_block` does not wait for an upload, and uploads wait for each other."""
     loader = loading()
     hold = segment.hold("upload", before=True)
     loader.put_numbers(1, 2)
@@ -350,7 +350,7 @@ def test_the_next_part_fills_while_one_goes_up(segment: Emulator, loading: Loade
 
 
 def test_nothing_is_durable_before_finish_is_answered(segment: Emulator, loading: Loaders) -> None:
-    """Uploaded is not enough, nor is an answer that is withheld."""
+    """An upload is not enough, nor is an answer that is withheld."""
     loader = loading()
     hold = segment.hold("finish")
     loader.put_numbers(1, 2, 3)
@@ -367,7 +367,7 @@ def test_nothing_is_durable_before_finish_is_answered(segment: Emulator, loading
 def test_an_old_session_is_finished_and_the_next_record_begins_another(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """On an idle tap too; and sessions never overlap."""
+    """This also happens while the tap is idle; sessions never overlap."""
     loader = loading(checkpoint_seconds=1800.0)
     loader.clock.now = 100.0
     loader.put_numbers(1)
@@ -397,7 +397,7 @@ def test_an_old_session_is_finished_and_the_next_record_begins_another(
 
 
 def test_no_checkpoint_makes_one_session(segment: Emulator, loading: Loaders) -> None:
-    """However long it lasts."""
+    """With `checkpoint_seconds: 0` there is one session, however long the run lasts."""
     loader = loading(checkpoint_seconds=0)
     for number in range(5):
         loader.clock.now = number * 1e6
@@ -408,7 +408,7 @@ def test_no_checkpoint_makes_one_session(segment: Emulator, loading: Loaders) ->
 
 
 def test_a_silent_session_is_kept_alive(segment: Emulator, loading: Loaders) -> None:
-    """Again and again, on a thread of its own, while the tap says nothing."""
+    """A thread keeps it alive repeatedly while the tap sends nothing."""
     loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
     third = segment.hold("keep-alive", first=3)
     loader.put_numbers(1)
@@ -420,7 +420,7 @@ def test_a_silent_session_is_kept_alive(segment: Emulator, loading: Loaders) -> 
 
 
 def test_a_session_is_kept_alive_during_an_upload(segment: Emulator, loading: Loaders) -> None:
-    """A part may take longer than a session lives."""
+    """The upload of a part may take longer than a session lives."""
     loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
     upload = segment.hold("upload", before=True)
     loader.put_numbers(1, 2)
@@ -436,7 +436,7 @@ def test_a_session_is_kept_alive_during_an_upload(segment: Emulator, loading: Lo
 
 
 def test_a_keep_alive_that_fails_does_not_end_the_sync(segment: Emulator, loading: Loaders) -> None:
-    """It is tried again; the next call tells whether the session is lost."""
+    """It is tried again; the next call shows whether the session is lost."""
     segment.fault(InjectedFault(call="keep-alive", first=1, count=2, status=500))
     third = segment.hold("keep-alive", first=3)
     loader = loading(keep_alive_seconds=0.01, monotonic=time.monotonic)
@@ -447,10 +447,10 @@ def test_a_keep_alive_that_fails_does_not_end_the_sync(segment: Emulator, loadin
     assert loader.durable == 1
 
 
-def test_what_a_run_goes_on_after_is_warned_of_without_advice(
+def test_warnings_of_what_a_run_survives_give_no_advice(
     segment: Emulator, loading: Loaders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A session that is replaced and a keep-alive that fails say what happened, and no more."""
+    """Warnings of a replaced session and a failed keep-alive say only what happened."""
     segment.fault(InjectedFault(call="upload", first=2, status=404))
     segment.fault(InjectedFault(call="keep-alive", first=1, count=1, status=500))
     second = segment.hold("keep-alive", first=2)
@@ -482,7 +482,7 @@ def test_what_a_run_goes_on_after_is_warned_of_without_advice(
 def test_a_session_that_is_refused_is_replaced_once(
     segment: Emulator, loading: Loaders, fault: InjectedFault
 ) -> None:
-    """With all of its parts again, in order; nothing is lost and nothing is doubled."""
+    """The new session gets all parts in order; nothing is lost or duplicated."""
     segment.fault(fault)
     loader = loading()
     loader.put_numbers(1, 2, 3, 4)
@@ -495,7 +495,7 @@ def test_a_session_that_is_refused_is_replaced_once(
 
 
 def test_a_session_is_replaced_whenever_it_is_lost(segment: Emulator, loading: Loaders) -> None:
-    """A laptop may sleep more than once: as long as something was taken in between, all goes on."""
+    """A laptop may sleep several times: sessions that accepted a part are replaced each time."""
     for first in (2, 5, 9):
         segment.fault(InjectedFault(call="upload", first=first, expire=True))
     segment.fault(InjectedFault(call="finish", first=1, expire=True))
@@ -508,10 +508,10 @@ def test_a_session_is_replaced_whenever_it_is_lost(segment: Emulator, loading: L
     assert loader.durable == 5
 
 
-def test_a_session_lost_while_its_parts_go_up_again_is_replaced(
+def test_a_session_lost_while_its_parts_are_uploaded_again_is_replaced(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """The new session had taken a part, and was lost at another one than the first."""
+    """The new session had accepted a part, and was lost at another part than the first one."""
     segment.fault(InjectedFault(call="upload", first=4, expire=True))
     segment.fault(InjectedFault(call="upload", first=6, expire=True))
     loader = loading()
@@ -522,10 +522,10 @@ def test_a_session_lost_while_its_parts_go_up_again_is_replaced(
     assert loader.durable == 4
 
 
-def test_sessions_that_take_nothing_are_not_replaced_for_ever(
+def test_sessions_that_accept_nothing_are_not_replaced_endlessly(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """However a server refuses, there is an end."""
+    """Whatever a server refuses, the run ends."""
     segment.fault(InjectedFault(call="upload", first=3, count=None, status=410))
     loader = loading()
     loader.put_numbers(1, 2, 3)
@@ -535,7 +535,7 @@ def test_sessions_that_take_nothing_are_not_replaced_for_ever(
 
 
 def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Loaders) -> None:
-    """While Segment is slow, no third session begins, whatever ended those before it."""
+    """While Segment is slow, no third session begins, whatever ended the earlier ones."""
     loader = loading(checkpoint_seconds=1.0)
     hold = segment.hold("finish", before=True)
     kept: list[int] = []
@@ -562,7 +562,7 @@ def test_sessions_that_end_by_age_are_bounded_too(segment: Emulator, loading: Lo
 
 
 def test_sessions_end_at_a_number_of_parts_too(segment: Emulator, loading: Loaders) -> None:
-    """Each part is remembered until the end, however little of the spool it takes."""
+    """Each part takes memory until the end, however small it is."""
     loader = loading(parts=3)
     loader.put_numbers(*range(20))
     loader.delivery.finish()
@@ -576,7 +576,7 @@ def test_sessions_end_at_a_number_of_parts_too(segment: Emulator, loading: Loade
 def test_a_session_is_kept_alive_with_one_request_at_once(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """Keep-alive does not wait for the upload's place, or the session expires behind it."""
+    """A keep-alive does not wait for the slot of an upload, or the session would expire."""
     loader = loading(
         keep_alive_seconds=0.01,
         monotonic=time.monotonic,
@@ -597,7 +597,7 @@ def test_a_session_is_kept_alive_with_one_request_at_once(
 
 @pytest.mark.parametrize("call", ["upload", "finish"])
 def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, call: str) -> None:
-    """A fresh session that refuses too was not expired; it is finished with the error's text."""
+    """A new session that is refused too was not expired; it is finished with the error's text."""
     hit = {"upload": InjectedFault(call="upload", first=2, count=None, status=400)}
     segment.fault(hit.get(call, InjectedFault(call="finish", count=2, status=400)))
     loader = loading()
@@ -616,7 +616,7 @@ def test_a_second_refusal_ends_the_sync(segment: Emulator, loading: Loaders, cal
 def test_a_session_that_fails_is_finished_with_the_error(
     segment: Emulator, loading: Loaders, status: int, error: type[Exception]
 ) -> None:
-    """Segment is told why; none of it is durable, and nothing more goes up."""
+    """Segment gets the reason; nothing is durable, and nothing more is uploaded."""
     segment.fault(InjectedFault(call="upload", first=2, count=None, status=status))
     loader = loading()
     loader.put_numbers(1, 2, 3, 4)
@@ -634,7 +634,7 @@ def test_a_session_that_fails_is_finished_with_the_error(
 def test_a_failure_is_reported_before_the_session_is_abandoned(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """The finish of a failed session may be tried for long; the run knows at once."""
+    """Finishing a failed session may take long, but the run gets the error at once."""
     segment.fault(InjectedFault(call="upload", status=501))
     hold = segment.hold("finish", before=True)
     loader = loading()
@@ -648,7 +648,7 @@ def test_a_failure_is_reported_before_the_session_is_abandoned(
 
 
 def test_an_earlier_session_stays_durable(segment: Emulator, loading: Loaders) -> None:
-    """What fails after a checkpoint takes nothing back."""
+    """A failure after a checkpoint does not change what was durable before."""
     loader = loading(checkpoint_seconds=10.0)
     loader.put_numbers(1, 2)
     loader.clock.now = 10.0
@@ -665,7 +665,7 @@ def test_an_earlier_session_stays_durable(segment: Emulator, loading: Loaders) -
 def test_closed_early_the_session_is_finished_with_an_error(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """Nobody waits for its end, and nothing half is taken for whole."""
+    """Nobody waits for its end, and Segment does not take half of the data for all of it."""
     loader = loading()
     upload = segment.hold("upload")
     loader.put_numbers(1, 2, 3, 4)
@@ -682,7 +682,7 @@ def test_closed_early_the_session_is_finished_with_an_error(
 
 
 def test_a_finish_that_is_answered_during_close_counts(segment: Emulator, loading: Loaders) -> None:
-    """Its records are durable, and the session is not finished once more with an error."""
+    """Its records are durable, and the session is not finished again with an error."""
     loader = loading(checkpoint_seconds=10.0)
     hold = segment.hold("finish")
     loader.put_numbers(1)
@@ -699,10 +699,10 @@ def test_a_finish_that_is_answered_during_close_counts(segment: Emulator, loadin
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_spool_is_given_back(
+def test_the_spool_is_released(
     segment: Emulator, loading: Loaders, tmp_path: Path, *, fails: bool
 ) -> None:
-    """When the session is finished, or when the run has ended."""
+    """It is closed when the session is finished, or when the run ends."""
     before = open_spools()
     limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path))
     loader = loading(limits=limits)
@@ -744,7 +744,7 @@ def test_a_spool_that_cannot_be_written(
 
 
 def test_a_spool_that_fails_at_the_end(loading: Loaders, tmp_path: Path) -> None:
-    """What was still on its way when the input ended is waited for, and `finish` tells."""
+    """`finish` waits for the blocks in the queue, and raises the error."""
     limits = PartLimits(compression_level=0, spool_dir=str(tmp_path / "gone"))
     loader = loading(limits=limits)
     loader.put(*(large_room(str(number), "a") for number in range(36)))
@@ -758,7 +758,7 @@ def test_a_spool_that_fails_at_the_end(loading: Loaders, tmp_path: Path) -> None
 def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """The reading thread waits for the session before; that one's failure wakes it."""
+    """The reading thread waits for the earlier session, whose failure wakes it."""
     loader = loading(spool_max_bytes=1)
     hold = segment.hold("upload", before=True)
     segment.fault(InjectedFault(call="upload", status=501))
@@ -778,7 +778,7 @@ def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
 
 
 def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) -> None:
-    """Putting waits for the compressor: so many bytes are on their way, and no more."""
+    """`put_block` waits for the compressor, so the bytes in its queue are bounded."""
     loader = loading(limits=PartLimits(compression_level=9))
     most = 0
     for number in range(100):
@@ -791,7 +791,7 @@ def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) 
 
 
 def test_closed_while_much_is_in_the_queue(segment: Emulator, loading: Loaders) -> None:
-    """What waits for the compressor is dropped, and nobody waits for it."""
+    """The queue of the compressor is dropped, and `close` does not wait for it."""
     loader = loading(limits=PartLimits(compression_level=9))
     loader.put(*(large_room(str(number), "a") for number in range(40)))
     loader.delivery.close()
@@ -801,7 +801,7 @@ def test_closed_while_much_is_in_the_queue(segment: Emulator, loading: Loaders) 
 
 
 def test_a_bug_on_the_compressing_thread_is_raised(loading: Loaders) -> None:
-    """Whatever ends the thread ends the run, and neither `put` nor `close` waits for it."""
+    """Whatever ends the thread ends the run; neither `put_block` nor `close` waits for it."""
     loader = loading()
     loader.put_numbers(1)
     assert loader.delivery._open is not None
@@ -818,7 +818,7 @@ def test_a_bug_on_the_compressing_thread_is_raised(loading: Loaders) -> None:
 
 
 def test_close_does_not_wait_for_the_next_keep_alive(segment: Emulator, loading: Loaders) -> None:
-    """240 seconds of silence are no reason to stay."""
+    """The thread does not sleep for 240 seconds."""
     loader = loading(keep_alive_seconds=1e6)
     loader.put_numbers(1)
     loader.delivery.finish()
@@ -829,7 +829,7 @@ def test_close_does_not_wait_for_the_next_keep_alive(segment: Emulator, loading:
 
 
 def uploads(segment: Emulator) -> list[int]:
-    """How many records of `put_numbers`, of one digit, were in each upload."""
+    """The number of records of `put_numbers`, of one digit, in each upload."""
     line = len(room("a", n=1).line_bytes()) + 1
     # Without compression a gzip file is a frame, smaller than a line, and its content.
     return [request.body_bytes // line for request in segment.requests if request.call == "upload"]
@@ -851,7 +851,7 @@ def one_part() -> PartLimits:
 def test_a_part_that_is_too_large_is_split_at_a_line(
     segment: Emulator, loading: Loaders, refused: list[int], uploaded: list[int]
 ) -> None:
-    """In order, in the same session, with no upload more than that takes."""
+    """The halves are uploaded in order, in the same session, with as few uploads as possible."""
     for number in refused:
         segment.fault(InjectedFault(call="upload", first=number, status=413))
     loader = loading(limits=one_part())
@@ -867,7 +867,7 @@ def test_a_part_that_is_too_large_is_split_at_a_line(
 def test_the_halves_of_a_part_take_no_more_disk_than_the_part(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """What was uploaded is given back, however often a part is split; and all of it at the end."""
+    """Uploaded halves are released, however often a part is split; at the end all of them."""
     loader = loading(limits=one_part())
     spooled: list[int] = []
     sessions: list[Any] = []
@@ -892,7 +892,7 @@ def test_the_halves_of_a_part_take_no_more_disk_than_the_part(
 def test_refused_objects_stay_in_the_spool_and_not_in_memory(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """A proxy may refuse every part: what it refuses is kept compressed, beyond 8 MiB on disk."""
+    """A proxy may refuse every part: refused objects stay compressed, above 8 MiB on disk."""
     segment.fault(InjectedFault(call="upload", count=None, status=413))
     loader = loading()
     for number in range(40):
@@ -905,7 +905,7 @@ def test_refused_objects_stay_in_the_spool_and_not_in_memory(
 
 
 def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading: Loaders) -> None:
-    """What is before and after it is delivered."""
+    """The objects before and after it are delivered."""
     segment.fault(InjectedFault(call="upload", first=2, status=413))
     loader = loading()
     loader.put_numbers(1, 2, 3)
@@ -917,7 +917,7 @@ def test_a_single_object_that_is_too_large_is_refused(segment: Emulator, loading
 
 
 def test_a_refusal_too_many_is_not_durable(segment: Emulator, loading: Loaders) -> None:
-    """Its session counts as lost for the state, though the rest of it was delivered."""
+    """No state covers its session, although the rest of it was delivered."""
     segment.fault(InjectedFault(call="upload", first=2, status=413))
     loader = loading(tolerated=0)
     loader.put_numbers(1, 2, 3)
@@ -929,8 +929,10 @@ def test_a_refusal_too_many_is_not_durable(segment: Emulator, loading: Loaders) 
     assert loader.durable == 0
 
 
-def test_a_split_part_goes_up_again_in_a_new_session(segment: Emulator, loading: Loaders) -> None:
-    """A replacement sends the halves, not the whole, and all of it in order."""
+def test_a_split_part_is_uploaded_again_in_a_new_session(
+    segment: Emulator, loading: Loaders
+) -> None:
+    """The new session gets the halves instead of the part, and everything in order."""
     segment.fault(InjectedFault(call="upload", first=1, status=413))
     segment.fault(InjectedFault(call="finish", first=1, expire=True))
     loader = loading(limits=one_part())
@@ -941,10 +943,10 @@ def test_a_split_part_goes_up_again_in_a_new_session(segment: Emulator, loading:
     assert loader.durable == 4
 
 
-def test_a_session_lost_in_the_middle_of_a_split_doubles_nothing(
+def test_a_session_lost_in_the_middle_of_a_split_duplicates_nothing(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """The half that was up already goes up once more with the rest, each once, in order."""
+    """The uploaded half is uploaded again with the rest, each half once and in order."""
     segment.fault(InjectedFault(call="upload", first=1, status=413))
     segment.fault(InjectedFault(call="upload", first=3, expire=True))
     loader = loading(limits=one_part())
@@ -957,7 +959,7 @@ def test_a_session_lost_in_the_middle_of_a_split_doubles_nothing(
 def test_an_object_refused_in_a_session_that_is_lost_is_refused_once(
     segment: Emulator, loading: Loaders
 ) -> None:
-    """One record, one reject, however often its part was sent."""
+    """One record is one reject, however often its part was sent."""
     segment.fault(InjectedFault(call="upload", first=1, status=413))
     segment.fault(InjectedFault(call="upload", first=2, status=413))
     segment.fault(InjectedFault(call="upload", first=3, expire=True))
@@ -981,7 +983,7 @@ def test_a_full_spool_makes_a_checkpoint(segment: Emulator, loading: Loaders) ->
 
 
 def test_a_full_spool_waits_for_the_session_before(segment: Emulator, loading: Loaders) -> None:
-    """At most two sessions are on the disk: the one that fills and the one that goes up."""
+    """At most two sessions are on disk: the one that fills and the one that is uploaded."""
     loader = loading(spool_max_bytes=1)
     hold = segment.hold("upload", before=True)
     kept: list[int] = []

@@ -69,7 +69,7 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
 
 
 def test_no_state_of_our_own() -> None:
-    """A tap that sends none gets none: printing `{}` would wipe its bookmarks."""
+    """A tap that sends no state gets none: printing `{}` would delete its bookmarks."""
     printed = Printed()
     printed.checkpoint._mark_durable(10)
     printed.checkpoint.print_if_due(0.0)
@@ -78,7 +78,7 @@ def test_no_state_of_our_own() -> None:
 
 
 def test_a_state_before_any_record_is_safe() -> None:
-    """It waits for nothing."""
+    """It does not wait."""
     printed = Printed()
     printed.checkpoint.add(0, b"{ }")
     assert printed.checkpoint.has_pending
@@ -89,7 +89,7 @@ def test_a_state_before_any_record_is_safe() -> None:
 
 
 def test_a_state_waits_for_all_of_its_records() -> None:
-    """One record short is not enough."""
+    """If one record is missing, it is not printed."""
     printed = Printed()
     printed.checkpoint.add(5, b"5")
     printed.checkpoint._mark_durable(4)
@@ -102,7 +102,7 @@ def test_a_state_waits_for_all_of_its_records() -> None:
 
 
 def test_at_most_one_a_second() -> None:
-    """The newest safe one then; and the answer says when."""
+    """After a second the newest durable one is printed; the return value says when."""
     printed = Printed()
     for position, now, due in ((1, 10.0, None), (2, 10.4, 11.0), (3, 10.9, 11.0), (4, 11.0, None)):
         printed.checkpoint.add(position, b"%d" % position)
@@ -113,7 +113,7 @@ def test_at_most_one_a_second() -> None:
 
 
 def test_states_in_a_row_are_one() -> None:
-    """Without a record in between only the last one matters."""
+    """Without a record between them, only the last one counts."""
     printed = Printed()
     for number in range(100_000):
         printed.checkpoint.add(7, b"%d" % number)
@@ -124,7 +124,7 @@ def test_states_in_a_row_are_one() -> None:
 
 
 def test_what_waits_is_bounded_by_count() -> None:
-    """A tap that writes a state a record does not fill the memory; only freshness is lost."""
+    """A tap that sends a state after every record does not fill the memory."""
     printed = Printed()
     for position in range(1, 50_001):
         printed.checkpoint.add(position, b"%d" % position)
@@ -138,7 +138,7 @@ def test_what_waits_is_bounded_by_count() -> None:
 
 
 def test_what_waits_is_bounded_by_bytes() -> None:
-    """Large states are thinned out sooner; one alone is kept, however large."""
+    """Large states are dropped sooner; a single one is kept, however large it is."""
     printed = Printed()
     large = b"x" * (3 << 20)
     for position in range(1, 50):

@@ -17,7 +17,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_actions_wait_for_all_records_before_them(steps: list[tuple[str, int]]) -> None:
-    """Law: an action is called when no record up to its position is under way, once, in order."""
+    """Law: an action is called once, in order, when all records up to its position are durable."""
     log = DurabilityLog()
     receipts: list[Receipt] = []
     waiting: list[int] = []
@@ -49,7 +49,7 @@ def test_actions_wait_for_all_records_before_them(steps: list[tuple[str, int]]) 
 
 
 def test_an_action_may_ask_for_the_next() -> None:
-    """An action that waits again, for what is durable already, is called in the same round."""
+    """An action registered during `advance`, for durable records, is called by it too."""
     log = DurabilityLog()
     called: list[int] = []
 

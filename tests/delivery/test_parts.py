@@ -31,7 +31,7 @@ MEMORY = 8 << 20
 def written(
     lines: list[bytes], size: int = 512_000_000, level: int = 6, at_once: int = 1
 ) -> list[Part]:
-    """All parts of some lines, so many of which are fed at once."""
+    """All parts of some lines, fed in blocks of this many."""
     cutter, writer = PartSplitter(size), PartWriter(Spool())
     blocks: list[Block] = []
     for start in range(0, len(lines), at_once):
@@ -52,7 +52,7 @@ def content(part: Part) -> bytes:
 
 
 def random_bytes(size: int) -> bytes:
-    """Bytes that do not become fewer by compression, without line breaks."""
+    """Bytes that cannot be compressed, without line breaks."""
     return os.urandom(size).replace(b"\n", b"\r")
 
 
@@ -65,7 +65,7 @@ def random_bytes(size: int) -> bytes:
 def test_unzipped_in_order_the_parts_are_the_lines(
     lines: list[bytes], size: int, level: int, at_once: int
 ) -> None:
-    """Law: nothing lost, nothing moved; no part over its limit unless it is one object."""
+    """Law: nothing is lost or moved; only a part of one object may exceed the limit."""
     parts = written(lines, size, level, at_once)
     assert b"".join(map(content, parts)) == b"".join(line + b"\n" for line in lines)
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
@@ -81,7 +81,7 @@ def test_unzipped_in_order_the_parts_are_the_lines(
 
 
 def test_the_limit_is_exact() -> None:
-    """A part of just the limit is one part, line breaks counted; one byte more is two."""
+    """Lines of exactly the limit are one part, line breaks counted; one byte more makes two."""
     assert [part.size for part in written([b"x" * 9] * 3, 30)] == [30]
     assert [part.size for part in written([b"x" * 9] * 3, 29)] == [20, 10]
 
@@ -93,7 +93,7 @@ def test_a_limit_of_one_byte_makes_a_part_of_every_object() -> None:
 
 
 def test_lines_are_gathered_to_a_mib() -> None:
-    """The compressor is not called for less, except where a part ends."""
+    """The compressor gets smaller blocks only where a part ends."""
     line = b"x" * 99_999 + b"\n"
     cutter = PartSplitter(5_000_000)
     blocks = [block for _ in range(50) for block in cutter.feed(line, 1)]
@@ -104,7 +104,7 @@ def test_lines_are_gathered_to_a_mib() -> None:
 
 
 def test_what_comes_in_a_large_block_stays_in_it() -> None:
-    """It is not copied, and comes after what was gathered before it."""
+    """It is not copied, and follows the lines that were collected before it."""
     line = b"x" * 99_999 + b"\n"
     cutter = PartSplitter(1_000_000)
     assert not cutter.feed(line, 1)
@@ -118,7 +118,7 @@ def test_what_comes_in_a_large_block_stays_in_it() -> None:
 
 
 def test_lines_that_straddle_a_limit_are_cut_between_two_objects() -> None:
-    """The blocks' objects are counted, and an object larger than a part goes alone."""
+    """The objects of each block are counted; an object larger than a part is a part alone."""
     lines = b"aaaa\nbb\n" + b"c" * 20 + b"\nd\ne\n"
     cutter = PartSplitter(10)
     blocks = [*cutter.feed(b"first\n", 1), *cutter.feed(lines, 5), *cutter.flush()]
@@ -131,12 +131,12 @@ def test_lines_that_straddle_a_limit_are_cut_between_two_objects() -> None:
 
 
 def test_no_object_no_part() -> None:
-    """Nothing is sealed of nothing."""
+    """Without an object there is no part."""
     assert written([]) == []
 
 
 def test_a_part_is_read_as_often_as_it_must_be_sent() -> None:
-    """From its beginning, by seeking too, and never into its neighbours."""
+    """It is read from its start, also after seeking, and never beyond its end."""
     parts = written([b"a" * 50, b"b" * 50, b"c" * 50], 1)
     middle = parts[1]
     with middle.open() as file:
@@ -153,7 +153,7 @@ def test_a_part_is_read_as_often_as_it_must_be_sent() -> None:
 
 
 def test_moving_to_disk_keeps_the_bytes(tmp_path: Path) -> None:
-    """Beyond 8 MiB the spool is a file; what was read before reads the same after."""
+    """Above 8 MiB the spool is a file; the bytes read before and after are the same."""
     spool = Spool(str(tmp_path))
     pieces = [random_bytes(3 << 20) for _ in range(4)]
     for number, piece in enumerate(pieces, 1):
@@ -167,7 +167,7 @@ def test_moving_to_disk_keeps_the_bytes(tmp_path: Path) -> None:
 
 
 def test_exactly_8_mib_stay_in_memory(tmp_path: Path) -> None:
-    """And one byte more goes to disk."""
+    """One byte more is written to disk."""
     spool = Spool(str(tmp_path))
     spool.append(bytes(MEMORY))
     in_memory = spool._file is None
@@ -191,7 +191,7 @@ def test_the_file_has_no_name_and_is_the_users_alone(tmp_path: Path) -> None:
 
 
 def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> None:
-    """Through the move to disk too."""
+    """Reading continues through the move to disk."""
     spool = Spool(str(tmp_path))
     writer = PartWriter(spool)
     block = Block(random_bytes(1 << 20) + b"\n", 1, ends_part=True)
@@ -219,7 +219,7 @@ def test_a_sealed_part_is_read_while_another_thread_appends(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [10, MEMORY + 1])
 def test_a_closed_spool(tmp_path: Path, size: int) -> None:
-    """It gives nothing, takes nothing, and may be closed again."""
+    """It returns no bytes, accepts none, and may be closed again."""
     spool = Spool(str(tmp_path))
     spool.append(bytes(size))
     spool.close()
@@ -240,7 +240,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 def fill_up(folder: str) -> None:
-    """What the next test runs by itself: the process may write files of 10 MB and no larger."""
+    """Run by the next test in a process that may write files of 10 MB at most."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))
     spool = Spool(folder)
     taken = []
@@ -256,7 +256,7 @@ def fill_up(folder: str) -> None:
 
 
 def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
-    """A real refusal by the system; what was taken before can still be read."""
+    """The system refuses the write; the bytes written before can still be read."""
     code = "import sys; from tests.delivery.test_parts import fill_up; fill_up(sys.argv[1])"
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -273,21 +273,21 @@ def test_a_full_disk_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 9])
 def test_the_level_is_the_compressors(level: int) -> None:
-    """0 stores, 9 makes it small; all of them are gzip."""
+    """Level 0 stores and level 9 compresses well; both are gzip."""
     part = written([b"x" * 100_000], level=level)[0]
     assert content(part) == b"x" * 100_000 + b"\n"
     assert (part.compressed > part.size) is (level == 0)
 
 
 def test_a_part_is_a_file_to_whoever_sends_it() -> None:
-    """Buffered reading finds the same bytes."""
+    """A buffered reader gets the same bytes."""
     part = written([b"x" * 100_000])[0]
     with io.BufferedReader(part.open()) as file:
         assert gzip.decompress(file.read()) == content(part)
 
 
 def test_no_folder_for_temporary_files_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system that is read-only, the setting that helps is named."""
+    """On a read-only system, the error names the setting that helps."""
 
     def none(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")

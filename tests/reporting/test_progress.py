@@ -50,7 +50,7 @@ def _cells(line: str) -> list[str]:
 
 @BOTH
 def test_the_line_shows_what_is_done_so_far(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """It is the last line while the run goes on, and gone when the run has ended."""
+    """It is the last line during the run, and removed when the run ends."""
     with watch(tmp_path, _config(segment, method)) as command:
         command.write(ROOMS, *HUNDRED)
         command.read_until(lambda shown: any("100 records" in line for line in shown))
@@ -65,7 +65,7 @@ def test_the_line_shows_what_is_done_so_far(segment: Emulator, tmp_path: Path, m
 
 
 def test_rejects_are_in_the_line(segment: Emulator, tmp_path: Path) -> None:
-    """As soon as they are."""
+    """A reject is shown at once."""
     config = _config(segment, max_rejects=-1, dead_letter_path=str(tmp_path / "dead"))
     with watch(tmp_path, config) as command:
         command.write(ROOMS, record("rooms", name="a"), record("rooms", id=1, name="b"))
@@ -73,8 +73,8 @@ def test_rejects_are_in_the_line(segment: Emulator, tmp_path: Path) -> None:
         assert command.end() == 0
 
 
-def test_log_lines_stand_above_the_line_whole(segment: Emulator, tmp_path: Path) -> None:
-    """Each as it would be without it, and the progress line below."""
+def test_log_lines_are_complete_and_above_the_line(segment: Emulator, tmp_path: Path) -> None:
+    """Log lines are complete, and the progress line is below them."""
     with watch(tmp_path, _config(segment), columns=400) as command:
         command.write(ROOMS, *HUNDRED)
         command.read_until(lambda shown: any("100 records" in line for line in shown))
@@ -95,7 +95,7 @@ def test_log_lines_stand_above_the_line_whole(segment: Emulator, tmp_path: Path)
 def test_a_state_on_the_same_terminal_has_a_line_of_its_own(
     segment: Emulator, tmp_path: Path, method: str
 ) -> None:
-    """Where stdout is the terminal too, it is not disturbed either."""
+    """If stdout is the terminal too, states are complete lines."""
     config = _config(segment, method, checkpoint_seconds=0.001)
     with watch(tmp_path, config, stdout_too=True) as command:
         command.write(ROOMS, *HUNDRED)
@@ -108,7 +108,7 @@ def test_a_state_on_the_same_terminal_has_a_line_of_its_own(
 
 
 def test_it_is_drawn_by_time_and_not_by_record(segment: Emulator, tmp_path: Path) -> None:
-    """So many records, so few drawings: five a second, and one with each line of the log."""
+    """The line is drawn five times a second, and once for each line of the log."""
     began = time.monotonic()
     with watch(tmp_path, _config(segment)) as command:
         command.write(ROOMS)
@@ -124,7 +124,7 @@ def test_it_is_drawn_by_time_and_not_by_record(segment: Emulator, tmp_path: Path
 
 @pytest.mark.parametrize(("term", "disable"), [("dumb", ""), ("xterm", "1")])
 def test_it_is_turned_off(segment: Emulator, tmp_path: Path, term: str, disable: str) -> None:
-    """By a terminal that cannot do it, and by `TQDM_DISABLE`; the table stays."""
+    """A dumb terminal and `TQDM_DISABLE` turn it off; the table stays."""
     with watch(tmp_path, _config(segment), TERM=term, TQDM_DISABLE=disable) as command:
         command.write(ROOMS, *HUNDRED)
         assert command.end() == 0
@@ -134,7 +134,7 @@ def test_it_is_turned_off(segment: Emulator, tmp_path: Path, term: str, disable:
 
 
 def test_no_colour_is_ever_used(segment: Emulator, tmp_path: Path) -> None:
-    """`NO_COLOR` has nothing to turn off: the terminal is asked to erase a line, and no more."""
+    """`NO_COLOR` has no effect: the only escape sequence erases the line."""
     with watch(tmp_path, _config(segment)) as command:
         command.write(ROOMS, *HUNDRED)
         command.read_until(_is_drawn)
@@ -143,7 +143,7 @@ def test_no_colour_is_ever_used(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_stderr_that_is_no_terminal_gets_lines_alone(segment: Emulator, tmp_path: Path) -> None:
-    """No drawing, no table; on a terminal the lines are spared, since the table says the same."""
+    """There is no progress line and no table; on a terminal, the table replaces log lines."""
     log = run(tmp_path, _config(segment), lines(ROOMS, *HUNDRED)).log
     assert "\r" not in log
     assert "\x1b" not in log
@@ -159,7 +159,7 @@ def test_stderr_that_is_no_terminal_gets_lines_alone(segment: Emulator, tmp_path
 
 @pytest.mark.parametrize("columns", [0, 20, 40])
 def test_a_narrow_terminal_cuts_the_line(segment: Emulator, tmp_path: Path, columns: int) -> None:
-    """It never takes two lines, and leaves room for what Ctrl-C echoes."""
+    """It never takes two lines, and leaves space for the echo of Ctrl-C."""
     with watch(tmp_path, _config(segment), columns=columns) as command:
         command.write(ROOMS, *HUNDRED)
         command.read_until(lambda shown: shown[-1:] and shown[-1].startswith("100 records"))
@@ -170,7 +170,7 @@ def test_a_narrow_terminal_cuts_the_line(segment: Emulator, tmp_path: Path, colu
 
 @BOTH
 def test_ctrl_c_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """What was read is delivered, its state printed; of the line and of `^C` nothing is left."""
+    """What was read is delivered and its state printed; the line and `^C` are removed."""
     with watch(tmp_path, _config(segment, method)) as command:
         command.write(ROOMS, *HUNDRED, state(7))
         command.read_until(lambda shown: any("100 records" in line for line in shown))
@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, metho
 
 
 def test_a_second_ctrl_c_leaves_a_clean_terminal_too(segment: Emulator, tmp_path: Path) -> None:
-    """The process is ended at once, while Segment has not answered; the line is taken away."""
+    """The process ends at once, before Segment answers; the line is removed."""
     with Hold() as hold:
         segment.fault(InjectedFault(call="finish", hold=hold))
         with watch(tmp_path, _config(segment)) as command:
@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_leaves_a_clean_terminal_too(segment: Emulator, tmp_path
 
 @BOTH
 def test_an_error_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """One sentence, whole, after the table, which says what was not delivered."""
+    """The error is one line below the table, which counts what was not delivered."""
     segment.fault(InjectedFault(call="any", count=None, status=501))
     with watch(tmp_path, _config(segment, method), columns=400) as command:
         command.write(ROOMS, *HUNDRED)
@@ -213,7 +213,7 @@ def test_an_error_leaves_a_clean_terminal(segment: Emulator, tmp_path: Path, met
 
 
 def test_a_traceback_is_whole(segment: Emulator, tmp_path: Path) -> None:
-    """A bug's traceback is written in pieces; none of them is drawn over."""
+    """A traceback is written in pieces, and none of them is overwritten."""
     (tmp_path / "sitecustomize.py").write_text(
         "import target_segment_objects.run.run as run\n\n\n"
         "def fail(*_):\n    raise LookupError('a bug')\n\n\n"
@@ -233,7 +233,7 @@ def test_a_traceback_is_whole(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_the_table(segment: Emulator, tmp_path: Path) -> None:
-    """A row a collection, the sum, and the session, with the numbers that the report has too."""
+    """A row for each collection, the sum and the session, with the numbers of the report."""
     path = tmp_path / "report.json"
     config = _config(
         segment, report_path=str(path), max_rejects=-1, dead_letter_path=str(tmp_path / "dead")

@@ -46,7 +46,7 @@ def _config(segment: Emulator | RawServer, folder: Path, **more: Any) -> dict[st
 
 
 def _report(folder: Path) -> dict[str, Any]:
-    """The report, which is as its schema says, and alone in its folder but for what is known."""
+    """The report, which must be valid, and its folder must contain no temporary file."""
     text = (folder / "report.json").read_text(encoding="utf-8")
     report: dict[str, Any] = json.loads(text)
     VALID.validate(report)
@@ -59,7 +59,7 @@ def _report(folder: Path) -> dict[str, Any]:
 
 
 def test_the_schema_is_one() -> None:
-    """It is a JSON Schema, and strict: a field that it does not know is refused."""
+    """It is a JSON Schema, and strict: it refuses unknown fields."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     report = report_document(RunCounts(), method="set", warnings=[], stopped=False, error=None)
     assert VALID.is_valid(report)
@@ -68,7 +68,7 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_field_is_described() -> None:
-    """The page for people names each field of the schema for programs."""
+    """The page for people describes every field of the schema for programs."""
     page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     names: set[str] = set()
     waiting: list[Any] = [SCHEMA]
@@ -84,7 +84,7 @@ def test_every_field_is_described() -> None:
 
 
 def test_a_run_by_bulk(segment: Emulator, tmp_path: Path) -> None:
-    """Sessions and parts have the ids that Segment gave them; a collection has no requests."""
+    """Sessions and parts have Segment's ids; a collection has no requests."""
     ran = run(tmp_path, _config(segment, tmp_path, part_size_bytes=2_000), FED)
     assert ran.code == 0
     report = _report(tmp_path)
@@ -108,7 +108,7 @@ def test_a_run_by_bulk(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_run_by_set(segment: Emulator, tmp_path: Path) -> None:
-    """Requests, retries and waits are the collection's; what did not count is listed."""
+    """Requests, retries and waits are the collection's; failed requests are listed."""
     segment.fault(InjectedFault(call="set", first=2, status=503, headers={"Retry-After": "1"}))
     run(tmp_path, _config(segment, tmp_path, method="set", max_concurrency=1), FED)
     report = _report(tmp_path)
@@ -124,7 +124,7 @@ def test_a_run_by_set(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_merged_rejected_and_filtered(segment: Emulator, tmp_path: Path) -> None:
-    """Each record that was read is one of them, or went out as an object."""
+    """Every record that was read is one of these, or was sent as an object."""
     config = _config(
         segment,
         tmp_path,
@@ -147,7 +147,7 @@ def test_merged_rejected_and_filtered(segment: Emulator, tmp_path: Path) -> None
 
 @BOTH
 def test_what_segment_refuses_is_rejected(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """By `set` an object that is answered 400 alone, by bulk a line that is too large alone."""
+    """By `set` an object that is answered 400 alone, by bulk one that is too large alone."""
     fault = {"set": InjectedFault(call="set", count=None, status=400)}.get(
         method, InjectedFault(call="upload", count=None, status=413)
     )
@@ -167,7 +167,7 @@ def test_what_segment_refuses_is_rejected(segment: Emulator, tmp_path: Path, met
 
 @BOTH
 def test_a_failed_run(segment: Emulator, tmp_path: Path, method: str) -> None:
-    """The error is there, with call, status and attempts, and what was not delivered."""
+    """The report has the error with call, status and attempts, and what was not delivered."""
     segment.fault(InjectedFault(call="any", count=None, status=500))
     config = _config(segment, tmp_path, method=method, retry_seconds=0)
     ran = run(tmp_path, config, FED)
@@ -182,7 +182,7 @@ def test_a_failed_run(segment: Emulator, tmp_path: Path, method: str) -> None:
 
 
 def test_a_session_that_failed(segment: Emulator, tmp_path: Path) -> None:
-    """An upload that is refused ends it; a finish whose answer is lost leaves it unknown."""
+    """A refused upload fails it; if the answer to its finish is lost, it is unknown."""
     for call, state_of_it in (("upload", "failed"), ("finish", "unknown")):
         with Emulator() as emulator:
             emulator.fault(InjectedFault(call=call, count=None, status=501))
@@ -196,7 +196,7 @@ def test_a_session_that_failed(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_input(segment: Emulator, tmp_path: Path) -> None:
-    """What came before it is delivered, and the report says both."""
+    """What came before it is delivered, and the report has both."""
     assert run(tmp_path, _config(segment, tmp_path), FED + b"no message\n").code == 1
     report = _report(tmp_path)
     assert (report["status"], report["error"]["kind"]) == ("failed", "MessageError")
@@ -204,7 +204,7 @@ def test_an_error_in_the_input(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_wrong_key(tmp_path: Path) -> None:
-    """Refused at the start: there is a report, and the key is not in it."""
+    """The run ends at the start; the report exists, and does not contain the key."""
     echo = answer(401, body=f"who is {KEY}?".encode())
     with RawServer(answering(echo, echo, echo)) as server:
         assert run(tmp_path, _config(server, tmp_path), FED).code == 1
@@ -212,7 +212,7 @@ def test_a_wrong_key(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run(segment: Emulator, tmp_path: Path) -> None:
-    """It is called stopped, and has the time that it waited for its tap."""
+    """Its status is `stopped`, and it has the time spent waiting for the tap."""
     with Hold() as hold, start(tmp_path, _config(segment, tmp_path)) as command:
         segment.fault(InjectedFault(call="start", hold=hold))
         command.write(ROOMS, *HUNDRED)
@@ -226,7 +226,7 @@ def test_a_stopped_run(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_warnings_are_in_it(segment: Emulator, tmp_path: Path) -> None:
-    """Those of the settings, those on the way and those of the end, each once."""
+    """Those of the settings, of the run and of its end, each once."""
     fed = lines(
         schema("rooms", [], id="integer", name="string"),
         *(record("rooms", id=number, name="x" * 600) for number in range(3)),
@@ -242,7 +242,7 @@ def test_warnings_are_in_it(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_report_replaces_the_one_before(segment: Emulator, tmp_path: Path) -> None:
-    """Through a link too, which stays one; the old one stands until the new one is whole."""
+    """Also through a link, which is kept; the old report stays until the new one is complete."""
     real = tmp_path / "real"
     real.mkdir()
     old = report_document(RunCounts(), method="set", warnings=["old"], stopped=False, error=None)
@@ -262,7 +262,7 @@ def test_a_report_replaces_the_one_before(segment: Emulator, tmp_path: Path) -> 
 def test_a_path_that_cannot_be_written_is_an_error_at_the_start(
     segment: Emulator, tmp_path: Path
 ) -> None:
-    """Before anything is sent; the setting is named."""
+    """The error comes before anything is sent, and names the setting."""
     path = tmp_path / f"{'x' * 300}.json"
     ran = run(tmp_path, _config(segment, tmp_path, report_path=str(path)), FED)
     assert ran.code == 1
@@ -273,7 +273,7 @@ def test_a_path_that_cannot_be_written_is_an_error_at_the_start(
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
-    """The report is written beside its place first."""
+    """The report is first written to a temporary file in its folder."""
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigurationError, match=r"report_path: .* cannot be written"):
         ReportFile(tmp_path / "report.json")
@@ -281,7 +281,7 @@ def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_report_that_fails_at_the_end_fails_no_run(segment: Emulator, tmp_path: Path) -> None:
-    """The records are where they are, and the state is printed; the log says what is missing."""
+    """The records are delivered and the state printed; the log says what is missing."""
     folder = tmp_path / "gone"
     folder.mkdir()
     config = _config(segment, tmp_path, report_path=str(folder / "report.json"))
@@ -308,7 +308,7 @@ def test_a_bug_is_named_by_its_kind_alone() -> None:
 
 
 def test_lists_are_bounded() -> None:
-    """The newest parts, sessions and failed requests are listed, the others counted."""
+    """The newest parts, sessions and failed requests are listed; the others are counted."""
     tally = RunCounts()
     observer = DeliveryObserver(tally)
     for number in range(1_200):
@@ -342,7 +342,7 @@ def test_lists_are_bounded() -> None:
 
 @pytest.mark.parametrize("name", ["dead_letter_path", "local_warehouse"])
 def test_the_report_replaces_no_file_of_the_runs(tmp_path: Path, name: str) -> None:
-    """Whatever way its path is written."""
+    """However its path is written."""
     (tmp_path / "folder").mkdir()
     config = {
         "local_warehouse": str(tmp_path / "w.duckdb"),
@@ -354,7 +354,7 @@ def test_the_report_replaces_no_file_of_the_runs(tmp_path: Path, name: str) -> N
 
 
 def test_the_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
-    """A configuration, say; an empty file and an earlier report may go."""
+    """Not a configuration; an empty file and an earlier report may be replaced."""
     path = tmp_path / "config.json"
     path.write_text('{"write_key": "target-segment-objects"}', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="is not a report"):

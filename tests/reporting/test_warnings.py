@@ -58,13 +58,13 @@ def _config(segment: Emulator, method: str, **more: Any) -> dict[str, Any]:
 
 
 def _points(log: str) -> list[dict[str, Any]]:
-    """The METRIC lines, as a consumer of the SDK's parses them."""
+    """The METRIC lines, as a consumer of the SDK's lines parses them."""
     heads = (line.partition("METRIC: ")[2] for line in log.splitlines() if "METRIC: " in line)
     return [json.loads(text) for text in heads]
 
 
 def test_a_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it is found."""
+    """However often it occurs."""
     report = Report(LOGGER)
     for sentence in ("one", "two", "one"):
         report.warn(sentence)
@@ -72,8 +72,8 @@ def test_a_warning_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert list(report.warnings) == ["one", "two"]
 
 
-def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a stream and kind of remark, with the properties that have most of them first."""
+def test_conversions_in_the_summary(caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each stream and kind of conversion, properties with the most values first."""
     caplog.set_level(logging.INFO)
     report = Report(LOGGER)
     for number in range(7):
@@ -95,7 +95,7 @@ def test_what_became_of_values(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("code", ConversionCode)
 def test_a_remark_says_what_to_do(code: ConversionCode, caplog: pytest.LogCaptureFixture) -> None:
-    """Every kind of note is told, and with it a setting or a place where it can be corrected."""
+    """Every kind of conversion is reported, with a setting or a place to correct it."""
     report = Report(LOGGER)
     report.add_conversions("rooms", "rooms", {(code, "name"): 3})
     report.log_summary(with_collections=False)
@@ -105,7 +105,7 @@ def test_a_remark_says_what_to_do(code: ConversionCode, caplog: pytest.LogCaptur
 
 
 def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """Warnings of a kind without end are cut and counted; all others are told."""
+    """Further warnings of a kind are counted; those of other kinds are logged."""
     report = Report(LOGGER)
     for number in range(1_200):
         report.warn(f"warning {number}", "many")
@@ -121,7 +121,7 @@ def test_a_thousand_warnings_of_a_kind_silence_no_other(caplog: pytest.LogCaptur
 
 
 def test_rejects_of_a_kind_are_logged_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:
-    """However their sentences differ, as by a request id; all are counted."""
+    """Even if their sentences differ, for example by a request id; all are counted."""
     report = Report(LOGGER)
     for number in range(800):
         fault = Fault(("name",), FaultCode.REFUSED, "error", (f"request_id={number}",))
@@ -141,7 +141,7 @@ def test_rejects_of_a_kind_are_logged_once_a_stream(caplog: pytest.LogCaptureFix
 
 
 def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
-    """What was read, sent, merged and rejected, and its calls with their retries and waits."""
+    """Records read, sent, merged and rejected, and the calls with their retries and waits."""
     segment.fault(InjectedFault(call="set", status=503, headers={"Retry-After": "0"}))
     config = _config(
         segment, "set", max_rejects=1, dead_letter_path=str(tmp_path / "dead"), max_concurrency=1
@@ -171,7 +171,7 @@ def test_a_line_a_collection_by_set(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
-    """Bytes are those of lines, whatever the order of streams; requests are the sessions' own."""
+    """Bytes are those of lines, whatever the order of streams; requests are the sessions'."""
     records = [
         record(stream, id=number, name="x" * number)
         for number in range(60)
@@ -201,7 +201,7 @@ def test_a_line_a_collection_by_bulk(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
-    """A counter of records a stream, one of requests a call, and the time of the run."""
+    """A counter of records for each stream, one of requests for each call, and the duration."""
     fed = lines(ROOMS, GUESTS, *(record("rooms", id=n, name="a") for n in range(25)))
     ran = run(tmp_path, _config(segment, "set"), fed)
     points = _points(ran.log)
@@ -223,7 +223,7 @@ def test_metrics_are_the_sdks(segment: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
-    """What is not known to be delivered is counted as such, and the job has failed."""
+    """Undelivered records are counted as such, and the job has failed."""
     segment.fault(InjectedFault(call="upload", count=None, status=501))
     ran = run(tmp_path, _config(segment, "bulk"), lines(ROOMS, record("rooms", id=1, name="a")))
     assert ran.code == 1
@@ -234,7 +234,7 @@ def test_a_failed_run_says_so(segment: Emulator, tmp_path: Path) -> None:
 def test_metrics_come_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Counts since the last ones, of streams that have any; at the end the rest, of all."""
+    """They have the counts since the last ones; at the end the rest, for all streams."""
     now = [0.0]
     monkeypatch.setattr("target_segment_objects.singer.metrics.time.monotonic", lambda: now[0])
     caplog.set_level(logging.INFO)
@@ -256,7 +256,7 @@ def test_metrics_come_once_a_minute(
 
 
 def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path: Path) -> None:
-    """With the SDK's structured formatter, which Meltano asks for, nothing must be parsed again."""
+    """With the SDK's structured formatter, which Meltano uses, nothing must be parsed."""
     (tmp_path / "log.yml").write_text(STRUCTURED, encoding="utf-8")
     env = environment(SINGER_SDK_LOG_CONFIG="log.yml")
     fed = lines(ROOMS, *(record("rooms", id=n, name="a") for n in range(25)))
@@ -281,7 +281,7 @@ def test_structured_logs_have_the_numbers_as_fields(segment: Emulator, tmp_path:
 
 
 def test_what_was_counted_costs_no_message_a_record(segment: Emulator, tmp_path: Path) -> None:
-    """A log of many records is as long as one of few."""
+    """The log of many records is as long as that of few."""
     logs = []
     for count in (10, 3_000):
         fed = lines(ROOMS, *(record("rooms", id=n, name=LONG) for n in range(count)), state(count))

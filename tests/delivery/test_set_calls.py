@@ -35,7 +35,7 @@ KEY = "key-of-the-tests"
 
 
 class Sending:
-    """A delivery to an emulator on a clock that stands still."""
+    """A delivery to an emulator, with a clock that stands still."""
 
     def __init__(
         self, segment: Emulator, *, concurrency: int = 4, objects: int = 10, tolerated: int = 99
@@ -131,12 +131,12 @@ def set_threads() -> list[threading.Thread]:
 
 
 def history(segment: Emulator, identifier: str, name: str = "n") -> list[Any]:
-    """What a property of an object was, one value after another."""
+    """The successive values of a property of an object."""
     return [update[name] for update in segment.history("rooms", identifier)]
 
 
 def test_an_objects_records_arrive_in_order(segment: Emulator, sending: Senders) -> None:
-    """Whatever is in flight beside it, later records of one id arrive later."""
+    """Whatever else is in flight, the records of one id arrive in their order."""
     sender = sending(concurrency=8, objects=2)
     for number in range(400):
         sender.put(room("abcde"[number * number % 5], n=number), room(f"other {number}", n=0))
@@ -152,7 +152,7 @@ def test_an_objects_records_arrive_in_order(segment: Emulator, sending: Senders)
 
 
 def test_one_id_is_never_in_flight_twice(segment: Emulator, sending: Senders) -> None:
-    """While its answer is withheld its next record waits; other ids go on."""
+    """While its answer is withheld, its next record waits; other ids are sent."""
     sender = sending(objects=1)
     hold = segment.hold("set")
     sender.put(room("a", n=1))
@@ -170,7 +170,7 @@ def test_one_id_is_never_in_flight_twice(segment: Emulator, sending: Senders) ->
 
 
 def test_records_that_wait_together_are_merged(segment: Emulator, sending: Senders) -> None:
-    """In the batch that fills, later properties winning."""
+    """They are merged in the batch; later properties replace earlier ones."""
     sender = sending()
     sender.put(room("a", n=1, m=1), room("b", n=2), room("a", n=3, o=None))
     sender.delivery.finish()
@@ -180,7 +180,7 @@ def test_records_that_wait_together_are_merged(segment: Emulator, sending: Sende
 
 
 def test_records_that_are_held_are_merged(segment: Emulator, sending: Senders) -> None:
-    """A hot id costs one call an answer, not one a record."""
+    """A frequent id costs one call an answer, not one a record."""
     sender = sending(objects=1)
     hold = segment.hold("set")
     sender.put(room("a", n=1))
@@ -204,7 +204,7 @@ def test_collections_do_not_share_ids(segment: Emulator, sending: Senders) -> No
 
 
 def test_at_most_concurrency_calls_are_in_flight(segment: Emulator, sending: Senders) -> None:
-    """And as many as that, when there is work."""
+    """With enough work, that many are in flight."""
     sender = sending(concurrency=3, objects=1)
     hold = segment.hold("set", count=None)
     sender.put(*(room(str(number), n=number) for number in range(5)))
@@ -218,7 +218,7 @@ def test_at_most_concurrency_calls_are_in_flight(segment: Emulator, sending: Sen
 
 
 def test_an_object_waits_at_most_its_second(segment: Emulator, sending: Senders) -> None:
-    """A tick seals its batch then and not before; the answer says when that is."""
+    """A tick seals its batch after a second; the return value says when."""
     sender = sending()
     assert sender.delivery.tick() is None
     sender.put(room("a", n=1))
@@ -241,7 +241,7 @@ def test_an_object_waits_at_most_its_second(segment: Emulator, sending: Senders)
 def test_nothing_is_durable_while_its_answer_is_withheld(
     segment: Emulator, sending: Senders
 ) -> None:
-    """Though Segment has applied it; released, it is."""
+    """Even if Segment has applied it; it is durable when the answer arrives."""
     sender = sending()
     hold = segment.hold("set")
     sender.put(room("a", n=1))
@@ -258,7 +258,7 @@ def test_nothing_is_durable_while_its_answer_is_withheld(
 
 
 def test_answers_out_of_order_leave_no_gap(segment: Emulator, sending: Senders) -> None:
-    """Later records that are answered wait for the first."""
+    """Later records that are answered are durable only with the first one."""
     sender = sending(objects=1)
     sender.put(room("a", n=1))
     sender.bell.wait()
@@ -276,7 +276,7 @@ def test_answers_out_of_order_leave_no_gap(segment: Emulator, sending: Senders) 
 
 
 def test_a_merged_record_is_durable_with_its_object(segment: Emulator, sending: Senders) -> None:
-    """A record without an object of its own holds the state back too."""
+    """A record without an object of its own delays the state too."""
     sender = sending(objects=2)
     sender.put(room("a", n=1), room("a", n=2))
     hold = segment.hold("set")
@@ -294,7 +294,7 @@ def test_a_merged_record_is_durable_with_its_object(segment: Emulator, sending: 
 def test_a_call_that_fails(
     segment: Emulator, sending: Senders, status: int, error: type[Exception]
 ) -> None:
-    """It is raised, what was answered before it is durable, and nothing after it is."""
+    """The error is raised; what was answered before it is durable, and nothing after it."""
     segment.fault(InjectedFault(call="set", first=2, status=status))
     sender = sending(concurrency=1, objects=1)
     sender.put(room("a", n=1))
@@ -313,7 +313,7 @@ def test_a_call_that_fails(
 
 
 def test_finish_raises_what_fails_while_it_waits(segment: Emulator, sending: Senders) -> None:
-    """And does not wait for what cannot come."""
+    """It does not wait for answers that cannot arrive."""
     segment.fault(InjectedFault(call="set", status=404))
     sender = sending()
     sender.put(room("a", n=1))
@@ -323,7 +323,7 @@ def test_finish_raises_what_fails_while_it_waits(segment: Emulator, sending: Sen
 
 
 def test_objects_too_large_to_merge_go_one_by_one(segment: Emulator, sending: Senders) -> None:
-    """In order, each after the answer to the one before."""
+    """They are sent in order, each after the answer to the previous one."""
     sender = sending()
     sender.put(*(large_room("a", mark) for mark in "pqrs"), room("a", n=5))
     sender.delivery.finish()
@@ -335,7 +335,7 @@ def test_objects_too_large_to_merge_go_one_by_one(segment: Emulator, sending: Se
 
 
 def test_back_pressure(segment: Emulator, sending: Senders) -> None:
-    """Twice as many calls as may be in flight are sealed at most: memory is bounded."""
+    """At most twice as many calls as may be in flight are sealed, so memory is bounded."""
     sender = sending(concurrency=2, objects=1)
     hold = segment.hold("set", count=None)
     sealed: list[int] = []
@@ -356,7 +356,7 @@ def test_back_pressure(segment: Emulator, sending: Senders) -> None:
 
 
 def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
-    """At once, although it is one outcome and the wait is for several."""
+    """It ends at once, although the wait is for several outcomes."""
     sender = sending(concurrency=4, objects=1)
     segment.fault(InjectedFault(call="set", first=4, status=404))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
@@ -368,7 +368,7 @@ def test_a_failure_ends_the_wait_for_room(segment: Emulator, sending: Senders) -
 
 
 def test_a_refused_object_ends_the_wait_for_room(segment: Emulator, sending: Senders) -> None:
-    """As a failure does: it may be one too many."""
+    """Like a failure, since it may be one too many."""
     sender = sending(concurrency=4, objects=1, tolerated=0)
     segment.fault(InjectedFault(call="set", first=4, status=400))
     held = [segment.hold("set", first=1, count=3), segment.hold("set", first=5, count=None)]
@@ -380,7 +380,7 @@ def test_a_refused_object_ends_the_wait_for_room(segment: Emulator, sending: Sen
 
 
 def test_close_takes_the_answers_of_what_is_in_flight(segment: Emulator, sending: Senders) -> None:
-    """Those records are durable; and all threads have ended."""
+    """Their records are durable, and all threads have ended."""
     sender = sending()
     hold = segment.hold("set")
     sender.put(room("a", n=1))
@@ -400,7 +400,7 @@ def test_close_takes_the_answers_of_what_is_in_flight(segment: Emulator, sending
 def test_close_sends_nothing_that_was_held(
     segment: Emulator, sending: Senders, held: list[SegmentObject]
 ) -> None:
-    """An answer that comes during the end does not start the next call of its id."""
+    """An answer that arrives at the end does not start the next call of its id."""
     sender = sending(objects=1)
     hold = segment.hold("set")
     sender.put(large_room("a", "p"))
@@ -415,7 +415,7 @@ def test_close_sends_nothing_that_was_held(
 
 
 def test_nothing_put_nothing_sent(segment: Emulator, sending: Senders) -> None:
-    """No object: no request, no thread, and every position is durable."""
+    """Without an object there is no request and no thread, and every position is durable."""
     sender = sending()
     sender.delivery.finish()
     assert sender.log.durable(7) == 7
@@ -428,7 +428,7 @@ BAD = "x" * 32_768
 
 
 def letters(text: str) -> list[SegmentObject]:
-    """An object a letter; a capital is one that Segment refuses."""
+    """An object for each letter; Segment refuses those of capital letters."""
     return [room(letter.lower(), n=BAD if letter.isupper() else 1) for letter in text]
 
 
@@ -445,7 +445,7 @@ def letters(text: str) -> list[SegmentObject]:
 def test_a_refused_call_is_halved_down_to_the_bad_object(
     segment: Emulator, sending: Senders, put: str, calls: list[str]
 ) -> None:
-    """The healthy ones are delivered, the bad ones refused, with no call more than that takes."""
+    """Good objects are delivered, bad ones refused, with as few calls as possible."""
     sender = sending(concurrency=1)
     sender.put(*letters(put))
     sender.delivery.finish()
@@ -461,7 +461,7 @@ def test_a_refused_call_is_halved_down_to_the_bad_object(
 def test_a_refusal_that_does_not_return_loses_nothing(
     segment: Emulator, sending: Senders, status: int
 ) -> None:
-    """A call refused once, whose halves are taken, was nobody's fault: no reject."""
+    """If a call is refused once and its halves are accepted, there is no reject."""
     segment.fault(InjectedFault(call="set", status=status))
     sender = sending(concurrency=1)
     sender.put(*letters("abc"))
@@ -473,7 +473,7 @@ def test_a_refusal_that_does_not_return_loses_nothing(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 501])
 def test_other_refusals_are_not_halved(segment: Emulator, sending: Senders, status: int) -> None:
-    """A wrong key or address is no object's fault: one call, and the end."""
+    """A wrong key or address is not caused by an object: one call, and the run ends."""
     segment.fault(InjectedFault(call="set", count=None, status=status))
     sender = sending(concurrency=1)
     sender.put(*letters("abcd"))
@@ -487,7 +487,7 @@ def test_other_refusals_are_not_halved(segment: Emulator, sending: Senders, stat
 def test_a_failure_while_halving_keeps_all_of_the_batch(
     segment: Emulator, sending: Senders
 ) -> None:
-    """Half delivered is not durable, and a bad object in it is no reject yet."""
+    """Nothing of the batch is durable, and a bad object in it is no reject yet."""
     segment.fault(InjectedFault(call="set", first=3, count=None, status=503))
     sender = sending(concurrency=1)
     sender.put(*letters("Ab"))
@@ -499,7 +499,7 @@ def test_a_failure_while_halving_keeps_all_of_the_batch(
 
 
 def test_a_refused_object_names_all_of_its_records(segment: Emulator, sending: Senders) -> None:
-    """Those that were merged while they waited, and those while an answer was withheld."""
+    """Those that were merged while they waited, and those that were held back."""
     sender = sending(objects=2)
     sender.put(room("a", n=BAD), room("a", m=2))
     hold = segment.hold("set")
@@ -518,7 +518,7 @@ def test_a_refused_object_names_all_of_its_records(segment: Emulator, sending: S
 def test_after_a_refusal_the_next_record_of_its_id_goes_out(
     segment: Emulator, sending: Senders
 ) -> None:
-    """What was held for the answer is sent like any other."""
+    """A record that was held back for the answer is sent as usual."""
     sender = sending(objects=1)
     hold = segment.hold("set")
     sender.put(room("a", n=BAD))
@@ -533,7 +533,7 @@ def test_after_a_refusal_the_next_record_of_its_id_goes_out(
 
 
 def test_a_refusal_too_many_is_raised_and_not_durable(segment: Emulator, sending: Senders) -> None:
-    """The rest is delivered when asked again, and no state passes the refused record."""
+    """The rest can still be delivered, and no state covers the refused record."""
     sender = sending(concurrency=1, objects=1, tolerated=1)
     sender.put(*letters("a"))
     sender.put(*letters("B"))
@@ -559,7 +559,7 @@ def test_a_refusal_too_many_is_raised_and_not_durable(segment: Emulator, sending
 def test_a_refused_object_with_nulls_says_what_to_try(
     sending: Senders, obj: SegmentObject, *, has_hint: bool
 ) -> None:
-    """Segment documents no nulls; an object without them has another fault."""
+    """Segment documents no nulls; an object without nulls is refused for another reason."""
     sender = sending()
     sender.put(obj)
     sender.delivery.finish()

@@ -30,14 +30,14 @@ pieces = st.lists(
 
 
 def member(parts: list[tuple[bytes, int]]) -> bytes:
-    """The member of some contents and their levels."""
+    """The gzip member of some contents and their levels."""
     member = GzipMember()
     return b"".join(member.compress(content, level) for content, level in parts) + member.finish()
 
 
 @given(pieces)
 def test_one_member_whatever_the_levels(parts: list[tuple[bytes, int]]) -> None:
-    """Law: every reader finds the contents, in one member with nothing behind it."""
+    """Law: every reader finds the contents, in one member and nothing after it."""
     expected = b"".join(content for content, _ in parts)
     zipped = member(parts)
     assert gzip.decompress(zipped) == expected
@@ -49,7 +49,7 @@ def test_one_member_whatever_the_levels(parts: list[tuple[bytes, int]]) -> None:
 
 
 def test_the_gzip_command_takes_it() -> None:
-    """Checksum and size included, through every change of the level."""
+    """Checksum and size are correct, through every change of the level."""
     command = shutil.which("gzip")
     if command is None:
         pytest.skip("the system has no gzip")
@@ -63,12 +63,12 @@ def test_the_gzip_command_takes_it() -> None:
 
 
 def test_nothing_is_a_member_too() -> None:
-    """Empty, and right."""
+    """An empty member is valid."""
     assert gzip.decompress(GzipMember().finish()) == b""
 
 
 def test_its_bytes_tell_nothing_of_the_run() -> None:
-    """No name, no time: the same content gives the same bytes."""
+    """It has no name and no time: the same content gives the same bytes."""
     header = gzip.GzipFile(fileobj=io.BytesIO(member([(b"x", 6)])))
     assert header.read() == b"x"
     assert header.mtime == 0
@@ -76,7 +76,7 @@ def test_its_bytes_tell_nothing_of_the_run() -> None:
 
 
 def test_a_higher_level_is_smaller() -> None:
-    """From one library to the other too; 0 only stores."""
+    """This also holds from one library to the other; level 0 only stores."""
     lines = b"".join(
         b'{"id":"%d","collection":"rooms","properties":{"name":"Room %d","beds":%d}}\n'
         % (number, number**5 % 9973, number**3 % 7)
@@ -90,7 +90,7 @@ def test_a_higher_level_is_smaller() -> None:
 
 @pytest.mark.parametrize("level", range(10))
 def test_a_chosen_level_stays(level: int) -> None:
-    """However long the thread waits, and whatever waits for it."""
+    """However long the thread was idle, and whatever is in the queue."""
     adaptive = AdaptiveLevel(level, ROOM)
     assert {adaptive.choose(MIB, 10.0, 0), adaptive.choose(MIB, 0.0, ROOM)} == {level}
 
@@ -101,25 +101,25 @@ def levels(level: AdaptiveLevel, blocks: int, waited: float, queued: int = 0) ->
 
 
 def test_behind_a_slow_tap_parts_become_small() -> None:
-    """8 MB/s: the thread waits an eighth of a second for each MiB."""
+    """8 MB/s: the thread is idle for an eighth of a second for each MiB."""
     assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.125) == [SMALL] * 20
 
 
 def test_behind_a_fast_tap_nobody_waits() -> None:
-    """300 MB/s: from the first block on, with nothing behind it or much."""
+    """300 MB/s: the fast level is chosen from the first block on."""
     assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.002) == [FAST] * 20
     assert levels(AdaptiveLevel("auto", ROOM), 20, waited=0.0, queued=ROOM) == [FAST] * 20
 
 
-def test_a_queue_that_is_more_than_half_full_is_worked_off_fast() -> None:
-    """Even when there was leisure before it."""
+def test_a_queue_that_is_more_than_half_full_is_compressed_fast() -> None:
+    """This holds even if the thread was idle before."""
     level = AdaptiveLevel("auto", ROOM)
     assert level.choose(MIB, 1.0, ROOM // 2) == SMALL
     assert level.choose(MIB, 1.0, ROOM // 2 + 1) == FAST
 
 
 def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
-    """A page of 2 MiB every half a second leaves leisure for both blocks."""
+    """With a page of 2 MiB every half second, there is time for both blocks."""
     level = AdaptiveLevel("auto", ROOM)
     found = [
         level.choose(MIB, waited, waiting)
@@ -130,7 +130,7 @@ def test_a_tap_that_comes_in_bursts_has_small_parts_all_the_same() -> None:
 
 
 def test_a_tap_that_becomes_fast_is_followed_within_blocks() -> None:
-    """And so is one that becomes slow."""
+    """The level changes within ten blocks, in both directions."""
     level = AdaptiveLevel("auto", ROOM)
     levels(level, 10, waited=0.125)
     assert levels(level, 10, waited=0.002)[-1] == FAST
@@ -138,7 +138,7 @@ def test_a_tap_that_becomes_fast_is_followed_within_blocks() -> None:
 
 
 def test_what_the_small_level_costs_is_measured() -> None:
-    """Rows that are hard to compress get it behind slower taps; small blocks teach nothing."""
+    """Data that is hard to compress needs a slower tap; small blocks are not measured."""
     level = AdaptiveLevel("auto", ROOM)
     assert level.choose(MIB, 0.125, 0) == SMALL
     for _ in range(20):

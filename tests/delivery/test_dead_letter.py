@@ -47,12 +47,12 @@ def segment() -> Iterator[Emulator]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The dead letter, which is not there yet."""
+    """The path of the dead letter, which does not exist yet."""
     return tmp_path / "rejects.jsonl"
 
 
 def config(segment: Emulator, path: Path, method: str = "set", **more: Any) -> dict[str, Any]:
-    """Any number of rejects is tolerated, unless told otherwise."""
+    """Any number of rejects is tolerated by default."""
     urls = {"objects_url": segment.url, "bulk_url": segment.url}
     letter = {"max_rejects": -1, "dead_letter_path": str(path)}
     return {"write_key": KEY, "method": method, **urls, **letter, **more}
@@ -77,7 +77,7 @@ def ids(segment: Emulator) -> list[str]:
 
 @both_methods
 def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, method: str) -> None:
-    """Run id, time, stream, key properties, schema, line number, faults and the record itself."""
+    """Run id, time, stream, key properties, schema, line number, faults and the record."""
     ran = load(config(segment, path, method), lines(ROOMS, record("rooms", id=1), BAD, state(1)))
     assert ran.states == ["1"]
     assert ids(segment) == ["1"]
@@ -110,8 +110,10 @@ def test_a_line_has_all_that_a_replay_needs(segment: Emulator, path: Path, metho
 
 
 @both_methods
-def test_a_schema_stands_once_a_run_and_stream(segment: Emulator, path: Path, method: str) -> None:
-    """300 rejects of a stream with a schema of 40 kB take some kB each run, and not 12 MB."""
+def test_a_schema_is_written_once_a_run_and_stream(
+    segment: Emulator, path: Path, method: str
+) -> None:
+    """300 rejects of a stream with a schema of 40 kB take some kB a run, not 12 MB."""
     column: object = {"type": "string", "title": "x" * 100}
     wide = {f"column_{number:03}": column for number in range(300)}
     head = schema("rooms", None, id="integer", **wide)
@@ -124,8 +126,8 @@ def test_a_schema_stands_once_a_run_and_stream(segment: Emulator, path: Path, me
     assert path.stat().st_size < 2 * len(json.dumps(head)) + 600 * 500
 
 
-def test_a_schema_that_changes_stands_again(segment: Emulator, path: Path) -> None:
-    """Each form of it once, also where the tap goes back to an earlier one; and other keys."""
+def test_a_changed_schema_is_written_again(segment: Emulator, path: Path) -> None:
+    """Each schema is written once, also if the tap returns to an earlier one, or changes keys."""
     other = schema("rooms", id="integer", name="string", floor="integer")
     keys = schema("rooms", ["id", "name"], id="integer", name="string")
     guests = schema("guests", id="integer", name="string")
@@ -144,7 +146,7 @@ def test_a_schema_that_changes_stands_again(segment: Emulator, path: Path) -> No
 def test_a_schema_that_was_cut_off_is_written_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is full in the middle of it: no record refers to half a line."""
+    """If the disk is full in the middle of it, no record refers to half a line."""
     real = os.write
 
     def full(descriptor: int, line: bytes) -> int:
@@ -166,7 +168,7 @@ def test_a_schema_that_was_cut_off_is_written_again(
 
 @pytest.mark.parametrize("how", ["emptied", "deleted"])
 def test_a_file_that_is_taken_away_meanwhile(path: Path, how: str) -> None:
-    """Emptied or deleted while a run goes on: later rejects are in it, with their schema."""
+    """If it is emptied or deleted during a run, later rejects are in it with their schema."""
     letter = DeadLetter(path)
     letter.write(origin(1), ERROR)
     if how == "emptied":
@@ -181,7 +183,7 @@ def test_a_file_that_is_taken_away_meanwhile(path: Path, how: str) -> None:
 
 
 def test_a_half_line_of_another_run(path: Path) -> None:
-    """A run that is killed while this one goes on spoils no line of this one."""
+    """A run that is killed meanwhile does not damage a line of this one."""
     letter = DeadLetter(path)
     letter.write(origin(1), ERROR)
     half = b'{"run_id":"0","li'
@@ -198,7 +200,7 @@ def test_a_half_line_of_another_run(path: Path) -> None:
 
 
 def test_every_fault_of_a_record_is_listed(segment: Emulator, path: Path) -> None:
-    """One record is one line, however much is wrong with it."""
+    """A record is one line, however many faults it has."""
     load(config(segment, path), lines(ROOMS, record("rooms", id="x", name=[1], more=float("nan"))))
     (entry,) = entries(path)
     assert {fault["code"] for fault in entry["faults"]} >= {"key_type", "non_finite"}
@@ -216,7 +218,7 @@ def test_every_fault_of_a_record_is_listed(segment: Emulator, path: Path) -> Non
 def test_a_record_that_is_no_json_keeps_its_bytes(
     segment: Emulator, path: Path, raw: bytes
 ) -> None:
-    """Byte for byte, as `record` where JSON can hold it and as base64 in `raw` elsewhere."""
+    """Byte for byte: as `record` if JSON can contain it, otherwise as base64 in `raw`."""
     message = b'{"type": "RECORD", "stream": "rooms", "record": %b}\n' % raw
     target = TargetSegmentObjects(config=config(segment, path))
     target.listen(BytesIO(lines(ROOMS) + message))  # type: ignore[arg-type]
@@ -228,8 +230,8 @@ def test_a_record_that_is_no_json_keeps_its_bytes(
         assert raw in path.read_bytes()
 
 
-def test_a_record_stands_there_digit_for_digit(segment: Emulator, path: Path) -> None:
-    """Nothing is read and written again: the tap's own tokens."""
+def test_a_record_is_written_digit_for_digit(segment: Emulator, path: Path) -> None:
+    """Records are not parsed and written again."""
     raw = '{"id":"x","a":1.10,"b":123456789012345678901234567890,"c":1E2}'
     message = '{"type":"RECORD","stream":"rooms","record":%s}' % raw  # noqa: UP031  braces
     load(config(segment, path), lines(ROOMS, message))
@@ -237,7 +239,7 @@ def test_a_record_stands_there_digit_for_digit(segment: Emulator, path: Path) ->
 
 
 def test_the_file_is_the_users_alone(path: Path) -> None:
-    """0600, whatever the umask allows."""
+    """Its mode is 0600, whatever the umask is."""
     mask = os.umask(0)
     try:
         letter = DeadLetter(path)
@@ -249,7 +251,7 @@ def test_the_file_is_the_users_alone(path: Path) -> None:
 
 
 def test_a_file_that_was_there_becomes_the_users_alone(path: Path) -> None:
-    """A mode of 0666 does not stay: records are not for everybody."""
+    """A mode of 0666 is changed, since other users must not read records."""
     path.touch()
     path.chmod(0o666)
     letter = DeadLetter(path)
@@ -259,7 +261,7 @@ def test_a_file_that_was_there_becomes_the_users_alone(path: Path) -> None:
 
 
 def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What others can read and we cannot close takes no record."""
+    """No record is written to a file that others can read and we cannot protect."""
     path.touch()
     path.chmod(0o666)
 
@@ -273,7 +275,7 @@ def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.Monke
 
 
 def test_inode_numbers_that_do_not_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without stable inode numbers is a sentence, and no loop without end."""
+    """A file system without stable inode numbers is an error, and no endless loop."""
     real, numbers = os.fstat, itertools.count(1)
 
     def unstable(descriptor: int) -> os.stat_result:
@@ -287,13 +289,13 @@ def test_inode_numbers_that_do_not_stay(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_reject_no_file(segment: Emulator, path: Path) -> None:
-    """It is made when the first reject comes."""
+    """The file is created for the first reject."""
     load(config(segment, path), lines(ROOMS, record("rooms", id=1)))
     assert not path.exists()
 
 
 def test_runs_append(segment: Emulator, path: Path) -> None:
-    """Each run has an id of its own, and takes nothing of the others away."""
+    """Each run has its own id, and removes nothing of the others."""
     for _ in range(3):
         load(config(segment, path), lines(ROOMS, BAD, BAD))
     runs = [entry["run_id"] for entry in entries(path)]
@@ -303,7 +305,7 @@ def test_runs_append(segment: Emulator, path: Path) -> None:
 
 
 def test_a_half_line_is_closed(path: Path) -> None:
-    """What a killed run left stays as it is, and spoils no line after it."""
+    """The incomplete line of a killed run stays, and does not damage the next line."""
     path.write_bytes(b'{"run_id":"0","li')
     letter = DeadLetter(path)
     letter.write(origin(), ERROR)
@@ -314,7 +316,7 @@ def test_a_half_line_is_closed(path: Path) -> None:
 
 
 def test_a_symbolic_link_is_refused(segment: Emulator, path: Path, tmp_path: Path) -> None:
-    """Records go nowhere but to the path that the user named."""
+    """Records are written only to the path that the user named."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
     path.symlink_to(victim)
@@ -324,7 +326,7 @@ def test_a_symbolic_link_is_refused(segment: Emulator, path: Path, tmp_path: Pat
 
 
 def test_two_runs_at_once(path: Path) -> None:
-    """Each line is whole, whichever run wrote it."""
+    """Every line is complete, whichever run wrote it."""
     letters = [DeadLetter(path), DeadLetter(path)]
 
     def write(letter: DeadLetter) -> None:
@@ -344,7 +346,7 @@ def test_two_runs_at_once(path: Path) -> None:
 
 
 class Syncs:
-    """Stands in for `os.fsync`: keeps what was in the dead letter and on stdout when it came."""
+    """Replaces `os.fsync`; keeps the contents of the dead letter and of stdout at each call."""
 
     def __init__(self, path: Path, failure: OSError | None = None) -> None:
         self._path = path
@@ -352,7 +354,7 @@ class Syncs:
         self.seen: list[tuple[int, bytes]] = []
 
     def __call__(self, _descriptor: int) -> None:
-        """Keep it."""
+        """Keep the contents."""
         printed = sys.stdout.buffer.getvalue()  # type: ignore[union-attr]
         self.seen.append((len(entries(self._path)), printed))
         if self._failure is not None:
@@ -363,7 +365,7 @@ class Syncs:
 def test_rejects_are_on_the_disk_before_a_state_covers_them(
     segment: Emulator, path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is synced with all of its lines, and only then the state is printed."""
+    """The file is synced with all of its lines before the state is printed."""
     syncs = Syncs(path)
     monkeypatch.setattr(os, "fsync", syncs)
     fed = lines(ROOMS, record("rooms", id=1), BAD, BAD, state(2))
@@ -386,7 +388,7 @@ def test_a_disk_that_does_not_sync_ends_the_run(
 def test_one_reject_too_many(
     segment: Emulator, path: Path, tmp_path: Path, method: str, tolerated: int
 ) -> None:
-    """N are tolerated; the next ends the run, after all before it is delivered and its state."""
+    """N are tolerated; the next one ends the run, after all before it and its state."""
     fed = [ROOMS]
     for number in range(tolerated):
         fed += [record("rooms", id=number), BAD]
@@ -404,7 +406,7 @@ def test_one_reject_too_many(
 
 
 def test_the_bound_is_exact() -> None:
-    """`Rejects` raises at the reject after the last tolerated one, and at each after it."""
+    """`Rejects` raises at the first reject that is not tolerated, and at all later ones."""
     for tolerated in range(4):
         rejects = Rejects(tolerated, None)
         for _ in range(tolerated):
@@ -419,7 +421,7 @@ def test_the_bound_is_exact() -> None:
 
 
 def test_every_record_of_a_refused_object_has_its_line(segment: Emulator, path: Path) -> None:
-    """Records that were merged in one object are told apart again."""
+    """Records that were merged into one object are separate again."""
     segment.fault(InjectedFault(call="set", count=None, status=400))
     fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, more=2), state(2))
     assert load(config(segment, path), fed).states == ["2"]
@@ -432,7 +434,7 @@ def test_every_record_of_a_refused_object_has_its_line(segment: Emulator, path: 
 def test_a_refused_object_is_not_covered_by_a_state(
     segment: Emulator, path: Path, tmp_path: Path
 ) -> None:
-    """When it is one too many: nothing of it is taken for delivered."""
+    """If it is one too many, none of its records is durable."""
     segment.fault(InjectedFault(call="set", count=None, status=400))
     whole = config(segment, path, max_rejects=0)
     ran = run(tmp_path, whole, lines(ROOMS, record("rooms", id=1), state(1)))
@@ -441,7 +443,7 @@ def test_a_refused_object_is_not_covered_by_a_state(
 
 
 def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_path: Path) -> None:
-    """One tolerated reject is one record, not one object."""
+    """A tolerated reject is a record, not an object."""
     segment.fault(InjectedFault(call="set", count=None, status=400))
     fed = lines(ROOMS, record("rooms", id=1, name="a"), record("rooms", id=1, name="b"), state(2))
     ran = run(tmp_path, config(segment, path, max_rejects=1), fed)
@@ -450,7 +452,7 @@ def test_a_merged_object_counts_its_records(segment: Emulator, path: Path, tmp_p
 
 
 def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
-    """An object with a null that is refused says which setting to try."""
+    """The reject of an object with a null names the setting to try."""
     segment.fault(InjectedFault(call="set", count=None, status=400))
     load(config(segment, path), lines(ROOMS, record("rooms", id=1, name=None)))
     ((fault,),) = (entry["faults"] for entry in entries(path))
@@ -458,7 +460,7 @@ def test_nulls_that_segment_may_not_take(segment: Emulator, path: Path) -> None:
 
 
 def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
-    """Its line is the object that was sent: by bulk the record is not kept."""
+    """Its line has the object that was sent: by bulk the record is not kept."""
     segment.fault(InjectedFault(call="upload", first=2, status=413))
     whole = config(segment, path, "bulk", part_size_bytes=1)
     fed = lines(ROOMS, *(record("rooms", id=number, name="a") for number in (1, 2, 3)), state(3))
@@ -470,7 +472,7 @@ def test_an_object_that_bulk_refuses(segment: Emulator, path: Path) -> None:
 
 
 def test_a_dead_letter_in_use_by_a_replay_is_not_waited_for(path: Path) -> None:
-    """A run does not stand still for a replay: it ends with a sentence, and can be run again."""
+    """The run does not wait for the replay: it ends with an error, and can be run again."""
     letter = DeadLetter(path)
     path.touch()
     with path.open("rb") as held:
