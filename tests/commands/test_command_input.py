@@ -132,7 +132,7 @@ def test_activate_version_is_one_warning(tmp_path: Path, segment: Emulator) -> N
     ran = _run(tmp_path, segment, "set", lines(*BEFORE, activate, activate, state(2)))
     assert (ran.code, ran.states[-1]) == (0, "2")
     assert ran.log.count("ACTIVATE_VERSION") == 1
-    assert "no delete" in ran.log
+    assert "cannot delete" in ran.log
 
 
 def test_a_delivery_that_fails_by_set(tmp_path: Path, segment: Emulator) -> None:

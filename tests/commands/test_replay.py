@@ -705,7 +705,7 @@ def test_an_error_of_the_reader_names_the_line_of_the_file(
     rejected(config, path, b'{"id":null,"n":1}', b'{"id":2,"n":[[[[[1]]]]],"m":NaN}')
     with pytest.raises(
         InputError,
-        match=r"^line 3 of the dead letter: objects .* beyond 6 .* confirmed no obj",
+        match=r"^line 3 of the dead letter: objects .* deeper than 6 .* confirmed no obj",
     ):
         replay(path, {**config, "max_depth": 6})
     assert len(entries(path)) == 2
