@@ -1,7 +1,7 @@
 """Runs the measurements, each in its own process; prints tables and writes the figures as JSON.
 
 python -m benchmarks                        # all, into build/benchmarks.json
-python -m benchmarks --short                # what has a short form, in a minute
+python -m benchmarks --short                # those with a short form, in a minute
 python -m benchmarks --full                 # all, and 5,000,000 rows
 python -m benchmarks startup load           # some, with no file unless --output names one
 python -m benchmarks load --scale 0.1       # one, with options of its own
@@ -56,7 +56,9 @@ def _measure(words: list[str]) -> int:
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME")
     parser.add_argument("--short", action="store_true", help=f"only {', '.join(_FIRST)}, small")
     parser.add_argument("--full", action="store_true", help="with 5,000,000 rows")
-    parser.add_argument("--output", type=Path, help=f"default, of all: {_OUTPUT}")
+    parser.add_argument(
+        "--output", type=Path, help=f"file of the figures; default for all: {_OUTPUT}"
+    )
     options, more = parser.parse_known_args(words)
     if more and len(options.names) != 1:
         parser.error(f"{' '.join(more)}: name the one measurement that this is for")
@@ -88,7 +90,9 @@ def _compare(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks compare")
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--least", type=float, default=0.05, help="share from which on to print")
+    parser.add_argument(
+        "--least", type=float, default=0.05, help="smallest relative change to print"
+    )
     options = parser.parse_args(words)
     print(report.compare(report.read(options.old), report.read(options.new), options.least))
     return 0
@@ -97,7 +101,7 @@ def _compare(words: list[str]) -> int:
 def _report(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks report")
     parser.add_argument("results", type=Path)
-    parser.add_argument("--print", action="store_true", dest="printed", help="to stdout alone")
+    parser.add_argument("--print", action="store_true", dest="printed", help="print to stdout only")
     options = parser.parse_args(words)
     results = report.read(options.results)
     if options.printed:

@@ -34,9 +34,13 @@ def main() -> None:
     """Measure, and print two tables or JSON."""
     parser = argparse.ArgumentParser(description="Compare compressors on object lines.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--megabytes", type=int, default=16, help="of each kind of rows")
+    parser.add_argument("--megabytes", type=int, default=16, help="size of each kind of rows")
     parser.add_argument(
-        "--interval", type=float, nargs="*", default=[0.005, 0.0005, 0.0001], help="to switch at"
+        "--interval",
+        type=float,
+        nargs="*",
+        default=[0.005, 0.0005, 0.0001],
+        help="switch intervals",
     )
     options = parser.parse_args()
     blocks = {name: _blocks(rows, options.megabytes) for name, rows in _ROWS.items()}
@@ -93,7 +97,7 @@ def _alone(make: Callable[[int], Any], level: int, blocks: list[bytes]) -> dict[
     seconds = time.perf_counter() - began
     compressed = b"".join(pieces)
     if zlib.decompress(compressed, _RAW) != b"".join(blocks):
-        sys.exit("what was compressed is not what comes out")
+        sys.exit("decompressing does not return the input")
     size = sum(map(len, blocks))
     return {
         "megabytes_per_second": round(size / seconds / 1e6),
@@ -156,7 +160,7 @@ def _print(alone: list[dict[str, Any]], beside: list[dict[str, Any]], kinds: lis
                 f"{result['megabytes_per_second']:>9}{result['ratio']:>7.2f}" for result in some
             )
         )
-    print("\nbeside a busy thread       interval s    MB/s  of its own  the busy thread keeps")
+    print("\nwith a busy thread         interval s    MB/s  share kept  busy thread keeps")
     for result in beside:
         print(
             f"{result['compressor']:<8}{result['level']:>6}{result['interval']:>22}"

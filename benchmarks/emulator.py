@@ -38,8 +38,8 @@ def main() -> None:
     """Run both measurements and print them."""
     parser = argparse.ArgumentParser(description="Measure the emulator.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of set calls")
-    parser.add_argument("--memory", action="store_true", help="the memory store, not DuckDB")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of the set calls")
+    parser.add_argument("--memory", action="store_true", help="use the memory store, not DuckDB")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = _measure(Path(folder), options.seconds, in_memory=options.memory)

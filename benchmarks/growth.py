@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth")
     parser.add_argument("--short", action="store_true", help="fewer rows")
     parser.add_argument("--full", action="store_true", help=f"add {_FULL:,} rows")
-    parser.add_argument("--rows", type=int, nargs="+", metavar="COUNT", help="these numbers")
+    parser.add_argument("--rows", type=int, nargs="+", metavar="COUNT", help="numbers of rows")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     sizes = options.rows or [*(_SHORT if options.short else _SIZES), *[_FULL] * options.full]

@@ -65,7 +65,9 @@ def main() -> None:
     """Run the cases and print the results."""
     parser = argparse.ArgumentParser(description="Load the command, with faults.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of records")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor for the numbers of records"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     results = []

@@ -102,10 +102,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure `set` calls.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--latency", type=int, nargs="+", default=[0, 50], metavar="MS", help="of an answer"
+        "--latency", type=int, nargs="+", default=[0, 50], metavar="MS", help="of a response"
     )
-    parser.add_argument("--streams", type=int, default=1, help="over which rows go in turn")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of calls, roughly")
+    parser.add_argument("--streams", type=int, default=1, help="number of streams")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="approximate duration of the calls"
+    )
     options = parser.parse_args()
     results: list[dict[str, Any]] = []
     with _Server() as server:
@@ -167,7 +169,7 @@ def _check(bodies: list[bytes], feed: Feed) -> list[int]:
             number = int(item["id"])
             expected = json.loads("{" + _values(number) + "}")
             if call["collection"] != _name(number % feed.streams) or item["properties"] != expected:
-                sys.exit(f"object {number} is not what was fed: {item}")
+                sys.exit(f"object {number} differs from the input: {item}")
             if number not in missing:
                 sys.exit(f"object {number} arrived twice, or was never fed")
             missing.discard(number)
