@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Watched", "watch"]
+__all__ = ["TerminalProcess", "watch"]
 
 _PATIENCE = 20.0  # seconds; only a failing test waits that long
 
 # Runs before the command: makes its stderr the controlling terminal, so that keys reach it.
-_TAKE_TERMINAL = """
+_CONTROLLING_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
@@ -38,7 +38,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @dataclass
-class Watched:
+class TerminalProcess:
     """A running command with an open stdin, and with stderr on a terminal.
 
     Attributes:
@@ -133,7 +133,7 @@ def watch(
     columns: int = 160,
     stdout_too: bool = False,
     **variables: str,
-) -> Iterator[Watched]:
+) -> Iterator[TerminalProcess]:
     """Start the command on a terminal; it is killed at the end of the block if still running.
 
     Args:
@@ -146,12 +146,12 @@ def watch(
     """
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    took = [sys.executable, "-c", _TAKE_TERMINAL]
+    prefix = [sys.executable, "-c", _CONTROLLING_TERMINAL]
     given = environment(**({"TERM": "xterm", "PYTHONPATH": str(ROOT)} | variables))
     given.pop("TQDM_DISABLE" if "TQDM_DISABLE" not in variables else "", None)
     try:
         with subprocess.Popen(
-            [*took, *COMMAND, "--config", config_file(folder, config)],
+            [*prefix, *COMMAND, "--config", config_file(folder, config)],
             stdin=subprocess.PIPE,
             stdout=slave if stdout_too else subprocess.PIPE,
             stderr=slave,
@@ -163,7 +163,7 @@ def watch(
             slave = -1
             screen = pyte.HistoryScreen(columns or 80, 40, history=1000, ratio=1.0)
             try:
-                yield Watched(process, master, screen)
+                yield TerminalProcess(process, master, screen)
             finally:
                 process.kill()
                 assert process.stdin is not None
