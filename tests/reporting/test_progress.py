@@ -84,7 +84,7 @@ def test_log_lines_are_complete_and_above_the_line(segment: Emulator, tmp_path: 
         assert PROGRESS.fullmatch(last)
         heads = [re.match(r"\d{4}-\d\d-\d\d [\d:,]+ \| (INFO|WARNING) ", line) for line in above]
         assert all(heads), above
-        assert above[-1].endswith("delete them in the warehouse if necessary")
+        assert above[-1].endswith("delete them in the warehouse if needed")
         assert command.end() == 0
         log = [line for line in command.shown if " | " in line]
         assert not _is_drawn(log)
