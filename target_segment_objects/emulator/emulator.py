@@ -242,10 +242,8 @@ class Emulator:
 
         A row is `{"id": …, property: value, …}`, with property names as in a warehouse. In memory,
         values are as sent, cleared ones None; `typed=True` returns what a warehouse would show.
-        With a warehouse, values are always typed, and every row has every column.
-
-        Raises:
-            WarehouseError: the warehouse's file cannot be read or written.
+        With a warehouse, values are always typed, and every row has every column;
+        `WarehouseError` when its file cannot be read or written.
         """
         self.flush()
         table = table_name(collection)
