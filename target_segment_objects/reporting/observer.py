@@ -5,7 +5,6 @@ Invariant: a session and its parts are logged with the ids that Segment's suppor
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from target_segment_objects.delivery import (
@@ -19,12 +18,12 @@ from target_segment_objects.delivery import (
 )
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from target_segment_objects.delivery import DeliveryEvent
     from target_segment_objects.reporting.counts import RunCounts
 
 __all__ = ["DeliveryObserver"]
-
-logger = logging.getLogger(__name__)
 
 
 class DeliveryObserver:
@@ -33,10 +32,12 @@ class DeliveryObserver:
     Args:
         counts: the run's numbers. Its `count_request` must be called for a request before the
             event that follows from it comes.
+        logger: where the sessions are logged.
     """
 
-    def __init__(self, counts: RunCounts) -> None:
+    def __init__(self, counts: RunCounts, logger: Logger) -> None:
         self._counts = counts
+        self._logger = logger
 
     def __call__(self, event: DeliveryEvent, /) -> None:
         """Take note of an event."""
@@ -55,7 +56,7 @@ class DeliveryObserver:
             case SessionOpened():
                 request_id = counts.request_id_of("start")
                 counts.sessions.open(event.sync_id, request_id)
-                logger.info(
+                self._logger.info(
                     "Bulk session started: sync_id=%s request_id=%s", event.sync_id, request_id
                 )
             case PartUploaded():
@@ -66,7 +67,7 @@ class DeliveryObserver:
     def _on_part(self, event: PartUploaded) -> None:
         request_id = self._counts.request_id_of("upload")
         self._counts.sessions.add_part(event, request_id)
-        logger.info(
+        self._logger.info(
             "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
             "compressed_bytes=%d",
             event.sync_id,
@@ -84,7 +85,7 @@ class DeliveryObserver:
             return
         request_id = self._counts.request_id_of("finish")
         self._counts.sessions.set_state(event.sync_id, event.state, request_id)
-        logger.info(
+        self._logger.info(
             "Bulk session finished: sync_id=%s request_id=%s parts=%d",
             event.sync_id,
             request_id,

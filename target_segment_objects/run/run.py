@@ -159,7 +159,7 @@ class Run:
             wake=self.wake_up.set,
             meanwhile=self._meanwhile,
             stopped=lambda: self.wake_up.stopped,
-            observer=DeliveryObserver(self._report.counts),
+            observer=DeliveryObserver(self._report.counts, self._logger),
         )
         self._connection = connect(self._settings, hooks, self._report, self.make_clock)
         if self._stop_deadline is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -310,7 +311,7 @@ def test_a_bug_is_named_by_its_kind_alone() -> None:
 def test_lists_are_bounded() -> None:
     """The newest parts, sessions and failed requests are listed; the others are counted."""
     tally = RunCounts()
-    observer = DeliveryObserver(tally)
+    observer = DeliveryObserver(tally, logging.getLogger(__name__))
     for number in range(1_200):
         observer(SessionOpened(f"sync-{number}"))
         for part in range(2):
