@@ -138,8 +138,6 @@ class TargetSegmentObjects(Target):
             on_line_error=on_line_error,
         )
 
-    # Configuration.
-
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:  # noqa: ARG002
         """Raise one error for all wrong settings, which never shows a secret."""
         self.settings = Settings.from_config(self._config, self._report.warn)
@@ -163,8 +161,6 @@ class TargetSegmentObjects(Target):
         """
         self.stream_maps = StreamMaps(self.settings, self.logger)
         self.mapper = self.stream_maps.mapper
-
-    # Messages.
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         """Plan the stream, unless its SCHEMA has not changed."""
@@ -274,8 +270,6 @@ class TargetSegmentObjects(Target):
             )
         return planned
 
-    # Time, and the end of the input.
-
     def _do_due_work(self) -> float | None:
         """Do what is due between two blocks of input; see `Run.do_due_work`."""
         timeout = self.run.do_due_work()
@@ -294,8 +288,6 @@ class TargetSegmentObjects(Target):
         if not self.run.wake_up.stopped:
             self.warn_of_unused_names()
         self._supervisor.conclude()
-
-    # The command line.
 
     def _setup_signal_handlers(self) -> None:
         """Install none: the SDK calls this in the constructor, also when used as a library."""
