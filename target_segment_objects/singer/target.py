@@ -154,11 +154,7 @@ class TargetSegmentObjects(Target):
         return value
 
     def setup_mapper(self) -> None:
-        """Create the SDK's stream maps.
-
-        Raises:
-            ConfigurationError: they are wrong.
-        """
+        """Create the SDK's stream maps, or raise a `ConfigurationError`."""
         self.stream_maps = StreamMaps(self.settings, self.logger)
         self.mapper = self.stream_maps.mapper
 
