@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.mutations import AddressError, Mutation, copied, spoiled
 
-EXAMPLES = "3000"
+EXAMPLES = "6000"
 
 
 class Bug(NamedTuple):
@@ -231,7 +231,7 @@ def law() -> None:
 def main() -> int:
     """Add each bug in turn, and print the results."""
     survivors = 0
-    sys.stdout.write("| sown | in | caught after | seconds |\n|---|---|---|---|\n")
+    sys.stdout.write("| bug | in | caught after | seconds |\n|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as name:
         folder = copied(Path(name, "copy"))
         for bug in BUGS:
