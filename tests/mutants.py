@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "a record is not held back while its id is in flight",
         "SetDelivery._feed",
-        "object_id in self._ids_in_flight[collection]",
-        "object_id in ()",
+        "obj.id in self._ids_in_flight[obj.collection]",
+        "obj.id in ()",
         "tests/delivery/test_set_calls.py",
     ),
     Mutant(
@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         "only the last of several waiting records with one id is sent",
         "Batcher.feed",
-        "batch.pending.get(object_id)",
+        "batch.pending.get(obj.id)",
         "None",
         "tests/delivery/test_batching.py",
     ),

@@ -39,11 +39,6 @@ class PendingObject(msgspec.Struct):
     receipts: list[Receipt]
     bytes: int = 0
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """Its collection and id."""
-        return self.object.collection, self.object.id
-
     def settle(self) -> None:
         """All records in it are durable."""
         for receipt in self.receipts:
@@ -78,8 +73,8 @@ class Batch:
     @classmethod
     def single(cls, pending: PendingObject) -> Batch:
         """A batch of one object, to be sent at once."""
-        collection, object_id = pending.key
-        return cls(collection, float("-inf"), {object_id: pending})
+        obj = pending.object
+        return cls(obj.collection, float("-inf"), {obj.id: pending})
 
     def contains(self, pending: PendingObject) -> bool:
         """Whether it has this very object, and not another one of its id."""
@@ -107,18 +102,18 @@ class Batcher:
         the batch of the waiting one is sealed and returned without it (see `Batch.contains`). It
         must not be sent before that batch is answered.
         """
-        collection, object_id = pending.key
-        batch = self._open.get(collection)
+        obj = pending.object
+        batch = self._open.get(obj.collection)
         if batch is None:
-            batch = self._open[collection] = Batch(collection, now + self._limits.seconds)
-        earlier = batch.pending.get(object_id)
+            batch = self._open[obj.collection] = Batch(obj.collection, now + self._limits.seconds)
+        earlier = batch.pending.get(obj.id)
         if earlier is not None:
             is_merged = earlier.merge(pending, self._limits.object_bytes)
-            return None if is_merged else self._open.pop(collection)
-        batch.pending[object_id] = pending
+            return None if is_merged else self._open.pop(obj.collection)
+        batch.pending[obj.id] = pending
         if len(batch.pending) < self._limits.objects:
             return None
-        return self._open.pop(collection)
+        return self._open.pop(obj.collection)
 
     def due(self, now: float) -> list[Batch]:
         """The batches that have waited long enough, sealed, the oldest first."""

@@ -165,8 +165,8 @@ class SetDelivery:
             self._take_outcomes()
 
     def _feed(self, pending: PendingObject) -> None:
-        collection, object_id = pending.key
-        if object_id in self._ids_in_flight[collection]:
+        obj = pending.object
+        if obj.id in self._ids_in_flight[obj.collection]:
             self._hold_back(pending)
         elif (batch := self._batcher.feed(pending, self._monotonic())) is not None:
             self._dispatch(batch)
@@ -174,7 +174,8 @@ class SetDelivery:
                 self._hold_back(pending)
 
     def _hold_back(self, pending: PendingObject) -> None:
-        held = self._held_back.setdefault(pending.key, [])
+        key = pending.object.collection, pending.object.id
+        held = self._held_back.setdefault(key, [])
         if not (held and held[-1].merge(pending, self._limits.object_bytes)):
             held.append(pending)
 
