@@ -1,8 +1,8 @@
 """`segment-objects preview`: show what a run would send, without sending anything.
 
-Invariant: the target itself reads, plans and encodes, with all settings and stream maps. Only the
-delivery is replaced, by one that counts objects. A preview continues after errors, so that it shows
-all of them.
+Invariant: the target itself reads, plans and encodes, with all settings and stream maps. Its report
+counts the objects, and its delivery discards them. A preview continues after errors, so that it
+shows all of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from target_segment_objects.commands.output import print_lines
 from target_segment_objects.commands.preview.counts import PreviewReport
-from target_segment_objects.commands.preview.delivery import PreviewDelivery
-from target_segment_objects.commands.preview.examples import encodable
 from target_segment_objects.commands.preview.table import lines
 from target_segment_objects.delivery import do_nothing
 from target_segment_objects.errors import MessageError
@@ -25,7 +23,10 @@ from target_segment_objects.singer import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from target_segment_objects.objects import ObjectLine
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["preview", "run"]
 
@@ -64,12 +65,11 @@ def preview(
         ConfigurationError: for a wrong setting.
         InputError: when stdin is closed.
     """
-    delivery = PreviewDelivery(with_examples=values)
-    report = PreviewReport(delivery, with_examples=values)
+    report = PreviewReport(with_examples=values)
     target = TargetSegmentObjects(
         config={**config, "write_key": _NO_KEY},
         report=report,
-        make_run=partial(Run, delivery=delivery),
+        make_run=partial(Run, delivery=_NoDelivery()),
         on_line_error=report.on_line_error,
     )
     wake_up = target.run.wake_up
@@ -90,4 +90,23 @@ def preview(
         max_rejects=target.settings.max_rejects,
     )
     status = int(report.would_fail) if signals.exit_status is None else signals.exit_status
-    return encodable(document), status
+    return document, status
+
+
+class _NoDelivery:
+    """A `Delivery` that discards objects."""
+
+    def put_block(
+        self, objects: Sequence[ObjectLine], _first: int, _source: Callable[[int], SourceRecord]
+    ) -> int:
+        """Take all objects."""
+        return len(objects)
+
+    def tick(self) -> None:
+        """Nothing is due."""
+
+    def finish(self) -> None:
+        """Nothing is pending."""
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,4 +1,4 @@
-"""What a preview counts beside objects: records, conversions, rejects, and errors of a run.
+"""What a preview counts: objects, records, conversions, rejects, and errors of a run.
 
 Invariant: memory is bounded by the shape of the input, not by its length. Values of records are not
 kept, unless examples were asked for.
@@ -7,26 +7,30 @@ kept, unless examples were asked for.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from target_segment_objects.commands.preview.examples import example_at
+import msgspec
+
+from target_segment_objects.commands.preview.collection import PreviewCollection
+from target_segment_objects.commands.preview.examples import encodable, example_at
 from target_segment_objects.errors import InputError, MissingSchemaError, one_line
 from target_segment_objects.reporting import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from target_segment_objects.commands.preview.delivery import PreviewDelivery
     from target_segment_objects.errors import RejectedRecordError, SegmentObjectsError
+    from target_segment_objects.faults import Fault
     from target_segment_objects.input import Message
-    from target_segment_objects.plan import ConversionCode, EncodedRecord, StreamPlan
+    from target_segment_objects.plan import EncodedRecord, StreamPlan
     from target_segment_objects.source import SourceRecord
 
 __all__ = ["PreviewReport"]
 
 _MAX_KINDS: Final = 1_000
 """Kinds of rejects and of errors that are listed; all of them are counted."""
+_RESULTS: Final = ("records", "rejected", "filtered", "not_checked")
+"""What is counted of each stream of the tap; every record counts as the first."""
 _SILENT: Final = logging.getLogger(__name__)
 """Warnings are part of the preview and are not logged."""
 _SILENT.setLevel(logging.CRITICAL + 1)
@@ -34,34 +38,8 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 K = TypeVar("K")
 
 
-@dataclass
-class _TapStreamCounts:
-    """The records of one stream of the tap."""
-
-    records: int = 0
-    rejected: int = 0
-    filtered: int = 0
-    not_checked: int = 0
-
-
-@dataclass
-class _Occurrences:
-    """A conversion, a reject or an error of one kind: how many there are, and the first one."""
-
-    count: int = 0
-    line: int = 0
-    path: tuple[str, ...] = ()
-    message: str = ""
-    example: str | None = None
-
-    def document(self) -> dict[str, object]:
-        """The members that conversions and rejects share."""
-        example = {} if self.example is None else {"example": self.example}
-        return {"path": self.path, "count": self.count, "line": self.line, **example}
-
-
-class _Kinds(dict[K, _Occurrences]):
-    """The occurrences of each kind of reject or error, up to a limit.
+class _Kinds(dict[K, dict[str, Any]]):
+    """A row of the JSON document for each kind of reject or error, up to a limit.
 
     Attributes:
         beyond_limit: how many there are of kinds beyond the limit.
@@ -69,31 +47,29 @@ class _Kinds(dict[K, _Occurrences]):
 
     beyond_limit = 0
 
-    def count(self, kind: K, line: int) -> _Occurrences | None:
-        """Count one, and return its kind; `None` when there are too many kinds."""
-        if kind not in self and len(self) >= _MAX_KINDS:
-            self.beyond_limit += 1
-            return None
-        occurrences = self.setdefault(kind, _Occurrences(line=line))
-        occurrences.count += 1
-        return occurrences
+    def count(self, kind: K, first: Callable[[], dict[str, Any]]) -> None:
+        """Count one; `first` makes the row of a new kind."""
+        if kind not in self:
+            if len(self) >= _MAX_KINDS:
+                self.beyond_limit += 1
+                return
+            self[kind] = first()
+        self[kind]["count"] += 1
 
 
 class PreviewReport(Report):
-    """Hears what the target does, and takes the errors that would end a run.
+    """Counts what the target does, and takes the errors that would end a run.
 
     Args:
-        delivery: is told which plans there are.
-        with_examples: whether to keep an example value of each kind of conversion and reject.
+        with_examples: whether to keep an example value of each column, conversion and reject.
     """
 
-    def __init__(self, delivery: PreviewDelivery, *, with_examples: bool) -> None:
+    def __init__(self, *, with_examples: bool) -> None:
         super().__init__(_SILENT)
-        self._delivery = delivery
         self._with_examples = with_examples
         self._latest: SourceRecord | None = None
-        self._streams: dict[str, _TapStreamCounts] = {}
-        self._conversions: dict[str, dict[tuple[str, ConversionCode, str], _Occurrences]] = {}
+        self._streams: dict[str, dict[str, int]] = {}
+        self._collections: dict[str, PreviewCollection] = {}
         self._rejects = _Kinds[tuple[str, str, tuple[str, ...]]]()
         self._errors = _Kinds[str]()
         self._invalid_streams: set[str] = set()
@@ -106,45 +82,39 @@ class PreviewReport(Report):
     def add_plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
         """A stream was planned."""
         super().add_plan(plan, expressions)
-        self._delivery.declare(plan)
+        collection = PreviewCollection(self._with_examples)
+        self._collections.setdefault(plan.collection, collection).add_plan(plan)
 
     def encoded(self, plan: StreamPlan, encoded: EncodedRecord, record: SourceRecord) -> None:
-        """A record became an object, which is delivered next."""
+        """A record became an object."""
         super().encoded(plan, encoded, record)
-        if encoded.new_columns:
-            self._delivery.add_paths(plan.collection, encoded.new_columns)
+        collection = self._collections[plan.collection]
+        collection.add_object(encoded, record.line)
         if record is not self._latest:  # stream maps may make several objects of one record
             self._latest = record
-            self._stream(record.source.stream).records += 1
-        if not encoded.conversions:
-            return
-        conversions = self._conversions.setdefault(plan.collection, {})
+            self._count(record.source.stream)
         for (code, name), count in encoded.conversions.items():
-            occurrences = conversions.setdefault((plan.stream, code, name), _Occurrences())
-            if not occurrences.count:
-                occurrences.path = encoded.conversions.paths[code, name]
-                occurrences.line = record.line
-                occurrences.example = self._example(record, occurrences.path)
-            occurrences.count += count
+            kind = (plan.stream, code, name)
+            if kind not in collection.conversions:
+                path = encoded.conversions.paths[code, name]
+                collection.conversions[kind] = {
+                    "stream": plan.stream,
+                    "code": code,
+                    "property": name,
+                    **self._first(record, path),
+                }
+            collection.conversions[kind]["count"] += count
 
     def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record."""
         del is_removed
-        counts = self._stream(record.source.stream)
-        counts.records += 1
-        counts.filtered += 1
+        self._count(record.source.stream, "filtered")
 
     def add_reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
         """A record cannot become an object."""
-        stream = record.source.stream
-        counts = self._stream(stream)
-        counts.records += 1
-        counts.rejected += 1
+        self._count(record.source.stream, "rejected")
         for fault in error.faults:
-            reject = self._rejects.count((stream, fault.code, fault.path), record.line)
-            if reject is not None and reject.count == 1:
-                reject.path, reject.message = fault.path, fault.message
-                reject.example = self._example(record, fault.path)
+            self._count_fault(fault, record)
 
     def on_line_error(self, error: SegmentObjectsError, message: Message | None, line: int) -> None:
         """Count an error that would end a run.
@@ -157,15 +127,14 @@ class PreviewReport(Report):
                 self._invalid_streams.add(stream)
             elif isinstance(error, MissingSchemaError) and stream in self._invalid_streams:
                 if message.type == "RECORD":
-                    self._stream(stream).records += 1
-                    self._stream(stream).not_checked += 1
+                    self._count(stream, "not_checked")
                 return
         self.count_error(error, line)
 
     def count_error(self, error: SegmentObjectsError, line: int) -> None:
         """Count an error; those that differ in their position alone are one kind."""
-        sentence = error.sentence if isinstance(error, InputError) else str(error)
-        self._errors.count(one_line(sentence), line)
+        sentence = one_line(error.sentence if isinstance(error, InputError) else str(error))
+        self._errors.count(sentence, lambda: {"message": sentence, "count": 0, "line": line})
 
     def document(self, *, is_stopped: bool, is_complete: bool, max_rejects: int) -> dict[str, Any]:
         """The preview as a JSON object, described in `docs/preview.md`.
@@ -175,42 +144,49 @@ class PreviewReport(Report):
             is_complete: whether the input was read to its end.
             max_rejects: how many rejects a run tolerates, -1 for any number.
         """
-        streams = self._streams.values()
-        collections = self._delivery.documents()
-        for name, collection in collections.items():
-            collection["conversions"] = [
-                {"stream": stream, "code": code, "property": name, **occurrences.document()}
-                for (stream, code, name), occurrences in self._conversions.get(name, {}).items()
-            ]
-        return {
+        collections = [counts.document(name) for name, counts in self._collections.items()]
+        total = {
+            result: sum(counts[result] for counts in self._streams.values()) for result in _RESULTS
+        }
+        document = {
             "would_fail": self.would_fail,
             "complete": is_complete,
             "stopped": is_stopped,
-            "records": sum(counts.records for counts in streams),
-            "objects": sum(collection["objects"] for collection in collections.values()),
-            "rejected": sum(counts.rejected for counts in streams),
+            "records": total["records"],
+            "objects": sum(collection["objects"] for collection in collections),
+            "rejected": total["rejected"],
             "max_rejects": max_rejects,
-            "filtered": sum(counts.filtered for counts in streams),
-            "not_checked": sum(counts.not_checked for counts in streams),
-            "streams": [
-                {"stream": stream, **vars(counts)} for stream, counts in self._streams.items()
-            ],
-            "collections": list(collections.values()),
-            "rejects": [
-                {"stream": stream, "code": code, "message": reject.message, **reject.document()}
-                for (stream, code, _), reject in self._rejects.items()
-            ],
+            "filtered": total["filtered"],
+            "not_checked": total["not_checked"],
+            "streams": [{"stream": stream, **counts} for stream, counts in self._streams.items()],
+            "collections": collections,
+            "rejects": list(self._rejects.values()),
             "rejects_beyond_limit": self._rejects.beyond_limit,
-            "errors": [
-                {"message": sentence, "count": error.count, "line": error.line}
-                for sentence, error in self._errors.items()
-            ],
+            "errors": list(self._errors.values()),
             "errors_beyond_limit": self._errors.beyond_limit,
             "warnings": list(self.warnings),
         }
+        return encodable(msgspec.to_builtins(document))  # type: ignore[no-any-return]
 
-    def _stream(self, stream: str) -> _TapStreamCounts:
-        return self._streams.setdefault(stream, _TapStreamCounts())
+    def _count(self, stream: str, *results: str) -> None:
+        counts = self._streams.setdefault(stream, dict.fromkeys(_RESULTS, 0))
+        for result in ("records", *results):
+            counts[result] += 1
 
-    def _example(self, record: SourceRecord, path: tuple[str, ...]) -> str | None:
-        return example_at(record.raw, path) if self._with_examples and path else None
+    def _count_fault(self, fault: Fault, record: SourceRecord) -> None:
+        stream, code = record.source.stream, fault.code
+        self._rejects.count(
+            (stream, code, fault.path),
+            lambda: {
+                "stream": stream,
+                "code": code,
+                "message": fault.message,
+                **self._first(record, fault.path),
+            },
+        )
+
+    def _first(self, record: SourceRecord, path: tuple[str, ...]) -> dict[str, Any]:
+        """The fields of a new row: where it occurred first, and how often, which is counted."""
+        row: dict[str, Any] = {"path": path, "count": 0, "line": record.line}
+        example = example_at(record.raw, path) if self._with_examples and path else None
+        return row if example is None else {**row, "example": example}
