@@ -38,13 +38,13 @@ _FIRST_WAIT, _LONGEST_WAIT, _LEAST_ATTEMPTS, _MOST_ASKED = 0.5, 60.0, 3, 300.0
 class Reaction(Enum):
     """How the target reacts to a fault."""
 
-    TAKEN = "it is no fault here: the answer counts"
-    RETRIED = "sent again, within the budget"
-    HALVED = "halves of the call are sent, until the bad object stands alone"
-    SPLIT = "halves of the part are uploaded, until the bad object stands alone"
-    REPLACED = "a new session, and all parts again; refused at the same part again, the end"
-    KEY = "the end at once: check the key"
-    END = "the end at once"
+    ACCEPTED = "not a fault here: the response is accepted"
+    RETRIED = "the request is retried within the budget"
+    HALVED = "the call is halved until the bad object is alone in one"
+    SPLIT = "the part is halved until the bad object is alone in one"
+    REPLACED = "a new session with all parts; a second refusal of the same part ends the run"
+    KEY = "the run ends at once, with advice to check the key"
+    END = "the run ends at once"
 
 
 _SESSION_CALLS = ("upload", "finish", "keep-alive")
@@ -103,7 +103,7 @@ class WireFault:
         if self.lost:
             return Reaction.RETRIED
         if 200 <= self.status < 300:
-            return Reaction.RETRIED if call in {"start", "upload"} else Reaction.TAKEN
+            return Reaction.RETRIED if call in {"start", "upload"} else Reaction.ACCEPTED
         return _BY_CALL.get((call, self.status), _BY_STATUS[self.status])
 
     def waits(self) -> list[float]:
@@ -264,7 +264,7 @@ class Case:
     @property
     def code(self) -> int:
         """The expected exit status."""
-        if self.point.call == "keep-alive" or self.reaction is Reaction.TAKEN:
+        if self.point.call == "keep-alive" or self.reaction is Reaction.ACCEPTED:
             return 0
         if self.reaction in {Reaction.KEY, Reaction.END}:
             return 1

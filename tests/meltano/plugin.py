@@ -1,7 +1,7 @@
 """The loader as Meltano declares it, generated from the declarations of the settings.
 
-`python -m tests.meltano.plugin` writes the settings in `meltano.yml` anew, between two marks; the
-rest of that file is written by hand. `make docs` does it, and a test holds the file current.
+`python -m tests.meltano.plugin` writes the settings in `meltano.yml` between two marks; the rest of
+that file is written by hand. `make docs` runs it, and a test checks that the file is current.
 """
 
 from __future__ import annotations

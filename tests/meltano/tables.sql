@@ -1,4 +1,4 @@
--- What a real database has in it: every kind of column that a Segment column cannot hold as it is.
+-- Columns of a real database: every type that a Segment column cannot hold unchanged.
 
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 
@@ -25,15 +25,15 @@ SELECT n, jsonb_build_object('n', n, 'half', n / 2.0), ARRAY['t' || n, NULL], n 
        md5(n::text)::uuid, decode(md5(n::text), 'hex'), n % 2 = 0, repeat('x', n)
 FROM generate_series(100, 499) AS n;
 
--- Names as an ORM or a spreadsheet makes them.
+-- Names as created by an ORM or a spreadsheet.
 CREATE TABLE "Guest Book" ("GuestId" integer PRIMARY KEY, "Guest Name" text, "HomeTown" text, "2nd visit" boolean);
 INSERT INTO "Guest Book" SELECT n, 'Guest ' || n, CASE WHEN n % 3 = 0 THEN NULL ELSE 'Town ' || n END, n % 2 = 0 FROM generate_series(1, 150) AS n;
 
--- A key of several columns, one of them text with the separator of ids in it.
+-- A key of several columns, one of which is text that contains the separator of ids.
 CREATE TABLE order_lines (order_id bigint, sku text, quantity integer, price numeric(10, 2), PRIMARY KEY (order_id, sku));
 INSERT INTO order_lines SELECT n / 4, 'sku:' || n % 4 || '\', n % 7, n / 8.0 FROM generate_series(1, 600) AS n;
 
--- No key at all, and some rows twice: Segment merges what is identical.
+-- No key, and duplicate rows: Segment merges identical ones.
 CREATE TABLE page_visits (seen_at timestamptz, page text, milliseconds integer);
 INSERT INTO page_visits SELECT timestamptz '2026-03-01 00:00Z' + n % 200 * interval '1 minute', '/page/' || n % 10, n % 200 FROM generate_series(1, 300) AS n;
 
@@ -42,7 +42,7 @@ CREATE TABLE nothing_yet (id integer PRIMARY KEY, name text);
 CREATE VIEW spending AS
 SELECT order_id, sum(quantity * price)::double precision AS total, count(*) AS lines FROM order_lines GROUP BY order_id;
 
--- Read once more only where it changed; enough of it for a state in its midst.
+-- Replicated incrementally, with enough rows for a state within the table.
 CREATE TABLE bookings (id bigint PRIMARY KEY, changed_at timestamptz NOT NULL, guest text, nights integer, paid numeric(10, 2));
 INSERT INTO bookings
 SELECT n, timestamptz '2026-04-01 00:00Z' + n * interval '1 second', 'guest ' || n % 90, n % 14, n / 4.0 FROM generate_series(1, 18000) AS n;
