@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from _typeshed import DataclassInstance
+
     from target_segment_objects.delivery import Level
 
 __all__ = ["DECLARED", "Declaration", "Settings", "check", "config_jsonschema"]
@@ -62,6 +64,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 D = TypeVar("D")
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 _YEAR = 31_536_000  # seconds; beyond some centuries, waiting overflows
 _NO_LIMIT = 2**63 - 1
@@ -102,27 +105,23 @@ class Declaration:
     """One setting.
 
     Attributes:
-        name: its name in a file; a variable has it in capitals after `TARGET_SEGMENT_OBJECTS_`.
         kind: which values are allowed.
         default: its value when it is not set; `None` for no value, or for the default that the
             description gives.
         description: its documentation for users.
     """
 
-    name: str
-    kind: Kind[object]
+    kind: Kind[Any]
     default: object
     description: str
 
 
 def _declare(kind: Kind[T], default: D, description: str) -> T | D:
     """A field of `Settings` that carries its declaration."""
-    metadata = {"kind": kind, "default": default, "description": description}
-    in_repr = kind.in_repr and not kind.secret
-    declared: object = (
-        field(default_factory=default.copy, repr=in_repr, metadata=metadata)
-        if isinstance(default, dict)
-        else field(default=default, repr=in_repr, metadata=metadata)
+    declared: object = field(
+        default_factory=lambda: deepcopy(default),
+        repr=kind.in_repr and not kind.secret,
+        metadata={"declaration": Declaration(kind, default, description)},
     )
     return cast("T | D", declared)
 
@@ -309,13 +308,13 @@ class Settings:
         "3: fast (igzip). 4 to 9: smaller (zlib), 9 is the smallest.",
     )
     keep_alive_seconds: float = _declare(
-        number(above=0, below=API_LIMITS.session_seconds),
+        number(exclusiveMinimum=0, exclusiveMaximum=API_LIMITS.session_seconds),
         240,
         "Seconds without a call after which a bulk session is kept alive. Segment ends a session "
         "after 600.",
     )
     checkpoint_seconds: float = _declare(
-        number(least=0, most=_YEAR),
+        number(minimum=0, maximum=_YEAR),
         1800,
         "Maximum age of a bulk session in seconds; it is then finished and its state emitted. 0: "
         "no age limit, so usually one session for the whole sync. Set a limit to lose less "
@@ -338,24 +337,24 @@ class Settings:
         "uploaded. Lower it if the disk is small.",
     )
     request_timeout_seconds: float = _declare(
-        number(above=0, most=_YEAR),
+        number(exclusiveMinimum=0, maximum=_YEAR),
         60,
         "Maximum duration of one request in seconds, except uploads of parts.",
     )
     upload_timeout_seconds: float = _declare(
-        number(above=0, most=_YEAR),
+        number(exclusiveMinimum=0, maximum=_YEAR),
         600,
         "Maximum duration of the upload of one part in seconds. Raise it for a slow network.",
     )
     retry_seconds: float = _declare(
-        number(least=0, most=_YEAR),
+        number(minimum=0, maximum=_YEAR),
         600,
         "Maximum time in seconds that one request spends waiting between its attempts. There are "
         "always at least three attempts. Raise it to survive longer outages.",
     )
 
     shutdown_seconds: float = _declare(
-        number(least=0, most=_YEAR),
+        number(minimum=0, maximum=_YEAR),
         8,
         "After SIGINT or SIGTERM, the seconds in which the run may still deliver what it has "
         "read. Keep it below the time after which your scheduler kills the process.",
@@ -476,65 +475,35 @@ class Settings:
 
     @property
     def bulk_address(self) -> str:
-        """The base address of the Objects Bulk API, from `bulk_url` or `region`.
-
-        Raises:
-            ConfigurationError: the region has none, and `bulk_url` is not set.
-        """
-        address = self.bulk_url or BULK_URLS.get(self.region)
-        if address is None:
-            raise ConfigurationError("bulk_url is required with region: dublin")
-        return address
+        """The base address of the Objects Bulk API, from `bulk_url` or `region`."""
+        return self.bulk_url or BULK_URLS[self.region]
 
     @property
     def plan_options(self) -> PlanOptions:
-        """The options of a stream's plan."""
-        return PlanOptions(
-            collections=self.collections,
-            pluralize=self.pluralize,
-            allow_collection_digits=self.allow_collection_digits,
-            nested=self.nested,
-            nulls=self.nulls,
-            non_finite_numbers=self.non_finite_numbers,
-            oversized_values=self.oversized_values,
-            type_mismatches=self.type_mismatches,
-            long_ids=self.long_ids,
-            flattening=self._flattening,
-        )
-
-    @property
-    def _flattening(self) -> Flattening | None:
-        """The SDK's flattening; with a depth of 0 it is off."""
-        if not (self.flattening_enabled and self.flattening_max_depth):
-            return None
-        options = {
-            "separator": self.flattening_separator,
-            "max_key_length": self.flattening_max_key_length,
-        }
-        return Flattening(self.flattening_max_depth, **_without_none(options))
+        """The options of a stream's plan; the SDK's flattening is off with a depth of 0."""
+        flattening = None
+        if self.flattening_enabled and self.flattening_max_depth:
+            options = {
+                "separator": self.flattening_separator,
+                "max_key_length": self.flattening_max_key_length,
+            }
+            flattening = Flattening(self.flattening_max_depth, **_without_none(options))
+        return self._options(PlanOptions, flattening=flattening)
 
     @property
     def reader_options(self) -> ReaderOptions:
         """The limits of the reader."""
-        return ReaderOptions(max_line_bytes=self.max_line_bytes, max_depth=self.max_depth)
+        return self._options(ReaderOptions)
 
     @property
     def part_limits(self) -> PartLimits:
         """The limits of the parts of a bulk session."""
-        return PartLimits(
-            part_size_bytes=self.part_size_bytes,
-            compression_level=self.compression_level,
-            spool_dir=None if self.spool_dir is None else str(self.spool_dir),
-        )
+        return self._options(PartLimits, spool_dir=self.spool_dir and str(self.spool_dir))
 
     @property
     def session_limits(self) -> SessionLimits:
         """The limits of a bulk session."""
-        return SessionLimits(
-            keep_alive_seconds=self.keep_alive_seconds,
-            checkpoint_seconds=self.checkpoint_seconds,
-            spool_max_bytes=self.spool_max_bytes,
-        )
+        return self._options(SessionLimits)
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -544,14 +513,16 @@ class Settings:
     @property
     def transport_options(self) -> TransportOptions:
         """How requests are sent."""
-        return TransportOptions(
+        return self._options(
+            TransportOptions,
             timeout_seconds=self.request_timeout_seconds,
-            upload_timeout_seconds=self.upload_timeout_seconds,
-            max_concurrency=self.max_concurrency,
-            ca_bundle=None if self.ca_bundle is None else str(self.ca_bundle),
-            proxy=self.proxy,
-            allow_http=self.allow_http,
+            ca_bundle=self.ca_bundle and str(self.ca_bundle),
         )
+
+    def _options(self, kind: type[OptionsT], **others: object) -> OptionsT:
+        """The options of a part of the target: the settings of the same names, and `others`."""
+        names = [name for name in DECLARED if name in kind.__dataclass_fields__]
+        return kind(**{**{name: getattr(self, name) for name in names}, **others})
 
     def for_sdk(self) -> dict[str, object]:
         """The configuration of the SDK's own code: the settings that it reads, if they are set.
@@ -566,9 +537,9 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 DECLARED: Mapping[str, Declaration] = {
-    setting.name: Declaration(setting.name, **setting.metadata) for setting in fields(Settings)
+    setting.name: setting.metadata["declaration"] for setting in fields(Settings)
 }
-"""Every setting by its name, in the order of the documentation."""
+"""Every setting by its name in a file, in the order of the documentation."""
 
 
 def check(config: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,6 +7,7 @@ may be a secret, or stand where a secret should.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,12 @@ S = TypeVar("S", bound=str)
 _NUMBER: Final = re.compile(r"\s*-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,4})?\s*")
 _INTEGER: Final = re.compile(r"\s*-?[0-9]{1,300}\s*")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+_BOUNDS: Final = {
+    "minimum": "from {},",
+    "exclusiveMinimum": "greater than {} and",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "less than {}",
+}
 _TYPES: Final = {
     type(None): "null",
     bool: "a boolean",
@@ -71,10 +78,10 @@ class Kind(Generic[T]):
     Attributes:
         allowed: what is allowed; it continues `must be`.
         schema: the JSON schema of the values that a configuration file may have.
-        convert: returns a value of one of the `types` as the program uses it, and `None` or a
+        convert: returns a value that fits the schema as the program uses it, and `None` or a
             `WrongValueError` if it is not allowed.
         types: the types that its values have in JSON.
-        normalize: returns a number for a value that is a number in another form.
+        normalize: returns the value that is checked: a number in another form becomes a number.
         parse: returns the value that a variable's text stands for, and a `ValueError` for none.
         secret: never shown, and marked so in the JSON schema.
         in_repr: whether a repr may show the value.
@@ -82,7 +89,7 @@ class Kind(Generic[T]):
 
     allowed: str
     schema: Mapping[str, object]
-    convert: Callable[[Any], T | None]
+    convert: Callable[[Any], T | None] = lambda value: value
     types: tuple[type, ...] = (str,)
     normalize: Callable[[object], object] = lambda value: value
     parse: Callable[[str], object] = str
@@ -100,7 +107,12 @@ class Kind(Generic[T]):
         if is_boolean or not isinstance(value, self.types):
             given = _TYPES.get(type(value), "a value of another type")
             raise WrongValueError(f"must be {self.allowed}, not {given}")
-        converted = self.convert(value)
+        error = best_match(Draft202012Validator(self.schema).iter_errors(value))
+        if error is not None and error.absolute_path:
+            # The path consists of names that the user chose; the error's message has the values.
+            path = ".".join(map(str, error.absolute_path))
+            raise WrongValueError(f"must be {self.allowed}; check `{path}`")
+        converted = self.convert(value) if error is None else None
         if converted is None:
             raise WrongValueError(f"must be {self.allowed}")
         return converted
@@ -132,8 +144,7 @@ def boolean() -> Kind[bool]:
             raise WrongValueError("must be `true` or `false` (or `1` or `0`)")
         return value
 
-    schema = {"type": ["boolean", "null"]}
-    return Kind("`true` or `false`", schema, bool, types=(bool,), parse=parse)
+    return Kind("`true` or `false`", {"type": ["boolean", "null"]}, types=(bool,), parse=parse)
 
 
 def integer(least: int, most: int) -> Kind[int]:
@@ -141,7 +152,6 @@ def integer(least: int, most: int) -> Kind[int]:
     return Kind(
         f"an integer from {least} to {most}",
         {"type": ["integer", "null"], "minimum": least, "maximum": most},
-        lambda value: value if least <= value <= most else None,
         types=(int,),
         normalize=_integral,
         parse=_parse_json,
@@ -168,44 +178,20 @@ def integer_or_word(word: S, least: int, most: int) -> Kind[int | S]:
     )
 
 
-def number(
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-) -> Kind[float]:
-    """A finite number within bounds; `above` and `below` are not themselves allowed.
+def number(**bounds: float) -> Kind[float]:
+    """A finite number within bounds.
 
     A number in a string is one too: Meltano has no kind of setting that brings a fraction from its
     environment into the file that it writes, other than text.
+
+    Args:
+        bounds: a lower bound and then an upper one, by their keywords in a JSON schema.
     """
-    low = f"from {least}," if least is not None else f"greater than {above} and"
-    high = f"at most {most}" if most is not None else f"less than {below}"
-    bounds = {
-        "minimum": least,
-        "exclusiveMinimum": above,
-        "maximum": most,
-        "exclusiveMaximum": below,
-    }
-
-    def convert(value: float) -> float | None:
-        # NaN compares false with every bound, and an infinity is beyond one of them.
-        is_inside = (
-            (least is None or value >= least)
-            and (above is None or value > above)
-            and (most is None or value <= most)
-            and (below is None or value < below)
-        )
-        return float(value) if is_inside else None
-
     return Kind(
-        f"a number {low} {high}",
-        {
-            "type": ["number", "null"],
-            **{word: bound for word, bound in bounds.items() if bound is not None},
-        },
-        convert,
+        f"a number {' '.join(_BOUNDS[word].format(bound) for word, bound in bounds.items())}",
+        {"type": ["number", "null"], **bounds},
+        # NaN compares false with every bound, so it is within all of them.
+        lambda value: float(value) if math.isfinite(value) else None,
         types=(int, float),
         normalize=lambda value: _number_in(value, _NUMBER),
         parse=_parse_json,
@@ -215,12 +201,9 @@ def number(
 def choice(*words: S) -> Kind[S]:
     """One of a few words."""
     *others, last = (f"`{word}`" for word in words)
-    return Kind(
-        f"{', '.join(others)} or {last}",
-        # `null` is allowed by the type alone, as the SDK declares choices.
-        {"type": ["string", "null"], "enum": list(words)},
-        lambda value: value if value in words else None,
-    )
+    # `null` is allowed by the type alone, as the SDK declares choices.
+    schema = {"type": ["string", "null"], "enum": list(words)}
+    return Kind(f"{', '.join(others)} or {last}", schema)
 
 
 def text(allowed: str, check: Callable[[str], str] = str, *, secret: bool = False) -> Kind[str]:
@@ -279,23 +262,23 @@ def json_object(
         join: joins names in it that Meltano has split at their dots.
     """
 
-    def convert(value: Mapping[str, object]) -> Mapping[str, Any]:
+    def normalize(value: object) -> object:
         try:
-            joined = join(value)
+            return join(value) if isinstance(value, dict) else value
         except AmbiguousNamesError as ambiguous:
             raise WrongValueError(
                 "has names with dots that Meltano has split, and joining them is ambiguous: "
                 f"{ambiguous}"
             ) from None
-        error = best_match(Draft202012Validator(body).iter_errors(joined))
-        if error is not None:
-            # The path consists of names that the user chose; the error's message has the values.
-            path = ".".join(map(str, error.absolute_path))
-            raise WrongValueError(f"must be {allowed}; check `{path}`")
-        return joined
 
-    schema = {**body, "type": ["object", "null"]}
-    return Kind(allowed, schema, convert, types=(dict,), parse=_parse_json, in_repr=in_repr)
+    return Kind(
+        allowed,
+        {**body, "type": ["object", "null"]},
+        types=(dict,),
+        normalize=normalize,
+        parse=_parse_json,
+        in_repr=in_repr,
+    )
 
 
 def _number_in(value: object, pattern: re.Pattern[str]) -> object:

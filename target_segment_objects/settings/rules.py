@@ -17,12 +17,12 @@ from target_segment_objects.client import Address
 from target_segment_objects.objects import API_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from target_segment_objects.settings.declared import Settings
 
-__all__ = ["UNSUPPORTED", "no_effect_warnings", "unknown_setting_warning", "violations"]
+__all__ = ["UNSUPPORTED", "listed", "no_effect_warnings", "unknown_setting_warning", "violations"]
 
 UNSUPPORTED = {
     "load_method": "Segment merges objects of one id, whatever it says",
@@ -73,16 +73,12 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     for name in ("objects_url", "bulk_url"):
         url = getattr(settings, name)
-        if url is None or settings.allow_http:
-            continue
-        if Address.parse(url, allow_http=True).is_in_the_clear:
-            yield (
-                (name, "allow_http"),
-                f"{name} must be https, or loopback, or allow_http must be true",
-            )
+        if url and not settings.allow_http and Address.parse(url, allow_http=True).is_in_the_clear:
+            sentence = f"{name} must be https, or loopback, or allow_http must be true"
+            yield (name, "allow_http"), sentence
     valid = _WITH_DIGITS if settings.allow_collection_digits else _PLAIN
     invalid = [
-        stream
+        repr(stream[:_NAME_SHOWN])
         for stream, collection in settings.collections.items()
         if len(collection) > API_LIMITS.collection_characters or not valid.fullmatch(collection)
     ]
@@ -94,7 +90,7 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             (
                 f"collections must give names of lower-case letters{digits} and underscores{hint}, "
                 f"at most {API_LIMITS.collection_characters} characters, no underscore first or "
-                f"last; check {_listed(invalid)}"
+                f"last; check {listed(invalid, _STREAMS_SHOWN)}"
             ),
         )
     if settings.flattening_enabled and settings.flattening_max_depth is None:
@@ -106,17 +102,15 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _shared_file_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """A file that two settings name: one of them would overwrite the other's content."""
-    for name, other in (
-        ("dead_letter_path", settings.dead_letter_path),
-        ("local_warehouse", settings.local_warehouse),
-    ):
-        report = settings.report_path
-        if report is not None and other is not None and report.resolve() == other.resolve():
+    paths = (settings.report_path, settings.dead_letter_path, settings.local_warehouse)
+    report, dead_letter, warehouse = (path and path.resolve() for path in paths)
+    for name, other in (("dead_letter_path", dead_letter), ("local_warehouse", warehouse)):
+        if report is not None and report == other:
             yield (
                 ("report_path", name),
                 f"report_path and {name} are the same file: the report would replace it",
             )
-    if _is_warehouse(settings.dead_letter_path, settings.local_warehouse):
+    if warehouse and dead_letter in {warehouse, warehouse.with_name(f"{warehouse.name}.wal")}:
         yield (
             ("dead_letter_path", "local_warehouse"),
             (
@@ -124,13 +118,6 @@ def _shared_file_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...
                 "beside it: rejects would be lost"
             ),
         )
-
-
-def _is_warehouse(path: Path | None, warehouse: Path | None) -> bool:
-    if path is None or warehouse is None:
-        return False
-    file = warehouse.resolve()
-    return path.resolve() in {file, file.with_name(f"{file.name}.wal")}
 
 
 def _standard_stream_violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -180,7 +167,7 @@ def unknown_setting_warning(name: str, known: Iterable[str]) -> str:
     return f"unknown setting {name[:_NAME_SHOWN]!r} is ignored{hint}"
 
 
-def _listed(streams: list[str]) -> str:
-    shown = ", ".join(repr(stream[:_NAME_SHOWN]) for stream in streams[:_STREAMS_SHOWN])
-    more = len(streams) - _STREAMS_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return the first texts, at most that many, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

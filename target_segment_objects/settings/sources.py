@@ -16,7 +16,7 @@ from target_segment_objects.settings.declared import DECLARED, check
 from target_segment_objects.settings.files import read_dotenv, read_json_file
 from target_segment_objects.settings.kinds import WrongValueError
 from target_segment_objects.settings.nested_names import flattened_names
-from target_segment_objects.settings.rules import UNSUPPORTED
+from target_segment_objects.settings.rules import UNSUPPORTED, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,13 +111,11 @@ def _difference(text: str, from_file: object) -> str:
     in_variable, in_file = flattened_names(from_variable), flattened_names(from_file)
     missing = object()
     names = [
-        name
+        f"`{name[:60]}`"
         for name in dict.fromkeys([*in_variable, *in_file])
         if in_variable.get(name, missing) != in_file.get(name, missing)
     ]
-    more = len(names) - _DIFFERENCES_SHOWN
-    shown = ", ".join(f"`{name[:60]}`" for name in names[:_DIFFERENCES_SHOWN])
-    return f"{shown} and {more} more" if more > 0 else shown
+    return listed(names, _DIFFERENCES_SHOWN)
 
 
 def _variable_warnings(variables: Mapping[str, str]) -> Iterator[str]:
