@@ -123,7 +123,7 @@ MUTANTS = (
     Mutant(
         "a lost session is never replaced",
         "BulkSession._retry_in_new_session",
-        "self._taken in refused_after",
+        "self._parts_taken in refused_after",
         "True",
         "tests/delivery/test_bulk_delivery.py",
     ),
@@ -394,7 +394,7 @@ MUTANTS = (
     Mutant(
         "a session that accepts nothing is replaced",
         "BulkSession._retry_in_new_session",
-        "refused_after and not self._taken",
+        "refused_after and not self._parts_taken",
         "False",
         "tests/delivery/test_bulk_delivery.py tests/run/test_run_end.py",
     ),

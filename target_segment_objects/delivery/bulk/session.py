@@ -101,10 +101,10 @@ class BulkSession:
         self._halves = Spool(limits.spool_dir)
         self._sent: list[Part] = []
         self._sync_id = ""
-        self._taken = 0
+        self._parts_taken = 0
         self._too_large: dict[Part, PartTooLargeError] = {}
         self._open = False
-        self._failing = self._has_split = False  # one warning of each per session
+        self._keep_alive_failed = self._has_split = False  # one warning of each per session
         self._last_call_at = 0.0
         self.receipt = receipt
         self.opened = monotonic()
@@ -121,7 +121,7 @@ class BulkSession:
     def start(self) -> None:
         """Open the session at Segment."""
         self._sync_id = self._api.start()
-        self._taken = 0
+        self._parts_taken = 0
         self._open = True
         self._last_call_at = self._monotonic()
         self._observer(SessionOpened(self._sync_id))
@@ -150,8 +150,8 @@ class BulkSession:
             self._api.keep_alive(self._sync_id)
         except DeliveryError as error:
             # If the session is lost, its next call fails too.
-            if self._open and not self._failing:
-                self._failing = True
+            if self._open and not self._keep_alive_failed:
+                self._keep_alive_failed = True
                 logger.warning("Keep-alive failed: sync_id=%s %s", self._sync_id, error.summary)
         self._last_call_at = self._monotonic()
         return after_seconds
@@ -190,14 +190,14 @@ class BulkSession:
                         self._upload(part)
                 call()
             except SessionRefusedError as error:
-                if self._taken in refused_after or (refused_after and not self._taken):
+                if self._parts_taken in refused_after or (refused_after and not self._parts_taken):
                     raise _with_hint(error) from None
-                refused_after.add(self._taken)
+                refused_after.add(self._parts_taken)
                 self._set_state("replaced")
                 logger.warning(
                     "A bulk session was refused and is replaced: sync_id=%s parts=%d reason=%s",
                     self._sync_id,
-                    self._taken,
+                    self._parts_taken,
                     error.summary,
                 )
                 # Whatever this call had uploaded, split parts included, is uploaded again.
@@ -221,7 +221,7 @@ class BulkSession:
                 self._too_large[part] = error
             self._split(part, error)
             return
-        self._taken += 1
+        self._parts_taken += 1
         self._last_call_at = self._monotonic()
         self._observer(
             PartUploaded(
@@ -293,7 +293,7 @@ class BulkSession:
         self._set_state("finished")
 
     def _set_state(self, state: SessionState) -> None:
-        self._observer(SessionStateChanged(self._sync_id, state, self._taken))
+        self._observer(SessionStateChanged(self._sync_id, state, self._parts_taken))
 
 
 def _with_hint(error: SessionRefusedError) -> SessionRefusedError:
