@@ -29,7 +29,6 @@ from target_segment_objects.errors import (
     MessageError,
     OutputError,
     SegmentObjectsError,
-    one_line,
 )
 from target_segment_objects.objects import object_lines
 from target_segment_objects.reporting import Report, summaries
@@ -158,26 +157,14 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
     seconds = target.settings.shutdown_seconds
     with SignalWatcher(run.stop, run.abort, seconds, before_exit=target.give_up):
         try:
-            try:
-                target.listen(messages)  # type: ignore[arg-type]
-            except BaseException as first:
-                _close_after(target, first)
-                raise
-            run.close()
+            target.listen(messages)  # type: ignore[arg-type]
         except MessageError as error:
-            number = messages.line_of(error.line)
+            number = messages.current.number
             raise InputError(f"line {number} of the dead letter: {error.sentence}") from None
+        finally:
+            run.close()
     if run.wake_up.stopped:
         raise InputError("the replay was stopped by a signal: start it again")
-
-
-def _close_after(target: _ReplayTarget, first: BaseException) -> None:
-    """Close a run that has failed; an error of closing does not hide the first one."""
-    try:
-        target.run.close()
-    except Exception as error:  # noqa: BLE001  whatever it is, the first error is being raised
-        if str(error) != str(first):
-            target.logger.warning("Closing after the error failed too: %s", one_line(str(error)))
 
 
 class _ReplayRun(Run):
@@ -262,7 +249,10 @@ class _ReplayTarget(TargetSegmentObjects):
 
     def _process_unknown_message(self, message: Message) -> None:
         """Deliver an object unchanged."""
-        segment_object = self._messages.object_of(message)
+        segment_object = self._messages.current.object
+        if segment_object is None:
+            super()._process_unknown_message(message)
+            return
         collection = segment_object.collection
         source = SourceStream(collection, b"{}", None, is_object=True)
         self.run.position += 1

@@ -1,115 +1,102 @@
 """The rejects of a dead letter as Singer messages: the input of the target in a replay.
 
-Invariant: each message can be traced back to its reject, which takes about 16 bytes of memory; by
-bulk each object can be traced back to its message, which takes about 300.
+Invariant: each message can be traced back to its reject by its line; by bulk each object can be
+traced back to its message, which takes about 300 bytes of memory.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from target_segment_objects.commands.replay.reject_lines import (
-    DeadLetterLine,
-    object_digest,
-    record_of,
-)
+from target_segment_objects.commands.replay.reject_lines import DeadLetterLine, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from target_segment_objects.commands.replay.reject_lines import Reject, RejectLines, SchemaLine
-    from target_segment_objects.input import Message
-    from target_segment_objects.objects import SegmentObject
+    from target_segment_objects.commands.replay.reject_lines import Reject, RejectLines, Span
 
 __all__ = ["ReplayInput"]
 
+_DIGEST_BYTES: Final = 16
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetterLine).decode
-_decode_span = msgspec.json.Decoder(tuple[int, int]).decode
 
 
 class ReplayInput:
     """The rejects as Singer messages, read like a file.
 
+    The reject at line n of the dead letter is the message at line 2n; the line before it has the
+    SCHEMA if the stream needs another one, and all other lines are blank.
+
     Attributes:
-        lines: the lines of the dead letter.
+        rejects: the rejects of the dead letter.
+        current: the reject that was read last. The target handles it before it reads the next one.
     """
 
-    def __init__(self, lines: RejectLines) -> None:
-        self.lines = lines
-        self._count = 0
-        self._messages = array("Q")
-        self._reject_lines = array("Q")
+    current: Reject
+
+    def __init__(self, rejects: RejectLines) -> None:
+        self.rejects = rejects
         self._messages_of: dict[bytes, list[int]] = {}
         self._output = self._write()
 
     def read(self, _size: int = -1) -> bytes:
-        """The next message; empty at the end."""
+        """The lines of the next reject; empty at the end."""
         return next(self._output, b"")
-
-    def rejects(self) -> Iterator[tuple[int, Reject]]:
-        """All rejects again, each with its line in this input."""
-        return zip(self._messages, self.lines, strict=True)
-
-    def line_of(self, message: int) -> int:
-        """The line of the dead letter that a line of this input was made from."""
-        index = bisect_left(self._messages, message)  # a SCHEMA comes before its record
-        return self._reject_lines[min(index, len(self._reject_lines) - 1)]
-
-    def object_of(self, message: Message) -> SegmentObject:
-        """The object that a message refers to."""
-        return self.lines.object(*_decode_span(message.value))  # type: ignore[arg-type]
 
     def remember(self, line: bytes, message: int) -> None:
         """Keep which message an object's line was made from: a bulk session does not know."""
-        self._messages_of.setdefault(object_digest(line), []).append(message)
+        self._messages_of.setdefault(_digest(line), []).append(message)
 
     def message_of(self, line: bytes) -> int:
-        """The line of this input that an object was made from; for equal objects, in order.
+        """The line of the message that an object was made from; for equal objects, in order.
 
         Raises:
             KeyError: for an object that was not remembered.
         """
-        messages = self._messages_of[object_digest(line)]
+        messages = self._messages_of[_digest(line)]
         return messages.pop(0) if len(messages) > 1 else messages[0]
 
     def _write(self) -> Iterator[bytes]:
-        schemas: dict[str, SchemaLine] = {}
-        for reject in self.lines:
-            line = reject.line
-            if reject.schema is not None and schemas.get(line.stream) != reject.schema:
-                schemas[line.stream] = reject.schema
-                yield self._message("SCHEMA", self._schema(reject.schema))
-            if reject.object is not None:
-                fields = {"value": (reject.start, len(reject.text))}
-                message = self._message("OBJECT", fields)
-            else:
-                message = self._message("RECORD", _record_fields(line))
-            self._messages.append(self._count)
-            self._reject_lines.append(reject.number)
-            yield message
+        schemas: dict[str, Span] = {}
+        lines = 0
+        for reject in self.rejects:
+            self.current = reject
+            stream, schema = reject.line.stream, b""
+            if reject.schema is not None and schemas.get(stream) != reject.schema:
+                schemas[stream] = reject.schema
+                schema = _schema_message(_decode(self.rejects.text_at(reject.schema)))
+            message = b'{"type":"OBJECT"}' if reject.object else _record_message(reject.line)
+            blank = b"\n" * (2 * reject.number - 2 - lines)
+            lines = 2 * reject.number
+            yield b"%b%b\n%b\n" % (blank, schema, message)
 
-    def _schema(self, schema: SchemaLine) -> dict[str, object]:
-        line = _decode(self.lines.schema(schema))
-        return {
+
+def _schema_message(line: DeadLetterLine) -> bytes:
+    return _encode(
+        {
+            "type": "SCHEMA",
             "stream": line.stream,
             "schema": line.schema,
             "key_properties": line.key_properties,
         }
-
-    def _message(self, kind: str, fields: Mapping[str, object]) -> bytes:
-        self._count += 1
-        return _encode({"type": kind, **fields}) + b"\n"
+    )
 
 
-def _record_fields(line: DeadLetterLine) -> dict[str, object]:
+def _record_message(line: DeadLetterLine) -> bytes:
     optional = {"time_extracted": line.time_extracted, "version": line.version}
-    return {
-        "stream": line.stream,
-        "record": msgspec.Raw(record_of(line)),
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    return _encode(
+        {
+            "type": "RECORD",
+            "stream": line.stream,
+            "record": msgspec.Raw(record_of(line)),
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+    )
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=_DIGEST_BYTES).digest()

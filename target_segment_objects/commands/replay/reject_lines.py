@@ -7,10 +7,9 @@ position in the file, some 300 bytes.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -21,23 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["DeadLetterLine", "Reject", "RejectLines", "SchemaLine", "object_digest", "record_of"]
-
-Reference = tuple[str, int]
-"""A schema's run and its number there: a file may hold lines of several runs, interleaved."""
+__all__ = ["DeadLetterLine", "Reject", "RejectLines", "Span", "record_of"]
 
 
-class SchemaLine(NamedTuple):
-    """The position of a schema in the file.
+class Span(NamedTuple):
+    """The position of a line in the file and its length, in bytes."""
 
-    Attributes:
-        reference: how the lines of its records refer to it.
-        stream: the name of its stream.
-        start, length: the position of its line, in bytes.
-    """
-
-    reference: Reference
-    stream: str
     start: int
     length: int
 
@@ -49,14 +37,15 @@ class DeadLetterLine(msgspec.Struct):
     run_id: str = ""
     stage: Literal["record", "schema", "object"] = "record"
     schema_id: int = 0
+    line: Any = 0
     stream: str = ""
     schema: msgspec.Raw = msgspec.Raw()
     key_properties: list[str] | None = None
-    record: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    record: msgspec.Raw = msgspec.Raw()
     raw: str | None = None
     time_extracted: str | None = None
     version: int | None = None
-    object: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    object: msgspec.Raw = msgspec.Raw()
 
 
 class Reject(NamedTuple):
@@ -64,18 +53,18 @@ class Reject(NamedTuple):
 
     Attributes:
         number: its line number in the file, from 1.
-        start: the position of the line, in bytes.
+        span: the position of the line.
         text: the line, without its line break.
         line: the line, decoded.
-        schema: the schema of a record; `None` for an object.
+        schema: the position of the schema of a record; `None` for an object.
         object: the object; `None` for a record.
     """
 
     number: int
-    start: int
+    span: Span
     text: bytes
     line: DeadLetterLine
-    schema: SchemaLine | None
+    schema: Span | None
     object: SegmentObject | None
 
 
@@ -89,7 +78,6 @@ _Properties = Annotated[dict[str, str | int | float | bool | None], msgspec.Meta
 
 
 _decode = msgspec.json.Decoder(DeadLetterLine).decode
-_DIGEST_BYTES: Final = 16
 
 
 class RejectLines:
@@ -111,45 +99,37 @@ class RejectLines:
         Raises:
             InputError: a line is not valid, or refers to a schema that no earlier line holds.
         """
-        schemas: dict[Reference, SchemaLine] = {}
-        for number, start, text in self._lines():
+        # By run and number: a file may hold lines of several runs, interleaved.
+        schemas: dict[tuple[str, int], tuple[str, Span]] = {}
+        for number, span, text in self._lines():
             line, segment_object = _read(text, number)
-            reference = (line.run_id, line.schema_id)
             if line.stage == "schema":
-                schemas[reference] = SchemaLine(reference, line.stream, start, len(text))
+                schemas[line.run_id, line.schema_id] = line.stream, span
                 continue
-            schema = schemas.get(reference) if segment_object is None else None
-            if segment_object is None and (schema is None or schema.stream != line.stream):
-                raise InputError(
-                    f"line {number} of the dead letter refers to schema {line.schema_id} of run "
-                    f"{line.run_id!r} for stream {line.stream!r}, which no earlier line holds: put "
-                    "that line back, or delete this one and let the tap send its record again"
-                )
-            yield Reject(number, start, text, line, schema, segment_object)
+            schema = None
+            if segment_object is None:
+                stream, schema = schemas.get((line.run_id, line.schema_id), ("", None))
+                if stream != line.stream:
+                    raise InputError(
+                        f"line {number} of the dead letter refers to schema {line.schema_id} of "
+                        f"run {line.run_id!r} for stream {line.stream!r}, which no earlier line "
+                        "holds: put that line back, or delete this one and let the tap send its "
+                        "record again"
+                    )
+            yield Reject(number, span, text, line, schema, segment_object)
 
-    def schema(self, schema: SchemaLine) -> bytes:
-        """The line of a schema.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        return self._at(schema.start, schema.length)
-
-    def object(self, start: int, length: int) -> SegmentObject:
-        """The object of a line that holds one.
+    def text_at(self, span: Span) -> bytes:
+        """The text of a line.
 
         Raises:
             InputError: the file cannot be read.
         """
-        return _object(bytes(_decode(self._at(start, length)).object))  # type: ignore[arg-type]
-
-    def _at(self, start: int, length: int) -> bytes:
         try:
-            return os.pread(self._file.fileno(), length, start)
+            return os.pread(self._file.fileno(), span.length, span.start)
         except OSError as error:
             raise _unreadable(error) from error
 
-    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+    def _lines(self) -> Iterator[tuple[int, Span, bytes]]:
         """Each line that is not blank: its number, its position, and its text."""
         end = 0
         try:
@@ -157,7 +137,8 @@ class RejectLines:
             for number, line in enumerate(self._file, 1):
                 start, end = end, end + len(line)
                 if line.strip():
-                    yield number, start, line.removesuffix(b"\n")
+                    text = line.removesuffix(b"\n")
+                    yield number, Span(start, len(text)), text
         except OSError as error:
             raise _unreadable(error) from error
 
@@ -168,16 +149,11 @@ def record_of(line: DeadLetterLine) -> bytes:
     Raises:
         ValueError: the line holds no record.
     """
-    if isinstance(line.record, msgspec.Raw):
-        return bytes(line.record)
+    if record := bytes(line.record):
+        return record
     if line.raw is None:
         raise ValueError(line.stage)
     return base64.b64decode(line.raw, validate=True)
-
-
-def object_digest(line: bytes) -> bytes:
-    """A digest that identifies an object's line."""
-    return hashlib.blake2b(line, digest_size=_DIGEST_BYTES).digest()
 
 
 def _unreadable(error: OSError) -> InputError:
@@ -190,8 +166,8 @@ def _read(text: bytes, number: int) -> tuple[DeadLetterLine, SegmentObject | Non
         line = _decode(text)
         if line.stage == "schema":
             is_valid = bool(line.stream) and bytes(line.schema).startswith(b"{")
-        elif isinstance(line.object, msgspec.Raw):
-            segment_object = _object(bytes(line.object))
+        elif object_text := bytes(line.object):
+            segment_object = _object(object_text)
             is_valid = True
         else:
             is_valid = bool(line.stream) and b"\n" not in record_of(line)

@@ -9,23 +9,18 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from target_segment_objects.commands.replay.reject_lines import RejectLines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.commands.replay.input import ReplayInput
-    from target_segment_objects.commands.replay.reject_lines import SchemaLine
+    from target_segment_objects.commands.replay.reject_lines import Span
 
 __all__ = ["ReplayResult", "write_remaining"]
 
 
-class _RejectLine(msgspec.Struct):
-    stage: str
-    line: int = 0
-    object: msgspec.Raw = msgspec.Raw()
-
-
 _encode = msgspec.json.Encoder().encode
-_decode_reject = msgspec.json.Decoder(_RejectLine).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -76,52 +71,31 @@ def write_remaining(
     """
     filtered = set(unsent)
     count = 0
-    written: dict[tuple[str, int], SchemaLine] = {}
+    written: dict[tuple[str, int], Span] = {}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file, _open(rejected_path) as rejected_file:
-        still_rejected = _StillRejected(rejected_file, messages)
-        for message, reject in messages.rejects():
+        rejected = RejectLines(rejected_file)
+        rejected_at = {
+            reject.line.line or messages.message_of(bytes(reject.line.object)): reject.span
+            for reject in rejected
+        }
+        for reject in messages.rejects:
             count += 1
-            start = still_rejected.starts.get(message)
-            if start is None and message not in filtered:
-                continue
-            schema = reject.schema
-            if schema is not None and written.get(schema.reference) != schema:
-                written[schema.reference] = schema
-                file.write(messages.lines.schema(schema) + b"\n")
-            line = reject.text
-            if start is not None:
-                faults = still_rejected.fields_at(start)["faults"]
+            line, message = reject.text, 2 * reject.number
+            if message in rejected_at:
+                faults = _decode_fields(rejected.text_at(rejected_at[message]))["faults"]
                 line = _encode({**_decode_fields(line), "faults": faults})
+            elif message not in filtered:
+                continue
+            schema_reference = (reject.line.run_id, reject.line.schema_id)
+            if reject.schema is not None and written.get(schema_reference) != reject.schema:
+                written[schema_reference] = reject.schema
+                file.write(messages.rejects.text_at(reject.schema) + b"\n")
             file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    refused = len(still_rejected.starts)
-    unsent_count = len(filtered - still_rejected.starts.keys())
-    return ReplayResult(count - refused - unsent_count, refused, unsent_count)
-
-
-class _StillRejected:
-    """The rejects in the dead letter that the target wrote.
-
-    Attributes:
-        starts: the position of the line of each message, in bytes.
-    """
-
-    def __init__(self, file: BinaryIO, messages: ReplayInput) -> None:
-        self._file = file
-        self.starts: dict[int, int] = {}
-        start = 0
-        for text in file:
-            line = _decode_reject(text)
-            if line.stage != "schema":
-                self.starts[line.line or messages.message_of(bytes(line.object))] = start
-            start += len(text)
-
-    def fields_at(self, start: int) -> dict[str, msgspec.Raw]:
-        """The fields of the line at a position."""
-        self._file.seek(start)
-        return _decode_fields(self._file.readline())
+    filtered -= rejected_at.keys()
+    return ReplayResult(count - len(rejected_at) - len(filtered), len(rejected_at), len(filtered))
 
 
 def _open(path: Path) -> BinaryIO:
