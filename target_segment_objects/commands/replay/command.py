@@ -161,8 +161,12 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
         except MessageError as error:
             number = messages.current.number
             raise InputError(f"line {number} of the dead letter: {error.sentence}") from None
-        finally:
-            run.close()
+        except BaseException as error:
+            try:
+                run.close()
+            except SegmentObjectsError as failure:
+                run.log_secondary_error(failure, error)
+            raise
     if run.wake_up.stopped:
         raise InputError("the replay was stopped by a signal: start it again")
 
