@@ -166,8 +166,7 @@ MUTANTS = (
         "a closing run prints its state before its threads have ended",
         "Run.close",
         """
-            if self._connection is not None:
-                self._connection.close()
+            self._resources.close()
             self._rejects.sync()
             self._log.advance(self.position)
             self._checkpoint.print_now()
@@ -176,8 +175,7 @@ MUTANTS = (
             self._rejects.sync()
             self._log.advance(self.position)
             self._checkpoint.print_now()
-            if self._connection is not None:
-                self._connection.close()
+            self._resources.close()
         """,
         "tests/run/test_run_end.py",
     ),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from target_segment_objects.errors import ConfigurationError, LocalWarehouseError
+from target_segment_objects.errors import (
+    ConfigurationError,
+    LocalWarehouseError,
+    SegmentObjectsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +25,9 @@ class LocalWarehouse:
         collection_digits: whether names of collections may have digits.
         on_failure: called when the file cannot be written, which no retry corrects.
 
+    Attributes:
+        url: the emulator's base address.
+
     Raises:
         ConfigurationError: the emulator cannot be started.
     """
@@ -34,15 +41,8 @@ class LocalWarehouse:
         self._emulator = Emulator(
             warehouse=file, collection_digits=collection_digits, on_failure=on_failure
         )
-        try:
-            self._emulator.start()
-        except self._errors as error:
-            raise ConfigurationError(f"local_warehouse: {error}") from None
-
-    @property
-    def url(self) -> str:
-        """The emulator's base address."""
-        return self._emulator.url
+        self._call(self._emulator.start, ConfigurationError)
+        self.url = self._emulator.url
 
     def flush(self) -> None:
         """Write all answered objects to the file.
@@ -60,8 +60,12 @@ class LocalWarehouse:
         """
         self._call(self._emulator.stop)
 
-    def _call(self, function: Callable[[], None]) -> None:
+    def _call(
+        self,
+        function: Callable[[], object],
+        kind: type[SegmentObjectsError] = LocalWarehouseError,
+    ) -> None:
         try:
             function()
         except self._errors as error:
-            raise LocalWarehouseError(f"local_warehouse: {error}") from None
+            raise kind(f"local_warehouse: {error}") from None

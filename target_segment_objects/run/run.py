@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.client import Clock
@@ -32,7 +32,7 @@ from target_segment_objects.errors import (
 from target_segment_objects.objects import ObjectLine
 from target_segment_objects.reporting import DeliveryObserver
 from target_segment_objects.run.connection import Connection, connect
-from target_segment_objects.stopping import WakeupPipe
+from target_segment_objects.stopping import StopEvent, WakeupPipe
 
 if TYPE_CHECKING:
     import threading
@@ -95,11 +95,13 @@ class Run:
         path = settings.dead_letter_path
         self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
         self._connection: Connection | None = None
+        self._stop_event = StopEvent()
+        self._resources = ExitStack()
         self._printing = delivery is None
         if delivery is not None:
             self._rejects = Rejects(-1, None)
             self._connection = Connection(delivery)
-        self._stop_deadline: float | None = None
+            self._resources.callback(delivery.close)
         self._next_due_check = self._next_print = 0.0
         self._closed = False
 
@@ -161,9 +163,10 @@ class Run:
             stopped=lambda: self.wake_up.stopped,
             observer=DeliveryObserver(self._report.counts, self._logger),
         )
-        self._connection = connect(self._settings, hooks, self._report, self.make_clock)
-        if self._stop_deadline is not None:
-            self._connection.stop_event.set_deadline(self._stop_deadline)
+        clock = self.make_clock(self._stop_event)
+        self._connection = connect(
+            self._settings, hooks, self._report, clock, self._stop_event, self._resources
+        )
         return self._connection
 
     def reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
@@ -208,9 +211,7 @@ class Run:
             SegmentObjectsError: as `put`, and `OutputError`.
         """
         self._next_due_check = time.monotonic() + _DUE_CHECK_SECONDS
-        due: list[float | None] = []
-        if self._connection is not None:
-            due.append(self._connection.delivery.tick())
+        due = [self._connection.delivery.tick() if self._connection else None]
         due.append(self._print_durable())
         times = [time_due for time_due in due if time_due is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
@@ -281,16 +282,14 @@ class Run:
 
     def stop(self) -> None:
         """Stop reading, and leave `shutdown_seconds` for delivery. From any thread."""
-        self._stop_deadline = time.monotonic() + self._settings.shutdown_seconds
-        if self._connection is not None:
-            self._connection.stop_event.set_deadline(self._stop_deadline)
+        self._stop_event.set_deadline(time.monotonic() + self._settings.shutdown_seconds)
         self.wake_up.stop()
 
     def abort(self) -> None:
         """Make everything that waits or is in flight fail now. From any thread."""
-        connection = self._connection
-        if connection is not None:
-            connection.abort()
+        self._stop_event.set()
+        if self._connection is not None:
+            self._connection.abort()
 
     def close(self) -> None:
         """End all threads, then print the last durable state. Further calls do nothing.
@@ -303,8 +302,8 @@ class Run:
             return
         self._closed = True
         try:
-            if self._connection is not None:
-                self._connection.close()
+            self._stop_event.set()  # retries are not waited for
+            self._resources.close()
             self._rejects.sync()
             self._log.advance(self.position)
             self._checkpoint.print_now()

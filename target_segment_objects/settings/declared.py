@@ -469,14 +469,11 @@ class Settings:
         return settings
 
     @property
-    def objects_address(self) -> str:
-        """The base address of the Objects API, from `objects_url` or `region`."""
+    def address(self) -> str:
+        """The base address of the API that `method` names, from its URL or `region`."""
+        if self.method == "bulk":
+            return self.bulk_url or BULK_URLS[self.region]
         return self.objects_url or OBJECTS_URLS[self.region]
-
-    @property
-    def bulk_address(self) -> str:
-        """The base address of the Objects Bulk API, from `bulk_url` or `region`."""
-        return self.bulk_url or BULK_URLS[self.region]
 
     @property
     def plan_options(self) -> PlanOptions:

@@ -66,7 +66,7 @@ main()
 """
 ENDS = [
     ("target_segment_objects.run.run", "Run", "finish"),
-    ("target_segment_objects.run.connection", "Connection", "close"),
+    ("target_segment_objects.delivery.set_calls", "SetDelivery", "close"),
     ("target_segment_objects.delivery.checkpoint", "Checkpoint", "print_now"),
     ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
     ("target_segment_objects.stopping", "WakeupPipe", "close"),

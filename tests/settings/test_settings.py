@@ -365,26 +365,23 @@ def test_an_invalid_address_is_not_in_the_message(name: str, url: object, rule: 
 )
 def test_an_address_is_taken_without_its_last_slash(url: str, address: str) -> None:
     """Https is allowed for any host, http for loopback."""
-    validated = settings(objects_url=url, bulk_url=url)
-    assert (validated.objects_address, validated.bulk_address) == (address, address)
+    for method in ("bulk", "set"):
+        assert settings(objects_url=url, bulk_url=url, method=method).address == address
 
 
 def test_plain_http_is_allowed_on_demand() -> None:
     """For an emulator in another container."""
-    assert (
-        settings(allow_http=True, bulk_url="http://emulator:80").bulk_address
-        == "http://emulator:80"
-    )
+    assert settings(allow_http=True, bulk_url="http://emulator:80").address == "http://emulator:80"
 
 
 def test_addresses_follow_the_region() -> None:
     """Each region has its own, but Dublin has none for the bulk API."""
-    assert settings().objects_address == "https://objects.segment.com"
-    assert settings().bulk_address == "https://objects-bulk-api.segmentapis.com"
+    assert settings(method="set").address == "https://objects.segment.com"
+    assert settings().address == "https://objects-bulk-api.segmentapis.com"
     dublin = settings(region="dublin", method="set")
-    assert dublin.objects_address == "https://objects.euw1.segment.com"
+    assert dublin.address == "https://objects.euw1.segment.com"
     assert error_message(region="dublin").startswith("bulk_url is required with region: dublin and")
-    assert settings(region="dublin", bulk_url="https://b").bulk_address == "https://b"
+    assert settings(region="dublin", bulk_url="https://b").address == "https://b"
 
 
 @pytest.mark.parametrize(

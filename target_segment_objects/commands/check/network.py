@@ -48,12 +48,11 @@ _KEY_NOT_CHECKED: Final = Finding(
 def check_network(settings: Settings, seconds: float) -> Iterator[Finding]:
     """Check proxy and TLS roots, then make one call, or two by bulk, each within `seconds`."""
     is_bulk = settings.method == "bulk"
-    url = settings.bulk_address if is_bulk else settings.objects_address
     options = replace(
         settings.transport_options, timeout_seconds=min(seconds, settings.request_timeout_seconds)
     )
     try:
-        address = Address.parse(url, allow_http=settings.allow_http)
+        address = Address.parse(settings.address, allow_http=settings.allow_http)
         findings = [
             _check_proxy(address, settings.proxy),
             _check_tls_roots(address, settings.ca_bundle),
@@ -62,7 +61,7 @@ def check_network(settings: Settings, seconds: float) -> Iterator[Finding]:
         if any(finding.verdict is Verdict.FAILED for finding in findings):
             yield Finding("host", Verdict.UNKNOWN, "not checked: correct what failed above first")
             return
-        transport = _RecordingTransport(url, settings.write_key or "", options)
+        transport = _RecordingTransport(settings.address, settings.write_key or "", options)
     except ConfigurationError as error:
         yield Finding("host", Verdict.FAILED, str(error))
         return
