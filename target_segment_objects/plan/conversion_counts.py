@@ -70,11 +70,6 @@ class ConversionCounts(Counter[tuple[ConversionCode, str]]):
     def take(self) -> ConversionCounts:
         """Return a copy of the counts, and reset them."""
         taken = ConversionCounts(self)
-        taken.paths = dict(self.paths)
-        self.reset()
-        return taken
-
-    def reset(self) -> None:
-        """Forget all counts."""
+        taken.paths, self.paths = self.paths, {}
         self.clear()
-        self.paths.clear()
+        return taken

@@ -15,6 +15,7 @@ from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import values
 from target_segment_objects.plan.conversion import UnsendableValue, first_match, matcher_and_coercer
 from target_segment_objects.plan.conversion_counts import ConversionCode, ConversionCounts
+from target_segment_objects.plan.schemas import UNTYPED
 from target_segment_objects.plan.values import NO_MATCH
 
 if TYPE_CHECKING:
@@ -56,9 +57,8 @@ def compile_identifier(
     key_names = ":".join(keys)
     declared = columns.declared
     omitted_key = columns.omitted_key or ""
-    omitted_column = declared.get(omitted_key)
-    matching = _MATCHING_TYPES.get(omitted_column.kind) if omitted_column is not None else None
-    readers = [(key, _key_text(declared.get(key), options)) for key in keys]
+    matching = _MATCHING_TYPES.get(declared.get(omitted_key, UNTYPED).kind)
+    readers = [(key, _key_text(declared.get(key, UNTYPED), options)) for key in keys]
     is_single = len(readers) == 1
     keys_path = tuple(keys) if is_single else ()
     max_length = options.limits.id_characters
@@ -104,7 +104,7 @@ def _missing_key(key: str, names: Iterable[str]) -> Fault:
     return Fault((key,), FaultCode.KEY_MISSING)
 
 
-def _key_text(column: Column | None, options: PlanOptions) -> Callable[[Any], str]:
+def _key_text(column: Column, options: PlanOptions) -> Callable[[Any], str]:
     """Compile the function from the value of a key to its text; it raises `UnsendableValue`."""
     match_or_coerce = first_match(*matcher_and_coercer(column, _keep_containers))
     sends_mismatches = options.type_mismatches == "send"

@@ -21,11 +21,13 @@ from target_segment_objects.plan.conversion import (
     plain_types,
 )
 from target_segment_objects.plan.conversion_counts import UNDECLARED, ConversionCounts
+from target_segment_objects.plan.schemas import UNTYPED, plain_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from target_segment_objects.plan.column_table import ColumnTable, PlannedColumn
+    from target_segment_objects.plan.conversion import Convert
     from target_segment_objects.plan.options import PlanOptions
     from target_segment_objects.plan.schemas import Column
 
@@ -59,21 +61,6 @@ class ObjectBuilder:
         self.undeclared: dict[str, Path] = {}
         self.has_undeclared_inside = False
 
-    def add_fault(self, path: Path, code: FaultCode) -> None:
-        """Add a fault at this path."""
-        self.faults.append(Fault(path, code))
-
-    def add_clash(self, path: Path, other: Path) -> None:
-        """Add the fault that the property at this path has the name of another one."""
-        if other:
-            self.faults.append(Fault(path, FaultCode.NAME_CLASH, "with", (".".join(other),)))
-        else:
-            self.faults.append(Fault(path, FaultCode.NAME_CLASH))
-
-    def add_faults(self, path: Path, error: UnsendableValue) -> None:
-        """Add the faults of the value at this path."""
-        self.faults += [fault.below(path) for fault in error.faults]
-
 
 class PropertyWriters:
     """Writes the properties of records into objects.
@@ -83,12 +70,11 @@ class PropertyWriters:
 
     Attributes:
         counts: the conversions of the current record.
-        converters: the converters of the columns.
     """
 
     def __init__(self, table: ColumnTable, options: PlanOptions) -> None:
         self.counts = ConversionCounts()
-        self.converters = Converters(options, self.counts)
+        self._converters = Converters(options, self.counts)
         self._table = table
         self._options = options
         self._depth = options.flatten_depth
@@ -113,6 +99,8 @@ class PropertyWriters:
                 write(value, builder)
         if builder.has_undeclared_inside or len(record) != seen:
             self._write_undeclared(record, self._table.declared, builder, ())
+        if not builder.properties and not builder.faults:
+            self._write_key_alone(record, builder)
 
     def new_columns(self, builder: ObjectBuilder) -> Mapping[str, Path]:
         """The paths, by name, of undeclared properties that no object before this one had.
@@ -135,8 +123,7 @@ class PropertyWriters:
 
     def _leaf_writer(self, row: PlannedColumn) -> Writer:
         path, name, column = row.path, row.name, row.column
-        convert = self.converters.for_column(column)
-        counts = self.counts
+        convert = self._converters.for_column(column)
         plain = plain_types(column, self._options)
         is_number = column.kind == "number"
 
@@ -152,16 +139,35 @@ class PropertyWriters:
             ):
                 builder.properties[name] = double
                 return
-            counts.name, counts.path = name, path
-            try:
-                scalar = convert(value)
-            except UnsendableValue as error:
-                builder.add_faults(path, error)
-            else:
-                if scalar is not OMIT:
-                    builder.properties[name] = scalar
+            scalar = self._convert(convert, name, path, value, builder)
+            if scalar is not OMIT:
+                builder.properties[name] = scalar
 
         return write
+
+    def _convert(
+        self, convert: Convert, name: str, path: Path, value: Any, builder: ObjectBuilder
+    ) -> object:
+        """Convert a value; add its faults, and return `OMIT`, if it cannot be sent."""
+        self.counts.name, self.counts.path = name, path
+        try:
+            return convert(value)
+        except UnsendableValue as error:
+            builder.faults += [fault.below(path) for fault in error.faults]
+            return OMIT
+
+    def _write_key_alone(self, record: dict[str, Any], builder: ObjectBuilder) -> None:
+        """Send the omitted key as `id` when the object would otherwise have no property."""
+        key = self._table.omitted_key
+        if key is None or key not in record:
+            return
+        column = self._table.declared.get(key, UNTYPED)
+        if column.kind == "object":
+            column = plain_column("json", column.types)
+        convert = self._converters.for_column(column)
+        scalar = self._convert(convert, "id", (key,), record[key], builder)
+        if scalar is not OMIT:
+            builder.properties["id"] = scalar
 
     def _object_writer(self, path: Path, column: Column) -> Writer:
         """The writer of an object that is flattened. Its properties are null if it is missing."""
@@ -188,20 +194,14 @@ class PropertyWriters:
     def _non_object_writer(self, path: Path, column: Column) -> Writer:
         """The writer of a value that is no object where one is declared: a property of its own."""
         name = naming.property_name(path, self._options.flattening)
-        convert = self.converters.for_column(column)
+        convert = self._converters.for_column(column)
 
         def write(value: Any, builder: ObjectBuilder) -> None:
-            scalar: object = OMIT
-            self.counts.name, self.counts.path = name, path
-            try:
-                scalar = convert(value)
-            except UnsendableValue as error:
-                builder.add_faults(path, error)
-                if error.faults == (Fault((), FaultCode.TYPE),):
-                    return
-            if not values.is_finite(value):  # it counts as a null object, which is no property
+            scalar = self._convert(convert, name, path, value, builder)
+            if Fault(path, FaultCode.TYPE) in builder.faults:
                 return
-            self._add_undeclared(builder, path, name, scalar)
+            if values.is_finite(value):  # else it counts as a null object, which is no property
+                self._add_undeclared(builder, path, name, scalar)
 
         return write
 
@@ -228,13 +228,9 @@ class PropertyWriters:
         try:
             name = self._undeclared_name(path)
         except UnicodeEncodeError:
-            builder.add_fault(path, FaultCode.INVALID_TEXT)
-        scalar: object = OMIT
-        self.counts.name, self.counts.path = UNDECLARED, path
-        try:
-            scalar = self.converters.for_column(None)(value)
-        except UnsendableValue as error:
-            builder.add_faults(path, error)
+            builder.faults.append(Fault(path, FaultCode.INVALID_TEXT))
+        convert = self._converters.for_column(UNTYPED)
+        scalar = self._convert(convert, UNDECLARED, path, value, builder)
         if name is not None:
             self._add_undeclared(builder, path, name, scalar)
 
@@ -242,11 +238,12 @@ class PropertyWriters:
         self, builder: ObjectBuilder, path: Path, name: str, scalar: object
     ) -> None:
         if not name:
-            builder.add_fault(path, FaultCode.NO_NAME)
+            builder.faults.append(Fault(path, FaultCode.NO_NAME))
         elif (row := self._table.by_name.get(name)) is not None:
-            builder.add_clash(path, row.path)
+            other = (".".join(row.path),)
+            builder.faults.append(Fault(path, FaultCode.NAME_CLASH, "with", other))
         elif name in builder.undeclared:
-            builder.add_clash(path, ())
+            builder.faults.append(Fault(path, FaultCode.NAME_CLASH))
         else:
             builder.undeclared[name] = path
             if scalar is not OMIT:

@@ -14,7 +14,14 @@ from urllib.parse import unquote
 
 from target_segment_objects.errors import SchemaError
 
-__all__ = ["Column", "ColumnKind", "plain_column", "read_columns", "resolved_schema"]
+__all__ = [
+    "UNTYPED",
+    "Column",
+    "ColumnKind",
+    "plain_column",
+    "read_columns",
+    "resolved_schema",
+]
 
 ColumnKind = Literal[
     "untyped",
@@ -69,6 +76,10 @@ class Column:
 def plain_column(kind: ColumnKind, types: frozenset[str]) -> Column:
     """A column without properties. Columns are many and kinds few, so they are shared."""
     return Column(kind, types)
+
+
+UNTYPED: Final = Column("untyped")
+"""The column of an undeclared property."""
 
 
 @dataclass(frozen=True)

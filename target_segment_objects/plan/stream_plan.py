@@ -17,19 +17,18 @@ from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.objects import SegmentObject
 from target_segment_objects.plan import naming, values
 from target_segment_objects.plan.column_table import ColumnTable, compile_columns
-from target_segment_objects.plan.conversion import OMIT, UnsendableValue
 from target_segment_objects.plan.conversion_counts import ConversionCounts
 from target_segment_objects.plan.ids import compile_identifier
 from target_segment_objects.plan.nulls import null_bytes
 from target_segment_objects.plan.options import PlanOptions
 from target_segment_objects.plan.parsing import from_python, parse_record
 from target_segment_objects.plan.properties import ObjectBuilder, PropertyWriters
-from target_segment_objects.plan.schemas import plain_column, read_columns
+from target_segment_objects.plan.schemas import read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    _Encode = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], "EncodedRecord"]
+    _Encode = Callable[[dict[str, Any], bytes | None], "EncodedRecord"]
 
 __all__ = ["EncodedRecord", "StreamPlan", "compile_plan"]
 
@@ -101,10 +100,7 @@ class StreamPlan:
             TypeError: for a value of another type.
             ValueError: for an integer of more than 4,300 digits.
         """
-        parsed = from_python(record)
-        if original is None:
-            return self._encode(parsed, lambda: parsed)
-        return self._encode(parsed, lambda: parse_record(original))
+        return self._encode(from_python(record), original)
 
     def encode_json(self, raw: bytes) -> EncodedRecord:
         """Encode a record, given as JSON in UTF-8: every digit of its numbers is kept.
@@ -114,8 +110,7 @@ class StreamPlan:
         Raises:
             RejectedRecordError: if the record cannot be sent. It lists all faults of the record.
         """
-        record = parse_record(raw)
-        return self._encode(record, lambda: record)
+        return self._encode(parse_record(raw), None)
 
 
 def compile_plan(
@@ -201,31 +196,28 @@ _encode_properties = msgspec.json.Encoder().encode
 
 
 def _encoder(plan: StreamPlan) -> _Encode:
-    """Compile the function from a record to its object.
-
-    Its second argument returns the record as it was before stream maps.
-    """
+    """Compile the function from a record, and its JSON before stream maps, to its object."""
     collection, columns, options = plan.collection, plan.columns, plan.options
     writers = PropertyWriters(columns, options)
     write, counts = writers.write, writers.counts
     keys = plan.key_properties
     identify = compile_identifier(keys, columns, options, counts) if keys else None
-    write_id_alone = _id_writer(columns, writers)
     max_bytes = options.limits.object_bytes
     measured_from = max_bytes - _MAX_HEAD_BYTES
 
-    def encode(record: dict[str, Any], original: Callable[[], dict[str, Any]]) -> EncodedRecord:
+    def encode(record: dict[str, Any], original: bytes | None) -> EncodedRecord:
         if counts:  # left by a record that was rejected
-            counts.reset()
+            counts.take()
         builder = ObjectBuilder()
         write(record, builder)
+        if identify is not None:
+            object_id = identify(record, builder.faults)
+        else:
+            object_id = values.record_digest(record if original is None else parse_record(original))
         if not builder.properties and not builder.faults:
-            write_id_alone(record, builder)
-        object_id = identify(record, builder.faults) if identify else _digest(original())
-        if not builder.properties and not builder.faults:
-            builder.add_fault((), FaultCode.EMPTY)
+            builder.faults.append(Fault((), FaultCode.EMPTY))
         if not object_id and not builder.faults:
-            builder.add_fault((), FaultCode.KEY_EMPTY)
+            builder.faults.append(Fault((), FaultCode.KEY_EMPTY))
         if builder.faults:
             raise RejectedRecordError(_without_repetitions(builder.faults))
         obj = SegmentObject(collection, object_id, _encode_properties(builder.properties))
@@ -250,36 +242,3 @@ def _too_large(obj: SegmentObject) -> RejectedRecordError:
     mostly_nulls = null_bytes(obj.properties) * 2 > len(obj.properties)
     case = "nulls" if mostly_nulls else ""
     return RejectedRecordError([Fault((), FaultCode.OBJECT_TOO_LARGE, case)])
-
-
-def _digest(original: dict[str, Any]) -> str:
-    """The id of a record without keys. It cannot fail: stream maps may remove what is wrong."""
-    try:
-        return values.record_digest(original)
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
-        return values.escaped_digest(original)
-
-
-def _id_writer(
-    columns: ColumnTable, writers: PropertyWriters
-) -> Callable[[dict[str, Any], ObjectBuilder], None]:
-    """The writer that sends the key as `id` when the object would otherwise have no property."""
-    key = columns.omitted_key
-    column = columns.declared.get(key) if key is not None else None
-    if column is not None and column.kind == "object":
-        column = plain_column("json", column.types)
-    convert = writers.converters.for_column(column)
-
-    def write_id_alone(record: dict[str, Any], builder: ObjectBuilder) -> None:
-        if key is None or key not in record:
-            return
-        writers.counts.name, writers.counts.path = "id", (key,)
-        try:
-            scalar = convert(record[key])
-        except UnsendableValue as error:
-            builder.add_faults((key,), error)
-        else:
-            if scalar is not OMIT:
-                builder.properties["id"] = scalar
-
-    return write_id_alone

@@ -321,13 +321,15 @@ _encode_canonical = msgspec.json.Encoder(enc_hook=_token_of, order="sorted").enc
 
 
 def record_digest(record: dict[str, Any]) -> str:
-    """The id of a record without keys: the hash of its canonical JSON, without `_sdc_…`."""
-    return digest(_encode_canonical(_without_metadata(record)))
+    """The id of a record without keys: the hash of its canonical JSON, without `_sdc_…`.
 
-
-def escaped_digest(record: dict[str, Any]) -> str:
-    """`record_digest` for a record with lone surrogates; a leading backslash makes it distinct."""
-    return digest(b"\\" + _encode_canonical(_escaped(_without_metadata(record))))
+    It never fails. A leading backslash makes the hash of text with lone surrogates distinct.
+    """
+    record = _without_metadata(record)
+    try:
+        return digest(_encode_canonical(record))
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
+        return digest(b"\\" + _encode_canonical(_escaped(record)))
 
 
 def _without_metadata(record: dict[str, Any]) -> dict[str, Any]:
