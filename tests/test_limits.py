@@ -39,7 +39,7 @@ def test_a_plan_keeps_to_its_limits() -> None:
     assert _codes({"id": "1", "a": "x" * 3_000}) == ["value_too_large"]
     text = "x" * 2_500
     assert _codes({"id": "1", "a": text, "b": text, "c": text}) == ["object_too_large"]
-    with pytest.raises(SchemaError, match="Segment takes 5"):
+    with pytest.raises(SchemaError, match="Segment accepts at most 5"):
         compile_plan("guests", SCHEMA, ["id"], PlanOptions(limits=SMALL))
 
 
