@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "`.netrc` is used",
         "Transport.__init__",
-        "session.trust_env = False\nsession.auth = self._key.auth",
-        "session.trust_env = True",
+        "self._key.auth",
+        "requests.utils.get_netrc_auth(self._address.url)",
         "tests/client/test_transport.py",
     ),
     Mutant(

@@ -14,7 +14,7 @@ from target_segment_objects.client.outcomes import Failure, FailureKind, Respons
 from target_segment_objects.client.retry import Action, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from target_segment_objects.client.transport import Transport
     from target_segment_objects.errors import Attempt
@@ -28,41 +28,9 @@ STOPPED: Final = (
 )
 
 _CAUSES_SHOWN: Final = 3
-_LATER: Final = (
-    "Run again later, or raise `retry_seconds`: sending the same objects again is safe, since they "
-    "are merged by id"
-)
-_MORE_TIME: Final = (
-    "Every attempt ended at `{}`: raise it and run again, which is safe since objects are merged "
-    "by id"
-)
-_LOST: Final = (
-    "Run again, which is safe since objects are merged by id. If it happens again, check proxies "
-    "and firewalls in between"
-)
-_FEWER: Final = "Segment asks for fewer requests: {}run again later, or raise `retry_seconds`"
-_KEY: Final = "Segment rejected this key: check `write_key` and {}"
-_NO_API: Final = (
-    "This may not be Segment's API: check {}, and any proxy or login page in front of it"
-)
-_REFUSED: Final = "Retrying will not help: Segment refused the request itself"
-_WRONG_ADDRESS: Final = "Check {} for a mistake, and {}"
-_UNREACHABLE: Final = (
-    "The address comes from {}: check {}, and set `proxy` if this machine needs one"
-)
-_PROXY: Final = "Check the proxy's address in {}, and that the proxy can reach {}"
-_PROXY_REFUSED: Final = "Check the proxy's address, user and password in {}"
-_TLS: Final = "Check {}this machine's clock and the TLS roots (`ca_bundle`)"
-
-_TO_CHECK: Final[Mapping[FailureKind, tuple[str, str]]] = {
-    FailureKind.NAME: ("this machine's network and DNS",) * 2,
-    FailureKind.CONNECT: (
-        "this machine's network and firewall",
-        "that its server is running and no firewall blocks it",
-    ),
-    FailureKind.TIMEOUT: ("this machine's network and firewall",) * 2,
-}
-"""What to check when a server cannot be reached: for one of Segment's own addresses, for others."""
+_UNKNOWN_CALL: Final = frozenset({404, 405})
+"""Statuses of a server that does not know the call, unless the call has a meaning for them."""
+_UNREACHABLE: Final = frozenset({FailureKind.NAME, FailureKind.CONNECT, FailureKind.TIMEOUT})
 
 
 @dataclass(frozen=True)
@@ -97,7 +65,7 @@ def advise(
     destination: Destination,
     *,
     call: str,
-    refused: bool = False,
+    refusals: Collection[int] = (),
     exhausted_timeout: str = "",
 ) -> str:
     """What to do about a failed call, as one or two sentences, without the last full stop.
@@ -106,52 +74,71 @@ def advise(
         outcome: the outcome of the last attempt.
         destination: where the call went.
         call: the API's name of the call.
-        refused: whether the API refused the request itself; 401 and 403 are refusals of the key
-            in any case.
+        refusals: statuses that mean a refusal for this call.
         exhausted_timeout: the setting whose time-out ended every attempt, if one did.
     """
     if isinstance(outcome, Failure):
         return _advise_on_failure(outcome, destination, exhausted_timeout)
-    status, setting = outcome.status, f"`{destination.setting}`"
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return _KEY.format(setting)
-    if refused:
-        return _REFUSED
+    status, action = outcome.status, decide(outcome, refusals=refusals).action
+    if action is Action.AUTHENTICATION:
+        return f"Segment rejected this key: check `write_key` and `{destination.setting}`"
+    if action is Action.REFUSED and (status in refusals or status not in _UNKNOWN_CALL):
+        return "Retrying will not help: Segment refused the request itself"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _FEWER.format("lower `max_concurrency`, " if call == "set" else "")
-    if decide(outcome).action is Action.RETRY:
-        return _LATER
-    return _NO_API.format(setting)
+        lower = "lower `max_concurrency`, " if call == "set" else ""
+        return f"Segment asks for fewer requests: {lower}run again later, or raise `retry_seconds`"
+    if action is Action.RETRY:
+        return (
+            "Run again later, or raise `retry_seconds`: sending the same objects again is safe, "
+            "since they are merged by id"
+        )
+    return (
+        f"This may not be Segment's API: check `{destination.setting}`, and any proxy or login "
+        "page in front of it"
+    )
 
 
 def _advise_on_failure(failure: Failure, destination: Destination, exhausted_timeout: str) -> str:
     kind, setting, proxy = failure.kind, f"`{destination.setting}`", f"`{destination.proxy}`"
     is_regional = destination.setting == "region"
     if exhausted_timeout:
-        return _MORE_TIME.format(exhausted_timeout)
+        return (
+            f"Every attempt ended at `{exhausted_timeout}`: raise it and run again, which is safe "
+            "since objects are merged by id"
+        )
     if kind is FailureKind.ABORTED:
         return STOPPED
     if kind is FailureKind.TLS:
-        return _TLS.format("" if is_regional else f"{setting}, ")
+        address = "" if is_regional else f"{setting}, "
+        return f"Check {address}this machine's clock and the TLS roots (`ca_bundle`)"
     if kind is FailureKind.PROXY_REFUSED:
-        return _PROXY_REFUSED.format(proxy)
-    is_unreachable = kind in _TO_CHECK and not failure.too_short
+        return f"Check the proxy's address, user and password in {proxy}"
+    is_unreachable = kind in _UNREACHABLE and not failure.too_short
     if kind is FailureKind.PROXY or (destination.proxy and is_unreachable):
-        return _PROXY.format(proxy, destination.host)
+        return (
+            f"Check the proxy's address in {proxy}, and that the proxy can reach {destination.host}"
+        )
     if not is_unreachable:
-        return _LOST
-    of_segment, of_others = _TO_CHECK[kind]
+        return (
+            "Run again, which is safe since objects are merged by id. If it happens again, check "
+            "proxies and firewalls in between"
+        )
+    network = f"this machine's network and {'DNS' if kind is FailureKind.NAME else 'firewall'}"
     if is_regional:
-        return _UNREACHABLE.format(setting, of_segment)
-    return _WRONG_ADDRESS.format(setting, of_others)
+        return (
+            f"The address comes from {setting}: check {network}, and set `proxy` if this machine "
+            "needs one"
+        )
+    if kind is FailureKind.CONNECT:
+        network = "that its server is running and no firewall blocks it"
+    return f"Check {setting} for a mistake, and {network}"
 
 
-def causes_of(attempts: Sequence[Attempt], *details: str) -> str:
+def causes_of(attempts: Sequence[Attempt]) -> str:
     """The causes of failed attempts, each once with its count, the newest last.
 
-    Args:
-        attempts: all attempts, in order.
-        details: what else is known, to stand beside the number of attempts.
+    In parentheses follow the number of attempts, if there were several, and the request id of the
+    last one, if the server sent one.
     """
     if not attempts:
         return "nothing was sent"
@@ -161,13 +148,14 @@ def causes_of(attempts: Sequence[Attempt], *details: str) -> str:
         counts[cause] = counts.pop(cause, 0) + 1  # moves it to the end
     causes = list(counts)
     if len(counts) > 1:
-        causes = [f"{cause}, {_times(number)}" for cause, number in counts.items()]
+        causes = [
+            f"{cause}, {'once' if number == 1 else f'{number} times'}"
+            for cause, number in counts.items()
+        ]
     shown = "; then ".join(causes[-_CAUSES_SHOWN:])
-    count = len(attempts)
-    total = [f"{count} attempts in {attempts[-1].after:.1f} s"] if count > 1 else []
-    beside = "; ".join([*total, *filter(None, details)])
-    return f"{shown} ({beside})" if beside else shown
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+    last, details = attempts[-1], []
+    if len(attempts) > 1:
+        details.append(f"{len(attempts)} attempts in {last.after:.1f} s")
+    if last.request_id:
+        details.append(f"request id {last.request_id}")
+    return f"{shown} ({'; '.join(details)})" if details else shown

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
-
-import msgspec
 
 from target_segment_objects.client.advice import Destination
 from target_segment_objects.client.calls import ApiCall, Caller
@@ -27,9 +23,8 @@ from target_segment_objects.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from target_segment_objects.client.outcomes import Response
     from target_segment_objects.client.transport import Transport
     from target_segment_objects.errors import Attempt
 
@@ -37,8 +32,6 @@ __all__ = ["BULK_URLS", "BulkApi"]
 
 BULK_URLS = {"oregon": "https://objects-bulk-api.segmentapis.com"}
 """Base addresses by region [doc]; none is documented for Dublin."""
-
-_MAX_ID_CHARACTERS = 256
 
 # An expired session answers any of these; no status distinguishes it from a refusal.
 _SESSION_REFUSALS: Mapping[int, type[RefusedError]] = {
@@ -55,15 +48,20 @@ class BulkApi:
     Safe for threads, but upload the parts of a session one after the other, since Segment
     processes objects in order [doc]. It does not close the transport.
 
+    Every call raises the errors of `Caller.call`. `upload`, `keep_alive` and `finish` raise
+    `SessionRefusedError` at 400, 404 or 410: the session may be gone, its parts with it.
+
     Args:
         caller: makes the calls; a `Transport` over one of `BULK_URLS` will do.
+
+    Attributes:
+        caller: makes the calls.
+        destination: where they go, for messages.
     """
 
     def __init__(self, caller: Caller | Transport) -> None:
-        self._caller = Caller.of(caller)
-        self._transport = self._caller.transport
-        self._options = self._transport.options
-        self._destination = Destination.of(self._transport, "bulk_url", BULK_URLS)
+        self.caller = Caller.of(caller)
+        self.destination = Destination.of(self.caller.transport, "bulk_url", BULK_URLS)
 
     @contextmanager
     def session(self, *, part_size_bytes: int | None = None) -> Iterator[UploadSession]:
@@ -85,18 +83,12 @@ class BulkApi:
             SessionRefusedError: the session is lost, and its parts with it.
             DeliveryError: as `start`, `upload` and `finish`.
         """
-        limits = self._options.limits
-        size = limits.part_bytes if part_size_bytes is None else part_size_bytes
-        if not 1 <= size <= limits.part_bytes:
-            raise ValueError(f"part_size_bytes is 1 to {limits.part_bytes:,}, not {size:,}")
+        largest = self.caller.transport.options.limits.part_bytes
+        size = largest if part_size_bytes is None else part_size_bytes
+        if not 1 <= size <= largest:
+            raise ValueError(f"part_size_bytes is 1 to {largest:,}, not {size:,}")
         sync_id = self.start()
-        session = UploadSession(
-            sync_id,
-            upload_part=partial(self.upload, sync_id),
-            keep_alive=partial(self.keep_alive, sync_id),
-            monotonic=self._caller.clock.monotonic,
-            limits=replace(limits, part_bytes=size),
-        )
+        session = UploadSession(self, sync_id, size)
         try:
             yield session
             session.flush()
@@ -104,7 +96,7 @@ class BulkApi:
             # Our own texts hold no data of an object; those of other errors may.
             text = str(error) if isinstance(error, DeliveryError) else type(error).__name__
             with suppress(DeliveryError):
-                BulkApi(self._caller.without_retries()).finish(sync_id, text)
+                BulkApi(self.caller.without_retries()).finish(sync_id, text)
             raise
         finally:
             session.close()
@@ -115,18 +107,9 @@ class BulkApi:
 
         Returns:
             Its `sync_id`. A 2xx response without a readable one is retried, as if it were lost.
-
-        Raises:
-            RefusedError: Segment refused the call, and would again.
-            AuthenticationError: 401 or 403.
-            UnavailableError: the retries ended, or the caller stopped.
         """
-        call = ApiCall(
-            name="start",
-            path="/v0/start",
-            destination=self._destination,
-        )
-        return self._caller.call(call, self._id_reader("sync_id"), wanted="sync_id")[0]
+        call = ApiCall("start", "/v0/start", self.destination, id_name="sync_id")
+        return self.caller.call(call)[0]
 
     def upload(self, sync_id: str, file: IO[bytes], size: int) -> str:
         """Upload one part.
@@ -142,39 +125,29 @@ class BulkApi:
 
         Raises:
             PartTooLargeError: 413.
-            SessionRefusedError: 400, 404 or 410: the session may be gone.
-            RefusedError: Segment refused the call otherwise, and would again.
-            AuthenticationError: 401 or 403.
-            UnavailableError: the retries ended, or the caller stopped.
             SpoolError: the file cannot be read, or is shorter than `size`.
         """
         call = ApiCall(
-            name="upload",
-            path=f"/v0/upload/{_segment(sync_id)}",
-            destination=self._destination,
+            "upload",
+            f"/v0/upload/{_segment(sync_id)}",
+            self.destination,
             headers={"Content-Type": "binary/octet-stream", "Content-Encoding": "gzip"},
             body=FileBody(file, size),
             refusals=_UPLOAD_REFUSALS,
+            id_name="part_id",
         )
-        return self._caller.call(call, self._id_reader("part_id"), wanted="part_id")[0]
+        return self.caller.call(call)[0]
 
     def keep_alive(self, sync_id: str) -> Attempt:
-        """Keep the session alive; it expires 10 minutes after its last call [doc].
-
-        Raises:
-            SessionRefusedError: 400, 404 or 410: the session may be gone.
-            RefusedError: Segment refused the call otherwise, and would again.
-            AuthenticationError: 401 or 403.
-            UnavailableError: the retries ended, or the caller stopped.
-        """
+        """Keep the session alive; it expires 10 minutes after its last call [doc]."""
         call = ApiCall(
-            name="keep-alive",
-            path=f"/v0/keep-alive/{_segment(sync_id)}",
-            destination=self._destination,
+            "keep-alive",
+            f"/v0/keep-alive/{_segment(sync_id)}",
+            self.destination,
             refusals=_SESSION_REFUSALS,
             urgent=True,  # after an upload that takes longer than a session lives, it is too late
         )
-        return self._caller.call(call, lambda _: True)[1]
+        return self.caller.call(call)[1]
 
     def finish(self, sync_id: str, error: str = "") -> Attempt:
         """Finish the session: then Segment has what was uploaded.
@@ -183,37 +156,16 @@ class BulkApi:
             sync_id: the session.
             error: why the sync failed, if it did. What Segment then does with the parts is not
                 documented.
-
-        Raises:
-            SessionRefusedError: 400, 404 or 410: the session may be gone, its parts with it.
-            RefusedError: Segment refused the call otherwise, and would again.
-            AuthenticationError: 401 or 403.
-            UnavailableError: the retries ended, or the caller stopped.
         """
         call = ApiCall(
-            name="finish",
-            path=f"/v0/finish/{_segment(sync_id)}",
-            destination=self._destination,
+            "finish",
+            f"/v0/finish/{_segment(sync_id)}",
+            self.destination,
             headers={"Content-Type": "application/json"},
             body=json.dumps({"error": error}).encode(),
             refusals=_SESSION_REFUSALS,
         )
-        return self._caller.call(call, lambda _: True)[1]
-
-    def _id_reader(self, name: str) -> Callable[[Response], str | None]:
-        def read(response: Response) -> str | None:
-            try:
-                value = msgspec.json.decode(response.body, type=dict[str, object]).get(name)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return None
-            if not isinstance(value, str) or not value.isprintable():
-                return None
-            if self._transport.is_secret_in(value):
-                return None  # ids are logged, and this server echoes the write key
-            # A segment of dots would climb up the path.
-            return value if 1 <= len(value) <= _MAX_ID_CHARACTERS and value.strip(". ") else None
-
-        return read
+        return self.caller.call(call)[1]
 
 
 def _segment(sync_id: str) -> str:

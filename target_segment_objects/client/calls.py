@@ -7,7 +7,9 @@ means.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from target_segment_objects.client.advice import SESSION_REFUSED, STOPPED, advise, causes_of
 from target_segment_objects.client.clock import Clock, StoppedError
@@ -38,12 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ApiCall", "Caller", "Retry"]
 
-T = TypeVar("T")
-
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
-_UNKNOWN_CALL = frozenset({404, 405})
-"""Statuses of a server that does not know the call, unless the call has a meaning for them."""
+_MAX_ID_CHARACTERS = 256
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,8 @@ class ApiCall:
         body: bytes, or a file.
         refusals: statuses that mean a refusal for this call and are not retried, with the error of
             each. Other refusals raise a plain `RefusedError`.
+        id_name: the id that a 2xx response must contain; a response without it is retried as if it
+            were lost. Empty when any 2xx response will do.
         collection: the collection of its objects; empty when there are several.
         urgent: whether the call may exceed the limit of concurrent requests.
     """
@@ -68,6 +69,7 @@ class ApiCall:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | FileBody = field(default=b"", repr=False)
     refusals: Mapping[int, type[RefusedError]] = field(default_factory=dict)
+    id_name: str = ""
     collection: str = ""
     urgent: bool = False
 
@@ -95,6 +97,10 @@ class Retry:
     left_seconds: float
 
 
+def _do_nothing(_: object) -> None:
+    pass
+
+
 class Caller:
     """Makes calls over one transport, with retries. Both APIs take one; they may share it.
 
@@ -115,8 +121,8 @@ class Caller:
         policy: RetryPolicy | None = None,
         concurrency_limit: ConcurrencyLimit | None = None,
         clock: Clock | None = None,
-        on_attempt: Callable[[Attempt], None] | None = None,
-        on_retry: Callable[[Retry], None] | None = None,
+        on_attempt: Callable[[Attempt], None] = _do_nothing,
+        on_retry: Callable[[Retry], None] = _do_nothing,
     ) -> None:
         self.transport = transport
         self.policy = policy or RetryPolicy()
@@ -141,16 +147,12 @@ class Caller:
             clock=self.clock,
         )
 
-    def call(
-        self, call: ApiCall, read: Callable[[Response], T | None], *, wanted: str = "body"
-    ) -> tuple[T, Attempt]:
+    def call(self, call: ApiCall) -> tuple[str, Attempt]:
         """Send a call until it succeeds or the policy ends the retries.
 
-        Args:
-            call: what to send.
-            read: returns what a 2xx response says; `None` when it cannot be read, which is retried
-                like a lost response.
-            wanted: what `read` looks for, for the message.
+        Returns:
+            The id that `call.id_name` asks for, empty when it asks for none; and the attempt that
+            succeeded.
 
         Raises:
             AuthenticationError: 401 or 403, at once.
@@ -159,48 +161,62 @@ class Caller:
             UnavailableError: the retries ended, or the caller stopped.
             SpoolError: the file of the body cannot be read.
         """
+        options, setting = self.transport.options, "request_timeout_seconds"
+        timeout_seconds = options.timeout_seconds
+        if call.name == "upload":
+            setting, timeout_seconds = "upload_timeout_seconds", options.upload_timeout_seconds
         started = self.clock.monotonic()
         failed: list[Attempt] = []
+        outcome: Response | Failure | None = None
         waited = last_wait = 0.0
         too_short = True  # each attempt was under way when our own time-out ended it
-        while True:
-            outcome, paused = self._exchange(call, failed)
-            # The first attempt waits for a slot, but not between attempts.
-            since_last = last_wait + paused if failed else 0.0
-            waited += since_last
-            decision = decide(outcome, refusals=call.refusals)
-            value = None
-            if isinstance(outcome, Response) and decision.action is Action.DONE:
-                value = read(outcome)
-                if value is None:
-                    decision = Decision(Action.RETRY, f"without a readable `{wanted}`")
-            attempt = Attempt(
-                status=_status(outcome),
-                reason=decision.reason,
-                after=self.clock.monotonic() - started,
-                call=call.name,
-                collection=call.collection,
-                number=len(failed) + 1,
-                succeeded=value is not None,
-                request_id=outcome.request_id if isinstance(outcome, Response) else "",
-                bytes=len(call.body),
-                waited_seconds=since_last,
-            )
-            if self._on_attempt is not None:
+        try:
+            while True:
+                with self.concurrency_limit.slot(urgent=call.urgent) as paused:
+                    outcome = self.transport.exchange(
+                        call.path,
+                        headers=call.headers,
+                        body=call.body,
+                        timeout_seconds=timeout_seconds,
+                    )
+                # The first attempt waits for a slot, but not between attempts.
+                since_last = last_wait + paused if failed else 0.0
+                waited += since_last
+                decision = decide(outcome, refusals=call.refusals)
+                value = None
+                if isinstance(outcome, Response) and decision.action is Action.DONE:
+                    value = self._read_id(call, outcome)
+                    if value is None:
+                        decision = Decision(Action.RETRY, f"without a readable `{call.id_name}`")
+                attempt = Attempt(
+                    status=outcome.status if isinstance(outcome, Response) else None,
+                    reason=decision.reason,
+                    after=self.clock.monotonic() - started,
+                    call=call.name,
+                    collection=call.collection,
+                    number=len(failed) + 1,
+                    succeeded=value is not None,
+                    request_id=outcome.request_id if isinstance(outcome, Response) else "",
+                    bytes=len(call.body),
+                    waited_seconds=since_last,
+                )
                 self._on_attempt(attempt)
-            if value is not None:
-                return value, attempt
-            failed.append(attempt)
-            too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
-            if decision.action is not Action.RETRY:
-                raise _refusal(call, decision, outcome, failed)
-            wait = self._wait(outcome, len(failed))
-            ahead = max(wait, self.concurrency_limit.paused_for)
-            if self.policy.ends(len(failed), waited=waited, wait=ahead):
-                slow = _timeout_setting(call) if too_short else ""
-                advice = advise(outcome, call.destination, call=call.name, exhausted_timeout=slow)
-                raise _error(UnavailableError, call, outcome, failed, advice)
-            if self._on_retry is not None:
+                if value is not None:
+                    return value, attempt
+                failed.append(attempt)
+                too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
+                if decision.action is not Action.RETRY:
+                    raise _refusal(call, decision, outcome, failed)
+                last_wait = self._wait(outcome, len(failed))
+                ahead = max(last_wait, self.concurrency_limit.paused_for)
+                if self.policy.ends(len(failed), waited=waited, wait=ahead):
+                    advice = advise(
+                        outcome,
+                        call.destination,
+                        call=call.name,
+                        exhausted_timeout=setting if too_short else "",
+                    )
+                    raise _error(UnavailableError, call, outcome, failed, advice)
                 self._on_retry(
                     Retry(
                         call=call.name,
@@ -212,66 +228,51 @@ class Caller:
                         left_seconds=max(ahead, self.policy.budget_seconds - waited),
                     )
                 )
-            try:
-                self.clock.pause(wait)
-            except StoppedError:
-                raise _error(UnavailableError, call, outcome, failed, STOPPED) from None
-            last_wait = wait
-
-    def _exchange(
-        self, call: ApiCall, failed: Sequence[Attempt]
-    ) -> tuple[Response | Failure, float]:
-        options = self.transport.options
-        is_upload = call.name == "upload"
-        seconds = options.upload_timeout_seconds if is_upload else options.timeout_seconds
-        try:
-            with self.concurrency_limit.slot(urgent=call.urgent) as paused:
-                outcome = self.transport.exchange(
-                    call.path,
-                    headers=call.headers,
-                    body=call.body,
-                    timeout_seconds=seconds,
-                )
+                self.clock.pause(last_wait)
         except StoppedError:
-            raise _error(UnavailableError, call, None, failed, STOPPED) from None
-        return outcome, paused
+            raise _error(UnavailableError, call, outcome, failed, STOPPED) from None
+
+    def _read_id(self, call: ApiCall, response: Response) -> str | None:
+        """The id of a response, empty when the call needs none; `None` when it cannot be read."""
+        if not call.id_name:
+            return ""
+        try:
+            value = msgspec.json.decode(response.body, type=dict[str, object]).get(call.id_name)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if not isinstance(value, str) or not value.isprintable():
+            return None
+        if self.transport.is_secret_in(value):
+            return None  # ids are logged, and this server echoes the write key
+        # A segment of dots would climb up the path.
+        return value if 1 <= len(value) <= _MAX_ID_CHARACTERS and value.strip(". ") else None
 
     def _wait(self, outcome: Response | Failure, attempts: int) -> float:
         """Seconds until the next attempt; a busy server pauses all requests as long."""
-        asked = None
+        status, asked = 0, None
         if isinstance(outcome, Response):
-            asked = retry_after_seconds(outcome, now=self.clock.now())
+            status, asked = outcome.status, retry_after_seconds(outcome, now=self.clock.now())
         wait = self.policy.wait_after(attempts, jitter=self.clock.random(), retry_after=asked)
-        status = _status(outcome)
         if status == _TOO_MANY_REQUESTS or (status == _UNAVAILABLE and asked is not None):
             self.concurrency_limit.pause(wait)
         return wait
 
 
-def _timeout_setting(call: ApiCall) -> str:
-    return "upload_timeout_seconds" if call.name == "upload" else "request_timeout_seconds"
-
-
 def _refusal(
-    call: ApiCall,
-    decision: Decision,
-    outcome: Response | Failure,
-    attempts: Sequence[Attempt],
+    call: ApiCall, decision: Decision, outcome: Response | Failure, attempts: Sequence[Attempt]
 ) -> DeliveryError:
-    status = _status(outcome)
-    refused = decision.action is Action.REFUSED and (
-        status in call.refusals or status not in _UNKNOWN_CALL
-    )
-    advice = advise(outcome, call.destination, call=call.name, refused=refused)
-    kind: type[DeliveryError]
+    """The error of a call that is not tried again."""
+    kind: type[DeliveryError] = RefusedError
     if decision.action is Action.AUTHENTICATION:
         kind = AuthenticationError
-    elif isinstance(outcome, Failure):
-        kind = UnavailableError if outcome.kind is FailureKind.ABORTED else RefusedError
-    else:
+    elif isinstance(outcome, Response):
         kind = call.refusals.get(outcome.status, RefusedError)
+    elif outcome.kind is FailureKind.ABORTED:
+        kind = UnavailableError
     if issubclass(kind, SessionRefusedError):
         advice = SESSION_REFUSED
+    else:
+        advice = advise(outcome, call.destination, call=call.name, refusals=call.refusals)
     return _error(kind, call, outcome, attempts, advice)
 
 
@@ -282,21 +283,16 @@ def _error(
     attempts: Sequence[Attempt],
     advice: str,
 ) -> DeliveryError:
-    response = outcome if isinstance(outcome, Response) else None
-    excerpt = response.excerpt if response is not None else ""
-    named = f"request id {response.request_id}" if response and response.request_id else ""
+    status, excerpt = None, ""
+    if isinstance(outcome, Response):
+        status, excerpt = outcome.status, outcome.excerpt
     said = f"; the response says: {excerpt}" if excerpt else ""
-    where = f"{call.name} at {call.destination.host} failed"
-    summary = f"{where}: {causes_of(attempts, named)}{said}"
+    summary = f"{call.name} at {call.destination.host} failed: {causes_of(attempts)}{said}"
     return kind(
         f"{summary}. {advice}",
         call=call.name,
-        status=_status(outcome),
+        status=status,
         excerpt=excerpt,
         attempts=attempts,
         summary=summary,
     )
-
-
-def _status(outcome: Response | Failure | None) -> int | None:
-    return outcome.status if isinstance(outcome, Response) else None

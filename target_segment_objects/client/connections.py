@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import http.client
 import os
-import selectors
 import socket
 import sys
 import threading
@@ -18,22 +17,22 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import requests
     import urllib3
-    from urllib3.poolmanager import PoolManager, ProxyManager
+    from urllib3.connectionpool import HTTPConnectionPool
 
     from target_segment_objects.client.deadlines import Deadline
     from target_segment_objects.client.resolver import NameResolver
 
-__all__ = ["DeadlineAdapter", "current_exchange"]
+__all__ = ["PreparedEndpoint", "current_exchange"]
 
 CONNECTION_SECONDS = 3600.0
 """Maximum age of a connection, so that long runs notice a change of DNS [doc: daily]."""
@@ -121,7 +120,7 @@ class _Deadlined:
         try:
             addresses = current_exchange.resolver.resolve(self._dns_host, self.port, deadline)
         except (OSError, UnicodeError) as error:
-            raise NameResolutionError(self.host, self, _gaierror(error)) from error
+            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
         deadline.missing = "there was no connection"
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in addresses:
@@ -155,13 +154,15 @@ class _Deadlined:
                 sock.setsockopt(*option)
             sock.setblocking(False)
             code = sock.connect_ex(address)
-            if code not in _CONNECTING:
-                raise OSError(code, os.strerror(code))  # noqa: TRY301 - closed below
-            # Only now: the system does not shut down a socket that has not begun to connect, so a
-            # deadline that passed before would have no effect.
-            deadline.guard(sock.fileno())
+            if code in _CONNECTING:
+                # Only now: the system does not shut down a socket that has not begun to connect,
+                # so a deadline that passed before would have no effect.
+                deadline.guard(sock.fileno())
+                if code and not wait_for_write(sock, min(deadline.remaining, _CONNECT_SECONDS)):
+                    raise TimeoutError("connecting timed out")  # noqa: TRY301 - closed below
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
-                _wait_for_connection(sock, min(deadline.remaining, _CONNECT_SECONDS))
+                raise OSError(code, os.strerror(code))  # noqa: TRY301 - closed below
             # From here on only the guard keeps the time: it holds for the whole exchange, and a
             # socket without a timeout makes half as many system calls.
             sock.settimeout(None)
@@ -213,27 +214,38 @@ class _SecureConnection(_Deadlined, HTTPSConnection):
     response_class = _WholeHead
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
 class PreparedEndpoint:
     """What `requests` works out anew for every request, prepared once: pool, target and headers.
 
     Args:
-        pool: connections to the host, or to the proxy in front of it.
-        target: put before each path in the request line.
-        headers: of every request, with `Authorization`.
+        request: a POST to the base address and a slash, with all headers that the requests share.
+        verify: the TLS roots, as `requests` takes them.
+        proxy: the address of the proxy, if there is one.
+        max_connections: connections that are kept open.
+
+    Raises:
+        RequestException: the address cannot be used.
     """
 
-    def __init__(self, pool: HTTPConnectionPool, target: str, headers: Mapping[str, str]) -> None:
-        self._pool = pool
-        self._target = target
-        self._headers = headers
+    def __init__(
+        self,
+        request: requests.PreparedRequest,
+        *,
+        verify: str | bool,
+        proxy: str | None,
+        max_connections: int,
+    ) -> None:
+        proxies = {"http": proxy, "https": proxy} if proxy else {}
+        adapter = HTTPAdapter(pool_maxsize=max_connections)
+        pool: Any = adapter.get_connection_with_tls_context(request, verify, proxies)
+        adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
+        pool.ConnectionCls = _SecureConnection if pool.scheme == "https" else _Connection
+        pool.conn_kw["blocksize"] = _BLOCK_BYTES
+        self._pool: HTTPConnectionPool = pool
+        self._target = adapter.request_url(request, proxies).removesuffix("/")
+        self._headers = {
+            name: value for name, value in request.headers.items() if name != "Content-Length"
+        }
 
     @contextmanager
     def post(
@@ -267,71 +279,3 @@ class PreparedEndpoint:
     def close(self) -> None:
         """Close the idle connections, which `requests` leaves to the garbage collector."""
         self._pool.close()
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """The adapter of `requests` over these connections; it makes no retries of its own."""
-
-    def prepare_endpoint(self, session: requests.Session, url: str) -> PreparedEndpoint:
-        """Prepare the session's POST requests to this address: signed, by proxy, with TLS roots.
-
-        Args:
-            session: its `auth`, `headers`, `proxies` and `verify` are used.
-            url: a base address without a slash at its end.
-
-        Raises:
-            RequestException: the address cannot be used.
-        """
-        prepared = session.prepare_request(requests.Request("POST", f"{url}/"))
-        verify: Any = session.verify
-        pool: Any = self.get_connection_with_tls_context(prepared, verify, session.proxies)
-        self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-        headers = {
-            name: value for name, value in prepared.headers.items() if name != "Content-Length"
-        }
-        target = self.request_url(prepared, session.proxies).removesuffix("/")
-        return PreparedEndpoint(pool, target, headers)
-
-    def init_poolmanager(
-        self,
-        connections: int,
-        maxsize: int,
-        block: bool = False,  # noqa: FBT001, FBT002 - the signature is requests'
-        **pool_kwargs: Any,
-    ) -> None:
-        """Make the pool of direct connections."""
-        super().init_poolmanager(
-            connections, maxsize, block=block, blocksize=_BLOCK_BYTES, **pool_kwargs
-        )
-        _use_our_pools(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
-        """Make the pool of connections through a proxy."""
-        manager: ProxyManager = super().proxy_manager_for(
-            proxy, blocksize=_BLOCK_BYTES, **proxy_kwargs
-        )
-        _use_our_pools(manager)
-        return manager
-
-
-def _use_our_pools(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-
-def _wait_for_connection(sock: socket.socket, seconds: float) -> None:
-    """Wait until a connection in progress is made.
-
-    Raises:
-        OSError: it failed; `TimeoutError` when it took longer.
-    """
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_WRITE)
-        if not selector.select(seconds):
-            raise TimeoutError("connecting timed out")
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, os.strerror(code))
-
-
-def _gaierror(error: OSError | UnicodeError) -> socket.gaierror:
-    return error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))

@@ -34,12 +34,16 @@ class SetApi:
         caller: makes the calls; a `Transport` over one of `OBJECTS_URLS` will do.
         synchronous: ask for delivery in order. Without it, updates of one object sent close
             together can be applied out of order [doc].
+
+    Attributes:
+        caller: makes the calls.
+        destination: where they go, for messages.
     """
 
     def __init__(self, caller: Caller | Transport, *, synchronous: bool = True) -> None:
-        self._caller = Caller.of(caller)
-        transport = self._caller.transport
-        self._destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
+        self.caller = Caller.of(caller)
+        transport = self.caller.transport
+        self.destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
         self._max_objects = transport.options.limits.objects_per_call
         self._headers = {"Content-Type": "application/json"}
         if synchronous:
@@ -69,12 +73,12 @@ class SetApi:
         call = ApiCall(
             name="set",
             path="/v1/set",
-            destination=self._destination,
+            destination=self.destination,
             headers=self._headers,
             body=b'{"collection":%b,"objects":[%b]}' % (json.dumps(collection).encode(), elements),
             collection=collection,
         )
-        return self._caller.call(call, lambda _: True)[1]
+        return self.caller.call(call)[1]
 
     def send_all(self, objects: Iterable[SegmentObject]) -> int:
         """Send any number of objects, of any collections, in calls that follow each other.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import platform
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from target_segment_objects.client.address import (
     find_proxy,
     proxy_variable,
 )
-from target_segment_objects.client.connections import DeadlineAdapter, current_exchange
+from target_segment_objects.client.connections import PreparedEndpoint, current_exchange
 from target_segment_objects.client.deadlines import Deadline, Deadlines
 from target_segment_objects.client.failures import classify_failure
 from target_segment_objects.client.file_body import FileBody
@@ -118,30 +117,26 @@ class Transport:
                 "another package (urllib3-future, which niquests brings) has replaced urllib3 in "
                 "this environment: install target-segment-objects in a separate environment"
             )
-        self._verify = find_ca_bundle(self.options.ca_bundle) if secure else True
         self._deadlines = Deadlines()
         self._resolver = NameResolver()
-        session = requests.Session()
-        # No `.netrc` and no environment variables: `address` has read those that count.
-        session.trust_env = False
-        session.auth = self._key.auth
-        session.verify = self._verify
-        if self._proxy:
-            session.proxies = {"http": self._proxy, "https": self._proxy}
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.headers.clear()
-        session.headers.update(
-            {
+        # Without a session of `requests`, which would read `.netrc` and environment variables, and
+        # keep cookies. `address` has read the variables that count.
+        request = requests.Request(
+            "POST",
+            f"{self._address.url}/",
+            headers={
                 "User-Agent": f"{self.options.user_agent} {_user_agent()}".strip(),
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-            }
+            },
+            auth=self._key.auth,
         )
-        adapter = DeadlineAdapter(pool_maxsize=self.options.max_concurrency + _URGENT)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        self._session = session
-        self._endpoint = adapter.prepare_endpoint(session, self._address.url)
+        self._endpoint = PreparedEndpoint(
+            request.prepare(),
+            verify=find_ca_bundle(self.options.ca_bundle) if secure else True,
+            proxy=self._proxy,
+            max_connections=self.options.max_concurrency + _URGENT,
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._key.redact_address(self._address.url)!r}, ***)"
@@ -223,7 +218,6 @@ class Transport:
         """Abort, and close all connections."""
         self._deadlines.close()
         self._endpoint.close()
-        self._session.close()
 
     def _exchange(
         self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline

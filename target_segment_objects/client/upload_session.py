@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Final
 from target_segment_objects.errors import SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from target_segment_objects.objects import ApiLimits, SegmentObject
+    from target_segment_objects.client.bulk_api import BulkApi
+    from target_segment_objects.objects import SegmentObject
 
 __all__ = ["UploadSession"]
 
@@ -36,25 +37,17 @@ class UploadSession:
         parts: the number of parts that were uploaded.
     """
 
-    def __init__(
-        self,
-        sync_id: str,
-        *,
-        upload_part: Callable[[IO[bytes], int], object],
-        keep_alive: Callable[[], object],
-        monotonic: Callable[[], float],
-        limits: ApiLimits,
-    ) -> None:
+    def __init__(self, api: BulkApi, sync_id: str, max_part_bytes: int) -> None:
+        limits = api.caller.transport.options.limits
         self.sync_id = sync_id
         self.objects = 0
         self.parts = 0
-        self._upload_part = upload_part
-        self._keep_alive = keep_alive
-        self._monotonic = monotonic
-        self._limit = limits.part_bytes
+        self._api = api
+        self._monotonic = api.caller.clock.monotonic
+        self._max_part_bytes = max_part_bytes
         self._max_object_bytes = limits.object_bytes
         self._keep_alive_seconds = limits.session_seconds * _KEEP_ALIVE_SHARE
-        self._last_call_at = monotonic()
+        self._last_call_at = self._monotonic()
         self._failure: BaseException | None = None
         self._new_part()
 
@@ -80,7 +73,7 @@ class UploadSession:
             raise self._failure
         for segment_object in objects:
             line = _line_of(segment_object, self._max_object_bytes)
-            if self._part_bytes and self._part_bytes + len(line) > self._limit:
+            if self._part_bytes and self._part_bytes + len(line) > self._max_part_bytes:
                 self.flush()
             self._lines += line
             self._part_bytes += len(line)
@@ -96,7 +89,7 @@ class UploadSession:
         Raises:
             DeliveryError: as `BulkApi.keep_alive`.
         """
-        self._keep_alive()
+        self._api.keep_alive(self.sync_id)
         self._last_call_at = self._monotonic()
 
     def flush(self) -> None:
@@ -112,7 +105,7 @@ class UploadSession:
         try:
             self._compress()
             self._write(self._compressor.flush())
-            self._upload_part(self._file, self._file.tell())
+            self._api.upload(self.sync_id, self._file, self._file.tell())
         except BaseException as error:
             self._failure = error  # a caller may catch it, but the part is missing
             raise

@@ -246,10 +246,10 @@ def test_no_advice_is_long() -> None:
 def test_an_address_of_segment_comes_from_the_region(region: str) -> None:
     """So `objects_url` is not named when it is not set. Nothing is sent in this test."""
     with Transport(OBJECTS_URLS[region], KEY) as transport:
-        assert SetApi(transport)._destination.setting == "region"
+        assert SetApi(transport).destination.setting == "region"
     if region in BULK_URLS:
         with Transport(BULK_URLS[region], KEY) as transport:
-            assert BulkApi(transport)._destination.setting == "region"
+            assert BulkApi(transport).destination.setting == "region"
 
 
 def test_a_summary_is_the_message_without_its_advice() -> None:
