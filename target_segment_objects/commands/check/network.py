@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from target_segment_objects.client import (
@@ -28,10 +28,8 @@ from target_segment_objects.commands.check.findings import Finding, Verdict
 from target_segment_objects.errors import ConfigurationError, DeliveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from target_segment_objects.client import FileBody
     from target_segment_objects.settings import Settings
 
 __all__ = ["check_network"]
@@ -40,9 +38,6 @@ _AUTHENTICATION: Final = frozenset({401, 403})
 _MALFORMED: Final = frozenset({400, 422})
 _TOO_MANY: Final = 429
 _BROKEN: Final = frozenset({FailureKind.RESET, FailureKind.CUT})
-_KEY_NOT_CHECKED: Final = Finding(
-    "write key", Verdict.UNKNOWN, "not checked: the host did not answer"
-)
 
 
 def check_network(settings: Settings, seconds: float) -> Iterator[Finding]:
@@ -55,7 +50,7 @@ def check_network(settings: Settings, seconds: float) -> Iterator[Finding]:
         address = Address.parse(settings.address, allow_http=settings.allow_http)
         findings = [
             _check_proxy(address, settings.proxy),
-            _check_tls_roots(address, settings.ca_bundle),
+            _check_tls_roots(address, options.ca_bundle),
         ]
         yield from findings
         if any(finding.verdict is Verdict.FAILED for finding in findings):
@@ -66,12 +61,7 @@ def check_network(settings: Settings, seconds: float) -> Iterator[Finding]:
         yield Finding("host", Verdict.FAILED, str(error))
         return
     with transport:
-        if is_bulk:
-            destination = Destination.of(transport, "bulk_url", BULK_URLS)
-            yield from _check_bulk(settings, transport, destination)
-        else:
-            destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
-            yield from _check_set(settings, transport, destination)
+        yield from (_check_bulk if is_bulk else _check_set)(settings, transport)
 
 
 class _RecordingTransport(Transport):
@@ -79,36 +69,22 @@ class _RecordingTransport(Transport):
 
     outcome: Response | Failure = Failure(FailureKind.ABORTED, "not tried")
 
-    def exchange(
-        self,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | FileBody = b"",
-        timeout_seconds: float | None = None,
-    ) -> Response | Failure:
-        self.outcome = super().exchange(
-            path, headers=headers, body=body, timeout_seconds=timeout_seconds
-        )
+    def exchange(self, *args: Any, **options: Any) -> Response | Failure:
+        self.outcome = super().exchange(*args, **options)
         return self.outcome
 
 
-def _check_bulk(
-    settings: Settings, transport: _RecordingTransport, destination: Destination
-) -> Iterator[Finding]:
+def _check_bulk(settings: Settings, transport: _RecordingTransport) -> Iterator[Finding]:
     """Start a session and finish it empty."""
+    destination = Destination.of(transport, "bulk_url", BULK_URLS)
     api = BulkApi(Caller(transport).without_retries())
     sync_id = None
     with contextlib.suppress(DeliveryError):  # the outcome says more
         sync_id = api.start()
-    outcome = transport.outcome
-    yield _interpret_host(outcome, destination)
-    if isinstance(outcome, Failure):
-        yield _KEY_NOT_CHECKED
-        return
     if sync_id is None:
-        yield from _interpret_refusal(settings, outcome, "start", destination.setting)
+        yield from _interpret(settings, transport.outcome, "start", destination)
         return
+    yield Finding("host", Verdict.OK, f"{destination.host} answers")
     yield Finding("write key", Verdict.OK, "a session was started with it")
     yield _interpret_region(settings, destination)
     try:
@@ -125,26 +101,59 @@ def _check_bulk(
         yield Finding("session", Verdict.OK, "started and finished without objects")
 
 
-def _check_set(
-    settings: Settings, transport: Transport, destination: Destination
-) -> Iterator[Finding]:
+def _check_set(settings: Settings, transport: Transport) -> Iterator[Finding]:
     """Make a `set` call without objects."""
-    outcome = transport.exchange(
-        "/v1/set", headers={"Content-Type": "application/json"}, body=b"{}"
-    )
-    yield _interpret_host(outcome, destination)
+    headers = {"Content-Type": "application/json"}
+    outcome = transport.exchange("/v1/set", headers=headers, body=b"{}")
+    destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
+    yield from _interpret(settings, outcome, "set", destination)
+
+
+def _interpret(
+    settings: Settings, outcome: Response | Failure, call: str, destination: Destination
+) -> Iterator[Finding]:
+    """The findings of a first call that did not start a session."""
     if isinstance(outcome, Failure):
-        yield _KEY_NOT_CHECKED
-    elif outcome.status in _MALFORMED or _is_success(outcome):
+        yield Finding("host", Verdict.FAILED, _advice(outcome, destination))
+        yield Finding("write key", Verdict.UNKNOWN, "not checked: the host did not answer")
+        return
+    yield Finding("host", Verdict.OK, f"{destination.host} answers")
+    status, setting = outcome.status, destination.setting
+    is_success = 200 <= status <= 299  # noqa: PLR2004 - the 2xx class
+    excerpt = f" It said: {outcome.excerpt}" if outcome.excerpt else ""
+    if call == "set" and (is_success or status in _MALFORMED):
         detail = (
-            f"a call without objects was answered {outcome.status} and not 401: promising, but "
+            f"a call without objects was answered {status} and not 401: promising, but "
             "inconclusive, since Segment may check the key only when objects are sent; the first "
             "sync will show"
         )
         yield Finding("write key", Verdict.UNKNOWN, detail)
         yield Finding("region", Verdict.UNKNOWN, "as with the key: the first sync will show")
+        return
+    if status in _AUTHENTICATION:
+        detail = f"rejected with {status}: copy `write_key` again from the source's settings."
+        yield Finding("write key", Verdict.FAILED, detail + excerpt)
+        other = f" than {settings.region}" if setting == "region" else ""
+        detail = f"a key of another region{other} may be rejected like this: check `{setting}`"
+        yield Finding("region", Verdict.UNKNOWN, detail)
+        return
+    if decide(outcome).action is Action.RETRY:
+        cause = "Segment is busy" if status == _TOO_MANY else "Segment has a problem"
+        detail = f"{call} was answered {status}: {cause}; check again in a few minutes.{excerpt}"
+    elif is_success:
+        detail = (
+            f"{call} was answered {status} without a session's id, so this is not the API, or a "
+            f"proxy is in front of it: check `{setting}` and `proxy`"
+        )
+    elif outcome.location:
+        detail = (
+            f"{call} was redirected to {outcome.location}, and a run does not follow redirects: "
+            f"check `{setting}`, and whether the network requires a login"
+        )
     else:
-        yield from _interpret_refusal(settings, outcome, "set", destination.setting)
+        detail = f"{call} was refused with {status}: check `{setting}`.{excerpt}"
+    yield Finding("API", Verdict.FAILED, detail)
+    yield Finding("write key", Verdict.UNKNOWN, "not checked: the response does not tell")
 
 
 def _interpret_region(settings: Settings, destination: Destination) -> Finding:
@@ -158,52 +167,14 @@ def _interpret_region(settings: Settings, destination: Destination) -> Finding:
     return Finding("region", Verdict.OK, detail)
 
 
-def _interpret_refusal(
-    settings: Settings, response: Response, call: str, setting: str
-) -> Iterator[Finding]:
-    """The findings of a response that is not the expected one."""
-    status = response.status
-    excerpt = f" It said: {response.excerpt}" if response.excerpt else ""
-    if status in _AUTHENTICATION:
-        detail = f"rejected with {status}: copy `write_key` again from the source's settings."
-        yield Finding("write key", Verdict.FAILED, detail + excerpt)
-        other = f" than {settings.region}" if setting == "region" else ""
-        detail = f"a key of another region{other} may be rejected like this: check `{setting}`"
-        yield Finding("region", Verdict.UNKNOWN, detail)
-        return
-    if decide(response).action is Action.RETRY:
-        cause = "Segment is busy" if status == _TOO_MANY else "Segment has a problem"
-        detail = f"{call} was answered {status}: {cause}; check again in a few minutes.{excerpt}"
-    elif _is_success(response):
-        detail = (
-            f"{call} was answered {status} without a session's id, so this is not the API, or a "
-            f"proxy is in front of it: check `{setting}` and `proxy`"
-        )
-    elif response.location:
-        detail = (
-            f"{call} was redirected to {response.location}, and a run does not follow redirects: "
-            f"check `{setting}`, and whether the network requires a login"
-        )
-    else:
-        detail = f"{call} was refused with {status}: check `{setting}`.{excerpt}"
-    yield Finding("API", Verdict.FAILED, detail)
-    yield Finding("write key", Verdict.UNKNOWN, "not checked: the response does not tell")
-
-
-def _is_success(response: Response) -> bool:
-    return 200 <= response.status <= 299  # noqa: PLR2004 - the 2xx class
-
-
-def _interpret_host(outcome: Response | Failure, destination: Destination) -> Finding:
-    if isinstance(outcome, Response):
-        return Finding("host", Verdict.OK, f"{destination.host} answers")
-    if outcome.too_short:
+def _advice(failure: Failure, destination: Destination) -> str:
+    if failure.too_short:
         advice = "It may be slow (`--timeout`), or a firewall or a proxy may hold the answer back"
-    elif outcome.kind in _BROKEN:
+    elif failure.kind in _BROKEN:
         advice = f"Check `{destination.setting}`, and any proxy or firewall in between"
     else:
-        advice = advise(outcome, destination, call="start")
-    return Finding("host", Verdict.FAILED, f"{destination.host}: {outcome.reason}. {advice}")
+        advice = advise(failure, destination, call="start")
+    return f"{destination.host}: {failure.reason}. {advice}"
 
 
 def _check_proxy(address: Address, proxy: str | None) -> Finding:
@@ -214,21 +185,19 @@ def _check_proxy(address: Address, proxy: str | None) -> Finding:
     if url is None:
         reason = ": the address is this machine" if address.loopback else ""
         return Finding("proxy", Verdict.OK, f"none{reason}")
-    parts = urlsplit(url)
-    source = "`proxy`" if proxy else "the environment"
-    host = f"{parts.hostname}:{parts.port}" if parts.port else f"{parts.hostname}"
-    return Finding("proxy", Verdict.OK, f"{host}, from {source}")
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return Finding("proxy", Verdict.OK, f"{host}, from {'`proxy`' if proxy else 'the environment'}")
 
 
-def _check_tls_roots(address: Address, ca_bundle: Path | None) -> Finding:
-    if not address.url.startswith("https:"):
-        detail = "none: plain http, so that others on the network can read the key"
-        if address.loopback:
-            detail = "not needed: plain http to this machine"
-        return Finding("TLS roots", Verdict.OK, detail)
+def _check_tls_roots(address: Address, ca_bundle: str | None) -> Finding:
     try:
-        roots = find_ca_bundle(None if ca_bundle is None else str(ca_bundle))
+        if address.is_in_the_clear:
+            detail = "none: plain http, so that others on the network can read the key"
+        elif address.url.startswith("http:"):
+            detail = "not needed: plain http to this machine"
+        else:
+            roots = find_ca_bundle(ca_bundle)
+            detail = "the default ones" if roots is True else f"those in {roots}"
     except ConfigurationError as error:
         return Finding("TLS roots", Verdict.FAILED, str(error))
-    detail = "the default ones" if roots is True else f"those in {roots}"
     return Finding("TLS roots", Verdict.OK, detail)
