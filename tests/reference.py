@@ -904,12 +904,7 @@ def transform_value(  # noqa: PLR0913, PLR0917  as many as the rules need
         SchemaError: the schema cannot be planned.
         ConfigurationError: the stream's name in `collections` is wrong.
     """
-    collection = collection_name(
-        stream,
-        collections=options.collections,
-        pluralize=options.pluralize,
-        allow_digits=options.allow_collection_digits,
-    )
+    collection = collection_name(stream, options)
     resolved = resolve(schema, schema)
     if not has_properties(resolved) and not key_properties:
         raise SchemaError(f"stream {stream!r}: the schema has no properties")

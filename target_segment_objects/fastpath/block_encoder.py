@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left
+from collections import Counter, defaultdict
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -210,11 +211,9 @@ def _sums_by_stream(
     conversions: dict[int, Conversions], streams: Sequence[CompiledStream], start: int, stop: int
 ) -> Sequence[tuple[CompiledStream, Conversions]]:
     """The counts of conversions of the lines from `start` to before `stop`, summed by stream."""
-    sums: dict[CompiledStream, dict[tuple[ConversionCode, str], int]] = {}
+    sums: defaultdict[CompiledStream, Counter[tuple[ConversionCode, str]]] = defaultdict(Counter)
     for index in conversions.keys() & range(start, stop):
-        total = sums.setdefault(streams[index], {})
-        for conversion, count in conversions[index].items():
-            total[conversion] = total.get(conversion, 0) + count
+        sums[streams[index]].update(conversions[index])
     return list(sums.items())
 
 
@@ -224,9 +223,9 @@ def _encode_mixed_streams(
     """As `CompiledStream.encode_records`, for records of several streams."""
     if streams.count(streams[0]) == len(streams):
         return streams[0].encode_records(records)
-    indexes_of: dict[CompiledStream, list[int]] = {}
+    indexes_of: defaultdict[CompiledStream, list[int]] = defaultdict(list)
     for index, stream in enumerate(streams):
-        indexes_of.setdefault(stream, []).append(index)
+        indexes_of[stream].append(index)
     encoded = EncodedLines.empty(len(records))
     for stream, indexes in indexes_of.items():
         encoded.insert(stream.encode_records([records[index] for index in indexes]), indexes)

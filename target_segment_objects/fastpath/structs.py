@@ -17,7 +17,7 @@ from target_segment_objects.objects import WAREHOUSE_STRING_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from target_segment_objects.plan import Column, FastType, PlannedColumn, StreamPlan
+    from target_segment_objects.plan import Column, StreamPlan
 
     Flatten = Callable[[Iterable[Struct]], Iterable[Struct]]
 
@@ -33,15 +33,17 @@ _KEY_TYPES: Final[Mapping[str, Any]] = {
 }
 _FEW_NUMBERS: Final = 3
 """The numbers of so few columns are checked singly: cheaper than a scan of all digits."""
-_SHORT_STRING = Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)]
 # With null and a missing value. Such types are large and columns many, so all columns share them.
+_STRING: Final[Any] = str | None | UnsetType
+_SHORT_STRING: Final[Any] = (
+    Annotated[str, Meta(max_length=WAREHOUSE_STRING_LENGTH)] | None | UnsetType
+)
 _TYPES: Final[Mapping[str, Any]] = {
-    "string": _SHORT_STRING | None | UnsetType,
     "integer": int | None | UnsetType,
     "number": float | None | UnsetType,
     "boolean": bool | None | UnsetType,
 }
-_TYPES_WITH_LONG_STRINGS: Final[Mapping[str, Any]] = {**_TYPES, "string": str | None | UnsetType}
+"""By kind; the values of other columns stay raw."""
 
 
 class Leaf(NamedTuple):
@@ -51,13 +53,13 @@ class Leaf(NamedTuple):
         path: the attribute path to its value.
         name: its name in Segment.
         column: its column.
-        type: what its values are decoded as; those that stay raw are checked afterwards.
+        is_raw: whether its values stay raw; these are checked afterwards.
     """
 
     path: str
     name: str
     column: Column
-    type: FastType
+    is_raw: bool
 
 
 class Branch(NamedTuple):
@@ -98,51 +100,41 @@ class StreamStructs:
         keys: path and kind of each key property.
         omitted_key: the path of the key that is the object's id, and no property.
         absent: the value that leaves no property.
-        has_doubles: whether numbers are decoded into doubles; else they stay raw.
+        has_numbers: whether any value is decoded into a double.
         depth: objects inside each other.
 
     Raises:
-        KeyError: when a key is no declared column of one type.
         ValueError, UnicodeEncodeError: when msgspec does not accept a property's name.
     """
 
     def __init__(self, plan: StreamPlan, *, allow_long_strings: bool) -> None:
-        drop = plan.options.nulls == "drop"
         table = plan.columns
-        self.absent: Any = None if drop else UNSET
+        self.absent: Any = None if plan.options.nulls == "drop" else UNSET
         self.leaves: list[Leaf] = []
         self.branches: list[Branch] = []
         self.depth = 1
-        self.omitted_key: str | None = None
         self._rows = table.by_path
         self._keys = plan.key_properties
         key_string = Annotated[
             str, Meta(min_length=1, max_length=plan.options.limits.id_characters)
         ]
         self._key_types = {**_KEY_TYPES, "string": key_string, "date": key_string}
-        self._types = _TYPES_WITH_LONG_STRINGS if allow_long_strings else _TYPES
-        self._omit_defaults = drop
-        names = list(table.declared)
-        self.keys = [
-            (f"f{names.index(key)}", table.declared[key].kind) for key in self._keys if key in names
-        ]
-        if table.omitted_key is not None:
-            self.omitted_key = f"f{names.index(table.omitted_key)}"
-        numbers = sum(row.fast_type == "number" for row in table.rows)
-        self.has_doubles = numbers > _FEW_NUMBERS
+        string = _STRING if allow_long_strings else _SHORT_STRING
+        self._types = {**_TYPES, "string": string, "date": string}
+        if sum(row.column.kind == "number" for row in table.rows) <= _FEW_NUMBERS:
+            del self._types["number"]
+        attributes = {name: f"f{index}" for index, name in enumerate(table.declared)}
+        self.keys = [(attributes[key], table.declared[key].kind) for key in plan.key_properties]
+        self.omitted_key = None if table.omitted_key is None else attributes[table.omitted_key]
+        self.has_numbers = "number" in self._types or any(kind == "number" for _, kind in self.keys)
         self.record_type = self._struct(table.declared, (), "")
         is_flat = not self.branches and all(row.path == (row.name,) for row in table.rows)
         self.flat_type = None if is_flat else self._flat_type()
 
     @property
-    def has_numbers(self) -> bool:
-        """Whether any value is decoded into a double."""
-        return self.has_doubles or any(kind == "number" for _, kind in self.keys)
-
-    @property
     def has_raws(self) -> bool:
         """Whether any value stays raw."""
-        return any(leaf.type == "raw" for leaf in self.leaves)
+        return any(leaf.is_raw for leaf in self.leaves)
 
     def flattener(self) -> Flatten | None:
         """The function from records to structs of their properties; `None` without `flat_type`."""
@@ -166,41 +158,32 @@ class StreamStructs:
         self, columns: Mapping[str, Column], path: tuple[str, ...], prefix: str
     ) -> type[Struct]:
         self.depth = max(self.depth, len(path) + 1)
+        names = {f"f{index}": name for index, name in enumerate(columns)}
         fields: list[Any] = []
-        names = {}
-        for index, (name, column) in enumerate(columns.items()):
-            attribute = f"f{index}"
-            names[attribute] = name
-            inner = (*path, name)
+        for attribute, name in names.items():
+            column, inner_path = columns[name], (*path, name)
             attribute_path = f"{prefix}{attribute}"
+            row = self._rows.get(inner_path)
+            if row is not None:
+                is_raw = row.column.kind not in self._types
+                self.leaves.append(Leaf(attribute_path, row.name, row.column, is_raw))
             if not path and name in self._keys:
                 fields.append((attribute, self._key_types[column.kind]))
+                continue
+            if row is not None:  # a union with Raw would not accept objects
+                field_type = self._types.get(row.column.kind, Raw)
             else:
-                field_type = self._type(column, inner, attribute_path)
-                fields.append((attribute, field_type, None if path else self.absent))
-            if (row := self._rows.get(inner)) is not None:
-                leaf = Leaf(attribute_path, row.name, row.column, self._decoded_type(row))
-                self.leaves.append(leaf)
+                field_type = self._object_type(column, inner_path, attribute_path)
+            fields.append((attribute, field_type, None if path else self.absent))
         return defstruct(
             "Record",
             fields,
             rename=names,
             forbid_unknown_fields=True,
             kw_only=True,
-            omit_defaults=self._omit_defaults,
+            omit_defaults=self.absent is None,
             gc=False,
         )
-
-    def _type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
-        """What the decoder accepts for a column: its own type, null, and a missing value."""
-        row = self._rows.get(path)
-        if row is None:
-            return self._object_type(column, path, attribute_path)
-        # A union with Raw would not accept objects.
-        return self._types.get(self._decoded_type(row), Raw)
-
-    def _decoded_type(self, row: PlannedColumn) -> FastType:
-        return "raw" if row.fast_type == "number" and not self.has_doubles else row.fast_type
 
     def _object_type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
         """The type of a declared object, which becomes a branch."""
@@ -217,6 +200,6 @@ class StreamStructs:
             "Properties",
             [(name, Any, self.absent) for name in names],
             rename=names,
-            omit_defaults=self._omit_defaults,
+            omit_defaults=self.absent is None,
             gc=False,
         )

@@ -62,16 +62,15 @@ def compile_value_checks(
     value_bytes = plan.options.limits.value_bytes
     for leaf in structs.leaves:
         kind = leaf.column.kind
-        if leaf.type == "string":
-            if allow_long_strings:
-                checks.append(_string_check(leaf, counts, value_bytes))
-        elif leaf.type == "raw":
+        if leaf.is_raw:
             convert = _column_converter(leaf, converters, counts, structs.absent)
             if kind == "number":
                 convert = _short_number_or(convert)
             elif kind in {"json", "untyped"} and plan.options.nested != "reject":
                 convert = _container_or(convert, leaf, counts, value_bytes)
             checks.append(_raw_check(leaf, convert))
+        elif allow_long_strings and kind in {"string", "date"}:
+            checks.append(_string_check(leaf, counts, value_bytes))
     return checks
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from target_segment_objects.plan.column_table import ColumnTable, FastType, PlannedColumn
+from target_segment_objects.plan.column_table import ColumnTable, PlannedColumn
 from target_segment_objects.plan.conversion import OMIT, Converters, UnsendableValue
 from target_segment_objects.plan.conversion_counts import (
     UNDECLARED,
@@ -42,7 +42,6 @@ __all__ = [
     "Conversions",
     "Converters",
     "EncodedRecord",
-    "FastType",
     "Flattening",
     "NonFinite",
     "NullShare",

@@ -1,14 +1,14 @@
 """The column table of a stream: where values stand in a record, and the properties they become.
 
-The general path, the fast path and the preview read this table; none of them derives a name, a
-column or a type again. To rename, remove or add a property, change its rows.
+The general path, the fast path and the preview read this table; none of them derives a name or a
+column again. To rename, remove or add a property, change its rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.errors import SchemaError
 from target_segment_objects.plan.naming import property_name
@@ -19,18 +19,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.plan.options import PlanOptions
 
-__all__ = ["ColumnTable", "FastType", "PlannedColumn", "compile_columns"]
+__all__ = ["ColumnTable", "PlannedColumn", "compile_columns"]
 
-FastType = Literal["string", "integer", "number", "boolean", "raw"]
-"""What the fast path decodes a value as. `raw`: it stays JSON, for its converter."""
-
-_FAST_TYPES: Final[Mapping[str, FastType]] = {
-    "string": "string",
-    "date": "string",
-    "integer": "integer",
-    "number": "number",
-    "boolean": "boolean",
-}
 _OR_KEEP_OBJECTS: Final = ", or set `nested` to `json`, so that objects stay whole"
 
 
@@ -47,11 +37,6 @@ class PlannedColumn:
     path: tuple[str, ...]
     name: str
     column: Column
-
-    @property
-    def fast_type(self) -> FastType:
-        """What the fast path decodes its values as."""
-        return _FAST_TYPES.get(self.column.kind, "raw")
 
 
 @dataclass(frozen=True)

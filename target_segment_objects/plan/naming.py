@@ -16,17 +16,17 @@ import inflection
 from anyascii import anyascii
 
 from target_segment_objects.errors import ConfigurationError, SchemaError
-from target_segment_objects.objects import API_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from target_segment_objects.plan.options import PlanOptions
 
 __all__ = [
     "SEGMENT_TABLES",
     "WAREHOUSE_OWNED",
     "Flattening",
     "collection_name",
-    "is_warehouse_owned",
     "property_name",
     "snake_case",
     "transliterate",
@@ -121,7 +121,6 @@ def transliterate(name: str) -> str:
     return anyascii(unicodedata.normalize("NFC", name))
 
 
-_LOWER_CASE_LETTERS = re.compile(r"[a-z]")
 _SDK_METADATA: Final = "_sdc_"
 
 
@@ -149,7 +148,7 @@ class Flattening:
         for index, part in enumerate(parts):
             if len(self.separator.join(parts)) < self.max_key_length:
                 break
-            capitals = _LOWER_CASE_LETTERS.sub("", inflection.camelize(part))
+            capitals = _LOWER_CASE.sub("", inflection.camelize(part))
             parts[index] = (capitals if len(capitals) > 1 else part[:3]).lower()
         return self.separator.join(parts)
 
@@ -162,8 +161,8 @@ def property_name(path: Sequence[str], flattening: Flattening | None = None) -> 
         flattening: how the SDK joins the path, if its `flattening_enabled` is set.
 
     Returns:
-        The name, with a trailing `_` if the warehouse owns it otherwise (`is_warehouse_owned`).
-        Empty if the path has no letter or digit.
+        The name. It ends in `_` if and only if the warehouse owns the name without it. Empty if
+        the path has no letter or digit.
     """
     if flattening is not None:
         path = [flattening.key(path)]
@@ -171,28 +170,16 @@ def property_name(path: Sequence[str], flattening: Flattening | None = None) -> 
     return f"{name}_" if name in WAREHOUSE_OWNED else name
 
 
-def is_warehouse_owned(name: str) -> bool:
-    """Whether `property_name` had to add the trailing `_`, which is the plan warns of them."""
-    return name.endswith("_") and name[:-1] in WAREHOUSE_OWNED
-
-
-def collection_name(
-    stream: str,
-    *,
-    collections: Mapping[str, str],
-    pluralize: bool,
-    allow_digits: bool,
-    max_length: int = API_LIMITS.collection_characters,
-) -> str:
+def collection_name(stream: str, options: PlanOptions) -> str:
     """The collection that a stream's records go to.
+
+    The plural of the last word is used if `pluralize` is set; plurals, and words that end in a
+    digit, stay unchanged. Digits are spelled out unless `allow_collection_digits` is set. A name in
+    `collections` is used unchanged.
 
     Args:
         stream: the stream's name, after stream maps.
-        collections: names chosen by the user, by stream; they are used unchanged.
-        pluralize: whether the last word becomes plural. Plurals, and words that end in a digit,
-            stay unchanged.
-        allow_digits: whether digits stay. Otherwise each is spelled out.
-        max_length: characters that a name may have.
+        options: the plan's options.
 
     Returns:
         A name of 1 to 100 characters. Applying the function to it again changes nothing.
@@ -201,20 +188,19 @@ def collection_name(
         ConfigurationError: if the user's name is not valid in Segment.
         SchemaError: if the name would be empty or too long.
     """
-    if stream in collections:
-        return _checked_user_name(
-            stream, collections[stream], allow_digits=allow_digits, max_length=max_length
-        )
+    if stream in options.collections:
+        return _checked_user_name(stream, options)
     name = snake_case(transliterate(stream))
-    if not allow_digits:
+    if not options.allow_collection_digits:
         name = _spell_digits(name)
-    if pluralize:
+    if options.pluralize:
         name = _pluralize(name)
     if not name:
         raise SchemaError(
             f"stream {stream!r}: its name has no letter or digit to name a collection by; "
             "name its collection in the setting `collections`",
         )
+    max_length = options.limits.collection_characters
     if len(name) > max_length:
         raise SchemaError(
             f"stream {stream!r}: the name of its collection, {name!r}, has {len(name)} characters "
@@ -224,7 +210,9 @@ def collection_name(
     return name
 
 
-def _checked_user_name(stream: str, name: str, *, allow_digits: bool, max_length: int) -> str:
+def _checked_user_name(stream: str, options: PlanOptions) -> str:
+    name, max_length = options.collections[stream], options.limits.collection_characters
+    allow_digits = options.allow_collection_digits
     allowed = _LETTERS_AND_DIGITS if allow_digits else _LETTERS
     if allowed.fullmatch(name) and len(name) <= max_length:
         return name

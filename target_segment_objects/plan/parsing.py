@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -64,6 +63,11 @@ def reject_whole_record(code: FaultCode) -> RejectedRecordError:
     return RejectedRecordError([Fault((), code)])
 
 
+_NON_FINITE: Final[Mapping[str, values.NonFinite]] = {
+    "nan": values.NonFinite("NaN"),
+    "inf": values.NonFinite("Infinity"),
+    "-inf": values.NonFinite("-Infinity"),
+}
 _UNCHANGED: Final = frozenset({str, int, bool, type(None), Raw, values.NonFinite})
 
 
@@ -82,10 +86,11 @@ def from_python(value: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return [from_python(part) for part in value]
-    if isinstance(value, float):
-        return Raw(repr(float(value))) if math.isfinite(value) else _non_finite(value)
-    if isinstance(value, Decimal):
-        return Raw(str(value)) if value.is_finite() else _non_finite(float(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        return Raw(str(value))
+    if isinstance(value, float | Decimal):
+        token = repr(float(value))
+        return _NON_FINITE.get(token) or Raw(token)
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, str):
@@ -94,9 +99,3 @@ def from_python(value: Any) -> Any:
         return int(value)
     msg = f"a record cannot hold a value of type {type(value).__name__}"
     raise TypeError(msg)
-
-
-def _non_finite(value: float) -> values.NonFinite:
-    if math.isnan(value):
-        return values.NonFinite("NaN")
-    return values.NonFinite("Infinity" if value > 0 else "-Infinity")

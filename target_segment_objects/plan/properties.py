@@ -6,7 +6,6 @@ has", lists.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -65,9 +64,6 @@ class ObjectBuilder:
 class PropertyWriters:
     """Writes the properties of records into objects.
 
-    The functions are compiled for the first record that comes here. Most streams have none, since
-    their records take the fast path, and a tap may have thousands of streams.
-
     Attributes:
         counts: the conversions of the current record.
     """
@@ -80,13 +76,10 @@ class PropertyWriters:
         self._depth = options.flatten_depth
         self._seen: set[str] = set()
         self._names: dict[Path, str] = {}
-
-    @cached_property
-    def _writers(self) -> list[tuple[str, Writer]]:
-        return [
+        self._writers = [
             (name, self._writer((name,), column))
-            for name, column in self._table.declared.items()
-            if name != self._table.omitted_key
+            for name, column in table.declared.items()
+            if name != table.omitted_key
         ]
 
     def write(self, record: dict[str, Any], builder: ObjectBuilder) -> None:

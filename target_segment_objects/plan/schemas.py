@@ -6,9 +6,10 @@ Invariant: a stream is never refused for its schema, as long as that lists prope
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
@@ -36,7 +37,6 @@ ColumnKind = Literal[
     "union",
 ]
 
-_TYPES: Final = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
 _TYPE_OF: Final[Mapping[type, str]] = {
     str: "string",
     int: "integer",
@@ -46,6 +46,7 @@ _TYPE_OF: Final[Mapping[type, str]] = {
     list: "array",
     type(None): "null",
 }
+_TYPES: Final = frozenset(_TYPE_OF.values())
 _MAX_NODES: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 _NO_TYPE: Final[Mapping[str, Any]] = {"additionalProperties": True}
@@ -101,15 +102,6 @@ class _Root:
     stream: str
     nodes: int = 0
 
-    def count_node(self) -> None:
-        """Count a node: references that each lead to several others can make too many."""
-        self.nodes += 1
-        if self.nodes > _MAX_NODES:
-            raise SchemaError(
-                f"the SCHEMA of stream {self.stream!r} has more than {_MAX_NODES} parts when its "
-                "references are followed; deselect what is not needed in the tap's catalog"
-            )
-
 
 def read_columns(
     schema: Mapping[str, Any], *, stream: str, has_keys: bool = False
@@ -133,7 +125,7 @@ def read_columns(
             f"the SCHEMA of stream {stream!r} lists no `properties`; "
             "check that the tap writes a JSON Schema of its records"
         )
-    return {name: _column(nodes, root) for name, nodes in _properties(top, root).items()}
+    return {name: _column(nodes, root) for name, nodes in _properties([top], root).items()}
 
 
 def _has_properties(top: _Node, root: _Root) -> bool:
@@ -162,7 +154,7 @@ def resolved_schema(schema: Mapping[str, Any], *, stream: str) -> dict[str, Any]
     top = _follow(schema, root, frozenset())
     _has_properties(top, root)
     others = {key: value for key, value in top.schema.items() if key not in _BRANCHES}
-    properties = _properties(top, root).items()
+    properties = _properties([top], root).items()
     return others | {
         "type": "object",
         "properties": {name: _resolved_property(nodes, root) for name, nodes in properties},
@@ -188,7 +180,12 @@ def _schema_of(column: Column) -> dict[str, Any]:
 
 def _follow(schema: Any, root: _Root, followed: frozenset[str]) -> _Node:
     """Replace `$ref` by the schema that it points to; its siblings are kept."""
-    root.count_node()
+    root.nodes += 1
+    if root.nodes > _MAX_NODES:  # references that each lead to several others can make so many
+        raise SchemaError(
+            f"the SCHEMA of stream {root.stream!r} has more than {_MAX_NODES} parts when its "
+            "references are followed; deselect what is not needed in the tap's catalog"
+        )
     if not isinstance(schema, Mapping):
         return _Node({}, followed)
     while isinstance(reference := schema.get("$ref"), str):
@@ -230,15 +227,15 @@ def _with_branches(node: _Node, root: _Root) -> Iterator[_Node]:
         yield from _with_branches(branch, root)
 
 
-def _properties(node: _Node, root: _Root) -> dict[str, list[_Node]]:
-    """The properties of a schema and its branches, each with all of its schemas."""
-    nodes: dict[str, list[_Node]] = {}
-    for part in _with_branches(node, root):
+def _properties(nodes: Iterable[_Node], root: _Root) -> dict[str, list[_Node]]:
+    """The properties of schemas and their branches, each with all of its schemas."""
+    found: dict[str, list[_Node]] = {}
+    for part in chain.from_iterable(_with_branches(node, root) for node in nodes):
         properties = part.schema.get("properties")
         if isinstance(properties, Mapping):
             for name, schema in properties.items():
-                nodes.setdefault(name, []).append(_follow(schema, root, part.followed))
-    return nodes
+                found.setdefault(name, []).append(_follow(schema, root, part.followed))
+    return found
 
 
 def _types(node: _Node, root: _Root) -> frozenset[str]:
@@ -262,13 +259,14 @@ def _types(node: _Node, root: _Root) -> frozenset[str]:
     return frozenset(_TYPE_OF[type(value)] for value in values if type(value) in _TYPE_OF)
 
 
-def _is_date(node: _Node, root: _Root) -> bool:
-    if node.schema.get("format") in {"date-time", "date"}:
-        return True
-    branches = [
-        branch for branch in _branches(node, root, *_BRANCHES) if "string" in _types(branch, root)
-    ]
-    return bool(branches) and all(_is_date(branch, root) for branch in branches)
+def _are_dates(nodes: Iterable[_Node], root: _Root) -> bool:
+    """Whether all schemas of strings among these are schemas of dates."""
+    strings = [node for node in nodes if "string" in _types(node, root)]
+    return bool(strings) and all(
+        node.schema.get("format") in {"date-time", "date"}
+        or _are_dates(_branches(node, root, *_BRANCHES), root)
+        for node in strings
+    )
 
 
 def _column(nodes: list[_Node], root: _Root) -> Column:
@@ -276,23 +274,19 @@ def _column(nodes: list[_Node], root: _Root) -> Column:
     choices = [_types(node, root) for node in nodes]
     types = frozenset().union(*choices) - {"null"} if frozenset() not in choices else frozenset()
     if types == {"object"}:
-        properties: dict[str, list[_Node]] = {}
-        for node in nodes:
-            for name, inner_nodes in _properties(node, root).items():
-                properties.setdefault(name, []).extend(inner_nodes)
+        properties = _properties(nodes, root)
         if properties:
             inner = {name: _column(schemas, root) for name, schemas in properties.items()}
             return Column("object", types, inner)
-    string_nodes = [node for node, choice in zip(nodes, choices, strict=True) if "string" in choice]
-    is_date = bool(string_nodes) and all(_is_date(node, root) for node in string_nodes)
-    return plain_column(_kind(types, is_date=is_date), types)
+    is_date = types == {"string"} and _are_dates(nodes, root)
+    return plain_column("date" if is_date else _kind(types), types)
 
 
-def _kind(types: frozenset[str], *, is_date: bool) -> ColumnKind:
+def _kind(types: frozenset[str]) -> ColumnKind:
     if not types:
         return "untyped"
     if types == {"string"}:
-        return "date" if is_date else "string"
+        return "string"
     if types == {"integer"}:
         return "integer"
     if types <= {"integer", "number"}:

@@ -138,13 +138,7 @@ def compile_plan(
         ConfigurationError: if `options.collections` maps the stream to an invalid name.
     """
     keys = tuple(key_properties or ())
-    collection = naming.collection_name(
-        stream,
-        collections=options.collections,
-        pluralize=options.pluralize,
-        allow_digits=options.allow_collection_digits,
-        max_length=options.limits.collection_characters,
-    )
+    collection = naming.collection_name(stream, options)
     declared = read_columns(schema, stream=stream, has_keys=bool(keys))
     columns = compile_columns(stream, declared, options, omitted_key=_omitted_key(keys))
     return StreamPlan(
@@ -182,7 +176,7 @@ def _warnings(
     renamed = ", ".join(
         f"{'.'.join(row.path)!r} as {row.name!r}"
         for row in columns.rows
-        if naming.is_warehouse_owned(row.name)
+        if row.name.endswith("_")  # only such names do
     )
     if renamed:
         sentence = (

@@ -19,7 +19,6 @@ def test_the_face_is_pinned() -> None:
         "Conversions",
         "Converters",
         "EncodedRecord",
-        "FastType",
         "Flattening",
         "NonFinite",
         "NullShare",

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.errors import ConfigurationError, SchemaError
+from target_segment_objects.plan import PlanOptions
 from target_segment_objects.plan.naming import (
     SEGMENT_TABLES,
     WAREHOUSE_OWNED,
     collection_name,
-    is_warehouse_owned,
     property_name,
     snake_case,
     transliterate,
@@ -64,7 +64,8 @@ names = st.text(st.sampled_from("abzAZ059__ -.é名")) | st.text()
 
 def collection(stream: str, *, pluralize: bool = True, allow_digits: bool = False) -> str:
     """The collection of a stream that is not in `collections`."""
-    return collection_name(stream, collections={}, pluralize=pluralize, allow_digits=allow_digits)
+    options = PlanOptions(pluralize=pluralize, allow_collection_digits=allow_digits)
+    return collection_name(stream, options)
 
 
 def rule_in_words(name: str) -> str:
@@ -191,7 +192,7 @@ def test_property_name_is_never_the_warehouses(path: list[str]) -> None:
     """A property never has a name that the warehouse reserves."""
     name = property_name(path)
     assert name not in WAREHOUSE_OWNED
-    assert is_warehouse_owned(name) == name.endswith("_")
+    assert (name.removesuffix("_") in WAREHOUSE_OWNED) == name.endswith("_")
     assert SNAKE.fullmatch(name.removesuffix("_"))
     assert not name.endswith("_") or name[:-1] in WAREHOUSE_OWNED
 
@@ -330,9 +331,7 @@ def test_a_derived_name_is_valid_in_collections(stream: str) -> None:
         name = collection(stream)
     except SchemaError:
         return
-    given_name = collection_name(
-        "any", collections={"any": name}, pluralize=True, allow_digits=False
-    )
+    given_name = collection_name("any", PlanOptions(collections={"any": name}))
     assert given_name == name
 
 
@@ -355,10 +354,7 @@ def test_an_empty_name_is_an_error(stream: str) -> None:
 @pytest.mark.parametrize("name", ["status", "hotel_room", "a", "a" * 100])
 def test_a_name_of_the_user_is_unchanged(name: str) -> None:
     """It gets no plural, and the rule is not applied."""
-    assert (
-        collection_name("S 1", collections={"S 1": name}, pluralize=True, allow_digits=False)
-        == name
-    )
+    assert collection_name("S 1", PlanOptions(collections={"S 1": name})) == name
 
 
 @pytest.mark.parametrize(
@@ -368,9 +364,7 @@ def test_a_name_of_the_user_is_unchanged(name: str) -> None:
 def test_an_invalid_name_of_the_user_is_refused(name: str) -> None:
     """The error names the setting, the stream, the name, and what is allowed."""
     with pytest.raises(ConfigurationError, match="setting `collections`") as caught:
-        collection_name(
-            "my rooms", collections={"my rooms": name}, pluralize=True, allow_digits=False
-        )
+        collection_name("my rooms", PlanOptions(collections={"my rooms": name}))
     assert "'my rooms'" in str(caught.value)
     assert repr(name) in str(caught.value)
     assert "lower-case letters and single underscores" in str(caught.value)
@@ -380,24 +374,18 @@ def test_a_name_of_the_user_with_digits_needs_the_setting() -> None:
     """Digits are accepted if they are allowed; the error names the setting."""
     mapped = {"files": "s3_files"}
     assert (
-        collection_name("files", collections=mapped, pluralize=True, allow_digits=True)
+        collection_name("files", PlanOptions(collections=mapped, allow_collection_digits=True))
         == "s3_files"
     )
     with pytest.raises(ConfigurationError, match="allow_collection_digits"):
-        collection_name("files", collections=mapped, pluralize=True, allow_digits=False)
+        collection_name("files", PlanOptions(collections=mapped))
 
 
 def test_only_the_mapped_stream_is_mapped() -> None:
     """A name in `collections` applies to the stream of exactly that name."""
     given_names = {"Room": "suites"}
-    assert (
-        collection_name("Room", collections=given_names, pluralize=True, allow_digits=False)
-        == "suites"
-    )
-    assert (
-        collection_name("room", collections=given_names, pluralize=True, allow_digits=False)
-        == "rooms"
-    )
+    assert collection_name("Room", PlanOptions(collections=given_names)) == "suites"
+    assert collection_name("room", PlanOptions(collections=given_names)) == "rooms"
 
 
 def test_streams_can_get_the_names_of_segments_tables() -> None:
