@@ -329,7 +329,7 @@ MUTANTS = (
     Mutant(
         "a number that no map touches is reformatted",
         "to_sdk_values",
-        "Token(bytes(value).decode())",
+        "number(bytes(value).decode())",
         "Decimal(bytes(value).decode())",
         "tests/singer/test_sdk_values.py",
     ),
@@ -525,8 +525,8 @@ MUTANTS = (
     Mutant(
         "the definitions of copies are confused",
         "_in_their_order",
-        "[own, *copies]",
-        "[own, *reversed(copies)]",
+        "[*own, *copies]",
+        "[*own, *reversed(copies)]",
         "tests/singer/test_taps_as_they_are.py -k copies",
     ),
     Mutant(

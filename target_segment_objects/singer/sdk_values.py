@@ -15,9 +15,11 @@ from msgspec import Raw
 from target_segment_objects.plan import MAX_INT_DIGITS, NonFinite, to_decimal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
-__all__ = ["Token", "is_value", "to_sdk_values", "without_tokens"]
+__all__ = ["Token", "is_value", "plain_number", "to_sdk_values"]
 
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -40,27 +42,39 @@ class Token(Decimal):
         return self.token
 
 
-def to_sdk_values(value: Any) -> Any:
-    """Return a parsed value as the SDK's reader does, with containers copied.
+def to_sdk_values(value: Any, number: Callable[[str], object] = Token) -> Any:
+    """Return a parsed value as the SDK's reader does, with containers copied; NaN becomes a float.
 
-    Numbers with a fraction or an exponent become `Token`, which is a `Decimal`, and NaN a float.
+    Args:
+        value: the parsed value.
+        number: makes a number with a fraction or an exponent from its JSON text. If it raises
+            `InvalidOperation`, the text is kept.
     """
     kind = type(value)
     if kind is Raw:
         try:
-            return Token(bytes(value).decode())
-        except InvalidOperation:  # an exponent beyond `Decimal`'s range: kept as it is
+            return number(bytes(value).decode())
+        except InvalidOperation:  # an exponent beyond `Decimal`'s range
             return value
     if kind is dict:
         return {
-            name: part if type(part) in _PLAIN else to_sdk_values(part)
+            name: part if type(part) in _PLAIN else to_sdk_values(part, number)
             for name, part in value.items()
         }
     if kind is list:
-        return [to_sdk_values(part) for part in value]
+        return [to_sdk_values(part, number) for part in value]
     if kind is NonFinite:
         return float(value.token)
     return value
+
+
+def plain_number(token: str) -> Decimal | float:
+    """Return the number of a token, for a library that accepts no subclass of `Decimal`."""
+    try:
+        return Decimal(token)
+    except InvalidOperation:  # an exponent beyond its range
+        double = float(token)
+        return double if math.isinf(double) else to_decimal(token)
 
 
 _MAX_INT_BITS: Final = MAX_INT_DIGITS * 3
@@ -77,17 +91,3 @@ def is_value(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_value, value))
     return isinstance(value, _VALUES)
-
-
-def without_tokens(value: Any) -> Any:
-    """Return the value with plain numbers, for a library that accepts no subclass of `Decimal`."""
-    if type(value) is Token:
-        return Decimal(value)
-    if type(value) is Raw:  # an exponent beyond `Decimal`'s range
-        double = float(bytes(value))
-        return double if math.isinf(double) else to_decimal(bytes(value).decode())
-    if isinstance(value, dict):
-        return {name: without_tokens(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [without_tokens(part) for part in value]
-    return value

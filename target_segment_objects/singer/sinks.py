@@ -18,13 +18,14 @@ from target_segment_objects.plan import (
     read_columns,
     resolved_schema,
 )
-from target_segment_objects.singer.sdk_values import to_sdk_values, without_tokens
+from target_segment_objects.singer.sdk_values import plain_number, to_sdk_values
 
 if TYPE_CHECKING:
     from singer_sdk import Target
 
     from target_segment_objects.plan import EncodedRecord
     from target_segment_objects.settings import Settings
+    from target_segment_objects.source import SourceRecord
 
 __all__ = ["SegmentObjectsSink"]
 
@@ -63,8 +64,19 @@ class SegmentObjectsSink(Sink):
         Raises:
             SchemaError: it is not a valid JSON Schema.
         """
-        self._schema_validator = _validator(schema, stream)
-        self.is_surely_valid = _fast_validator(self._schema_validator, schema)
+        try:
+            validator = jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
+        except ValueError as error:
+            where = "/".join(map(str, getattr(error, "instance_path", ())))
+            raise SchemaError(
+                f"the SCHEMA of stream {stream!r} is not a valid JSON Schema at "
+                f"{where or 'its top'}, so `validate_records` cannot check records against it; "
+                "turn `validate_records` off, or correct the tap's schema"
+            ) from None
+        self._schema_validator = validator
+        # Numbers are decoded as doubles here, which makes a difference only for `multipleOf`.
+        parse, inexact = msgspec.json.decode, b'"multipleOf"' in msgspec.json.encode(schema)
+        self.is_surely_valid = lambda raw: not inexact and validator.is_valid(parse(raw))
 
     def get_validator(self) -> None:
         """Return none: a compiled validator of our own implements `validate_records`."""
@@ -72,43 +84,31 @@ class SegmentObjectsSink(Sink):
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Remove nothing: what the tap wrote is sent, unless `stream_maps` removes it."""
 
-    def validate_and_encode(self, raw: bytes) -> EncodedRecord:
-        """Return the object of a record as the tap wrote it.
-
-        Raises:
-            RejectedRecordError: with every fault of the record.
-        """
-        if self._schema_validator is not None:
-            self._validate(self._schema_validator, raw)
-        return self.plan.encode_json(raw)
-
-    def encode_mapped(
-        self, record: dict[str, Any], raw: bytes, message: dict[str, Any]
+    def encode(
+        self, record: SourceRecord, raw: bytes, mapped: dict[str, Any] | None = None
     ) -> EncodedRecord:
-        """Return the object of a record after stream maps.
+        """Return the object of a record.
 
         Args:
-            record: the mapped record.
+            record: where it comes from.
             raw: the record as the tap wrote it.
-            message: the message's `time_extracted` and `version`, for the SDK's metadata.
+            mapped: what the stream maps made of it; `None` when no code of the SDK changes it.
 
         Raises:
             RejectedRecordError: with every fault of the record.
         """
-        if self.include_sdc_metadata_properties:
-            self._add_sdc_metadata_to_record(record, message, {})
+        if mapped is not None and self.include_sdc_metadata_properties:
+            message = {"time_extracted": record.time_extracted, "version": record.version}
+            self._add_sdc_metadata_to_record(mapped, message, {})
         if self._schema_validator is not None:
-            self._validate(self._schema_validator, raw)
-        return self.plan.encode(record, original=raw)
-
-    def _validate(self, validator: jsonschema_rs.Validator, raw: bytes) -> None:
-        value = without_tokens(to_sdk_values(parse_record(raw)))
-        faults = [
-            Fault(tuple(map(str, error.instance_path)), FaultCode.SCHEMA)
-            for error in validator.iter_errors(value)
-        ]
-        if faults:
-            raise RejectedRecordError(list(dict.fromkeys(faults)))
+            value = to_sdk_values(parse_record(raw), plain_number)
+            errors = self._schema_validator.iter_errors(value)
+            faults = [Fault(tuple(map(str, e.instance_path)), FaultCode.SCHEMA) for e in errors]
+            if faults:
+                raise RejectedRecordError(list(dict.fromkeys(faults)))
+        if mapped is None:
+            return self.plan.encode_json(raw)
+        return self.plan.encode(mapped, original=raw)
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:
         """Never called: the target hands objects to its run."""
@@ -119,31 +119,6 @@ class SegmentObjectsSink(Sink):
         raise NotImplementedError
 
 
-def _fast_validator(
-    validator: jsonschema_rs.Validator, schema: Mapping[str, Any]
-) -> Callable[[msgspec.Raw], bool]:
-    """Return a function that says whether a record is surely valid.
-
-    It decodes numbers as doubles, which makes a difference only for `multipleOf`.
-    """
-    if b'"multipleOf"' in msgspec.json.encode(schema):
-        return lambda _: False
-    parse, is_valid = msgspec.json.Decoder().decode, validator.is_valid
-    return lambda raw: is_valid(parse(raw))
-
-
 def _retrieve_nothing(uri: str) -> Any:
     """Follow no reference to another machine."""
     raise LookupError(uri)
-
-
-def _validator(schema: dict[str, Any], stream: str) -> jsonschema_rs.Validator:
-    try:
-        return jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
-    except ValueError as error:
-        where = "/".join(map(str, getattr(error, "instance_path", ())))
-        raise SchemaError(
-            f"the SCHEMA of stream {stream!r} is not a valid JSON Schema at {where or 'its top'}, "
-            "so `validate_records` cannot check records against it; turn `validate_records` off, "
-            "or correct the tap's schema"
-        ) from None

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from target_segment_objects.singer.streams import Route
     from target_segment_objects.source import SourceStream
 
-    _Key = tuple[str, bytes, tuple[str, ...] | None]
-
 __all__ = ["PlannedStream", "StreamCache"]
 
 MAX_BYTES: Final = 1 << 20
@@ -42,13 +40,13 @@ class StreamCache:
     """The plans that were replaced last, of all streams."""
 
     def __init__(self) -> None:
-        self._plans: OrderedDict[_Key, PlannedStream] = OrderedDict()
+        self._plans: OrderedDict[bytes, PlannedStream] = OrderedDict()
         self._bytes = 0
 
     def put(self, planned: PlannedStream) -> None:
         """Keep a plan; the oldest ones are dropped when there are too many."""
         self.take(planned.source)
-        self._plans[_key(planned.source)] = planned
+        self._plans[planned.source.digest] = planned
         self._bytes += _size(planned.source)
         while self._bytes > MAX_BYTES:
             _, oldest = self._plans.popitem(last=False)
@@ -56,15 +54,10 @@ class StreamCache:
 
     def take(self, source: SourceStream) -> PlannedStream | None:
         """Remove and return the plan of a SCHEMA, if it is in the cache."""
-        planned = self._plans.pop(_key(source), None)
+        planned = self._plans.pop(source.digest, None)
         if planned is not None:
             self._bytes -= _size(source)
         return planned
-
-
-def _key(source: SourceStream) -> _Key:
-    keys = source.key_properties
-    return source.stream, source.schema, None if keys is None else tuple(keys)
 
 
 def _size(source: SourceStream) -> int:

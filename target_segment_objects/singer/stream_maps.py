@@ -79,7 +79,7 @@ class StreamMaps:
     """
 
     def __init__(self, settings: Settings, logger: logging.Logger) -> None:
-        definitions = dict(settings.stream_maps or {})
+        definitions: dict[str, Any] = dict(settings.stream_maps or {})
         # The mapper refuses keys that its schema lacks: `_keys` applies them instead.
         without_keys = {
             name: {key: value for key, value in definition.items() if key != _KEYS}
@@ -94,13 +94,17 @@ class StreamMaps:
         except (StreamMapConfigError, MapExpressionError) as error:
             raise ConfigurationError(f"stream_maps: {error}") from None
         definitions.pop("__else__", None)
-        self._definitions: dict[str, Any] = definitions
+        self._definitions = definitions
+        self._sources = {
+            name: str(definition["__source__"]) if _is_copy(definition) else name
+            for name, definition in definitions.items()
+        }
         self._used: set[str] = set()
 
     @property
     def unused(self) -> list[str]:
         """The streams that have maps and that the tap has not sent."""
-        return [self._source(name) for name in self._definitions if name not in self._used]
+        return [source for name, source in self._sources.items() if name not in self._used]
 
     def streams(self, source: SourceStream, schema: dict[str, Any]) -> list[MappedStream]:
         """Return the streams that the maps make of one; none when they remove it.
@@ -109,11 +113,7 @@ class StreamMaps:
             ConfigurationError: a map does not fit the stream.
             SchemaError: the stream's schema is endless, or lists no property and must.
         """
-        own = {
-            name: definition
-            for name, definition in self._definitions.items()
-            if self._applies(name, source.stream)
-        }
+        own = self._definitions_for(source.stream)
         self._used |= own.keys()
         straight = MappedStream(source.stream, schema, source.key_properties)
         stays = self.mapper.default_mapper_type is SameRecordTransform
@@ -142,12 +142,8 @@ class StreamMaps:
 
     def overridden(self, stream: str) -> list[tuple[str, str]]:
         """Return the maps of a stream that another one overrides, each with the other one."""
-        own = [
-            name
-            for name, definition in self._definitions.items()
-            if self._applies(name, stream)
-            and not (isinstance(definition, dict) and "__source__" in definition)
-        ]
+        definitions = self._definitions_for(stream).items()
+        own = [name for name, definition in definitions if not _is_copy(definition)]
         return [(name, own[-1]) for name in own[:-1]]
 
     def _sdk_maps(self, stream: str, schema: dict[str, Any]) -> list[StreamMap]:
@@ -210,11 +206,11 @@ class StreamMaps:
             key: value for key, value in schema.items() if key in {"definitions", "$defs"}
         }
         return MappedStream(
-            stream_map.stream_alias,
+            alias,
             {**references, **mapped, "properties": columns},
             keys,
             compile_transform(stream_map, name, source.stream),
-            is_named="__alias__" in definition or stream_map.stream_alias != source.stream,
+            is_named="__alias__" in definition or alias != source.stream,
             expressions=frozenset(
                 name
                 for name, expression in definition.items()
@@ -224,15 +220,18 @@ class StreamMaps:
             ),
         )
 
-    def _applies(self, name: str, stream: str) -> bool:
-        """Whether a map is for a stream; the SDK's mapper decides it in the same way."""
-        source = self._source(name)
-        return stream == source or fnmatch.fnmatch(stream, source)
+    def _definitions_for(self, stream: str) -> dict[str, Any]:
+        """The maps that are for a stream; the SDK's mapper chooses them in the same way."""
+        return {
+            name: self._definitions[name]
+            for name, source in self._sources.items()
+            if stream == source or fnmatch.fnmatch(stream, source)
+        }
 
-    def _source(self, name: str) -> str:
-        definition = self._definitions[name]
-        source = definition.get("__source__", name) if isinstance(definition, dict) else name
-        return str(source)
+
+def _is_copy(definition: object) -> bool:
+    """Whether a map makes a copy of another stream."""
+    return isinstance(definition, dict) and "__source__" in definition
 
 
 def _in_their_order(definitions: Mapping[str, Any]) -> list[str]:
@@ -240,14 +239,10 @@ def _in_their_order(definitions: Mapping[str, Any]) -> list[str]:
 
     The map of the stream itself is the first, the last one if there are several; then the copies.
     """
-    own = ""  # the SDK's default, which has no definition
-    copies: list[str] = []
-    for name, definition in definitions.items():
-        if isinstance(definition, dict) and "__source__" in definition:
-            copies.append(name)
-        else:
-            own = name
-    return [own, *copies]
+    copies = [name for name, definition in definitions.items() if _is_copy(definition)]
+    # The SDK's default has no definition.
+    own = [name for name in definitions if name not in copies][-1:] or [""]
+    return [*own, *copies]
 
 
 def _keys(definition: Mapping[str, Any], source: SourceStream) -> list[str]:

@@ -60,15 +60,14 @@ class Route(NamedTuple):
         """
         raw = record.raw
         if self.bypasses_sdk:
-            return self.sink.validate_and_encode(raw)
+            return self.sink.encode(record, raw)
         values = to_sdk_values(parse_record(raw))
         if self.transform is not None:
             mapped = self.transform(values)
             if mapped is None:
                 return None
             values = mapped
-        message = {"time_extracted": record.time_extracted, "version": record.version}
-        return self.sink.encode_mapped(values, raw, message)
+        return self.sink.encode(record, raw, values)
 
 
 class Routes:
