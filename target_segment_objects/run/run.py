@@ -91,7 +91,7 @@ class Run:
         self._report = report
         self._logger = logger
         self._log = DurabilityLog()
-        self._checkpoint = Checkpoint(self._print_state, self._log.on_durable)
+        self._checkpoint = Checkpoint(self._print_state)
         path = settings.dead_letter_path
         self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
         self._connection: Connection | None = None
@@ -225,9 +225,7 @@ class Run:
 
     def _print_durable(self) -> float | None:
         """Print the newest durable state, or return when it may be printed."""
-        if not self._checkpoint.has_pending:
-            return None
-        self._log.advance(self.position)
+        self._checkpoint.mark_durable(self._log.durable(self.position))
         return self._checkpoint.print_if_due(time.monotonic())
 
     def finish(self) -> None:
@@ -305,7 +303,7 @@ class Run:
             self._stop_event.set()  # retries are not waited for
             self._resources.close()
             self._rejects.sync()
-            self._log.advance(self.position)
+            self._checkpoint.mark_durable(self._log.durable(self.position))
             self._checkpoint.print_now()
         finally:
             self._rejects.close()
