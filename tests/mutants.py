@@ -364,7 +364,7 @@ MUTANTS = (
     Mutant(
         "the number of parts in a session is unlimited",
         "BulkDelivery._is_full",
-        "session.parts >= self._sessions.parts",
+        "session.parts >= self._limits.parts",
         "False",
         "tests/delivery/test_bulk_delivery.py -k parts",
     ),

@@ -20,17 +20,13 @@ from target_segment_objects.delivery.contract import (
 )
 from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
 from target_segment_objects.delivery.durability import DurabilityLog
-from target_segment_objects.delivery.limits import (
-    BatchLimits,
-    Level,
-    PartLimits,
-    SessionLimits,
-)
+from target_segment_objects.delivery.limits import BatchLimits, BulkLimits, Level
 from target_segment_objects.delivery.set_calls import SetDelivery
 
 __all__ = [
     "BatchLimits",
     "BulkDelivery",
+    "BulkLimits",
     "Checkpoint",
     "DeadLetter",
     "Delivery",
@@ -42,10 +38,8 @@ __all__ = [
     "ObjectsDelivered",
     "ObjectsQueued",
     "ObjectsRefused",
-    "PartLimits",
     "PartUploaded",
     "Rejects",
-    "SessionLimits",
     "SessionOpened",
     "SessionState",
     "SessionStateChanged",

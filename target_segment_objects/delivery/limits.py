@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from target_segment_objects.objects import API_LIMITS
 
-__all__ = ["BatchLimits", "Level", "PartLimits", "SessionLimits"]
+__all__ = ["BatchLimits", "BulkLimits", "Level"]
 
 Level: TypeAlias = int | Literal["auto"]
 """0: stored; 1 to 3: igzip's levels of these numbers; 4 to 9: zlib's. `auto`: `AdaptiveLevel`."""
@@ -32,26 +32,14 @@ class BatchLimits:
 
 
 @dataclass(frozen=True)
-class PartLimits:
-    """How parts are made.
+class BulkLimits:
+    """How parts are made, and how long and how large sessions become.
 
     Attributes:
         part_size_bytes: uncompressed bytes that a part may have, at most the API's 512,000,000; an
             object that is larger alone is a part of its own.
         compression_level: 0 to 9, or `auto`, see `Level`.
         spool_dir: the folder for the spool; the system's folder for temporary files when `None`.
-    """
-
-    part_size_bytes: int = API_LIMITS.part_bytes
-    compression_level: Level = "auto"
-    spool_dir: str | None = None
-
-
-@dataclass(frozen=True)
-class SessionLimits:
-    """How long and how large sessions become.
-
-    Attributes:
         keep_alive_seconds: silence after which a session is kept alive.
         checkpoint_seconds: age at which a session is finished; 0: only at the end of the input.
         spool_max_bytes: compressed bytes at which a session is finished. The next one fills
@@ -60,6 +48,9 @@ class SessionLimits:
             is finished.
     """
 
+    part_size_bytes: int = API_LIMITS.part_bytes
+    compression_level: Level = "auto"
+    spool_dir: str | None = None
     keep_alive_seconds: float = 240.0
     checkpoint_seconds: float = 1800.0
     spool_max_bytes: int = 10_000_000_000

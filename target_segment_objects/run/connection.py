@@ -102,12 +102,7 @@ def connect(  # noqa: PLR0913, PLR0917
     )
     delivery: Delivery
     if settings.method == "bulk":
-        delivery = BulkDelivery(
-            BulkApi(caller),
-            hooks,
-            limits=settings.part_limits,
-            sessions=settings.session_limits,
-        )
+        delivery = BulkDelivery(BulkApi(caller), hooks, settings.bulk_limits)
     else:
         delivery = SetDelivery(
             SetApi(caller, synchronous=settings.synchronous),

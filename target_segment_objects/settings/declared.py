@@ -26,7 +26,7 @@ from target_segment_objects.client import (
     proxy_address,
     validate_write_key,
 )
-from target_segment_objects.delivery import PartLimits, SessionLimits
+from target_segment_objects.delivery import BulkLimits
 from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.input import ReaderOptions
 from target_segment_objects.objects import API_LIMITS
@@ -493,14 +493,9 @@ class Settings:
         return self._options(ReaderOptions)
 
     @property
-    def part_limits(self) -> PartLimits:
-        """The limits of the parts of a bulk session."""
-        return self._options(PartLimits, spool_dir=self.spool_dir and str(self.spool_dir))
-
-    @property
-    def session_limits(self) -> SessionLimits:
-        """The limits of a bulk session."""
-        return self._options(SessionLimits)
+    def bulk_limits(self) -> BulkLimits:
+        """The limits of bulk sessions and their parts."""
+        return self._options(BulkLimits, spool_dir=self.spool_dir and str(self.spool_dir))
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -24,7 +24,7 @@ from target_segment_objects.delivery.contract import (
     ignore_event,
 )
 from target_segment_objects.delivery.durability import DurabilityLog
-from target_segment_objects.delivery.limits import PartLimits, SessionLimits
+from target_segment_objects.delivery.limits import BulkLimits
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import (
     AuthenticationError,
@@ -61,7 +61,7 @@ class Loading:
         self,
         segment: Emulator,
         *,
-        limits: PartLimits | None = None,
+        limits: BulkLimits | None = None,
         keep_alive_seconds: float = 240.0,
         checkpoint_seconds: float = 1800.0,
         spool_max_bytes: int = 10_000_000_000,
@@ -88,8 +88,13 @@ class Loading:
                 observer=observer,
                 monotonic=monotonic if monotonic is not None else self.clock,
             ),
-            limits=limits if limits is not None else PartLimits(part_size_bytes=1),
-            sessions=SessionLimits(keep_alive_seconds, checkpoint_seconds, spool_max_bytes, parts),
+            replace(
+                limits if limits is not None else BulkLimits(part_size_bytes=1),
+                keep_alive_seconds=keep_alive_seconds,
+                checkpoint_seconds=checkpoint_seconds,
+                spool_max_bytes=spool_max_bytes,
+                parts=parts,
+            ),
         )
 
     def put(self, *objects: SegmentObject) -> None:
@@ -186,7 +191,7 @@ def open_spools() -> int:
 
 def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Loaders) -> None:
     """It is started neither earlier nor only when a part is full."""
-    loader = loading(limits=PartLimits())
+    loader = loading(limits=BulkLimits())
     assert loader.delivery.tick() is None
     assert segment.requests == []
     hold = segment.hold("start")
@@ -197,7 +202,7 @@ def test_the_session_begins_with_the_first_record(segment: Emulator, loading: Lo
 
 def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
     """The error comes within a second, and not after 512 MB."""
-    loader = loading(limits=PartLimits(), key="wrong")
+    loader = loading(limits=BulkLimits(), key="wrong")
     loader.put_numbers(1)
     loader.bell.wait()
     with pytest.raises(AuthenticationError):
@@ -211,7 +216,7 @@ def test_a_wrong_key_ends_it_before_the_first_part(loading: Loaders) -> None:
 
 def test_lines_and_objects_keep_their_order(segment: Emulator, loading: Loaders) -> None:
     """Blocks of any size keep their order; a block's position is that of its first record."""
-    loader = loading(limits=PartLimits(part_size_bytes=200))
+    loader = loading(limits=BulkLimits(part_size_bytes=200))
     loader.put_numbers(1)
     loader.delivery.put_block(*block(2, *(room("a", n=n) for n in range(2, 7))))
     loader.position = 6
@@ -248,7 +253,7 @@ def test_many_lines_come_out_as_they_went_in(
     segment: Emulator, loading: Loaders, level: int | Literal["auto"]
 ) -> None:
     """Parts may end in the middle of a block, at any level."""
-    loader = loading(limits=PartLimits(1_500_000, compression_level=level))
+    loader = loading(limits=BulkLimits(1_500_000, compression_level=level))
     mark = "x" * 1000
     for start in range(0, 9000, 900):
         rooms = (room(str(number), mark=mark, n=number) for number in range(start, start + 900))
@@ -264,7 +269,7 @@ def test_many_lines_come_out_as_they_went_in(
 
 def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) -> None:
     """The part is still one gzip file that Segment accepts."""
-    loader = loading(limits=PartLimits())
+    loader = loading(limits=BulkLimits())
     found: list[int] = []
 
     def choose(size: int, waited: float, queued: int) -> int:
@@ -704,7 +709,7 @@ def test_the_spool_is_released(
 ) -> None:
     """It is closed when the session is finished, or when the run ends."""
     before = open_spools()
-    limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path))
+    limits = BulkLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path))
     loader = loading(limits=limits)
     hold = segment.hold("upload", before=True)
     # More than is in memory, and as much again as may be on its way there.
@@ -729,7 +734,7 @@ def test_a_spool_that_cannot_be_written(
     segment: Emulator, loading: Loaders, tmp_path: Path
 ) -> None:
     """The error comes from `put`; the session is finished with an error."""
-    limits = PartLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path / "gone"))
+    limits = BulkLimits(1 << 20, compression_level=0, spool_dir=str(tmp_path / "gone"))
     loader = loading(limits=limits)
     with pytest.raises(SpoolError, match="spool_dir"):
         loader.put(*(large_room(str(number), "a") for number in range(100)))
@@ -745,7 +750,7 @@ def test_a_spool_that_cannot_be_written(
 
 def test_a_spool_that_fails_at_the_end(loading: Loaders, tmp_path: Path) -> None:
     """`finish` waits for the blocks in the queue, and raises the error."""
-    limits = PartLimits(compression_level=0, spool_dir=str(tmp_path / "gone"))
+    limits = BulkLimits(compression_level=0, spool_dir=str(tmp_path / "gone"))
     loader = loading(limits=limits)
     loader.put(*(large_room(str(number), "a") for number in range(36)))
     with pytest.raises(SpoolError, match="spool_dir"):
@@ -779,7 +784,7 @@ def test_a_failure_while_the_disk_is_full_of_two_sessions_ends_the_wait(
 
 def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) -> None:
     """`put_block` waits for the compressor, so the bytes in its queue are bounded."""
-    loader = loading(limits=PartLimits(compression_level=9))
+    loader = loading(limits=BulkLimits(compression_level=9))
     most = 0
     for number in range(100):
         loader.put(large_room(str(number), "a"))
@@ -792,7 +797,7 @@ def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) 
 
 def test_closed_while_much_is_in_the_queue(segment: Emulator, loading: Loaders) -> None:
     """The queue of the compressor is dropped, and `close` does not wait for it."""
-    loader = loading(limits=PartLimits(compression_level=9))
+    loader = loading(limits=BulkLimits(compression_level=9))
     loader.put(*(large_room(str(number), "a") for number in range(40)))
     loader.delivery.close()
     assert bulk_threads() == []
@@ -835,9 +840,9 @@ def uploads(segment: Emulator) -> list[int]:
     return [request.body_bytes // line for request in segment.requests if request.call == "upload"]
 
 
-def one_part() -> PartLimits:
+def one_part() -> BulkLimits:
     """All records in one part."""
-    return PartLimits(compression_level=0)
+    return BulkLimits(compression_level=0)
 
 
 @pytest.mark.parametrize(

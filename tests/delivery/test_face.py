@@ -10,6 +10,7 @@ def test_the_face_is_pinned() -> None:
     assert delivery.__all__ == [
         "BatchLimits",
         "BulkDelivery",
+        "BulkLimits",
         "Checkpoint",
         "DeadLetter",
         "Delivery",
@@ -21,10 +22,8 @@ def test_the_face_is_pinned() -> None:
         "ObjectsDelivered",
         "ObjectsQueued",
         "ObjectsRefused",
-        "PartLimits",
         "PartUploaded",
         "Rejects",
-        "SessionLimits",
         "SessionOpened",
         "SessionState",
         "SessionStateChanged",

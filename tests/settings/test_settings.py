@@ -694,9 +694,9 @@ def test_stages_get_their_options(tmp_path: Path) -> None:
     assert validated.plan_options.long_ids == "reject"
     assert validated.plan_options.collections == {"a": "b"}
     assert validated.reader_options.max_depth == 7
-    assert validated.part_limits.part_size_bytes == 9
-    assert validated.part_limits.compression_level == 1
-    assert validated.part_limits.spool_dir == str(tmp_path)
+    assert validated.bulk_limits.part_size_bytes == 9
+    assert validated.bulk_limits.compression_level == 1
+    assert validated.bulk_limits.spool_dir == str(tmp_path)
     assert validated.retry_policy.budget_seconds == 3
     assert validated.transport_options.timeout_seconds == 4
     assert validated.transport_options.upload_timeout_seconds == 5

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.bulk.parts import Block
     from target_segment_objects.delivery.contract import DeliveryHooks
-    from target_segment_objects.delivery.limits import PartLimits, SessionLimits
+    from target_segment_objects.delivery.limits import BulkLimits
     from target_segment_objects.errors import SegmentObjectsError
     from target_segment_objects.objects import ObjectLine
 
@@ -48,18 +48,14 @@ class BulkDelivery:
     Args:
         api: makes the calls, with their retries.
         hooks: those of the run.
-        limits: how parts are made.
-        sessions: how long sessions last.
+        limits: how parts are made, and how long sessions last.
     """
 
-    def __init__(
-        self, api: BulkCalls, hooks: DeliveryHooks, *, limits: PartLimits, sessions: SessionLimits
-    ) -> None:
+    def __init__(self, api: BulkCalls, hooks: DeliveryHooks, limits: BulkLimits) -> None:
         self._api = api
         self._hooks = hooks
         self._monotonic = hooks.monotonic
         self._limits = limits
-        self._sessions = sessions
         self._open: BulkSession | None = None
         self._unfinished: list[BulkSession] = []
         self._calls: queue.SimpleQueue[tuple[BulkSession, Callable[[], None]] | None] = (
@@ -101,9 +97,9 @@ class BulkDelivery:
     def tick(self) -> float | None:
         """Finish a session that has reached its age; the next record begins another."""
         self._take_outcomes()
-        if self._open is None or not self._sessions.checkpoint_seconds:
+        if self._open is None or not self._limits.checkpoint_seconds:
             return None
-        due = self._open.opened + self._sessions.checkpoint_seconds
+        due = self._open.opened + self._limits.checkpoint_seconds
         if self._monotonic() < due:
             return due
         self._end_session()
@@ -175,9 +171,9 @@ class BulkDelivery:
         Near the limit of bytes, waits for the compressor, so that blocks in its queue do not exceed
         the limit later.
         """
-        if session.parts >= self._sessions.parts:
+        if session.parts >= self._limits.parts:
             return True
-        compressor, limit = self._ensure_threads(), self._sessions.spool_max_bytes
+        compressor, limit = self._ensure_threads(), self._limits.spool_max_bytes
         # In this order: bytes that move from the queue to the spool meanwhile are counted twice.
         if compressor.pending_bytes + session.spooled < limit:
             return False
@@ -264,7 +260,7 @@ class BulkDelivery:
             session.abandon("the run ended before this sync was complete")
 
     def _keep_alive(self) -> None:
-        interval = wait = self._sessions.keep_alive_seconds
+        interval = wait = self._limits.keep_alive_seconds
         while not self._closing.wait(wait):
             session, wait = self._session_in_use, interval
             if session is None:

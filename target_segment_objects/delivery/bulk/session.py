@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.contract import Observer, SessionState
     from target_segment_objects.delivery.durability import Receipt
-    from target_segment_objects.delivery.limits import PartLimits
+    from target_segment_objects.delivery.limits import BulkLimits
 
 __all__ = ["BulkCalls", "BulkSession"]
 
@@ -83,7 +83,7 @@ class BulkSession:
     def __init__(
         self,
         api: BulkCalls,
-        limits: PartLimits,
+        limits: BulkLimits,
         *,
         receipt: Receipt,
         monotonic: Callable[[], float],
