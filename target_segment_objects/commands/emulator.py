@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from target_segment_objects.commands.output import fail, print_lines, print_to_stderr
@@ -13,20 +12,14 @@ from target_segment_objects.emulator import Emulator, EmulatorError, is_loopback
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from types import FrameType
 
 __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    stop_requested = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stop_requested.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # of the emulator's threads too
     emulator = Emulator(
         host=options.host,
         port=options.port,
@@ -43,7 +36,7 @@ def run(options: Namespace) -> int:
         with emulator:
             if sys.stdout is not None:
                 print_lines(emulator.url)
-            stop_requested.wait()
+            signal.sigwait(signals)
     except EmulatorError as error:
         return fail(str(error))
     except OSError as error:
