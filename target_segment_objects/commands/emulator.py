@@ -20,18 +20,10 @@ def run(options: Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # of the emulator's threads too
-    emulator = Emulator(
-        host=options.host,
-        port=options.port,
-        warehouse=options.warehouse,
-        write_key=options.write_key,
-        nulls=options.nulls,
-        collection_digits=options.collection_digits,
-        session_seconds=options.session_seconds,
-        seed=options.seed,
-        memory_limit=options.memory_limit,
-        page=is_loopback(options.host) if options.page is None else options.page,
-    )
+    arguments = {name: value for name, value in vars(options).items() if name != "module"}
+    if options.page is None:
+        arguments["page"] = is_loopback(options.host)
+    emulator = Emulator(**arguments)
     try:
         with emulator:
             if sys.stdout is not None:

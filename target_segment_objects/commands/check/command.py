@@ -70,14 +70,11 @@ def check(
         yield check_spool(settings)
     if settings.dead_letter_path is not None:
         yield check_dead_letter(settings.dead_letter_path)
-    yield Finding("not checked", Verdict.UNKNOWN, _what_cannot_be_checked(settings))
-
-
-def _what_cannot_be_checked(settings: Settings) -> str:
-    if settings.local_warehouse is not None:
-        return "write key, region and host, since nothing is sent to Segment"
-    return (
+    detail = (
         "neither API reports what has arrived, whether the source is enabled and feeds a "
         "warehouse, or what the limits of the plan are: look at the source in Segment after the "
         "first run"
     )
+    if settings.local_warehouse is not None:
+        detail = "write key, region and host, since nothing is sent to Segment"
+    yield Finding("not checked", Verdict.UNKNOWN, detail)

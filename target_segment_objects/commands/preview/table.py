@@ -26,6 +26,12 @@ _EXAMPLE_WIDTH: Final = 24
 _KEYS_WIDTH: Final = 100
 _INCOMPATIBLE: Final = "incompatible"
 
+_MARKS: Final = {
+    "renamed": "renamed",
+    "flattened": "flattened",
+    "json_text": "JSON text",
+    "undeclared": "undeclared",
+}
 _NUMBERS: Final = frozenset({"values", "nulls", "faults", "line"})
 
 _Cell = str | int
@@ -67,7 +73,7 @@ def _collection(collection: Mapping[str, Any]) -> Iterator[str]:
     for stream in streams:
         yield f"  id: {_identity(stream)}"
     marks = [mark for column in columns for mark in _marks(column)]
-    counts = ", ".join(f"{marks.count(mark)} {mark}" for mark in _MARKS if mark in marks)
+    counts = ", ".join(f"{marks.count(mark)} {mark}" for mark in _MARKS.values() if mark in marks)
     yield (
         f"  {_number(collection['objects'], 'object')}, {_number(len(columns), 'column')}"
         f"{': ' if counts else ''}{counts}"
@@ -97,17 +103,9 @@ def _identity(stream: Mapping[str, Any]) -> str:
     return f"{keys}{' (sent as the id only)' if stream['omitted_key'] else ''}"
 
 
-_MARKS: Final = ("renamed", "flattened", "JSON text", "undeclared")
-
-
 def _marks(column: Mapping[str, Any]) -> list[str]:
-    is_marked = (
-        column["renamed"],
-        column["flattened"],
-        column["json_text"],
-        column["schema"] is None,
-    )
-    return [mark for mark, applies in zip(_MARKS, is_marked, strict=True) if applies]
+    is_marked = {**column, "undeclared": column["schema"] is None}
+    return [mark for name, mark in _MARKS.items() if is_marked[name]]
 
 
 def _from(column: Mapping[str, Any]) -> str:

@@ -27,7 +27,6 @@ from target_segment_objects.errors import (
     DeadLetterError,
     InputError,
     MessageError,
-    OutputError,
     SegmentObjectsError,
 )
 from target_segment_objects.objects import object_lines
@@ -179,12 +178,11 @@ class _ReplayRun(Run):
     ) -> None:
         super().__init__(settings, report, logger)
         self._messages = messages
-        self._in_sessions = settings.method == "bulk"
 
     def _put(
         self, objects: Sequence[ObjectLine], first: int, source_at: Callable[[int], SourceRecord]
     ) -> int:
-        if self._in_sessions:
+        if self._settings.method == "bulk":
             for index, segment_object in enumerate(objects):
                 line = object_lines([segment_object])[:-1]
                 self._messages.remember(line, source_at(index).line)
@@ -230,10 +228,10 @@ class _ReplayTarget(TargetSegmentObjects):
     def __init__(
         self, messages: ReplayInput, config: Mapping[str, object], rejected_path: Path
     ) -> None:
-        used = {name: value for name, value in config.items() if name != "report_path"}
+        own = {"report_path": None, "max_rejects": -1, "dead_letter_path": str(rejected_path)}
         self.report = _ReplayReport(self.logger)
         super().__init__(
-            config={**used, "max_rejects": -1, "dead_letter_path": str(rejected_path)},
+            config={**config, **own},
             report=self.report,
             make_run=partial(_ReplayRun, messages),
         )
@@ -245,11 +243,10 @@ class _ReplayTarget(TargetSegmentObjects):
     def give_up(self, status: int) -> None:
         """Log why the process is about to end. Called on the thread of the signal watcher."""
         if status == 1:
-            failure = OutputError(
+            self.logger.error(
                 "the stop took longer than `shutdown_seconds`, so the replay was ended: some "
                 "objects may have been sent, and the dead letter is unchanged"
             )
-            self.logger.error("%s", failure)
 
     def _process_unknown_message(self, message: Message) -> None:
         """Deliver an object unchanged."""
