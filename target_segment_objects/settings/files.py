@@ -32,21 +32,6 @@ def read_json_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:
         ConfigurationError: it cannot be read, or holds no JSON object.
     """
     repeated: list[str] = []
-    content, problem = _load(path, repeated)
-    # Raised out here, so that no error with the file's content is in the chain.
-    if not isinstance(content, dict):
-        problem = problem or "must hold one JSON object of settings"
-        raise ConfigurationError(f"the configuration file {path!r} {problem}")
-    for name in dict.fromkeys(repeated):
-        warn(
-            f"the configuration file {path!r} names {name[:60]!r} more than once; the last value "
-            "is used"
-        )
-    return content
-
-
-def _load(path: str, repeated: list[str]) -> tuple[object, str]:
-    """The content of a JSON file, or `None` and what is wrong with the file."""
 
     def to_dict(pairs: list[tuple[str, object]]) -> dict[str, object]:
         members = dict(pairs)
@@ -55,20 +40,30 @@ def _load(path: str, repeated: list[str]) -> tuple[object, str]:
             repeated.extend(name for name in members if names.count(name) > 1)
         return members
 
+    content: object = None
+    problem = "must hold one JSON object of settings"
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
-        content: object = json.loads(text, object_pairs_hook=to_dict, parse_constant=not_a_number)
+        content = json.loads(text, object_pairs_hook=to_dict, parse_constant=not_a_number)
     except FileNotFoundError:
-        return None, "does not exist"
+        problem = "does not exist"
     except OSError as error:
-        return None, f"cannot be read: {error.strerror or type(error).__name__}"
+        problem = f"cannot be read: {error.strerror or type(error).__name__}"
     except UnicodeDecodeError as error:
-        return None, f"is not UTF-8: byte {error.start + 1} begins no character"
+        problem = f"is not UTF-8: byte {error.start + 1} begins no character"
     except json.JSONDecodeError as error:
-        return None, f"is not JSON: check line {error.lineno}, column {error.colno}"
+        problem = f"is not JSON: check line {error.lineno}, column {error.colno}"
     except (ValueError, RecursionError):
-        return None, "is not JSON: it holds NaN, a number with too many digits, or deep nesting"
-    return content, ""
+        problem = "is not JSON: it holds NaN, a number with too many digits, or deep nesting"
+    # Raised out here, so that no error with the file's content is in the chain.
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"the configuration file {path!r} {problem}")
+    for name in dict.fromkeys(repeated):
+        warn(
+            f"the configuration file {path!r} names {name[:60]!r} more than once; the last value "
+            "is used"
+        )
+    return content
 
 
 def read_dotenv() -> dict[str, str]:

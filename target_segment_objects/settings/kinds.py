@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from target_segment_objects.settings.nested_names import AmbiguousNamesError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -128,11 +126,9 @@ class Kind(Generic[T]):
         except WrongValueError:
             raise
         except (ValueError, RecursionError):
-            value = None
-        else:
-            self.validate(value)
-            return value
-        raise WrongValueError(f"must be {self.allowed}")
+            raise WrongValueError(f"must be {self.allowed}") from None
+        self.validate(value)
+        return value
 
 
 def boolean() -> Kind[bool]:
@@ -261,21 +257,11 @@ def json_object(
         in_repr: whether a repr may show it.
         join: joins names in it that Meltano has split at their dots.
     """
-
-    def normalize(value: object) -> object:
-        try:
-            return join(value) if isinstance(value, dict) else value
-        except AmbiguousNamesError as ambiguous:
-            raise WrongValueError(
-                "has names with dots that Meltano has split, and joining them is ambiguous: "
-                f"{ambiguous}"
-            ) from None
-
     return Kind(
         allowed,
         {**body, "type": ["object", "null"]},
         types=(dict,),
-        normalize=normalize,
+        normalize=lambda value: join(value) if isinstance(value, dict) else value,
         parse=_parse_json,
         in_repr=in_repr,
     )

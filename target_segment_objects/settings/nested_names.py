@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from target_segment_objects.settings.kinds import WrongValueError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "AmbiguousNamesError",
-    "flattened_names",
-    "joined_collections",
-    "joined_stream_maps",
-]
-
-
-class AmbiguousNamesError(ValueError):
-    """Nested names that cannot be joined unambiguously; the text says which."""
+__all__ = ["flattened_names", "joined_collections", "joined_stream_maps"]
 
 
 def flattened_names(
@@ -40,7 +33,7 @@ def joined_collections(value: Mapping[str, object]) -> dict[str, object]:
     """Turn `{"public": {"users": "people"}}` into `{"public.users": "people"}`, to any depth.
 
     Raises:
-        AmbiguousNamesError: a name occurs twice, with two collections.
+        WrongValueError: a name occurs twice, with two collections.
     """
     joined: dict[str, object] = {}
     for name, part in value.items():
@@ -54,7 +47,7 @@ def joined_stream_maps(value: Mapping[str, object]) -> dict[str, object]:
     """Turn `{"public": {"users": {"name": "…"}}}` into `{"public.users": {"name": "…"}}`.
 
     Raises:
-        AmbiguousNamesError: a name occurs twice, or an object contains both properties and
+        WrongValueError: a name occurs twice, or an object contains both properties and
             streams: `users` could also be a part of a property's name.
     """
     joined: dict[str, object] = {}
@@ -66,7 +59,7 @@ def joined_stream_maps(value: Mapping[str, object]) -> dict[str, object]:
             continue
         properties = {key for key, value in part.items() if not isinstance(value, dict)}
         if properties:
-            raise AmbiguousNamesError(
+            raise _ambiguous(
                 f"`{name}.{next(iter(part.keys() - properties))}` may be a stream or a property; "
                 "write `?` for the dot in the name of a stream"
             )
@@ -77,5 +70,11 @@ def joined_stream_maps(value: Mapping[str, object]) -> dict[str, object]:
 
 def _add(joined: dict[str, object], name: str, value: object) -> None:
     if name in joined and joined[name] != value:
-        raise AmbiguousNamesError(f"`{name}` occurs twice")
+        raise _ambiguous(f"`{name}` occurs twice")
     joined[name] = value
+
+
+def _ambiguous(detail: str) -> WrongValueError:
+    return WrongValueError(
+        f"has names with dots that Meltano has split, and joining them is ambiguous: {detail}"
+    )

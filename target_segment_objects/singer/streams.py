@@ -190,7 +190,11 @@ class Routes:
             )
         routes = []
         for mapped in self._maps.streams(source, schema):
-            sink = self._add_sink(source, mapped)
+            keys = list(mapped.key_properties or ())
+            added = self._target.add_sink(mapped.name, mapped.schema, keys)
+            sink = cast("SegmentObjectsSink", added)
+            self._refuse_shared_collection(source, mapped, sink.plan.collection)
+            self._report.add_plan(sink.plan, mapped.expressions)
             if self._settings.validate_records:
                 sink.validate_by(schema, source.stream)
             routes.append(Route(mapped.transform, sink))
@@ -209,14 +213,6 @@ class Routes:
             allow_long_strings=allow_long_strings,
             is_valid=sink.is_surely_valid,
         )
-
-    def _add_sink(self, source: SourceStream, mapped: MappedStream) -> SegmentObjectsSink:
-        keys = list(mapped.key_properties or ())
-        added = self._target.add_sink(mapped.name, mapped.schema, keys)
-        sink = cast("SegmentObjectsSink", added)
-        self._refuse_shared_collection(source, mapped, sink.plan.collection)
-        self._report.add_plan(sink.plan, mapped.expressions)
-        return sink
 
     def _refuse_shared_collection(
         self, source: SourceStream, mapped: MappedStream, collection: str

@@ -113,11 +113,12 @@ class TargetSegmentObjects(Target):
             validate_config=validate_config,
             setup_mapper=False,
         )
-        self.setup_mapper()
+        maps = StreamMaps(self.settings, self.logger)
+        self.mapper = maps.mapper
         self._report.has_dead_letter = self.settings.dead_letter_path is not None
         self._report.tolerates_rejects = self.settings.max_rejects != 0
         self._metrics = Metrics(self._report.counts)
-        self._routes = Routes(self, self.settings, self.stream_maps, self._report)
+        self._routes = Routes(self, self.settings, maps, self._report)
         self.run = make_run(self.settings, self._report, self.logger)
         self.run.on_wait = self._metrics.tick
         self._supervisor = RunSupervisor(
@@ -152,11 +153,6 @@ class TargetSegmentObjects(Target):
     def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> tuple[str, ...]:  # type: ignore[override]  # noqa: ARG003
         """Leave the files of `--config` to `invoke`: `--about` does not need them."""
         return value
-
-    def setup_mapper(self) -> None:
-        """Create the SDK's stream maps, or raise a `ConfigurationError`."""
-        self.stream_maps = StreamMaps(self.settings, self.logger)
-        self.mapper = self.stream_maps.mapper
 
     def _process_schema_message(self, message: Message) -> None:  # type: ignore[override]
         """Plan the stream, unless its SCHEMA has not changed."""
