@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         "a keep-alive waits for a concurrency slot",
         "ConcurrencyLimit.slot",
-        "self._urgent_limit if urgent else self.limit",
+        "_URGENT_LIMIT if urgent else self.limit",
         "self.limit",
         "tests/client/test_concurrency.py tests/delivery/test_bulk_delivery.py",
     ),

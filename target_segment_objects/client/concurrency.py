@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from target_segment_objects.client.clock import Clock
-from target_segment_objects.objects import API_LIMITS, ApiLimits
+from target_segment_objects.objects import API_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["ConcurrencyLimit"]
+
+_URGENT_LIMIT = API_LIMITS.concurrent_requests
 
 
 class ConcurrencyLimit:
@@ -27,19 +29,15 @@ class ConcurrencyLimit:
     Args:
         limit: requests in flight, from 1 to 20.
         clock: times the pauses.
-        limits: the limits of the API.
 
     Raises:
         ValueError: the limit is not 1 to 20.
     """
 
-    def __init__(
-        self, limit: int = 10, *, clock: Clock | None = None, limits: ApiLimits = API_LIMITS
-    ) -> None:
-        self._urgent_limit = limits.concurrent_requests
-        if not 1 <= limit <= self._urgent_limit:
+    def __init__(self, limit: int = 10, *, clock: Clock | None = None) -> None:
+        if not 1 <= limit <= _URGENT_LIMIT:
             raise ValueError(
-                f"the limit of concurrent requests is 1 to {self._urgent_limit}, not {limit}"
+                f"the limit of concurrent requests is 1 to {_URGENT_LIMIT}, not {limit}"
             )
         self.limit = limit
         self._clock = clock or Clock()
@@ -69,7 +67,7 @@ class ConcurrencyLimit:
         Raises:
             StoppedError: the caller stopped during a pause.
         """
-        paused = self._enter(self._urgent_limit if urgent else self.limit)
+        paused = self._enter(_URGENT_LIMIT if urgent else self.limit)
         try:
             yield paused
         finally:

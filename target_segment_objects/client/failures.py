@@ -33,9 +33,20 @@ __all__ = ["classify_failure"]
 _TLS_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 # `http.client` has the status of a refused CONNECT only in the text of an OSError.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
+_BY_CAUSE = (
+    ((TimeoutError, ReadTimeoutError), FailureKind.TIMEOUT, "timed out"),
+    ((IncompleteRead, http.client.IncompleteRead), FailureKind.CUT, "the response was cut short"),
+    ((DecodeError,), FailureKind.CUT, "the response could not be decoded"),
+    (
+        (http.client.RemoteDisconnected,),
+        FailureKind.RESET,
+        "the connection was closed without a response",
+    ),
+    ((http.client.BadStatusLine,), FailureKind.RESET, "the response was not HTTP"),
+)
 
 
-def classify_failure(error: BaseException, quote: Callable[[str], str]) -> Failure:  # noqa: C901 - a table, row by row
+def classify_failure(error: BaseException, quote: Callable[[str], str]) -> Failure:
     """The failure that an error of an exchange means.
 
     Args:
@@ -64,16 +75,9 @@ def classify_failure(error: BaseException, quote: Callable[[str], str]) -> Failu
         where = " to the proxy" if by_proxy else ""
         kind = FailureKind.PROXY if by_proxy else FailureKind.CONNECT
         return Failure(kind, f"could not connect{where}: {_system_reason(causes)}")
-    if _has(causes, TimeoutError, ReadTimeoutError):
-        return Failure(FailureKind.TIMEOUT, "timed out")
-    if _has(causes, IncompleteRead, http.client.IncompleteRead):
-        return Failure(FailureKind.CUT, "the response was cut short")
-    if _has(causes, DecodeError):
-        return Failure(FailureKind.CUT, "the response could not be decoded")
-    if _has(causes, http.client.RemoteDisconnected):
-        return Failure(FailureKind.RESET, "the connection was closed without a response")
-    if _has(causes, http.client.BadStatusLine):
-        return Failure(FailureKind.RESET, "the response was not HTTP")
+    for kinds, kind, reason in _BY_CAUSE:
+        if _has(causes, *kinds):
+            return Failure(kind, reason)
     return Failure(FailureKind.RESET, f"the connection broke: {_system_reason(causes)}")
 
 

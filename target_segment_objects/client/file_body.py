@@ -13,7 +13,6 @@ class FileBody:
     """A body that is streamed from a seekable binary file, from its start at every attempt.
 
     Attributes:
-        size: bytes to send.
         failure: why the file could not be read; empty while it can.
 
     Args:
@@ -24,11 +23,11 @@ class FileBody:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._left = size
-        self.size = size
+        self._size = size
         self.failure = ""
 
     def __len__(self) -> int:
-        return self.size
+        return self._size
 
     def rewind(self) -> None:
         """Go back to the start, for another attempt.
@@ -36,7 +35,7 @@ class FileBody:
         Raises:
             SpoolError: the file cannot be read.
         """
-        self._left = self.size
+        self._left = self._size
         try:
             self._file.seek(0)
         except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ import html
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from requests.auth import HTTPBasicAuth
 
@@ -26,9 +26,6 @@ EXCERPT_CHARACTERS = 200
 _REDACTED = "***"
 _MIN_CHARACTERS = 8
 """A shorter secret occurs by chance in ordinary words and numbers."""
-_ESCAPE = re.compile(r"%[0-9A-F]{2}")
-_JSON_ESCAPED = re.compile(r"[^0-9A-Za-z_. ~:/-]")
-_HEX = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\uffff]+")
 
 
@@ -129,29 +126,28 @@ def proxy_secrets(proxy: str) -> tuple[str, ...]:
 
 
 def _one_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that matches any of these texts, or nothing if there are none."""
-    return re.compile("|".join(map(re.escape, texts)) or "(?!)")
+    """A pattern that matches any of these texts, escaped or not, or nothing if there are none."""
+    return re.compile("|".join("".join(map(_escaped, text)) for text in texts) or "(?!)")
+
+
+def _escaped(character: str) -> str:
+    """A pattern of a character as it is, and as HTML, JSON and URLs escape it."""
+    if character.isascii() and character.isalnum():
+        return character
+    forms = (
+        html.escape(character),
+        json.dumps(character)[1:-1],
+        f"\\u{ord(character):04x}",
+        "".join(f"%{octet:02x}" for octet in character.encode()),
+        f"\\{character}",
+        character,
+    )
+    return f"(?i:{'|'.join(map(re.escape, dict.fromkeys(forms)))})"
 
 
 def _forms_of(secret: str) -> Iterator[str]:
-    """All forms in which servers and libraries write a secret."""
+    """The forms in which servers and libraries write a secret, before they escape it."""
     data = secret.encode()
-    for encoded in (
-        secret,
-        base64.b64encode(data).decode(),
-        base64.urlsafe_b64encode(data).decode(),
-    ):
-        for form in {encoded, encoded.rstrip("=")}:
-            quoted = quote(form, safe="")
-            yield form
-            yield quoted
-            yield quote(form, safe="/")
-            yield _ESCAPE.sub(lambda match: match[0].lower(), quoted)
-            # In JSON, as different encoders write it, and in HTML.
-            inner = json.dumps(form)[1:-1]
-            yield inner
-            yield inner.replace("/", "\\/")
-            escaped = _JSON_ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", form)
-            yield escaped
-            yield _HEX.sub(lambda match: match[0].upper(), escaped)
-            yield html.escape(form)
+    yield secret
+    for encoded in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()):
+        yield from {encoded, encoded.rstrip("=")}

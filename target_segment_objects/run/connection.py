@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from target_segment_objects.client import (
     BulkApi,
     Caller,
-    ConcurrencyLimit,
     SetApi,
     Transport,
 )
@@ -95,7 +94,6 @@ def connect(  # noqa: PLR0913, PLR0917
     caller = Caller(
         transport,
         policy=settings.retry_policy,
-        concurrency_limit=ConcurrencyLimit(settings.max_concurrency, clock=clock),
         clock=clock,
         on_attempt=report.counts.count_request,
         on_retry=on_retry,
