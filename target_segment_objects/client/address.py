@@ -173,19 +173,13 @@ def find_ca_bundle(ca_bundle: str | None) -> str | bool:
     Raises:
         ConfigurationError: no certificate can be read from it.
     """
-    source, path = "ca_bundle", ca_bundle
+    sources = {"ca_bundle": ca_bundle} | {name: os.environ.get(name) for name in _CA_VARIABLES}
+    source, path = next(((name, path) for name, path in sources.items() if path), ("", ""))
     if not path:
-        for source in _CA_VARIABLES:
-            path = os.environ.get(source)
-            if path:
-                break
-        else:
-            return True
-    where = Path(path or "")
+        return True
     try:
-        if where.is_dir():
-            return path
-        ssl.create_default_context(cafile=path)
+        if not Path(path).is_dir():
+            ssl.create_default_context(cafile=path)
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or "not a file of certificates in PEM form"
         raise ConfigurationError(f"{source}: cannot read TLS roots from {path}: {why}") from None

@@ -100,7 +100,6 @@ class Deadlines:
         self._running: set[Deadline] = set()
         self._wakes_at = float("inf")
         self._thread: threading.Thread | None = None
-        self._closed = False
         self.aborted = False
 
     @contextmanager
@@ -112,10 +111,10 @@ class Deadlines:
         """
         deadline = Deadline(time.monotonic() + seconds)
         with self._changed:
-            if self._thread is None:
-                self._thread = start_thread(self._enforce, "segment-deadlines")
             if self.aborted:
                 deadline.cut_off()
+            elif self._thread is None:
+                self._thread = start_thread(self._enforce, "segment-deadlines")
             self._running.add(deadline)
             if deadline.at < self._wakes_at:
                 self._changed.notify()
@@ -127,25 +126,22 @@ class Deadlines:
             deadline.release()
 
     def abort(self) -> None:
-        """Fail every exchange, those in flight and later ones."""
+        """Fail every exchange, those in flight and later ones, and end the thread."""
         with self._changed:
             self.aborted = True
             for deadline in self._running:
                 deadline.cut_off()
+            self._changed.notify()
 
     def close(self) -> None:
-        """Abort, and end the thread."""
+        """Abort, and wait for the end of the thread."""
         self.abort()
-        with self._changed:
-            self._closed = True
-            thread, self._thread = self._thread, None
-            self._changed.notify()
-        if thread is not None:
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _enforce(self) -> None:
         with self._changed:
-            while not self._closed:
+            while not self.aborted:
                 now = time.monotonic()
                 for deadline in [deadline for deadline in self._running if deadline.at <= now]:
                     deadline.cut_off()

@@ -55,18 +55,21 @@ class WriteKey:
         key: the key, as Segment shows it.
         also_secret: other texts to redact, like a proxy's password.
 
+    Attributes:
+        auth: what `requests` signs a request with.
+
     Raises:
         ConfigurationError: it is empty, or has characters that no key has. The message never
             shows it.
     """
 
-    __slots__ = ("_any", "_auth", "_long", "_word")
+    __slots__ = ("_any", "_long", "_word", "auth")
 
     def __init__(self, key: str, *, also_secret: Iterable[str] = ()) -> None:
         if not key:
             raise ConfigurationError("write_key is empty: set it to the source's write key")
         try:
-            self._auth = HTTPBasicAuth(validate_write_key(key), "")
+            self.auth = HTTPBasicAuth(validate_write_key(key), "")
         except ValueError as error:
             raise ConfigurationError(f"write_key {error}") from None
         # Longest first, so that no match leaves the rest of a longer form behind.
@@ -81,11 +84,6 @@ class WriteKey:
 
     def __reduce__(self) -> str:
         raise TypeError("a write key is not pickled")
-
-    @property
-    def auth(self) -> HTTPBasicAuth:
-        """What `requests` signs a request with; with it set, `.netrc` is not read."""
-        return self._auth
 
     def redact(self, text: str) -> str:
         """Redact the key, in any form that servers echo it in, in a text that others wrote."""

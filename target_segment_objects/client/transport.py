@@ -225,7 +225,10 @@ class Transport:
         current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
         try:
             with self._endpoint.post(path, headers, body) as response:
-                return self._to_response(response, _read(response))
+                # A body of up to that length is read to its end, which frees the connection for the
+                # next request and shows whether the response was cut short.
+                body_read = response.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
+                return self._to_response(response, body_read[:MAX_RESPONSE_BYTES])
         except (*_ERRORS, OSError) as error:
             # Returned and not raised: these errors carry the request, which carries the key.
             return classify_failure(error, self._key.sanitize)
@@ -242,21 +245,6 @@ class Transport:
             excerpt=self._key.sanitize(body.decode(errors="replace")),
             location=self._key.sanitize_location(headers.get("location", "")),
         )
-
-
-def _read(response: BaseHTTPResponse) -> bytes:
-    """The body's first 64 KiB, decoded.
-
-    A body of up to that length is read to its end, which frees the connection for the next request
-    and shows whether the response was cut short.
-    """
-    body = b""
-    while len(body) <= MAX_RESPONSE_BYTES:
-        block = response.read(MAX_RESPONSE_BYTES + 1 - len(body), decode_content=True)
-        if not block:
-            break
-        body += block
-    return body[:MAX_RESPONSE_BYTES]
 
 
 def _user_agent() -> str:
