@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from target_segment_objects.client import (
-    BULK_URLS,
-    OBJECTS_URLS,
     Action,
     Address,
     BulkApi,
     Caller,
-    Destination,
     Failure,
     FailureKind,
     Response,
+    SetApi,
     Transport,
     advise,
     decide,
@@ -30,11 +28,11 @@ from target_segment_objects.errors import ConfigurationError, DeliveryError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from target_segment_objects.client import Destination
     from target_segment_objects.settings import Settings
 
 __all__ = ["check_network"]
 
-_AUTHENTICATION: Final = frozenset({401, 403})
 _MALFORMED: Final = frozenset({400, 422})
 _TOO_MANY: Final = 429
 _BROKEN: Final = frozenset({FailureKind.RESET, FailureKind.CUT})
@@ -76,8 +74,8 @@ class _RecordingTransport(Transport):
 
 def _check_bulk(settings: Settings, transport: _RecordingTransport) -> Iterator[Finding]:
     """Start a session and finish it empty."""
-    destination = Destination.of(transport, "bulk_url", BULK_URLS)
     api = BulkApi(Caller(transport).without_retries())
+    destination = api.destination
     sync_id = None
     with contextlib.suppress(DeliveryError):  # the outcome says more
         sync_id = api.start()
@@ -86,7 +84,7 @@ def _check_bulk(settings: Settings, transport: _RecordingTransport) -> Iterator[
         return
     yield Finding("host", Verdict.OK, f"{destination.host} answers")
     yield Finding("write key", Verdict.OK, "a session was started with it")
-    yield _interpret_region(settings, destination)
+    yield _interpret_region(destination)
     try:
         api.finish(sync_id)
     except DeliveryError:
@@ -105,8 +103,7 @@ def _check_set(settings: Settings, transport: Transport) -> Iterator[Finding]:
     """Make a `set` call without objects."""
     headers = {"Content-Type": "application/json"}
     outcome = transport.exchange("/v1/set", headers=headers, body=b"{}")
-    destination = Destination.of(transport, "objects_url", OBJECTS_URLS)
-    yield from _interpret(settings, outcome, "set", destination)
+    yield from _interpret(settings, outcome, "set", SetApi(transport).destination)
 
 
 def _interpret(
@@ -118,10 +115,9 @@ def _interpret(
         yield Finding("write key", Verdict.UNKNOWN, "not checked: the host did not answer")
         return
     yield Finding("host", Verdict.OK, f"{destination.host} answers")
-    status, setting = outcome.status, destination.setting
-    is_success = 200 <= status <= 299  # noqa: PLR2004 - the 2xx class
+    status, setting, action = outcome.status, destination.setting, decide(outcome).action
     excerpt = f" It said: {outcome.excerpt}" if outcome.excerpt else ""
-    if call == "set" and (is_success or status in _MALFORMED):
+    if call == "set" and (action is Action.DONE or status in _MALFORMED):
         detail = (
             f"a call without objects was answered {status} and not 401: promising, but "
             "inconclusive, since Segment may check the key only when objects are sent; the first "
@@ -130,17 +126,17 @@ def _interpret(
         yield Finding("write key", Verdict.UNKNOWN, detail)
         yield Finding("region", Verdict.UNKNOWN, "as with the key: the first sync will show")
         return
-    if status in _AUTHENTICATION:
+    if action is Action.AUTHENTICATION:
         detail = f"rejected with {status}: copy `write_key` again from the source's settings."
         yield Finding("write key", Verdict.FAILED, detail + excerpt)
         other = f" than {settings.region}" if setting == "region" else ""
         detail = f"a key of another region{other} may be rejected like this: check `{setting}`"
         yield Finding("region", Verdict.UNKNOWN, detail)
         return
-    if decide(outcome).action is Action.RETRY:
+    if action is Action.RETRY:
         cause = "Segment is busy" if status == _TOO_MANY else "Segment has a problem"
         detail = f"{call} was answered {status}: {cause}; check again in a few minutes.{excerpt}"
-    elif is_success:
+    elif action is Action.DONE:
         detail = (
             f"{call} was answered {status} without a session's id, so this is not the API, or a "
             f"proxy is in front of it: check `{setting}` and `proxy`"
@@ -156,13 +152,13 @@ def _interpret(
     yield Finding("write key", Verdict.UNKNOWN, "not checked: the response does not tell")
 
 
-def _interpret_region(settings: Settings, destination: Destination) -> Finding:
+def _interpret_region(destination: Destination) -> Finding:
     if destination.setting != "region":
         detail = "the address comes from `bulk_url`, which does not say which region it is"
         return Finding("region", Verdict.UNKNOWN, detail)
     detail = (
-        f"{urlsplit(BULK_URLS[settings.region]).netloc} accepted the key; whether it would refuse "
-        "a key of another region is not documented"
+        f"{destination.host} accepted the key; whether it would refuse a key of another region is "
+        "not documented"
     )
     return Finding("region", Verdict.OK, detail)
 
