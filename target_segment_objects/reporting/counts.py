@@ -20,7 +20,7 @@ from target_segment_objects.reporting.sessions import Sessions
 if TYPE_CHECKING:
     from target_segment_objects.errors import Attempt
 
-__all__ = ["RequestCounts", "RunCounts", "StreamCounts", "Totals"]
+__all__ = ["RequestCounts", "RunCounts", "StreamCounts"]
 
 _MAX_FAILED: Final = 100
 
@@ -92,24 +92,6 @@ class CollectionCounts:
     requests: RequestCounts = field(default_factory=RequestCounts)
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What a progress line shows; numbers of the whole run.
-
-    Attributes:
-        retry_seconds: until a failed call is tried again, 0 while it is; `None` when the newest
-            request succeeded.
-    """
-
-    records: int
-    objects: int
-    parts: int
-    calls: int
-    bytes: int
-    rejects: int
-    retry_seconds: float | None = None
-
-
 class RunCounts:
     """The numbers of one run.
 
@@ -120,6 +102,11 @@ class RunCounts:
         calls: requests by the API's name of the call.
         bulk: the requests that are not of one collection.
         rejects: records that could not become objects, or were refused, each once.
+        collections: by name, in the order in which they came.
+        request_ids: the server's id of the newest request by call; meaningful for calls that one
+            thread makes.
+        retry_at: when a failed call is tried again, on the monotonic clock; `None` when the newest
+            request succeeded.
     """
 
     def __init__(self) -> None:
@@ -133,10 +120,9 @@ class RunCounts:
         self.rejects = 0
         self.input_seconds = 0.0
         self.delivery_seconds = 0.0
-        self._answered = 0
-        self._retry_at: float | None = None
-        self._collections: dict[str, CollectionCounts] = {}
-        self._request_ids: dict[str, str] = {}
+        self.retry_at: float | None = None
+        self.collections: dict[str, CollectionCounts] = {}
+        self.request_ids: dict[str, str] = {}
         self._lock = threading.Lock()
         self._idle_since: float | None = None
 
@@ -156,20 +142,13 @@ class RunCounts:
 
     def collection(self, collection: str) -> CollectionCounts:
         """The counts of a collection, to be added to."""
-        counts = self._collections.get(collection)
-        return counts or self._collections.setdefault(collection, CollectionCounts())
-
-    @property
-    def collections(self) -> list[str]:
-        """All collections, in the order in which they came."""
-        return list(self._collections)
+        counts = self.collections.get(collection)
+        return counts or self.collections.setdefault(collection, CollectionCounts())
 
     def waiting_for_input(self) -> None:
         """From here on the run waits for input."""
-        now = time.monotonic()
-        if self._idle_since is not None:
-            self.input_seconds += now - self._idle_since
-        self._idle_since = now
+        self.input_arrived()
+        self._idle_since = time.monotonic()
 
     def input_arrived(self) -> None:
         """There is input, or it has ended."""
@@ -192,10 +171,9 @@ class RunCounts:
             self.calls[attempt.call] += 1
             if attempt.request_id:
                 requests.request_id = attempt.request_id
-            self._request_ids[attempt.call] = attempt.request_id
+            self.request_ids[attempt.call] = attempt.request_id
             if attempt.succeeded:
-                self._answered += 1
-                self._retry_at = None
+                self.retry_at = None
             else:
                 self.failures += 1
                 self.failed.append(attempt)
@@ -203,24 +181,4 @@ class RunCounts:
     def retry_scheduled(self, seconds: float) -> None:
         """A request has failed, and is sent again after this many seconds."""
         with self._lock:
-            self._retry_at = time.monotonic() + seconds
-
-    def request_id_of(self, call: str) -> str:
-        """The server's id of the newest request of this call; meaningful if one thread makes it."""
-        return self._request_ids.get(call, "")
-
-    # On any thread.
-
-    def totals(self) -> Totals:
-        """The totals so far."""
-        by_stream, collections = list(self.by_stream.values()), list(self._collections.values())
-        retry_at = self._retry_at
-        return Totals(
-            records=sum(counts.read for counts in by_stream),
-            objects=sum(counts.encoded for counts in by_stream),
-            parts=self.sessions.parts,
-            calls=self._answered,
-            bytes=sum(counts.bytes + counts.requests.bytes for counts in collections),
-            rejects=self.rejects,
-            retry_seconds=None if retry_at is None else max(0.0, retry_at - time.monotonic()),
-        )
+            self.retry_at = time.monotonic() + seconds

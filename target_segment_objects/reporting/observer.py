@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from target_segment_objects.delivery import (
     DeliveryWaited,
     ObjectsDelivered,
@@ -54,7 +56,7 @@ class DeliveryObserver:
             case DeliveryWaited():
                 counts.delivery_seconds += event.seconds
             case SessionOpened():
-                request_id = counts.request_id_of("start")
+                request_id = counts.request_ids.get("start", "")
                 counts.sessions.open(event.sync_id, request_id)
                 self._logger.info(
                     "Bulk session started: sync_id=%s request_id=%s", event.sync_id, request_id
@@ -65,25 +67,20 @@ class DeliveryObserver:
                 self._on_state(event)
 
     def _on_part(self, event: PartUploaded) -> None:
-        request_id = self._counts.request_id_of("upload")
+        request_id = self._counts.request_ids.get("upload", "")
         self._counts.sessions.add_part(event, request_id)
         self._logger.info(
-            "Part uploaded: sync_id=%s part_id=%s request_id=%s part=%d objects=%d bytes=%d "
-            "compressed_bytes=%d",
-            event.sync_id,
-            event.part_id,
-            request_id,
-            event.part,
-            event.objects,
-            event.bytes,
-            event.compressed_bytes,
+            "Part uploaded: sync_id=%(sync_id)s part_id=%(part_id)s request_id=%(request_id)s "
+            "part=%(part)d objects=%(objects)d bytes=%(bytes)d "
+            "compressed_bytes=%(compressed_bytes)d",
+            {**msgspec.structs.asdict(event), "request_id": request_id},
         )
 
     def _on_state(self, event: SessionStateChanged) -> None:
         if event.state != "finished":
             self._counts.sessions.set_state(event.sync_id, event.state)
             return
-        request_id = self._counts.request_id_of("finish")
+        request_id = self._counts.request_ids.get("finish", "")
         self._counts.sessions.set_state(event.sync_id, event.state, request_id)
         self._logger.info(
             "Bulk session finished: sync_id=%s request_id=%s parts=%d",

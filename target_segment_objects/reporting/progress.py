@@ -109,13 +109,19 @@ class Progress:
         self._stderr.flush()
 
     def _text(self) -> str:
-        totals = self._counts.totals()
-        sent = f"{totals.parts:,} parts" if self._parts else f"{totals.calls:,} calls"
-        speed = scaled(self._speed(totals.objects), ("", "k", "M", "G"))
+        counts = self._counts
+        # Copies, since other threads add to the dictionaries.
+        streams, collections = list(counts.by_stream.values()), list(counts.collections.values())
+        records = sum(stream.read for stream in streams)
+        objects = sum(stream.encoded for stream in streams)
+        size = sum(collection.bytes + collection.requests.bytes for collection in collections)
+        answered = sum(list(counts.calls.values())) - counts.failures
+        sent = f"{counts.sessions.parts:,} parts" if self._parts else f"{answered:,} calls"
+        speed = scaled(self._speed(objects), ("", "k", "M", "G"))
         return (
-            f"{_retry(totals.retry_seconds)}{totals.records:,} records, {speed} objects/s, {sent}, "
-            f"{byte_size(totals.bytes)}, {totals.rejects:,} rejects "
-            f"[{_elapsed(time.monotonic() - self._counts.began)}]"
+            f"{_retry(counts.retry_at)}{records:,} records, {speed} objects/s, {sent}, "
+            f"{byte_size(size)}, {counts.rejects:,} rejects "
+            f"[{_elapsed(time.monotonic() - counts.began)}]"
         )
 
     def _speed(self, objects: int) -> float:
@@ -149,11 +155,12 @@ class _AboveProgressLine:
         return getattr(self._stream, name)
 
 
-def _retry(seconds: float | None) -> str:
+def _retry(at: float | None) -> str:
     """That a server is waited for; it comes first, since the line may be cut."""
-    if seconds is None:
+    if at is None:
         return ""
-    return f"trying again in {math.ceil(seconds)} s: " if seconds else "trying again: "
+    seconds = math.ceil(at - time.monotonic())
+    return f"trying again in {seconds} s: " if seconds > 0 else "trying again: "
 
 
 def _elapsed(seconds: float) -> str:

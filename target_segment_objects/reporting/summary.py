@@ -57,7 +57,7 @@ class CollectionSummary:
 
 def summaries(counts: RunCounts) -> list[CollectionSummary]:
     """The summary of each collection, in the order in which they came."""
-    by_collection: dict[str, list[StreamCounts]] = {name: [] for name in counts.collections}
+    by_collection: dict[str, list[StreamCounts]] = {name: [] for name in list(counts.collections)}
     for stream in list(counts.by_stream.values()):
         by_collection.setdefault(stream.collection, []).append(stream)
     return [_summary(counts, name, streams) for name, streams in by_collection.items()]
@@ -118,20 +118,11 @@ def session_fields(counts: RunCounts) -> dict[str, int | float]:
 
 
 _HEADINGS: Final = {
-    "collection": "collection",
-    "read": "read",
-    "sent": "sent",
-    "merged": "merged",
-    "rejected": "rejected",
-    "filtered": "filtered",
-    "undelivered": "undelivered",
-    "coerced": "coerced",
-    "long_strings": "long strings",
-    "bytes": "bytes",
-    "requests": "requests",
-    "retries": "retries",
-    "wait_seconds": "wait",
+    field.name: field.name.removesuffix("_seconds").replace("_", " ")
+    for field in fields(CollectionSummary)
+    if field.name != "streams"
 }
+"""The columns, and what is written above them."""
 _ONLY_IF_ANY: Final = ("filtered", "undelivered")
 _ONLY_IF_WIDE: Final = (
     "retries",

@@ -83,8 +83,7 @@ class Report:
             return
         self._kinds[kind] += 1
         if self._kinds[kind] <= _MAX_OF_A_KIND:
-            self.warnings[sentence] = None
-            self._logger.warning("%s", sentence)
+            self._log_warning(sentence)
 
     def add_plan(self, plan: StreamPlan, expressions: Iterable[str] = ()) -> None:
         """A stream was planned.
@@ -185,7 +184,7 @@ class Report:
                 self._warn_of_rejects(source, codes)
         for kind, count in self._kinds.items():
             if count > _MAX_OF_A_KIND:
-                self._warn_in_summary(
+                self._log_warning(
                     f"Warnings omitted: kind={kind} count={count - _MAX_OF_A_KIND}; they are "
                     "like those above, for other streams"
                 )
@@ -203,7 +202,7 @@ class Report:
             self._warn_of_conversions(stream, conversions)
         for stream, share in self._nulls.items():
             if warning := share.warning(self.counts.encoded_of(stream)):
-                self._warn_in_summary(
+                self._log_warning(
                     f"Objects that are mostly nulls: stream={one_line(stream)} {warning}"
                 )
 
@@ -220,7 +219,7 @@ class Report:
             for sentence, values in by_advice.items():
                 if values:
                     names = one_line(_listed([name for name, _ in values.most_common()]))
-                    self._warn_in_summary(
+                    self._log_warning(
                         f"{remark}: stream={one_line(stream)} values={sum(values.values())} "
                         f"properties={names}; {sentence}"
                     )
@@ -232,7 +231,7 @@ class Report:
         if self.has_dead_letter:
             advice += ", then send them with `segment-objects replay` from `dead_letter_path`"
         listed = _listed([f"{code}:{count}" for code, count in reasons])
-        self._warn_in_summary(
+        self._log_warning(
             f"Records rejected: {source} records={records} reasons={listed}; {advice}"
         )
 
@@ -249,7 +248,7 @@ class Report:
         if sessions := session_fields(self.counts):
             self._logger.info("Bulk sessions %s: %s", how, _pairs(sessions), extra=sessions)
 
-    def _warn_in_summary(self, sentence: str) -> None:
+    def _log_warning(self, sentence: str) -> None:
         sentence = one_line(sentence)
         self.warnings[sentence] = None
         self._logger.warning("%s", sentence)
