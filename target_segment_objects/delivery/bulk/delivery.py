@@ -135,13 +135,8 @@ class BulkDelivery:
         # Each takes memory and disk until Segment has taken it.
         while len(self._unfinished) > 1:
             self._take_outcome(*self._next_outcome())
-        session = BulkSession(
-            self._api,
-            self._limits,
-            receipt=self._hooks.log.receipt(position),
-            monotonic=self._monotonic,
-            observer=self._hooks.observer,
-        )
+        receipt = self._hooks.log.receipt(position)
+        session = BulkSession(self._api, self._limits, self._hooks, receipt)
         self._open = session
         self._unfinished.append(session)
         self._ensure_threads().call(session, session.start)

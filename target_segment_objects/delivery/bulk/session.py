@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import logging
-import zlib
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from target_segment_objects.delivery.bulk.level import SMALL
@@ -27,14 +28,13 @@ from target_segment_objects.delivery.contract import (
     PartUploaded,
     SessionOpened,
     SessionStateChanged,
-    ignore_event,
 )
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_segment_objects.delivery.contract import Observer, SessionState
+    from target_segment_objects.delivery.contract import DeliveryHooks, SessionState
     from target_segment_objects.delivery.durability import Receipt
     from target_segment_objects.delivery.limits import BulkLimits
 
@@ -42,10 +42,8 @@ __all__ = ["BulkCalls", "BulkSession"]
 
 logger = logging.getLogger(__name__)
 
-_GZIP: Final = 31
-"""zlib's window bits for a gzip header and trailer."""
-_CHUNK_BYTES: Final = 1 << 14
-"""Compressed bytes of a part that are unzipped at once, into memory."""
+_LINES_AT_ONCE: Final = 32
+"""Lines of a part that are in memory while it is split."""
 
 
 class BulkCalls(Protocol):
@@ -84,18 +82,16 @@ class BulkSession:
         self,
         api: BulkCalls,
         limits: BulkLimits,
-        *,
+        hooks: DeliveryHooks,
         receipt: Receipt,
-        monotonic: Callable[[], float],
-        observer: Observer = ignore_event,
     ) -> None:
         self._api = api
-        self._observer = observer
+        self._observer = hooks.observer
         self.objects: Counter[str] = Counter()
         self.parts = 0
         level = limits.compression_level
         self._level_of_halves = SMALL if level == "auto" else level
-        self._monotonic = monotonic
+        self._monotonic = hooks.monotonic
         self._spool = Spool(limits.spool_dir)
         # A spool of their own, since the compressing thread appends to the other one.
         self._halves = Spool(limits.spool_dir)
@@ -107,7 +103,7 @@ class BulkSession:
         self._keep_alive_failed = self._has_split = False  # one warning of each per session
         self._last_call_at = 0.0
         self.receipt = receipt
-        self.opened = monotonic()
+        self.opened = hooks.monotonic()
         self.splitter = PartSplitter(limits.part_size_bytes)
         self.writer = PartWriter(self._spool)
         self._refusals = Spool(limits.spool_dir)
@@ -167,7 +163,8 @@ class BulkSession:
     def refused_lines(self) -> Iterator[tuple[bytes, PartTooLargeError]]:
         """The lines of the objects in `refused`, one after the other, with the error."""
         for part, error in self.refused:
-            yield b"".join(_unzipped(part)).removesuffix(b"\n"), error
+            with part.open() as zipped:
+                yield gzip.decompress(zipped.readall()).removesuffix(b"\n"), error
 
     def close(self) -> None:
         """Give back the spool. May be called more than once."""
@@ -258,26 +255,19 @@ class BulkSession:
 
         So halves, their halves and so on take no more of the disk than the part.
         """
-        chunks = _unzipped(part)
-        rest = b""
         first = part.objects // 2
-        for objects in (first, part.objects - first):
-            start = self._halves.size
-            writer = PartWriter(self._halves)
-            half = None
-            missing = objects
-            while half is None:
-                chunk, rest = rest or next(chunks), b""
-                lines = chunk.count(b"\n")
-                if lines >= missing:
-                    cut = _end_of_lines(chunk, missing)
-                    chunk, rest = chunk[:cut], chunk[cut:]
-                    lines = missing
-                missing -= lines
-                block = Block(chunk, lines, ends_part=not missing)
-                half = writer.write(block, self._level_of_halves)
-            yield half
-            self._halves.truncate(start)
+        with part.open() as zipped, gzip.GzipFile(fileobj=zipped) as content:
+            for objects in (first, part.objects - first):
+                start = self._halves.size
+                writer = PartWriter(self._halves)
+                half, missing = None, objects
+                while half is None:
+                    lines = list(islice(content, min(missing, _LINES_AT_ONCE)))
+                    missing -= len(lines)
+                    block = Block(b"".join(lines), len(lines), ends_part=not missing)
+                    half = writer.write(block, self._level_of_halves)
+                yield half
+                self._halves.truncate(start)
 
     def _finish(self) -> None:
         # Before the call: no keep-alive must overtake it, and if only the answer is lost, no error
@@ -306,19 +296,3 @@ def _with_hint(error: SessionRefusedError) -> SessionRefusedError:
         excerpt=error.excerpt,
         attempts=error.attempts,
     )
-
-
-def _end_of_lines(content: bytes, count: int) -> int:
-    """Where so many lines end."""
-    end = 0
-    for _ in range(count):
-        end = content.index(b"\n", end) + 1
-    return end
-
-
-def _unzipped(part: Part) -> Iterator[bytes]:
-    """A part's content, read as a stream."""
-    inflate = zlib.decompressobj(_GZIP)
-    with contextlib.closing(part.open()) as zipped:
-        while block := zipped.read(_CHUNK_BYTES):
-            yield inflate.decompress(block)
