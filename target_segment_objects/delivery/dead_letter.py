@@ -23,12 +23,14 @@ import msgspec
 from target_segment_objects.errors import DeadLetterError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
+    from target_segment_objects.faults import Fault
     from target_segment_objects.source import SourceRecord, SourceStream
 
-__all__ = ["DeadLetter", "Rejects"]
+__all__ = ["DeadLetter", "Rejects", "fault_rows"]
 
 _MODE: Final = 0o600
 _MAX_OPENS: Final = 100
@@ -189,14 +191,7 @@ class DeadLetter:
         source = source_record.source
         entry = self._head("object" if source.is_object else "record") | {
             "line": source_record.line,
-            "faults": [
-                {
-                    "path": [_escaped(part) for part in fault.path],
-                    "code": fault.code,
-                    "message": fault.message,
-                }
-                for fault in error.faults
-            ],
+            "faults": fault_rows(error.faults),
         }
         if source.is_object:
             return entry | {"object": msgspec.Raw(source_record.raw)}
@@ -243,6 +238,18 @@ def _finite(token: str) -> float | None:
 def _escaped(text: str) -> str:
     """A text that can be written: its lone surrogates are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def fault_rows(faults: Iterable[Fault]) -> list[dict[str, object]]:
+    """The faults of a reject, as in its line."""
+    return [
+        {
+            "path": [_escaped(part) for part in fault.path],
+            "code": fault.code,
+            "message": fault.message,
+        }
+        for fault in faults
+    ]
 
 
 class Rejects:

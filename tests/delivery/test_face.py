@@ -29,4 +29,5 @@ def test_the_face_is_pinned() -> None:
         "SessionStateChanged",
         "SetDelivery",
         "do_nothing",
+        "fault_rows",
     ]

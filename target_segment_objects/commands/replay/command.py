@@ -18,13 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from target_segment_objects.commands.output import OutputFailedError, fail, print_lines
 from target_segment_objects.commands.replay.input import ReplayInput
 from target_segment_objects.commands.replay.reject_lines import RejectLines
 from target_segment_objects.commands.replay.remaining import ReplayResult, write_remaining
+from target_segment_objects.delivery import Rejects, fault_rows
 from target_segment_objects.errors import (
     ConfigurationError,
-    DeadLetterError,
     InputError,
     MessageError,
     SegmentObjectsError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import BinaryIO
 
+    from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.input import Message
     from target_segment_objects.objects import ObjectLine
     from target_segment_objects.settings import Settings
@@ -89,37 +92,16 @@ def replay(path: Path, config: Mapping[str, object], *, include_old: bool = Fals
                 f"{error.strerror or error}. Nothing was sent"
             ) from None
         with folder as name:
-            rejected_path, remaining_path = Path(name, "rejected"), Path(name, "remaining")
             messages = ReplayInput(RejectLines(file))
-            target = _ReplayTarget(messages, config, rejected_path)
+            target = _ReplayTarget(messages, config)
             try:
-                _send(target, messages)
-                try:
-                    result = write_remaining(
-                        remaining_path, rejected_path, messages, target.report.unsent
-                    )
-                    remaining_path.replace(path)
-                except OSError as error:
-                    raise DeadLetterError(str(error)) from error
+                return _send(target, messages, path, Path(name, "remaining"))
             except SegmentObjectsError as error:
-                raise _with_result(error, target, path) from None
-    return result
-
-
-def _with_result(
-    error: SegmentObjectsError, target: _ReplayTarget, path: Path
-) -> SegmentObjectsError:
-    """The error, with how many objects were sent and what is in the file."""
-    if isinstance(error, DeadLetterError):
-        reason = getattr(error.__cause__, "strerror", None) or "the disk is full"
-        error = ConfigurationError(
-            f"the remaining rejects of the dead letter {path} cannot be written beside it: "
-            f"{reason}; make room and replay it again: what is sent twice is merged by id"
-        )
-    count = sum(summary.sent for summary in summaries(target.report.counts))
-    objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
-    error.args = (f"{error}. Segment confirmed {objects}, and the dead letter is unchanged",)
-    return error
+                count = sum(summary.sent for summary in summaries(target.report.counts))
+                objects = f"{count} objects" if count > 1 else "1 object" if count else "no object"
+                sentence = f"{error}. Segment confirmed {objects}, and the dead letter is unchanged"
+                error.args = (sentence,)
+                raise
 
 
 def _check(path: Path, lines: RejectLines, *, include_old: bool) -> None:
@@ -146,13 +128,16 @@ def _check(path: Path, lines: RejectLines, *, include_old: bool) -> None:
         )
 
 
-def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
-    """Run the target over the rejects, and raise the first error.
+def _send(
+    target: _ReplayTarget, messages: ReplayInput, path: Path, remaining_path: Path
+) -> ReplayResult:
+    """Run the target over the rejects, and replace the dead letter by the remaining ones.
 
     Raises:
         InputError: a signal stopped it; the dead letter is unchanged.
+        SegmentObjectsError: the first error; the dead letter is unchanged.
     """
-    run = target.run
+    run, report = target.run, target.report
     seconds = target.settings.shutdown_seconds
     with SignalWatcher(run.stop, run.abort, seconds, before_exit=target.give_up):
         try:
@@ -160,14 +145,20 @@ def _send(target: _ReplayTarget, messages: ReplayInput) -> None:
         except MessageError as error:
             number = messages.current.number
             raise InputError(f"line {number} of the dead letter: {error.sentence}") from None
-        except BaseException as error:
-            try:
-                run.close()
-            except SegmentObjectsError as failure:
-                run.log_secondary_error(failure, error)
-            raise
-    if run.wake_up.stopped:
-        raise InputError("the replay was stopped by a signal: start it again")
+        finally:
+            run.close()
+        if run.wake_up.stopped:
+            raise InputError("the replay was stopped by a signal: start it again")
+        try:
+            result = write_remaining(remaining_path, messages, report.faults, set(report.unsent))
+            remaining_path.replace(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the remaining rejects of the dead letter {path} cannot be written beside it: "
+                f"{error.strerror or error}; make room and replay it again: what is sent twice is "
+                "merged by id"
+            ) from None
+    return result
 
 
 class _ReplayRun(Run):
@@ -177,6 +168,7 @@ class _ReplayRun(Run):
         self, messages: ReplayInput, settings: Settings, report: Report, logger: Logger
     ) -> None:
         super().__init__(settings, report, logger)
+        self._rejects = Rejects(-1, None)  # they stay in the dead letter
         self._messages = messages
 
     def _put(
@@ -188,22 +180,31 @@ class _ReplayRun(Run):
                 self._messages.remember(line, source_at(index).line)
         return super()._put(objects, first, source_at)
 
-    def log_secondary_error(self, failure: SegmentObjectsError, error: BaseException) -> None:
-        """Log nothing of the replay's own file of rejects: they are still in the dead letter."""
-        if not isinstance(failure, DeadLetterError):
-            super().log_secondary_error(failure, error)
-
 
 class _ReplayReport(Report):
-    """A report that keeps which records are not sent, and leaves rejects to the command.
+    """A report that keeps which records are not sent, by the lines of their messages.
+
+    Args:
+        messages: know which message an object was made from.
 
     Attributes:
-        unsent: the lines of the records that stream maps have filtered out.
+        unsent: those that stream maps have filtered out.
+        faults: as JSON, of those that were rejected again.
     """
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, messages: ReplayInput) -> None:
         super().__init__(logger)
         self.unsent: list[int] = []
+        self.faults: dict[int, bytes] = {}
+        self._messages = messages
+        self._texts: dict[bytes, bytes] = {}  # most rejects have the same few faults
+
+    def add_reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
+        """Keep the faults of a record that could not become an object or was refused."""
+        super().add_reject(error, record)
+        text = msgspec.json.encode(fault_rows(error.faults))
+        message = record.line or self._messages.message_of(record.raw)
+        self.faults[message] = self._texts.setdefault(text, text)
 
     def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
         """Stream maps leave nothing of a record: it becomes neither an object nor a reject."""
@@ -222,19 +223,17 @@ class _ReplayTarget(TargetSegmentObjects):
     Args:
         messages: its input.
         config: the user's configuration.
-        rejected_path: the file that it writes its own rejects to.
     """
 
-    def __init__(
-        self, messages: ReplayInput, config: Mapping[str, object], rejected_path: Path
-    ) -> None:
-        own = {"report_path": None, "max_rejects": -1, "dead_letter_path": str(rejected_path)}
-        self.report = _ReplayReport(self.logger)
+    def __init__(self, messages: ReplayInput, config: Mapping[str, object]) -> None:
+        unused = {"report_path": None, "max_rejects": 0, "dead_letter_path": None}
+        self.report = _ReplayReport(self.logger, messages)
         super().__init__(
-            config={**config, **own},
+            config={**config, **unused},
             report=self.report,
             make_run=partial(_ReplayRun, messages),
         )
+        self.report.tolerates_rejects = True
         self._messages = messages
 
     def warn_of_unused_names(self) -> None:

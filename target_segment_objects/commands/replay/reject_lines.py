@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -37,7 +37,6 @@ class DeadLetterLine(msgspec.Struct):
     run_id: str = ""
     stage: Literal["record", "schema", "object"] = "record"
     schema_id: int = 0
-    line: Any = 0
     stream: str = ""
     schema: msgspec.Raw = msgspec.Raw()
     key_properties: list[str] | None = None

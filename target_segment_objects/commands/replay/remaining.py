@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_segment_objects.commands.replay.reject_lines import RejectLines
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from target_segment_objects.commands.replay.input import ReplayInput
@@ -21,7 +19,7 @@ __all__ = ["ReplayResult", "write_remaining"]
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class ReplayResult:
 
 
 def write_remaining(
-    path: Path, rejected_path: Path, messages: ReplayInput, unsent: list[int]
+    path: Path, messages: ReplayInput, faults: Mapping[int, bytes], filtered: set[int]
 ) -> ReplayResult:
     """Write the rejects that were not delivered to a new dead letter, and sync it to the disk.
 
@@ -61,30 +59,23 @@ def write_remaining(
 
     Args:
         path: the new dead letter.
-        rejected_path: the dead letter that the target wrote during the replay.
         messages: the input of the target.
-        unsent: the messages that stream maps have filtered out.
+        faults: the new faults, as JSON, by the lines of the messages that were rejected.
+        filtered: the lines of the messages that stream maps have filtered out.
 
     Raises:
         OSError: when a file cannot be written or read.
         InputError: when the old dead letter cannot be read.
     """
-    filtered = set(unsent)
     count = 0
     written: dict[tuple[str, int], Span] = {}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file, _open(rejected_path) as rejected_file:
-        rejected = RejectLines(rejected_file)
-        rejected_at = {
-            reject.line.line or messages.message_of(bytes(reject.line.object)): reject.span
-            for reject in rejected
-        }
+    with os.fdopen(descriptor, "wb") as file:
         for reject in messages.rejects:
             count += 1
             line, message = reject.text, 2 * reject.number
-            if message in rejected_at:
-                faults = _decode_fields(rejected.text_at(rejected_at[message]))["faults"]
-                line = _encode({**_decode_fields(line), "faults": faults})
+            if message in faults:
+                line = _encode({**_decode(line), "faults": msgspec.Raw(faults[message])})
             elif message not in filtered:
                 continue
             schema_reference = (reject.line.run_id, reject.line.schema_id)
@@ -94,9 +85,5 @@ def write_remaining(
             file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    filtered -= rejected_at.keys()
-    return ReplayResult(count - len(rejected_at) - len(filtered), len(rejected_at), len(filtered))
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb") if path.exists() else io.BytesIO()
+    unsent = len(filtered - faults.keys())
+    return ReplayResult(count - len(faults) - unsent, len(faults), unsent)
