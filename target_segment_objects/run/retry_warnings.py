@@ -49,10 +49,9 @@ class RetryWarnings:
             now = self._monotonic()
             if now < self._next_warning:
                 return
-            is_first = self._next_warning == float("-inf")
             self._next_warning = now + _INTERVAL_SECONDS
             count, self._count = self._count, 0
-        more = "" if is_first or count == 1 else f", {count} retries since the last warning"
+        more = "" if count == 1 else f", {count} retries since the last warning"
         whose = f" of {retry.collection}" if retry.collection else ""
         self._logger.warning(
             "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; retries "

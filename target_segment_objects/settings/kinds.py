@@ -159,16 +159,16 @@ def integer_or_word(word: S, least: int, most: int) -> Kind[int | S]:
 
     An integer in a string is one too: to Meltano, a setting of two types is a string.
     """
-    words = [str(number) for number in range(least, most + 1)]
+    words: list[str] = [word, *map(str, range(least, most + 1))]
     return Kind(
         f"`{word}` or an integer from {least} to {most}",
         {
             "type": ["string", "integer", "null"],
-            "pattern": rf"^({'|'.join([word, *words])})$",
+            "pattern": rf"^({'|'.join(words)})$",
             "minimum": least,
             "maximum": most,
         },
-        lambda value: value if str(value) in {word, *words} else None,
+        lambda value: value if str(value) in words else None,
         types=(int, str),
         normalize=lambda value: _integral(_number_in(value, _INTEGER)),
     )

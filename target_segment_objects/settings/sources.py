@@ -89,33 +89,29 @@ def _difference_warnings(
     variables: Mapping[str, str], from_files: Mapping[str, object]
 ) -> Iterator[str]:
     """A sentence for each variable that differs from the file: Meltano loses some names."""
+    missing = object()
     for name in _SETTINGS_KEYED_BY_NAMES:
         variable = PREFIX + name.upper()
-        names = _difference(variables.get(variable, ""), from_files.get(name))
+        try:
+            from_variable = json.loads(variables.get(variable, ""))
+        except ValueError:
+            continue  # the variable is not used
+        from_file = from_files.get(name)
+        if not (isinstance(from_variable, dict) and isinstance(from_file, dict)):
+            continue
+        in_variable, in_file = flattened_names(from_variable), flattened_names(from_file)
+        names = [
+            f"`{path[:60]}`"
+            for path in {**in_variable, **in_file}
+            if in_variable.get(path, missing) != in_file.get(path, missing)
+        ]
         if names:
             yield (
-                f"{variable} and the configuration file differ in {names}; the file is used. "
+                f"{variable} and the configuration file differ in "
+                f"{listed(names, _DIFFERENCES_SHOWN)}; the file is used. "
                 f"Meltano drops null, and names with dots in a variable: set {name} in "
                 "meltano.yml, and write `__NULL__` for null"
             )
-
-
-def _difference(text: str, from_file: object) -> str:
-    """The names in which a variable and a file's value differ; empty if there are none."""
-    try:
-        from_variable = json.loads(text)
-    except ValueError:
-        return ""  # the variable is not used
-    if not (isinstance(from_variable, dict) and isinstance(from_file, dict)):
-        return ""
-    in_variable, in_file = flattened_names(from_variable), flattened_names(from_file)
-    missing = object()
-    names = [
-        f"`{name[:60]}`"
-        for name in dict.fromkeys([*in_variable, *in_file])
-        if in_variable.get(name, missing) != in_file.get(name, missing)
-    ]
-    return listed(names, _DIFFERENCES_SHOWN)
 
 
 def _variable_warnings(variables: Mapping[str, str]) -> Iterator[str]:

@@ -43,7 +43,6 @@ class SegmentObjectsSink(Sink):
         # The SDK would keep two copies of the schema. It gets an empty one, to which it adds its
         # metadata: the `properties` that it needs may be missing in a lenient schema.
         super().__init__(target, stream_name, {"properties": {}}, key_properties)
-        planned = schema
         if self.schema["properties"]:
             if not isinstance(
                 schema.get("properties"), Mapping
@@ -51,10 +50,10 @@ class SegmentObjectsSink(Sink):
                 read_columns(schema, stream=stream_name, has_keys=bool(key_properties))
                 schema = resolved_schema(schema, stream=stream_name)
             columns = {**schema["properties"], **self.schema["properties"]}
-            planned = {**schema, "properties": columns}
+            schema = {**schema, "properties": columns}
         settings: Settings = target.settings  # type: ignore[attr-defined]  # of our own class
         options = settings.plan_options
-        self.plan: StreamPlan = compile_plan(stream_name, planned, key_properties, options)
+        self.plan: StreamPlan = compile_plan(stream_name, schema, key_properties, options)
         self._schema_validator: jsonschema_rs.Validator | None = None
         self.is_surely_valid: Callable[[msgspec.Raw], bool] | None = None
 
@@ -84,14 +83,11 @@ class SegmentObjectsSink(Sink):
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Remove nothing: what the tap wrote is sent, unless `stream_maps` removes it."""
 
-    def encode(
-        self, record: SourceRecord, raw: bytes, mapped: dict[str, Any] | None = None
-    ) -> EncodedRecord:
+    def encode(self, record: SourceRecord, mapped: dict[str, Any] | None = None) -> EncodedRecord:
         """Return the object of a record.
 
         Args:
-            record: where it comes from.
-            raw: the record as the tap wrote it.
+            record: the record as the tap wrote it.
             mapped: what the stream maps made of it; `None` when no code of the SDK changes it.
 
         Raises:
@@ -100,6 +96,7 @@ class SegmentObjectsSink(Sink):
         if mapped is not None and self.include_sdc_metadata_properties:
             message = {"time_extracted": record.time_extracted, "version": record.version}
             self._add_sdc_metadata_to_record(mapped, message, {})
+        raw = record.raw
         if self._schema_validator is not None:
             value = to_sdk_values(parse_record(raw), plain_number)
             errors = self._schema_validator.iter_errors(value)

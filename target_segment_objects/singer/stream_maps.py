@@ -184,12 +184,17 @@ class StreamMaps:
         keys = _keys(definition, source)
         stream_map.transformed_key_properties = keys
         mapped = stream_map.transformed_schema
+        expressions = {
+            new: expression
+            for new, expression in definition.items()
+            if isinstance(expression, str) and not new.startswith("__")
+        }
         # An expression that is just a name keeps that property's column. The mapper would use the
         # column of the new name, if there is one, or none if the old name was removed before.
         renamed = {
             new: properties.get(expression, {})
-            for new, expression in definition.items()
-            if isinstance(expression, str) and not new.startswith("__") and is_property(expression)
+            for new, expression in expressions.items()
+            if is_property(expression)
         }
         columns = {
             **mapped["properties"],
@@ -211,13 +216,7 @@ class StreamMaps:
             keys,
             compile_transform(stream_map, name, source.stream),
             is_named="__alias__" in definition or alias != source.stream,
-            expressions=frozenset(
-                name
-                for name, expression in definition.items()
-                if not name.startswith("__")
-                and isinstance(expression, str)
-                and not (expression in REMOVE or is_property(expression))
-            ),
+            expressions=frozenset(expressions.keys() - renamed.keys()),
         )
 
     def _definitions_for(self, stream: str) -> dict[str, Any]:

@@ -18,11 +18,9 @@ from target_segment_objects.singer.stream_cache import PlannedStream, StreamCach
 from target_segment_objects.source import SourceRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from singer_sdk import Target
 
-    from target_segment_objects.plan import EncodedRecord
+    from target_segment_objects.plan import Conversions, EncodedRecord
     from target_segment_objects.reporting import Report
     from target_segment_objects.settings import Settings
     from target_segment_objects.singer.expressions import Transform
@@ -58,16 +56,12 @@ class Route(NamedTuple):
             RejectedRecordError: with every fault of the record.
             ConfigurationError: an expression of a stream map is wrong for any record.
         """
-        raw = record.raw
         if self.bypasses_sdk:
-            return self.sink.encode(record, raw)
-        values = to_sdk_values(parse_record(raw))
+            return self.sink.encode(record)
+        mapped = to_sdk_values(parse_record(record.raw))
         if self.transform is not None:
-            mapped = self.transform(values)
-            if mapped is None:
-                return None
-            values = mapped
-        return self.sink.encode(record, raw, values)
+            mapped = self.transform(mapped)
+        return None if mapped is None else self.sink.encode(record, mapped)
 
 
 class Routes:
@@ -133,18 +127,13 @@ class Routes:
         self._streams.pop(stream, None)
         self.block_encoder.set_stream(stream, None)
 
-    def allow_long_strings(self, stream: str, codes: Iterable[str]) -> None:
-        """Let the fast path of a stream take long strings, once a record has shown one.
-
-        Args:
-            stream: the stream.
-            codes: what was done to the values of a record.
-        """
-        planned = self._streams[stream]
-        compiled = planned.compiled
-        if compiled is not None and not compiled.allow_long_strings and "long_string" in codes:
-            long = self._compile(planned.routes, allow_long_strings=True)
-            self._set(planned._replace(compiled=long))
+    def allow_long_strings(self, stream: str, conversions: Conversions) -> None:
+        """Let the fast path of a stream take long strings, once a record has shown one."""
+        if any(code == "long_string" for code, _ in conversions):
+            planned = self._streams[stream]
+            if planned.compiled is not None and not planned.compiled.allow_long_strings:
+                long = self._compile(planned.routes, allow_long_strings=True)
+                self._set(planned._replace(compiled=long))
 
     def source_record(self, compiled: CompiledStream, message: bytes, line: int) -> SourceRecord:
         """Return the record of an object of the fast path."""

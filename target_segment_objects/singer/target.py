@@ -184,13 +184,10 @@ class TargetSegmentObjects(Target):
             return
         if not objects:
             self._report.filter(record, is_removed=not routes)
-        codes: set[str] = set()
         for route, encoded in objects:
             self._report.encoded(route.sink.plan, encoded, record)
-            codes.update(code for code, _ in encoded.conversions)
             self.run.put(encoded.object, record)
-        if codes:
-            self._routes.allow_long_strings(source.stream, codes)
+            self._routes.allow_long_strings(source.stream, encoded.conversions)
 
     def _encode(
         self, routes: list[Route], record: SourceRecord
