@@ -45,7 +45,7 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
     (FaultCode.NOT_AN_OBJECT, ""): "the record is not an object",
     (FaultCode.INVALID_JSON, ""): "the record is not JSON",
     (FaultCode.INVALID_TEXT, ""): (
-        "holds a lone surrogate or bytes that are not UTF-8; no warehouse can store that"
+        "contains a lone surrogate or bytes that are not UTF-8; no warehouse can store that"
     ),
     (FaultCode.NO_NAME, ""): (
         "its name has no letter or digit, so it cannot name a column; rename it with `stream_maps`"

@@ -47,7 +47,7 @@ def base_address(url: str) -> str:
     if not parts.hostname:
         raise ValueError(f"must name a host, {_API_EXAMPLE}")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user or a password: the key is `write_key`")
+        raise ValueError("must not contain a user or a password: the key is `write_key`")
     if "?" in url or "#" in url:
         raise ValueError("must end with its path, without `?` and `#`")
     if found := _VERSION.search(parts.path):
@@ -66,7 +66,7 @@ def proxy_address(url: str) -> str:
         url = f"http://{url}"
     parts = _split(url, _PROXY_EXAMPLE)
     if not parts.hostname or parts.path not in {"", "/"} or "?" in url or "#" in url:
-        raise ValueError(f"must be a host and a port and nothing after it, {_PROXY_EXAMPLE}")
+        raise ValueError(f"must be only a host and a port, {_PROXY_EXAMPLE}")
     return url.rstrip("/")
 
 
@@ -78,7 +78,7 @@ def _split(url: str, example: str) -> SplitResult:
     """
     # Checked before the split, which drops tabs and line breaks without an error.
     if not _URL_CHARACTERS.fullmatch(url):
-        raise ValueError(f"must be a URL without blanks and non-ASCII characters, {example}")
+        raise ValueError(f"must be a URL without spaces and non-ASCII characters, {example}")
     wrong = ValueError(f"must be a URL of https or http, {example}")
     try:
         parts = urlsplit(url)

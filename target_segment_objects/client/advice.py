@@ -121,7 +121,7 @@ def _advise_on_failure(failure: Failure, destination: Destination, exhausted_tim
     if not is_unreachable:
         return (
             "Run again, which is safe since objects are merged by id. If it happens again, check "
-            "proxies and firewalls in between"
+            "the proxies and firewalls between this machine and the server"
         )
     network = f"this machine's network and {'DNS' if kind is FailureKind.NAME else 'firewall'}"
     if is_regional:

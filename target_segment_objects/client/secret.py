@@ -36,11 +36,11 @@ def validate_write_key(key: str) -> str:
         ValueError: it has characters that no key has. The message continues the setting's name.
     """
     if key != key.strip():
-        raise ValueError("must not begin or end with a blank or a line break")
+        raise ValueError("must not begin or end with a space or a line break")
     if not all(" " <= character <= "~" for character in key):
         raise ValueError("must be printable ASCII, without control characters")
     if " " in key:
-        raise ValueError("must not contain blanks: copy it again from the source's settings")
+        raise ValueError("must not contain spaces: copy it again from the source's settings")
     if ":" in key:
         raise ValueError("must be the key alone, without a `:`")
     return key

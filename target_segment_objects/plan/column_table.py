@@ -103,8 +103,8 @@ def _name_error(stream: str, path: tuple[str, ...], other: PlannedColumn | None)
     name = ".".join(path)
     if other is None:
         return SchemaError(
-            f"stream {stream!r}: property {name!r} has no letter or digit to name a column by; "
-            "rename it with `stream_maps`"
+            f"stream {stream!r}: property {name!r} has no letter or digit in its name, so it "
+            "cannot name a column; rename it with `stream_maps`"
         )
     is_nested = len(path) > 1 or len(other.path) > 1
     return SchemaError(

@@ -197,7 +197,7 @@ def collection_name(stream: str, options: PlanOptions) -> str:
         name = _pluralize(name)
     if not name:
         raise SchemaError(
-            f"stream {stream!r}: its name has no letter or digit to name a collection by; "
+            f"stream {stream!r}: its name has no letter or digit, so it cannot name a collection; "
             "name its collection in the setting `collections`",
         )
     max_length = options.limits.collection_characters

@@ -163,8 +163,8 @@ def _warnings(
 ) -> Iterator[tuple[str, str]]:
     if collection in naming.SEGMENT_TABLES:
         sentence = (
-            f"stream {stream!r} goes to the collection {collection!r}, the name of a table of "
-            "Segment's own events; rename it with `collections`"
+            f"stream {stream!r} goes to the collection {collection!r}, which is also "
+            "a table of Segment's own events; rename it with `collections`"
         )
         yield "collection name", sentence
     if not keys:

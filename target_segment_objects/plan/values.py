@@ -219,7 +219,7 @@ _DATE = re.compile(
 def normalize_datetime(value: str) -> tuple[str, bool]:
     """Normalize a date or date-time to RFC 3339.
 
-    A blank between date and time becomes `T`, a missing offset `Z`, and an offset without colon or
+    A space between date and time becomes `T`, a missing offset `Z`, and an offset without colon or
     minutes (`+0000`, `+00`) gets them.
 
     Returns:

@@ -22,7 +22,7 @@ CONVERSION_REMARKS: Final[Mapping[ConversionCode, tuple[str, str]]] = {
         "correct the schema in the tap, or see `type_mismatches`",
     ),
     ConversionCode.DATE_NORMALIZED: (
-        "Dates completed to RFC 3339: `T` for a blank, `Z` for a missing offset, full offsets",
+        "Dates completed to RFC 3339: `T` for a space, `Z` for a missing offset, full offsets",
         "if dates without an offset are not in UTC, make the tap write the offset",
     ),
     ConversionCode.INVALID_DATE: (

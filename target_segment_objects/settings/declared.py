@@ -95,7 +95,7 @@ _SDK_SETTINGS = (
 
 
 _NEW_OR_EXISTING_FILE = file_path(
-    "the path of a file in an existing directory",
+    "the path of a file in an existing folder",
     lambda path: path.parent.is_dir() and not path.is_dir(),
 )
 
@@ -170,9 +170,9 @@ class Settings:
         "write key is then sent unencrypted.",
     )
     ca_bundle: Path | None = _declare(
-        file_path("a file of certificates in PEM form, or a directory", has_certificates),
+        file_path("a file of certificates in PEM form, or a folder", has_certificates),
         None,
-        "File (PEM) or directory of the certificate authorities to trust. Defaults to the "
+        "File (PEM) or folder of the certificate authorities to trust. Defaults to the "
         "environment variables `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE`, then to the usual ones. "
         "Set it behind a proxy that re-encrypts traffic.",
     )
@@ -186,9 +186,9 @@ class Settings:
     local_warehouse: Path | None = _declare(
         _NEW_OR_EXISTING_FILE,
         None,
-        "Local mode: nothing is sent to Segment (`write_key` is ignored), but state still "
-        "advances. Path of a DuckDB file, created if it does not exist, that the built-in "
-        "emulator of Segment loads the objects into. Use it to try out a sync.",
+        "Path of a DuckDB file, created if it does not exist. The built-in emulator of Segment "
+        "loads the objects into this file, and nothing is sent to Segment (`write_key` is "
+        "ignored), but state still advances. Use it to try out a sync.",
     )
 
     collections: Mapping[str, str] = _declare(
@@ -227,9 +227,9 @@ class Settings:
     nulls: Literal["send", "drop"] = _declare(
         choice("send", "drop"),
         "send",
-        "What to do with nulls. `send`: sent, so that a value that was cleared at the source is "
-        "cleared in Segment too. `drop`: the property is omitted, and Segment keeps its current "
-        "value.",
+        "What to do with nulls. `send`: they are sent, so that a value that was cleared at the "
+        "source is cleared in Segment too. `drop`: the property is omitted, and Segment keeps its "
+        "current value.",
     )
     non_finite_numbers: Literal["reject", "null"] = _declare(
         choice("reject", "null"),
@@ -247,15 +247,15 @@ class Settings:
     type_mismatches: Literal["coerce", "send", "reject"] = _declare(
         choice("coerce", "send", "reject"),
         "coerce",
-        "What to do with a value that does not match the type in its schema. `coerce`: converted "
-        'without loss (`1234` → `"1234"` in a string column), or rejected if that is impossible. '
-        "`send`: sent unchanged. `reject`: the record is rejected.",
+        "What to do with a value that does not match the type in its schema. `coerce`: it is "
+        'converted without loss (`1234` → `"1234"` in a string column); if that is impossible, the '
+        "record is rejected. `send`: it is sent unchanged. `reject`: the record is rejected.",
     )
     long_ids: Literal["hash", "reject"] = _declare(
         choice("hash", "reject"),
         "hash",
         "What to do with an id of more than 100 characters, which Segment does not accept. "
-        "`hash`: replaced by its SHA-256. `reject`: the record is rejected.",
+        "`hash`: it is replaced by its SHA-256. `reject`: the record is rejected.",
     )
 
     max_rejects: int = _declare(
@@ -269,19 +269,19 @@ class Settings:
         _NEW_OR_EXISTING_FILE,
         None,
         "File that rejected records are appended to, one JSON line each, with their faults and "
-        "everything that `segment-objects replay` needs to send them again. Runs only append to it."
-        "",
+        "everything that `segment-objects replay` needs to send them again. Runs only append to "
+        "it.",
     )
     report_path: Path | None = _declare(
         file_path(
-            "the path of a file in an existing directory",
+            "the path of a file in an existing folder",
             lambda path: path.parent.is_dir() and (path.is_file() or not path.exists()),
         ),
         None,
         "File that the run report is written to, as JSON: what was read, sent and rejected by "
         "collection, requests and retries, sessions and parts with their ids, warnings, and where "
-        "the time went. It is written at the end of every run, failed ones too, and replaces the "
-        "previous report.",
+        "the time went. It is written at the end of every run, including failed ones, and replaces "
+        "the previous report.",
     )
     synchronous: bool = _declare(
         boolean(),
@@ -316,25 +316,25 @@ class Settings:
     checkpoint_seconds: float = _declare(
         number(minimum=0, maximum=_YEAR),
         1800,
-        "Maximum age of a bulk session in seconds; it is then finished and its state emitted. 0: "
-        "no age limit, so usually one session for the whole sync. Set a limit to lose less "
-        "progress when a sync is interrupted.",
+        "Maximum age of a bulk session in seconds. At this age it is finished and its state is "
+        "printed. 0: no age limit, so usually one session for the whole sync. Set a limit "
+        "to lose less progress when a sync is interrupted.",
     )
     spool_dir: Path | None = _declare(
         file_path(
-            "an existing directory that can be written to",
+            "an existing folder that can be written to",
             lambda path: path.is_dir() and os.access(path, os.W_OK | os.X_OK),
         ),
         None,
-        "Directory for parts that are not yet safe in Segment. Defaults to the system's directory "
-        "for temporary files. Set it if that directory is small or in memory.",
+        "Folder for parts that are not yet safe in Segment. Defaults to the system's folder "
+        "for temporary files. Set it if that folder is small or in memory.",
     )
     spool_max_bytes: int = _declare(
         integer(1, _NO_LIMIT),
         10_000_000_000,
-        "Compressed size in bytes at which a bulk session is finished and its state emitted. Up "
-        "to twice this size is needed on the disk, while one session is filled and another one is "
-        "uploaded. Lower it if the disk is small.",
+        "Compressed size in bytes at which a bulk session is finished and its state is printed. "
+        "Up to twice this size is needed on the disk, while one session is filled and another "
+        "one is uploaded. Lower it if the disk is small.",
     )
     request_timeout_seconds: float = _declare(
         number(exclusiveMinimum=0, maximum=_YEAR),
@@ -349,7 +349,7 @@ class Settings:
     retry_seconds: float = _declare(
         number(minimum=0, maximum=_YEAR),
         600,
-        "Maximum time in seconds that one request spends waiting between its attempts. There are "
+        "Maximum time in seconds that one call spends waiting between its attempts. There are "
         "always at least three attempts. Raise it to survive longer outages.",
     )
 
@@ -363,7 +363,7 @@ class Settings:
         choice("error", "ignore"),
         "error",
         "What to do with a message of an unknown type. `error`: the run fails. `ignore`: it is "
-        "skipped, with one warning.",
+        "ignored, with one warning.",
     )
     max_line_bytes: int = _declare(
         integer(1, 2_147_483_647),
@@ -412,16 +412,16 @@ class Settings:
     flattening_max_depth: int | None = _declare(
         integer(0, 1000),
         None,
-        "How many levels of declared objects are flattened; `nested` decides about deeper "
-        "objects, by default they become JSON text. 0 turns flattening off. Required with "
+        "How many levels of declared objects are flattened. `nested` decides about deeper "
+        "objects; by default, they become JSON text. 0 turns flattening off. Required with "
         "`flattening_enabled`.",
     )
     flattening_max_key_length: int | None = _declare(
         integer(1, 10_000),
         None,
-        "Longer flattened names are shortened part by part, from the left: a part is replaced by "
-        "its capital letters, or by its first three letters. Defaults to "
-        "255. Ids use the original names of the key properties.",
+        "A flattened name of this many characters or more is shortened part by part, from the "
+        "left: a part is replaced by its capital letters, or by its first three letters. Defaults "
+        "to 255. Ids use the original names of the key properties.",
     )
     flattening_separator: str | None = _declare(
         text("the text between the parts of a flattened name"),

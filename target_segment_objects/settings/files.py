@@ -29,7 +29,7 @@ def read_json_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:
         warn: called with a sentence for each name that an object in the file has twice.
 
     Raises:
-        ConfigurationError: it cannot be read, or holds no JSON object.
+        ConfigurationError: it cannot be read, or contains no JSON object.
     """
     repeated: list[str] = []
 
@@ -41,7 +41,7 @@ def read_json_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:
         return members
 
     content: object = None
-    problem = "must hold one JSON object of settings"
+    problem = "must contain one JSON object of settings"
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
         content = json.loads(text, object_pairs_hook=to_dict, parse_constant=not_a_number)
@@ -54,7 +54,7 @@ def read_json_file(path: str, warn: Callable[[str], None]) -> dict[str, object]:
     except json.JSONDecodeError as error:
         problem = f"is not JSON: check line {error.lineno}, column {error.colno}"
     except (ValueError, RecursionError):
-        problem = "is not JSON: it holds NaN, a number with too many digits, or deep nesting"
+        problem = "is not JSON: it contains NaN, a number with too many digits, or deep nesting"
     # Raised out here, so that no error with the file's content is in the chain.
     if not isinstance(content, dict):
         raise ConfigurationError(f"the configuration file {path!r} {problem}")

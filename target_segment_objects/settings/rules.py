@@ -89,8 +89,8 @@ def violations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("collections", "allow_collection_digits"),
             (
                 f"collections must give names of lower-case letters{digits} and underscores{hint}, "
-                f"at most {API_LIMITS.collection_characters} characters, no underscore first or "
-                f"last; check {listed(invalid, _STREAMS_SHOWN)}"
+                f"with at most {API_LIMITS.collection_characters} characters and no underscore at "
+                f"the beginning or end; check {listed(invalid, _STREAMS_SHOWN)}"
             ),
         )
     if settings.flattening_enabled and settings.flattening_max_depth is None:

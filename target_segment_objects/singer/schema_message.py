@@ -38,7 +38,7 @@ def source_stream(message: Message) -> SourceStream:
         raise MessageError(f"the SCHEMA of stream {stream!r} has no `schema`", line=message.line)
     if not _is_unicode(stream):
         raise MessageError(
-            "a SCHEMA whose `stream` holds a lone surrogate or bytes that are not UTF-8",
+            "a SCHEMA whose `stream` contains a lone surrogate or bytes that are not UTF-8",
             line=message.line,
         )
     if keys is not None and not (isinstance(keys, list) and all(map(_is_unicode, keys))):

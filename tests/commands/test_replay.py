@@ -430,7 +430,7 @@ def test_a_file_with_schemas_only_has_no_rejects(
     rewrite(path)
     assert lines_of(path, "schema") != []
     assert main(["replay", str(path), "--config", str(settings)]) == 0
-    assert capsys.readouterr().out == "The dead letter holds no rejects. Nothing was sent.\n"
+    assert capsys.readouterr().out == "The dead letter contains no rejects. Nothing was sent.\n"
     assert path.read_bytes() == b""
     assert len(segment.requests) == before
 

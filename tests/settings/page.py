@@ -31,16 +31,17 @@ _INTRODUCTION: Final = """\
 Generated from `target_segment_objects/settings/declared.py` by `make docs`; do not edit it.
 
 A setting comes from a JSON file (`--config FILE`, which may be given several times; the later file
-wins) or from an environment variable. A variable is used where no file has the setting. With
-`--config ENV`, variables win over files, and the file `.env` in the working directory is read too;
-the environment wins over it.
+takes precedence) or from an environment variable. A variable is used if no file has the setting.
+With `--config ENV`, variables take precedence over files. The file `.env` in the working directory
+is read too; variables of the environment take precedence over it.
 
 In a variable, a value that is not text is written as JSON: `10`, `{"users": "people"}`. A boolean
 is `true`, `false`, `1` or `0`. An empty variable is an error. In a file, null means that the
 setting is not set.
 
 A wrong setting ends the run before anything is read. One error names every wrong setting and what
-is allowed; it shows no values. An unknown setting is a warning that names the most similar setting.
+is allowed; it shows no values. An unknown setting causes a warning that names the most similar
+setting.
 """
 
 
@@ -51,7 +52,9 @@ def page() -> str:
         if name in _HEADINGS:
             lines.append(f"## {_HEADINGS[name]}\n")
         default = "none" if setting.default is None else f"`{json.dumps(setting.default)}`"
-        secret = " It is a secret: never logged nor shown." if setting.kind.secret else ""
+        secret = (
+            " This value is secret: it is never logged or shown." if setting.kind.secret else ""
+        )
         lines.append(f"### `{name}`\n")
         lines.append(f"{setting.description}{secret}\n")
         lines.append(f"- Allowed: {setting.kind.allowed}")

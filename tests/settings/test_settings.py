@@ -291,9 +291,9 @@ def test_a_flag_is_a_boolean(name: str) -> None:
     [
         ("", "must be the write key of a Segment source, not an empty string"),
         ("  ", "must be the write key of a Segment source, not an empty string"),
-        (f" {KEY}", "must not begin or end with a blank or a line break"),
-        (f"{KEY}\n", "must not begin or end with a blank or a line break"),
-        (f"{KEY}\u00a0", "must not begin or end with a blank or a line break"),
+        (f" {KEY}", "must not begin or end with a space or a line break"),
+        (f"{KEY}\n", "must not begin or end with a space or a line break"),
+        (f"{KEY}\u00a0", "must not begin or end with a space or a line break"),
         (f"{KEY}\x00{KEY}", "must be printable ASCII, without control characters"),
         (f"{KEY}é", "must be printable ASCII, without control characters"),
         (f"{KEY}:", "must be the key alone, without a `:`"),
@@ -327,11 +327,11 @@ def test_a_write_key_is_required_unless_all_is_local(tmp_path: Path) -> None:
         ("https://host:0", "must be a URL of https"),
         ("https://[::1", "must be a URL of https"),
         ("https://a..b", "must be a URL of https"),
-        ("https://host name", "must be a URL without blanks"),
-        ("https://host\n.example.com", "must be a URL without blanks"),
-        ("https://hôst", "must be a URL without blanks"),
-        (f"https://user:{PASSWORD}@host", "must not hold a user or a password"),
-        (f"https://{PASSWORD}@host", "must not hold a user or a password"),
+        ("https://host name", "must be a URL without spaces"),
+        ("https://host\n.example.com", "must be a URL without spaces"),
+        ("https://hôst", "must be a URL without spaces"),
+        (f"https://user:{PASSWORD}@host", "must not contain a user or a password"),
+        (f"https://{PASSWORD}@host", "must not contain a user or a password"),
         ("https://host/?", "must end with its path, without `?` and `#`"),
         (f"https://host?key={PASSWORD}", "must end with its path, without `?` and `#`"),
         ("https://host/#x", "must end with its path, without `?` and `#`"),
@@ -434,8 +434,8 @@ def test_the_message_names_the_stream_of_an_invalid_collection(name: str) -> Non
     message = error_message(collections={"good": "fine", "my stream": name})
     assert message == (
         "collections must give names of lower-case letters and underscores (digits: "
-        "allow_collection_digits), at most 100 characters, no underscore first or last; check "
-        "'my stream'"
+        "allow_collection_digits), with at most 100 characters and no underscore at the "
+        "beginning or end; check 'my stream'"
     )
 
 
@@ -486,13 +486,13 @@ def test_paths_must_lead_somewhere(tmp_path: Path) -> None:
     file.write_text("no certificate")
     missing = tmp_path / "missing"
     for wrong in (file, missing, tmp_path / ("x" * 5000), "", "\0", "\ud800"):
-        message = "spool_dir must be an existing directory that can be written to"
+        message = "spool_dir must be an existing folder that can be written to"
         assert error_message(spool_dir=str(wrong)) == message
     for wrong in (file, missing, "", "\0"):
-        message = "ca_bundle must be a file of certificates in PEM form, or a directory"
+        message = "ca_bundle must be a file of certificates in PEM form, or a folder"
         assert error_message(ca_bundle=str(wrong)) == message
     for wrong in (tmp_path, missing / "w.duckdb", ""):
-        message = "local_warehouse must be the path of a file in an existing directory"
+        message = "local_warehouse must be the path of a file in an existing folder"
         assert error_message(local_warehouse=str(wrong)) == message
     assert error_message(spool_dir=1).endswith(", not an integer")
     validated = settings(

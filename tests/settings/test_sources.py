@@ -45,17 +45,17 @@ def read(text: str) -> object:
         (b"", "is not JSON: check line 1, column 1"),
         (b'{\n  "write_key": "aVerySecretWriteKey42",\n  oops\n}', "line 3, column 3"),
         (b'{"write_key": "aVerySecretWriteKey42"', "is not JSON: check line 1, column 38"),
-        (b'["aVerySecretWriteKey42"]', "must hold one JSON object of settings"),
-        (b'"aVerySecretWriteKey42"', "must hold one JSON object of settings"),
-        (b"null", "must hold one JSON object of settings"),
+        (b'["aVerySecretWriteKey42"]', "must contain one JSON object of settings"),
+        (b'"aVerySecretWriteKey42"', "must contain one JSON object of settings"),
+        (b"null", "must contain one JSON object of settings"),
         (
             b'{"write_key": "aVerySecretWriteKey42\xff"}',
             "is not UTF-8: byte 37 begins no character",
         ),
         ('{"write_key": "x"}'.encode("utf-16"), "is not UTF-8"),
-        (b'{"retry_seconds": NaN}', "is not JSON: it holds NaN"),
+        (b'{"retry_seconds": NaN}', "is not JSON: it contains NaN"),
         (b'{"a": ' + b"[" * 100_000, "is not JSON"),
-        (b'{"a": 1' + b"0" * 10_000 + b"}", "is not JSON: it holds"),
+        (b'{"a": 1' + b"0" * 10_000 + b"}", "is not JSON: it contains"),
     ],
 )
 def test_an_unreadable_file_is_one_sentence(write: Path, content: bytes, rule: str) -> None:
@@ -242,7 +242,7 @@ def test_a_variable_is_parsed_by_its_settings_type(name: str, text: str, value: 
         ("method", "SET", "must be `bulk` or `set`"),
         ("collections", "users=people", "must be an object of stream names"),
         ("collections", "[]", "not an array"),
-        ("write_key", f"{KEY}\n", "must not begin or end with a blank or a line break"),
+        ("write_key", f"{KEY}\n", "must not begin or end with a space or a line break"),
         ("stream_map_config", "{" * 100_000, "must be an object"),
     ],
 )

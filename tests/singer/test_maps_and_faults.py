@@ -372,5 +372,5 @@ def test_what_never_went_out_has_no_bytes(tmp_path: Path, method: str) -> None:
 
 def test_a_key_has_no_blanks() -> None:
     """The error comes before anything is read, not at the first request."""
-    with pytest.raises(ConfigurationError, match="write_key must not contain blanks"):
+    with pytest.raises(ConfigurationError, match="write_key must not contain spaces"):
         load({"write_key": "abcdefgh ijklmnop"}, lines(S))

@@ -165,9 +165,11 @@ def _interpret_region(destination: Destination) -> Finding:
 
 def _advice(failure: Failure, destination: Destination) -> str:
     if failure.too_short:
-        advice = "It may be slow (`--timeout`), or a firewall or a proxy may hold the answer back"
+        advice = "It may be slow (`--timeout`), or a firewall or a proxy may hold back the response"
     elif failure.kind in _BROKEN:
-        advice = f"Check `{destination.setting}`, and any proxy or firewall in between"
+        advice = (
+            f"Check `{destination.setting}`, and any proxy or firewall between this machine and it"
+        )
     else:
         advice = advise(failure, destination, call="start")
     return f"{destination.host}: {failure.reason}. {advice}"

@@ -96,7 +96,7 @@ class RejectLines:
         schema applies from its line on, until another line with the same reference.
 
         Raises:
-            InputError: a line is not valid, or refers to a schema that no earlier line holds.
+            InputError: a line is not valid, or refers to a schema that no earlier line contains.
         """
         # By run and number: a file may hold lines of several runs, interleaved.
         schemas: dict[tuple[str, int], tuple[str, Span]] = {}
@@ -112,7 +112,7 @@ class RejectLines:
                     raise InputError(
                         f"line {number} of the dead letter refers to schema {line.schema_id} of "
                         f"run {line.run_id!r} for stream {line.stream!r}, which no earlier line "
-                        "holds: put that line back, or delete this one and let the tap send its "
+                        "contains: put that line back, or delete this one and let the tap send its "
                         "record again"
                     )
             yield Reject(number, span, text, line, schema, segment_object)
@@ -174,11 +174,11 @@ def _read(text: bytes, number: int) -> tuple[DeadLetterLine, SegmentObject | Non
         is_valid = False
     if not is_valid:
         raise InputError(
-            f"line {number} of the dead letter is not one that a run writes: a record has `time`, "
-            "`run_id`, `schema_id`, `stream` and `record` (or `raw`), a schema the first four and "
-            "`schema`, an object `time` and an `object` with `id`, `collection` and `properties` "
-            "that Segment accepts; correct it, or delete it if a full disk or a kill has cut it "
-            "off, since no state covers what was cut off"
+            f"line {number} of the dead letter is not a line that a run writes: a record has "
+            "`time`, `run_id`, `schema_id`, `stream` and `record` (or `raw`), a schema has the "
+            "first four and `schema`, an object has `time` and an `object` with `id`, `collection` "
+            "and `properties` that Segment accepts; correct it, or delete it if a full disk or a "
+            "kill has cut it off, since no state covers what was cut off"
         )
     if line.time.tzinfo is None:
         line.time = line.time.replace(tzinfo=timezone.utc)

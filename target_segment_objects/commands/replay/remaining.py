@@ -43,7 +43,7 @@ class ReplayResult:
         if self.filtered:
             reasons.append(f"{self.filtered} filtered out by `stream_maps`")
         if not self.sent and not reasons:
-            return "The dead letter holds no rejects. Nothing was sent."
+            return "The dead letter contains no rejects. Nothing was sent."
         remaining = f" ({', '.join(reasons)})" if reasons else ""
         left = f"Left in the file: {self.refused + self.filtered}{remaining}"
         return f"Rejects sent: {self.sent}. {left}."
