@@ -12,9 +12,6 @@ __all__ = ["FileBody"]
 class FileBody:
     """A body that is streamed from a seekable binary file, from its start at every attempt.
 
-    Attributes:
-        failure: why the file could not be read; empty while it can.
-
     Args:
         file: open for reading, seekable.
         size: bytes to send, all that the file has.
@@ -24,7 +21,6 @@ class FileBody:
         self._file = file
         self._left = size
         self._size = size
-        self.failure = ""
 
     def __len__(self) -> int:
         return self._size
@@ -41,22 +37,20 @@ class FileBody:
         except (OSError, ValueError) as error:
             raise SpoolError(f"a part cannot be read again: {_reason(error)}") from None
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         """The next bytes of the body, never beyond its size.
 
         Raises:
-            OSError: the file failed or ended early. `failure` keeps the reason, since the layers
-                above take any `OSError` for one of the network.
+            SpoolError: the file cannot be read, or ended early. It is no `OSError`, which the
+                layers above would take for one of the network.
         """
-        wanted = self._left if size < 0 else min(size, self._left)
+        wanted = min(size, self._left)
         try:
             block = self._file.read(wanted)
         except (OSError, ValueError) as error:
-            self.failure = _reason(error)
-            raise OSError(self.failure) from None
+            raise SpoolError(f"a part cannot be read: {_reason(error)}") from None
         if wanted and not block:
-            self.failure = f"it ended {self._left} bytes early"
-            raise OSError(self.failure)
+            raise SpoolError(f"a part cannot be read: it ended {self._left} bytes early")
         self._left -= len(block)
         return block
 

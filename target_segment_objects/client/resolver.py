@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.threads import start_thread
@@ -61,16 +62,13 @@ class NameResolver:
             return lookup
 
     def _run(self, host: str, port: int, lookup: Future[_Addresses]) -> None:
-        addresses: _Addresses = []
-        failure: Exception | None = None
         try:
             addresses = list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
         except Exception as error:  # noqa: BLE001 - raised by `resolve`
-            failure = error
+            end = partial(lookup.set_exception, error)
+        else:
+            end = partial(lookup.set_result, addresses)
         # First, so that later callers start a new lookup.
         with self._lock:
             del self._running[host, port]
-        if failure is None:
-            lookup.set_result(addresses)
-        else:
-            lookup.set_exception(failure)
+        end()

@@ -29,7 +29,7 @@ from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
 from target_segment_objects.client.resolver import NameResolver
 from target_segment_objects.client.secret import WriteKey, proxy_secrets
-from target_segment_objects.errors import ConfigurationError, SpoolError
+from target_segment_objects.errors import ConfigurationError
 from target_segment_objects.objects import API_LIMITS, ApiLimits
 
 if TYPE_CHECKING:
@@ -195,8 +195,6 @@ class Transport:
         seconds = self.options.timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._deadlines.within(seconds) as deadline:
             outcome = self._exchange(path, headers or {}, body, deadline)
-            if isinstance(body, FileBody) and body.failure:
-                raise SpoolError(f"a part cannot be read: {body.failure}")
             if self._deadlines.aborted:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
