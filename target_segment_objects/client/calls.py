@@ -79,20 +79,14 @@ class Retry:
     """An attempt of a call has failed, and another one follows after a wait.
 
     Attributes:
-        call: the API's name of the call, like `set` or `upload`.
-        collection: the collection of its objects; empty when there are several.
+        attempt: the failed attempt.
         host: host and port of the destination.
-        attempt: the number of the failed attempt, from 1.
-        cause: what happened, in a few words without secrets.
         wait_seconds: time until the next attempt.
         left_seconds: how long the call will still wait, this wait included, before it gives up.
     """
 
-    call: str
-    collection: str
+    attempt: Attempt
     host: str
-    attempt: int
-    cause: str
     wait_seconds: float
     left_seconds: float
 
@@ -219,11 +213,8 @@ class Caller:
                     raise _error(UnavailableError, call, outcome, failed, advice)
                 self._on_retry(
                     Retry(
-                        call=call.name,
-                        collection=call.collection,
-                        host=call.destination.host,
-                        attempt=attempt.number,
-                        cause=str(attempt),
+                        attempt,
+                        call.destination.host,
                         wait_seconds=ahead,
                         left_seconds=max(ahead, self.policy.budget_seconds - waited),
                     )

@@ -74,7 +74,3 @@ class Response:
     request_id: str = ""
     excerpt: str = ""
     location: str = ""
-
-    def header(self, name: str) -> str:
-        """The value of a header, empty when there is none."""
-        return self.headers.get(name.lower(), "")

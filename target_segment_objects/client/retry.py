@@ -143,7 +143,7 @@ def retry_after_seconds(response: Response, *, now: float) -> float | None:
     Returns:
         Seconds, 0 for a date in the past; `None` without the header, or when it cannot be read.
     """
-    value = response.header("retry-after").strip()
+    value = response.headers.get("retry-after", "").strip()
     if _DELAY_SECONDS.fullmatch(value):
         return float(value)
     try:

@@ -23,7 +23,7 @@ from target_segment_objects.client.address import (
     proxy_variable,
 )
 from target_segment_objects.client.connections import PreparedEndpoint, current_exchange
-from target_segment_objects.client.deadlines import Deadline, Deadlines
+from target_segment_objects.client.deadlines import Deadlines
 from target_segment_objects.client.failures import classify_failure
 from target_segment_objects.client.file_body import FileBody
 from target_segment_objects.client.outcomes import Failure, FailureKind, Response
@@ -64,7 +64,6 @@ class TransportOptions:
         proxy: address of an http or https proxy, user info allowed; else the environment's
             `HTTPS_PROXY` and `NO_PROXY`. Never used for loopback.
         allow_http: accept a plain http address beyond loopback.
-        user_agent: put before the client's own User-Agent, for a program that embeds it.
         limits: the limits of the API.
     """
 
@@ -74,7 +73,6 @@ class TransportOptions:
     ca_bundle: str | None = None
     proxy: str | None = field(default=None, repr=False)
     allow_http: bool = False
-    user_agent: str = ""
     limits: ApiLimits = API_LIMITS
 
     def __post_init__(self) -> None:
@@ -125,7 +123,7 @@ class Transport:
             "POST",
             f"{self._address.url}/",
             headers={
-                "User-Agent": f"{self.options.user_agent} {_user_agent()}".strip(),
+                "User-Agent": _user_agent(),
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
             },
@@ -194,7 +192,17 @@ class Transport:
             body.rewind()
         seconds = self.options.timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._deadlines.within(seconds) as deadline:
-            outcome = self._exchange(path, headers or {}, body, deadline)
+            current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
+            outcome: Response | Failure
+            try:
+                with self._endpoint.post(path, headers or {}, body) as response:
+                    # A body of up to that length is read to its end, which frees the connection for
+                    # the next request and shows whether the response was cut short.
+                    content = response.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
+                    outcome = self._to_response(response, content[:MAX_RESPONSE_BYTES])
+            except (*_ERRORS, OSError) as error:
+                # Returned and not raised: these errors carry the request, which carries the key.
+                outcome = classify_failure(error, self._key.sanitize)
             if self._deadlines.aborted:
                 return Failure(FailureKind.ABORTED, "stopped by the caller")
             if deadline.cut:
@@ -216,20 +224,6 @@ class Transport:
         """Abort, and close all connections."""
         self._deadlines.close()
         self._endpoint.close()
-
-    def _exchange(
-        self, path: str, headers: Mapping[str, str], body: bytes | FileBody, deadline: Deadline
-    ) -> Response | Failure:
-        current_exchange.deadline, current_exchange.resolver = deadline, self._resolver
-        try:
-            with self._endpoint.post(path, headers, body) as response:
-                # A body of up to that length is read to its end, which frees the connection for the
-                # next request and shows whether the response was cut short.
-                body_read = response.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
-                return self._to_response(response, body_read[:MAX_RESPONSE_BYTES])
-        except (*_ERRORS, OSError) as error:
-            # Returned and not raised: these errors carry the request, which carries the key.
-            return classify_failure(error, self._key.sanitize)
 
     def _to_response(self, response: BaseHTTPResponse, body: bytes) -> Response:
         """Our response, with header names in lower case and the key redacted from texts."""

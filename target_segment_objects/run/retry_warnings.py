@@ -52,15 +52,16 @@ class RetryWarnings:
             self._next_warning = now + _INTERVAL_SECONDS
             count, self._count = self._count, 0
         more = "" if count == 1 else f", {count} retries since the last warning"
-        whose = f" of {retry.collection}" if retry.collection else ""
+        attempt = retry.attempt
+        whose = f" of {attempt.collection}" if attempt.collection else ""
         self._logger.warning(
             "%s%s at %s failed: %s (attempt %d%s). The next attempt comes in %.1f s; retries "
             "go on until the waits add up to %d s (`retry_seconds`), with at least 3 attempts",
-            retry.call,
+            attempt.call,
             one_line(whose),
             retry.host,
-            one_line(retry.cause),
-            retry.attempt,
+            one_line(str(attempt)),
+            attempt.number,
             more,
             retry.wait_seconds,
             math.ceil(self._budget_seconds),

@@ -25,7 +25,7 @@ from target_segment_objects.client import (
     TransportOptions,
 )
 from target_segment_objects.emulator import Emulator, InjectedFault
-from target_segment_objects.errors import DeliveryError, UnavailableError
+from target_segment_objects.errors import Attempt, DeliveryError, UnavailableError
 from target_segment_objects.run.retry_warnings import RetryWarnings
 from tests.builders import ManualClock
 from tests.client.builders import ROOM, StillTime
@@ -135,17 +135,9 @@ def _logger(kept: _Kept) -> logging.Logger:
     return logger
 
 
-def _retry(attempt: int = 1, **more: Any) -> Retry:
-    values = {
-        "call": "set",
-        "collection": "rooms",
-        "host": "objects.segment.com",
-        "attempt": attempt,
-        "cause": "503 Service Unavailable",
-        "wait_seconds": 0.5,
-        "left_seconds": 600.0,
-    }
-    return Retry(**{**values, **more})
+def _retry(number: int = 1, call: str = "set", collection: str = "rooms") -> Retry:
+    attempt = Attempt(503, "Service Unavailable", call=call, collection=collection, number=number)
+    return Retry(attempt, "objects.segment.com", wait_seconds=0.5, left_seconds=600.0)
 
 
 def test_there_is_one_line_in_half_a_minute(kept: _Kept) -> None:
@@ -210,11 +202,11 @@ def test_every_call_reports_its_retries_before_they_wait(call: str) -> None:
         api = kind(Caller(transport, policy=policy, clock=time.clock(), on_retry=on_retry))
         with pytest.raises(UnavailableError):
             _calls(api, call)
-    assert [retry.call for retry, _ in warned] == [call] * 3
-    assert [(retry.attempt, waits) for retry, waits in warned] == [(1, 0), (2, 1), (3, 2)]
+    assert [retry.attempt.call for retry, _ in warned] == [call] * 3
+    assert [(retry.attempt.number, waits) for retry, waits in warned] == [(1, 0), (2, 1), (3, 2)]
     assert [retry.wait_seconds for retry, _ in warned] == time.waits == [0.5, 1.0, 2.0]
     assert [retry.left_seconds for retry, _ in warned] == [4.0, 3.5, 2.5]
-    assert {retry.cause for retry, _ in warned} == {"503 Service Unavailable"}
+    assert {str(retry.attempt) for retry, _ in warned} == {"503 Service Unavailable"}
 
 
 def test_a_wait_for_the_gate_is_the_time_to_the_next_attempt() -> None:
