@@ -33,7 +33,7 @@ from target_segment_objects.plan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from target_segment_objects.plan import Conversions, StreamPlan
 
@@ -187,21 +187,16 @@ class CompiledStream:
         """The objects of the records of decoded lines, of which there is at least one."""
         if self._is_valid is None:
             return self._to_objects(records)
-        valid = self._valid(records, self._is_valid)
         encoded = EncodedLines.empty(len(records))
+        valid: dict[int, Struct] = {}
+        for index, raw in enumerate(records):
+            with contextlib.suppress(MsgspecError, UnicodeDecodeError):
+                if self._is_valid(raw):
+                    valid[index] = self._decode_record(raw)
         encoded.fallback.update({*range(len(records))} - valid.keys())
         if valid:
             encoded.insert(self._to_objects(list(valid.values())), list(valid))
         return encoded
-
-    def _valid(self, raws: Iterable[Raw], is_valid: Callable[[Raw], bool]) -> dict[int, Struct]:
-        """The valid records, by their indexes."""
-        valid: dict[int, Struct] = {}
-        for index, raw in enumerate(raws):
-            with contextlib.suppress(MsgspecError, UnicodeDecodeError):
-                if is_valid(raw):
-                    valid[index] = self._decode_record(raw)
-        return valid
 
     def _to_objects(self, records: Records) -> EncodedLines:
         """The objects of decoded records, which are changed in place; the encoder runs later."""
@@ -278,13 +273,9 @@ _known_rfc3339: set[Any] = {*_NO_DATES}
 """Dates that are sent as they are, of all streams."""
 
 
-def _unchanged(key: str) -> str:
-    return key
-
-
 _KEY_TEXT: Final[dict[str, Callable[[Any], str]]] = {
-    "string": _unchanged,
-    "date": _unchanged,
+    "string": str,
+    "date": str,
     "integer": str,
     "number": canonical_number,
     "boolean": {True: "true", False: "false"}.__getitem__,

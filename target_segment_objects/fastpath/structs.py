@@ -75,18 +75,14 @@ class Branch(NamedTuple):
     def fill_missing(self, records: Iterable[Struct]) -> None:
         """Give every record an object here, so that the leaves in it can be read."""
         parent, _, name = self.path.rpartition(".")
-        parent_of = attrgetter(parent) if parent else _itself
+        parent_of = attrgetter(parent) if parent else None
         for record in records:
-            holder = parent_of(record)
+            holder = record if parent_of is None else parent_of(record)
             value = getattr(holder, name)
             if value is None:
                 setattr(holder, name, self.null_object)
             elif value is UNSET:
                 setattr(holder, name, self.missing_object)
-
-
-def _itself(record: Struct) -> Struct:
-    return record
 
 
 class StreamStructs:
@@ -101,6 +97,7 @@ class StreamStructs:
         omitted_key: the path of the key that is the object's id, and no property.
         absent: the value that leaves no property.
         has_numbers: whether any value is decoded into a double.
+        has_raws: whether any value stays raw.
         depth: objects inside each other.
 
     Raises:
@@ -128,13 +125,9 @@ class StreamStructs:
         self.omitted_key = None if table.omitted_key is None else attributes[table.omitted_key]
         self.has_numbers = "number" in self._types or any(kind == "number" for _, kind in self.keys)
         self.record_type = self._struct(table.declared, (), "")
+        self.has_raws = any(leaf.is_raw for leaf in self.leaves)
         is_flat = not self.branches and all(row.path == (row.name,) for row in table.rows)
         self.flat_type = None if is_flat else self._flat_type()
-
-    @property
-    def has_raws(self) -> bool:
-        """Whether any value stays raw."""
-        return any(leaf.is_raw for leaf in self.leaves)
 
     def flattener(self) -> Flatten | None:
         """The function from records to structs of their properties; `None` without `flat_type`."""

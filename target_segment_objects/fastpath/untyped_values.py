@@ -90,25 +90,16 @@ def _string_check(leaf: Leaf, counts: ConversionCounts, value_bytes: int) -> Val
 
 
 def _raw_check(leaf: Leaf, convert: Convert) -> ValueCheck:
-    get = attrgetter(leaf.path)
     parent, _, name = leaf.path.rpartition(".")
-    if not parent:
+    parent_of = attrgetter(parent) if parent else None
 
-        def check(record: Struct) -> None:
-            raw = get(record)
-            if type(raw) is Raw:  # else it is missing
-                setattr(record, name, convert(bytes(raw)))
-
-        return check
-    parent_of = attrgetter(parent)
-
-    def check_inside(record: Struct) -> None:
-        holder = parent_of(record)
+    def check(record: Struct) -> None:
+        holder = record if parent_of is None else parent_of(record)
         raw = getattr(holder, name)
         if type(raw) is Raw:  # else it is missing, or the object around it is
             setattr(holder, name, convert(bytes(raw)))
 
-    return check_inside
+    return check
 
 
 def _column_converter(

@@ -108,6 +108,7 @@ class MessageReader:
         counts: Counter[str] = Counter()
         first = 1
         fallback_count = 0
+        max_line_bytes = self._options.max_line_bytes
 
         def process_as_message(index: int) -> None:
             nonlocal fallback_count
@@ -122,7 +123,9 @@ class MessageReader:
                 lines = block.split(b"\n")
                 if not lines[-1]:
                     lines.pop()
-                if self._process_block is None or self._exceeds_line_limit(block, lines):
+                if self._process_block is None or (
+                    len(block) > max_line_bytes and max(map(len, lines)) > max_line_bytes
+                ):
                     for index in range(len(lines)):
                         process_as_message(index)
                 else:
@@ -180,10 +183,6 @@ class MessageReader:
             self._check_length(rest, self.line + 1)
         if rest and not self._wake_up.stopped:
             yield bytes(rest)
-
-    def _exceeds_line_limit(self, block: bytes, lines: list[bytes]) -> bool:
-        limit = self._options.max_line_bytes
-        return len(block) > limit and max(map(len, lines)) > limit
 
     def _check_length(self, line: bytes | bytearray, number: int) -> None:
         length = len(line) - line.endswith(b"\r")

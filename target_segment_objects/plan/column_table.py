@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from target_segment_objects.errors import SchemaError
 from target_segment_objects.plan.naming import property_name
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from target_segment_objects.plan.options import PlanOptions
 
 __all__ = ["ColumnTable", "PlannedColumn", "compile_columns"]
-
-_OR_KEEP_OBJECTS: Final = ", or set `nested` to `json`, so that objects stay whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,9 @@ def _name_error(stream: str, path: tuple[str, ...], other: PlannedColumn | None)
             "cannot name a column; rename it with `stream_maps`"
         )
     is_nested = len(path) > 1 or len(other.path) > 1
+    alternative = ", or set `nested` to `json`, so that objects stay whole" if is_nested else ""
     return SchemaError(
         f"stream {stream!r}: properties {'.'.join(other.path)!r} and {name!r} would both be "
         f"{other.name!r} in Segment, and one would overwrite the other; rename one of them with "
-        f"`stream_maps`{_OR_KEEP_OBJECTS if is_nested else ''}"
+        f"`stream_maps`{alternative}"
     )

@@ -239,13 +239,9 @@ def _pluralize(name: str) -> str:
     rest, underscore, word = name.rpartition("_")
     if not word or word[-1].isdigit():
         return name
-    return f"{rest}{underscore}{_plural(word)}"
-
-
-def _plural(word: str) -> str:
     word = _PLURALS.get(word, word)
     # Repeat until stable: a few plurals (`zebus`) look singular to `inflection`, and a stream that
     # is named by the plural must keep its name.
     while word not in _KNOWN_PLURALS and (plural := inflection.pluralize(word)) != word:
         word = _PLURALS.get(plural, plural)
-    return word
+    return f"{rest}{underscore}{word}"

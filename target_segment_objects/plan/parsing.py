@@ -19,7 +19,7 @@ from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import values
 
-__all__ = ["from_python", "parse_record", "reject_whole_record"]
+__all__ = ["from_python", "parse_record"]
 
 _parse = msgspec.json.Decoder(float_hook=Raw).decode
 
@@ -50,17 +50,12 @@ def parse_record(raw: bytes) -> dict[str, Any]:
         try:
             record = _parse_leniently(raw.decode())
         except UnicodeDecodeError:
-            raise reject_whole_record(FaultCode.INVALID_TEXT) from None
+            raise RejectedRecordError([Fault((), FaultCode.INVALID_TEXT)]) from None
         except ValueError:
-            raise reject_whole_record(FaultCode.INVALID_JSON) from None
+            raise RejectedRecordError([Fault((), FaultCode.INVALID_JSON)]) from None
     if type(record) is not dict:
-        raise reject_whole_record(FaultCode.NOT_AN_OBJECT)
+        raise RejectedRecordError([Fault((), FaultCode.NOT_AN_OBJECT)])
     return record
-
-
-def reject_whole_record(code: FaultCode) -> RejectedRecordError:
-    """The error for a fault that concerns the whole record."""
-    return RejectedRecordError([Fault((), code)])
 
 
 _NON_FINITE: Final[Mapping[str, values.NonFinite]] = {

@@ -6,6 +6,7 @@ has", lists.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -73,9 +74,7 @@ class PropertyWriters:
         self._converters = Converters(options, self.counts)
         self._table = table
         self._options = options
-        self._depth = options.flatten_depth
         self._seen: set[str] = set()
-        self._names: dict[Path, str] = {}
         self._writers = [
             (name, self._writer((name,), column))
             for name, column in table.declared.items()
@@ -168,7 +167,8 @@ class PropertyWriters:
             (name, self._writer((*path, name), inner)) for name, inner in column.properties.items()
         ]
         declared = column.properties.keys()
-        write_non_object = self._non_object_writer(path, column)
+        name_alone = naming.property_name(path, self._options.flattening)
+        convert = self._converters.for_column(column)
 
         def write(value: Any, builder: ObjectBuilder) -> None:
             if type(value) is dict:
@@ -177,24 +177,13 @@ class PropertyWriters:
                 if not value.keys() <= declared:
                     builder.has_undeclared_inside = True
                 return
-            if value is not None:
-                write_non_object(value, builder)
+            if value is not None:  # no object: a property of its own
+                scalar = self._convert(convert, name_alone, path, value, builder)
+                is_mismatch = Fault(path, FaultCode.TYPE) in builder.faults
+                if not is_mismatch and values.is_finite(value):  # not finite: as a null object
+                    self._add_undeclared(builder, path, name_alone, scalar)
             for _, write_inner in writers:
                 write_inner(None, builder)
-
-        return write
-
-    def _non_object_writer(self, path: Path, column: Column) -> Writer:
-        """The writer of a value that is no object where one is declared: a property of its own."""
-        name = naming.property_name(path, self._options.flattening)
-        convert = self._converters.for_column(column)
-
-        def write(value: Any, builder: ObjectBuilder) -> None:
-            scalar = self._convert(convert, name, path, value, builder)
-            if Fault(path, FaultCode.TYPE) in builder.faults:
-                return
-            if values.is_finite(value):  # else it counts as a null object, which is no property
-                self._add_undeclared(builder, path, name, scalar)
 
         return write
 
@@ -212,14 +201,14 @@ class PropertyWriters:
             column = declared.get(name)
             if column is None:
                 self._write_undeclared_value(path, value, builder)
-            elif column.kind == "object" and type(value) is dict and len(path) <= self._depth:
+            elif type(value) is dict and path not in self._table.by_path:  # it is flattened
                 self._write_undeclared(value, column.properties, builder, path)
 
     def _write_undeclared_value(self, path: Path, value: Any, builder: ObjectBuilder) -> None:
         """Add an undeclared property. An object is sent whole, as JSON text."""
         name: str | None = None
         try:
-            name = self._undeclared_name(path)
+            name = _undeclared_name(path, self._options.flattening)
         except UnicodeEncodeError:
             builder.faults.append(Fault(path, FaultCode.INVALID_TEXT))
         convert = self._converters.for_column(UNTYPED)
@@ -242,16 +231,13 @@ class PropertyWriters:
             if scalar is not OMIT:
                 builder.properties[name] = scalar
 
-    def _undeclared_name(self, path: Path) -> str:
-        """The name of an undeclared property.
 
-        Raises:
-            UnicodeEncodeError: if the path has a lone surrogate.
-        """
-        name = self._names.get(path)
-        if name is None:
-            "".join(path).encode()
-            if len(self._names) >= _MAX_CACHED_NAMES:
-                self._names.clear()
-            name = self._names[path] = naming.property_name(path, self._options.flattening)
-        return name
+@lru_cache(_MAX_CACHED_NAMES)
+def _undeclared_name(path: Path, flattening: naming.Flattening | None) -> str:
+    """The name of an undeclared property.
+
+    Raises:
+        UnicodeEncodeError: if the path has a lone surrogate.
+    """
+    "".join(path).encode()
+    return naming.property_name(path, flattening)

@@ -49,10 +49,6 @@ _TYPE_OF: Final[Mapping[type, str]] = {
 _TYPES: Final = frozenset(_TYPE_OF.values())
 _MAX_NODES: Final = 200_000
 _BRANCHES: Final = ("anyOf", "oneOf", "allOf")
-_NO_TYPE: Final[Mapping[str, Any]] = {"additionalProperties": True}
-"""The schema of an untyped property: the SDK does not accept an empty one."""
-
-
 _NO_PROPERTIES: Final[Mapping[str, Column]] = {}
 
 
@@ -170,7 +166,7 @@ def _resolved_property(nodes: list[_Node], root: _Root) -> dict[str, Any]:
 
 def _schema_of(column: Column) -> dict[str, Any]:
     if column.kind == "untyped":
-        return dict(_NO_TYPE)
+        return {"additionalProperties": True}  # the SDK does not accept an empty schema
     if column.kind == "object":
         inner = {name: _schema_of(part) for name, part in column.properties.items()}
         return {"type": ["object", "null"], "properties": inner}
