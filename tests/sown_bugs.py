@@ -157,8 +157,8 @@ BUGS = (
     Bug(
         "an id of 100 characters is rejected",
         "compile_identifier.identify",
-        "len(object_id) > max_length",
-        "len(object_id) >= max_length",
+        "len(object_id) <= max_length",
+        "len(object_id) < max_length",
     ),
     Bug(
         "an empty key is accepted",

@@ -168,7 +168,6 @@ class CompiledStream:
         self._dates = [
             attrgetter(leaf.path) for leaf in structs.leaves if leaf.column.kind == "date"
         ]
-        self._max_id_length = plan.options.limits.id_characters
         self._keys = [(attrgetter(path), _KEY_TEXT[kind]) for path, kind in structs.keys]
         self._conversions = ConversionCounts()
         self._value_checks = compile_value_checks(
@@ -234,7 +233,7 @@ class CompiledStream:
     def _ids(self, records: Records, fallback: set[int]) -> list[str]:
         texts = [map(text, map(get, records)) for get, text in self._keys]
         ids = [*texts[0]] if len(texts) == 1 else [*map(join_key_texts, zip(*texts, strict=True))]
-        if max(map(len, ids)) > (max_length := self._max_id_length):
+        if max(map(len, ids)) > (max_length := self.plan.options.limits.id_characters):
             fallback.update(
                 index for index, object_id in enumerate(ids) if len(object_id) > max_length
             )

@@ -84,11 +84,8 @@ def _parse_leniently(line: bytes, number: int, *, is_cut: bool) -> dict[str, Any
     Raises:
         MessageError: when it is no JSON object.
     """
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        # Whatever its bytes are, the stream of a record should be known.
-        text = line.decode("utf-8", "surrogateescape")
+    # Whatever its bytes are, the stream of a record should be known.
+    text = line.decode("utf-8", "surrogateescape")
     try:
         if not isinstance(json.loads(text, parse_int=str, parse_float=str), dict):
             raise MessageError(

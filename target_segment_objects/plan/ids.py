@@ -82,16 +82,15 @@ def compile_identifier(
             if (mismatch, "id") not in counts:  # counted already if the key is the only property
                 counts.count(mismatch)
         object_id = texts[0] if is_single else join_key_texts(texts)
-        if len(object_id) > max_length:
-            if options.long_ids == "reject":
-                faults.append(Fault((), FaultCode.LONG_ID))
-            else:
-                counts.name, counts.path = key_names, keys_path
-                counts.count(ConversionCode.HASHED_ID)
-                return values.digest(object_id.encode())
-        elif "\0" in object_id:
-            counts.name, counts.path = key_names, keys_path
-            counts.count(ConversionCode.NUL_CHARACTER)
+        counts.name, counts.path = key_names, keys_path
+        if len(object_id) <= max_length:
+            if "\0" in object_id:
+                counts.count(ConversionCode.NUL_CHARACTER)
+        elif options.long_ids == "reject":
+            faults.append(Fault((), FaultCode.LONG_ID))
+        else:
+            counts.count(ConversionCode.HASHED_ID)
+            return values.digest(object_id.encode())
         return object_id
 
     return identify

@@ -140,7 +140,9 @@ def compile_plan(
     keys = tuple(key_properties or ())
     collection = naming.collection_name(stream, options)
     declared = read_columns(schema, stream=stream, has_keys=bool(keys))
-    columns = compile_columns(stream, declared, options, omitted_key=_omitted_key(keys))
+    # The only key becomes no property if its column would be the table's `id` column.
+    is_id = len(keys) == 1 and naming.snake_case(naming.transliterate(keys[0])) == "id"
+    columns = compile_columns(stream, declared, options, omitted_key=keys[0] if is_id else None)
     return StreamPlan(
         stream=stream,
         collection=collection,
@@ -149,13 +151,6 @@ def compile_plan(
         options=options,
         warnings=tuple(_warnings(stream, collection, keys, columns)),
     )
-
-
-def _omitted_key(keys: tuple[str, ...]) -> str | None:
-    """The only key, if its column would be the table's `id` column."""
-    if len(keys) == 1 and naming.snake_case(naming.transliterate(keys[0])) == "id":
-        return keys[0]
-    return None
 
 
 def _warnings(

@@ -62,9 +62,6 @@ class NonFinite:
 class NoMatch:
     """The type of `NO_MATCH`."""
 
-    def __repr__(self) -> str:
-        return "NO_MATCH"
-
 
 NO_MATCH: Final = NoMatch()
 """Returned for a value that does not match the column; `None` is a value."""
