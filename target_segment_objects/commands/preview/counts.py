@@ -17,10 +17,9 @@ from target_segment_objects.errors import InputError, MissingSchemaError, one_li
 from target_segment_objects.reporting import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from target_segment_objects.errors import RejectedRecordError, SegmentObjectsError
-    from target_segment_objects.faults import Fault
     from target_segment_objects.input import Message
     from target_segment_objects.plan import EncodedRecord, StreamPlan
     from target_segment_objects.source import SourceRecord
@@ -47,14 +46,12 @@ class _Kinds(dict[K, dict[str, Any]]):
 
     beyond_limit = 0
 
-    def count(self, kind: K, first: Callable[[], dict[str, Any]]) -> None:
-        """Count one; `first` makes the row of a new kind."""
-        if kind not in self:
-            if len(self) >= _MAX_KINDS:
-                self.beyond_limit += 1
-                return
-            self[kind] = first()
-        self[kind]["count"] += 1
+    def count(self, kind: K, row: dict[str, Any]) -> None:
+        """Count one; `row` is that of a new kind."""
+        if kind in self or len(self) < _MAX_KINDS:
+            self.setdefault(kind, row)["count"] += 1
+        else:
+            self.beyond_limit += 1
 
 
 class PreviewReport(Report):
@@ -96,13 +93,9 @@ class PreviewReport(Report):
         for (code, name), count in encoded.conversions.items():
             kind = (plan.stream, code, name)
             if kind not in collection.conversions:
-                path = encoded.conversions.paths[code, name]
-                collection.conversions[kind] = {
-                    "stream": plan.stream,
-                    "code": code,
-                    "property": name,
-                    **self._first(record, path),
-                }
+                row = {"stream": plan.stream, "code": code, "property": name}
+                row |= self._first(record, encoded.conversions.paths[code, name])
+                collection.conversions[kind] = row
             collection.conversions[kind]["count"] += count
 
     def filter(self, record: SourceRecord, *, is_removed: bool) -> None:
@@ -112,9 +105,12 @@ class PreviewReport(Report):
 
     def add_reject(self, error: RejectedRecordError, record: SourceRecord) -> None:
         """A record cannot become an object."""
-        self._count(record.source.stream, "rejected")
+        stream = record.source.stream
+        self._count(stream, "rejected")
         for fault in error.faults:
-            self._count_fault(fault, record)
+            row = {"stream": stream, "code": fault.code, "message": fault.message}
+            row |= self._first(record, fault.path)
+            self._rejects.count((stream, fault.code, fault.path), row)
 
     def on_line_error(self, error: SegmentObjectsError, message: Message | None, line: int) -> None:
         """Count an error that would end a run.
@@ -134,7 +130,7 @@ class PreviewReport(Report):
     def count_error(self, error: SegmentObjectsError, line: int) -> None:
         """Count an error; those that differ in their position alone are one kind."""
         sentence = one_line(error.sentence if isinstance(error, InputError) else str(error))
-        self._errors.count(sentence, lambda: {"message": sentence, "count": 0, "line": line})
+        self._errors.count(sentence, {"message": sentence, "count": 0, "line": line})
 
     def document(self, *, is_stopped: bool, is_complete: bool, max_rejects: int) -> dict[str, Any]:
         """The preview as a JSON object, described in `docs/preview.md`.
@@ -172,18 +168,6 @@ class PreviewReport(Report):
         counts = self._streams.setdefault(stream, dict.fromkeys(_RESULTS, 0))
         for result in ("records", *results):
             counts[result] += 1
-
-    def _count_fault(self, fault: Fault, record: SourceRecord) -> None:
-        stream, code = record.source.stream, fault.code
-        self._rejects.count(
-            (stream, code, fault.path),
-            lambda: {
-                "stream": stream,
-                "code": code,
-                "message": fault.message,
-                **self._first(record, fault.path),
-            },
-        )
 
     def _first(self, record: SourceRecord, path: tuple[str, ...]) -> dict[str, Any]:
         """The fields of a new row: where it occurred first, and how often, which is counted."""

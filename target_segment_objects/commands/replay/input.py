@@ -28,8 +28,8 @@ _decode = msgspec.json.Decoder(DeadLetterLine).decode
 class ReplayInput:
     """The rejects as Singer messages, read like a file.
 
-    The reject at line n of the dead letter is the message at line 2n; the line before it has the
-    SCHEMA if the stream needs another one, and all other lines are blank.
+    The message of the first reject is line 2, that of the second line 4, and so on. The line before
+    it has the SCHEMA if the stream needs another one, and is blank otherwise.
 
     Attributes:
         rejects: the rejects of the dead letter.
@@ -62,7 +62,6 @@ class ReplayInput:
 
     def _write(self) -> Iterator[bytes]:
         schemas: dict[str, Span] = {}
-        lines = 0
         for reject in self.rejects:
             self.current = reject
             stream, schema = reject.line.stream, b""
@@ -70,9 +69,7 @@ class ReplayInput:
                 schemas[stream] = reject.schema
                 schema = _schema_message(_decode(self.rejects.text_at(reject.schema)))
             message = b'{"type":"OBJECT"}' if reject.object else _record_message(reject.line)
-            blank = b"\n" * (2 * reject.number - 2 - lines)
-            lines = 2 * reject.number
-            yield b"%b%b\n%b\n" % (blank, schema, message)
+            yield b"%b\n%b\n" % (schema, message)
 
 
 def _schema_message(line: DeadLetterLine) -> bytes:

@@ -52,7 +52,6 @@ class Reject(NamedTuple):
 
     Attributes:
         number: its line number in the file, from 1.
-        span: the position of the line.
         text: the line, without its line break.
         line: the line, decoded.
         schema: the position of the schema of a record; `None` for an object.
@@ -60,7 +59,6 @@ class Reject(NamedTuple):
     """
 
     number: int
-    span: Span
     text: bytes
     line: DeadLetterLine
     schema: Span | None
@@ -115,7 +113,7 @@ class RejectLines:
                         "contains: put that line back, or delete this one and let the tap send its "
                         "record again"
                     )
-            yield Reject(number, span, text, line, schema, segment_object)
+            yield Reject(number, text, line, schema, segment_object)
 
     def text_at(self, span: Span) -> bytes:
         """The text of a line.

@@ -71,9 +71,8 @@ def write_remaining(
     written: dict[tuple[str, int], Span] = {}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        for reject in messages.rejects:
-            count += 1
-            line, message = reject.text, 2 * reject.number
+        for count, reject in enumerate(messages.rejects, 1):
+            line, message = reject.text, 2 * count
             if message in faults:
                 line = _encode({**_decode(line), "faults": msgspec.Raw(faults[message])})
             elif message not in filtered:
