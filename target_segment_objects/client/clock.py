@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 __all__ = ["Clock", "StoppedError"]
@@ -16,15 +16,6 @@ __all__ = ["Clock", "StoppedError"]
 
 class StoppedError(Exception):
     """The caller asked to stop during a wait. It never leaves the client."""
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
-
-
-def _random() -> float:
-    return random.random()  # noqa: S311 - jitter spreads retries; no secret depends on it
 
 
 @dataclass(frozen=True)
@@ -40,8 +31,8 @@ class Clock:
 
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    wait: Callable[[float], bool] = _sleep
-    random: Callable[[], float] = _random
+    wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
+    random: Callable[[], float] = random.random
 
     @classmethod
     def stopped_by(cls, stop: threading.Event) -> Clock:

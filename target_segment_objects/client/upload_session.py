@@ -103,8 +103,7 @@ class UploadSession:
         if not self._part_bytes:
             return
         try:
-            self._compress()
-            self._write(self._compressor.flush())
+            self._compress(is_last=True)
             self._api.upload(self.sync_id, self._file, self._file.tell())
         except BaseException as error:
             self._failure = error  # a caller may catch it, but the part is missing
@@ -124,13 +123,12 @@ class UploadSession:
         self._part_bytes = 0
         self._compressor = zlib.compressobj(wbits=_GZIP)
 
-    def _compress(self) -> None:
-        self._write(self._compressor.compress(self._lines))
+    def _compress(self, *, is_last: bool = False) -> None:
+        """Write the gathered lines to the part."""
+        compressed = self._compressor.compress(self._lines)
         self._lines.clear()
-
-    def _write(self, compressed: bytes) -> None:
         try:
-            self._file.write(compressed)
+            self._file.write(compressed + self._compressor.flush() if is_last else compressed)
         except OSError as error:
             raise SpoolError(
                 f"a part cannot be written to a temporary file: {error.strerror or error}; make "
