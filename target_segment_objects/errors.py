@@ -108,7 +108,7 @@ class MessageError(InputError):
 
 
 class MissingSchemaError(MessageError):
-    """A RECORD, ACTIVATE_VERSION or BATCH came before the SCHEMA of its stream."""
+    """A RECORD or BATCH came before the SCHEMA of its stream."""
 
 
 class SchemaError(InputError):
