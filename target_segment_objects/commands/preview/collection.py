@@ -27,11 +27,8 @@ _TYPE_OF: Final[Mapping[type, str]] = {
     str: "string",
 }
 _TYPE_OF_KIND: Final[Mapping[str | None, str]] = {
-    "string": "string",
+    **{name: name for name in _TYPE_OF.values()},
     "date": "timestamp",
-    "integer": "integer",
-    "number": "number",
-    "boolean": "boolean",
     "json": "string",
 }
 """The type of a column without values, where the schema alone decides it."""

@@ -141,19 +141,14 @@ class PreviewReport(Report):
             max_rejects: how many rejects a run tolerates, -1 for any number.
         """
         collections = [counts.document(name) for name, counts in self._collections.items()]
-        total = {
-            result: sum(counts[result] for counts in self._streams.values()) for result in _RESULTS
-        }
+        streams = self._streams.values()
         document = {
             "would_fail": self.would_fail,
             "complete": is_complete,
             "stopped": is_stopped,
-            "records": total["records"],
+            **{result: sum(counts[result] for counts in streams) for result in _RESULTS},
             "objects": sum(collection["objects"] for collection in collections),
-            "rejected": total["rejected"],
             "max_rejects": max_rejects,
-            "filtered": total["filtered"],
-            "not_checked": total["not_checked"],
             "streams": [{"stream": stream, **counts} for stream, counts in self._streams.items()],
             "collections": collections,
             "rejects": list(self._rejects.values()),
