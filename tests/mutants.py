@@ -258,7 +258,7 @@ MUTANTS = (
     ),
     Mutant(
         "one reject too many does not end the run",
-        "Rejects.record",
+        "DeadLetter.record",
         "self.count > self._max_rejects",
         "self.count > self._max_rejects + 1",
         "tests/delivery/test_dead_letter.py tests/commands/test_command_input.py",

@@ -18,7 +18,7 @@ from target_segment_objects.delivery.contract import (
     SessionStateChanged,
     do_nothing,
 )
-from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects, fault_rows
+from target_segment_objects.delivery.dead_letter import DeadLetter, fault_rows
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.limits import BatchLimits, BulkLimits, Level
 from target_segment_objects.delivery.set_calls import SetDelivery
@@ -39,7 +39,6 @@ __all__ = [
     "ObjectsQueued",
     "ObjectsRefused",
     "PartUploaded",
-    "Rejects",
     "SessionOpened",
     "SessionState",
     "SessionStateChanged",

@@ -16,6 +16,7 @@ import stat
 import uuid
 from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,13 +25,12 @@ from target_segment_objects.errors import DeadLetterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from target_segment_objects.errors import RejectedRecordError
     from target_segment_objects.faults import Fault
     from target_segment_objects.source import SourceRecord, SourceStream
 
-__all__ = ["DeadLetter", "Rejects", "fault_rows"]
+__all__ = ["DeadLetter", "fault_rows"]
 
 _MODE: Final = 0o600
 _MAX_OPENS: Final = 100
@@ -47,17 +47,42 @@ class DeadLetter:
     shared lock, so that no replay replaces it.
 
     Args:
-        path: the file; created for the first reject.
+        path: the file, created for the first reject; with `None` rejects are counted only.
+        max_rejects: how many are tolerated; -1 for any number.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, max_rejects: int = -1) -> None:
+        self.path = path or Path(os.devnull)
+        self._has_file = path is not None
+        self._max_rejects = max_rejects
+        self.count = 0
         self.run_id = uuid.uuid4().hex
         self._descriptor = -1
         self._unsynced = False
         self._size = 0
         self._schema_ids: dict[bytes, int] = {}  # of those in the file, by digest
         self._next_schema_id = 1
+
+    def record(self, error: RejectedRecordError, source_record: SourceRecord) -> None:
+        """Count a reject, and write it to the file.
+
+        Raises:
+            RejectedRecordError: the same error, if no more rejects are tolerated.
+            DeadLetterError: it cannot be written.
+        """
+        self.count += 1
+        if self._has_file:
+            self.write(source_record, error)
+        if self._max_rejects >= 0 and self.count > self._max_rejects:
+            if not self._max_rejects:
+                raise error
+            raise type(error)(
+                error.faults,
+                stream=error.stream,
+                collection=error.collection,
+                line=error.line,
+                limit=self._max_rejects,
+            )
 
     def write(self, source_record: SourceRecord, error: RejectedRecordError) -> None:
         """Append a reject, and before it the line of its schema if that is not in the file yet.
@@ -75,7 +100,7 @@ class DeadLetter:
             raise self._write_error(failure) from failure
 
     def sync(self) -> None:
-        """Flush what was written to the disk.
+        """Flush what was written to the disk, before a state that covers it is printed.
 
         Raises:
             DeadLetterError: it cannot be flushed.
@@ -250,52 +275,3 @@ def fault_rows(faults: Iterable[Fault]) -> list[dict[str, object]]:
         }
         for fault in faults
     ]
-
-
-class Rejects:
-    """Counts rejects, and ends the run if there are too many.
-
-    Args:
-        max_rejects: how many are tolerated; -1 for any number.
-        dead_letter: where they go; without one the first reject ends the run.
-    """
-
-    def __init__(self, max_rejects: int, dead_letter: DeadLetter | None) -> None:
-        self._max_rejects = max_rejects
-        self._dead_letter = dead_letter
-        self.count = 0
-
-    def record(self, error: RejectedRecordError, source_record: SourceRecord) -> None:
-        """Count a reject, and write it to the dead letter.
-
-        Raises:
-            RejectedRecordError: the same error, if no more rejects are tolerated.
-            DeadLetterError: it cannot be written.
-        """
-        self.count += 1
-        if self._dead_letter is not None:
-            self._dead_letter.write(source_record, error)
-        if self._max_rejects >= 0 and self.count > self._max_rejects:
-            if not self._max_rejects:
-                raise error
-            raise type(error)(
-                error.faults,
-                stream=error.stream,
-                collection=error.collection,
-                line=error.line,
-                limit=self._max_rejects,
-            )
-
-    def sync(self) -> None:
-        """Flush the rejects to the disk, before a state that covers them is printed.
-
-        Raises:
-            DeadLetterError: they cannot be flushed.
-        """
-        if self._dead_letter is not None:
-            self._dead_letter.sync()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._dead_letter is not None:
-            self._dead_letter.close()

@@ -18,7 +18,6 @@ from target_segment_objects.delivery import (
     DeadLetter,
     DeliveryHooks,
     DurabilityLog,
-    Rejects,
     do_nothing,
 )
 from target_segment_objects.errors import (
@@ -92,14 +91,13 @@ class Run:
         self._logger = logger
         self._log = DurabilityLog()
         self._checkpoint = Checkpoint(self._print_state)
-        path = settings.dead_letter_path
-        self._rejects = Rejects(settings.max_rejects, DeadLetter(path) if path else None)
+        self._rejects = DeadLetter(settings.dead_letter_path, settings.max_rejects)
         self._connection: Connection | None = None
         self._stop_event = StopEvent()
         self._resources = ExitStack()
         self._printing = delivery is None
         if delivery is not None:
-            self._rejects = Rejects(-1, None)
+            self._rejects = DeadLetter(None)
             self._connection = Connection(delivery)
             self._resources.callback(delivery.close)
         self._next_due_check = self._next_print = 0.0

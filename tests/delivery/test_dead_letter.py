@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.delivery.dead_letter import DeadLetter, Rejects
+from target_segment_objects.delivery.dead_letter import DeadLetter
 from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import DeadLetterError, RejectedRecordError
 from target_segment_objects.faults import Fault, FaultCode
@@ -406,15 +406,15 @@ def test_one_reject_too_many(
 
 
 def test_the_bound_is_exact() -> None:
-    """`Rejects` raises at the first reject that is not tolerated, and at all later ones."""
+    """It raises at the first reject that is not tolerated, and at all later ones."""
     for tolerated in range(4):
-        rejects = Rejects(tolerated, None)
+        rejects = DeadLetter(None, tolerated)
         for _ in range(tolerated):
             rejects.record(ERROR, origin())
         for _ in range(2):
             with pytest.raises(RejectedRecordError):
                 rejects.record(ERROR, origin())
-    endless = Rejects(-1, None)
+    endless = DeadLetter(None)
     for _ in range(1000):
         endless.record(ERROR, origin())
     assert endless.count == 1000

@@ -68,7 +68,7 @@ ENDS = [
     ("target_segment_objects.run.run", "Run", "finish"),
     ("target_segment_objects.delivery.set_calls", "SetDelivery", "close"),
     ("target_segment_objects.delivery.checkpoint", "Checkpoint", "print_now"),
-    ("target_segment_objects.delivery.dead_letter", "Rejects", "close"),
+    ("target_segment_objects.delivery.dead_letter", "DeadLetter", "close"),
     ("target_segment_objects.stopping", "WakeupPipe", "close"),
     ("target_segment_objects.run.run", "Run", "close"),
     ("target_segment_objects.run.supervisor", "RunSupervisor", "conclude"),

@@ -24,7 +24,7 @@ from target_segment_objects.commands.output import OutputFailedError, fail, prin
 from target_segment_objects.commands.replay.input import ReplayInput
 from target_segment_objects.commands.replay.reject_lines import RejectLines
 from target_segment_objects.commands.replay.remaining import ReplayResult, write_remaining
-from target_segment_objects.delivery import Rejects, fault_rows
+from target_segment_objects.delivery import DeadLetter, fault_rows
 from target_segment_objects.errors import (
     ConfigurationError,
     InputError,
@@ -168,7 +168,7 @@ class _ReplayRun(Run):
         self, messages: ReplayInput, settings: Settings, report: Report, logger: Logger
     ) -> None:
         super().__init__(settings, report, logger)
-        self._rejects = Rejects(-1, None)  # they stay in the dead letter
+        self._rejects = DeadLetter(None)  # they stay in the dead letter
         self._messages = messages
 
     def _put(
