@@ -35,12 +35,10 @@ __all__ = [
     "ObjectsRefused",
     "Observer",
     "PartUploaded",
-    "RefusalHandler",
     "SessionOpened",
     "SessionState",
     "SessionStateChanged",
     "do_nothing",
-    "ignore_event",
     "observe_wait",
 ]
 
@@ -132,19 +130,11 @@ DeliveryEvent: TypeAlias = (
 )
 
 
-class Observer(Protocol):
-    """Hears what a delivery does.
+Observer: TypeAlias = "Callable[[DeliveryEvent], None]"
+"""Called with each event of a delivery; must not raise.
 
-    Events of sessions and parts come from the thread that makes the calls, right after the call;
-    all others come from the reading thread.
-    """
-
-    def __call__(self, event: DeliveryEvent, /) -> None:
-        """Called with each event; must not raise."""
-
-
-def ignore_event(_: DeliveryEvent) -> None:
-    """The observer of a run that counts nothing."""
+Events of sessions and parts come from the thread that makes the calls, right after the call; all
+others come from the reading thread."""
 
 
 @contextlib.contextmanager
@@ -161,25 +151,16 @@ def do_nothing() -> None:
     """The hook of a run that has nothing to do."""
 
 
-class RefusalHandler(Protocol):
-    """Called on the reading thread with an object that Segment refuses."""
-
-    def __call__(self, error: RejectedRecordError, records: list[SourceRecord], /) -> None:
-        """Reject the records that were merged in the object.
-
-        Raises:
-            RejectedRecordError: no more rejects are tolerated. The delivery raises it to its
-                caller, and can be continued; the records are not durable.
-        """
-
-
 @dataclass(frozen=True)
 class DeliveryHooks:
     """What a delivery needs of its run.
 
     Attributes:
         log: gives receipts for records.
-        on_refused: called with each object that Segment refuses for good.
+        on_refused: called on the reading thread with each object that Segment refuses for good;
+            rejects the records that were merged in it. It raises `RejectedRecordError` when no more
+            rejects are tolerated. The delivery raises it to its caller, and can be continued; the
+            records are not durable.
         wake: called from another thread when there is an outcome for the reading thread.
         meanwhile: called on the reading thread, each second while it waits for Segment.
         stopped: returns whether a stop has come.
@@ -188,11 +169,11 @@ class DeliveryHooks:
     """
 
     log: DurabilityLog
-    on_refused: RefusalHandler
+    on_refused: Callable[[RejectedRecordError, list[SourceRecord]], None]
     wake: Callable[[], None]
     meanwhile: Callable[[], None] = do_nothing
     stopped: Callable[[], bool] = lambda: False
-    observer: Observer = ignore_event
+    observer: Observer = lambda _: None
     monotonic: Callable[[], float] = time.monotonic
 
 

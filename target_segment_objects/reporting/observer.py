@@ -29,7 +29,7 @@ __all__ = ["DeliveryObserver"]
 
 
 class DeliveryObserver:
-    """A `delivery.Observer` that counts and logs.
+    """An observer of a delivery that counts and logs.
 
     Args:
         counts: the run's numbers. Its `count_request` must be called for a request before the

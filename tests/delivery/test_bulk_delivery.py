@@ -21,7 +21,6 @@ from target_segment_objects.delivery.contract import (
     PartUploaded,
     SessionOpened,
     SessionStateChanged,
-    ignore_event,
 )
 from target_segment_objects.delivery.durability import DurabilityLog
 from target_segment_objects.delivery.limits import BulkLimits
@@ -70,7 +69,7 @@ class Loading:
         monotonic: Callable[[], float] | None = None,
         key: str = KEY,
         options: TransportOptions | None = None,
-        observer: Observer = ignore_event,
+        observer: Observer = lambda _: None,
     ) -> None:
         self.segment = segment
         self.clock = ManualClock()
@@ -281,7 +280,6 @@ def test_the_level_changes_within_a_part(segment: Emulator, loading: Loaders) ->
 
     rooms = [room(str(number), mark="x" * 1000, n=number) for number in range(20_000)]
     loader.put(rooms[0])
-    assert loader.delivery._compressor is not None
     loader.delivery._compressor._level.choose = choose  # type: ignore[method-assign]
     loader.put(*rooms[1:])
     loader.delivery.finish()
@@ -788,8 +786,7 @@ def test_what_is_not_compressed_is_bounded(segment: Emulator, loading: Loaders) 
     most = 0
     for number in range(100):
         loader.put(large_room(str(number), "a"))
-        if loader.delivery._compressor is not None:
-            most = max(most, loader.delivery._compressor.pending_bytes)
+        most = max(most, loader.delivery._compressor.pending_bytes)
     assert 1 << 20 < most <= 4 << 20
     loader.delivery.finish()
     assert len(segment.rows("rooms")) == 100

@@ -252,7 +252,7 @@ class TapAndTarget(RuleBasedStateMachine):
     def _let_all_parts_arrive(self) -> None:
         """Wait until the calls for all closed parts have been made."""
         delivery = self._bulk()
-        if delivery is None or delivery._compressor is None or not delivery._unfinished:
+        if delivery is None or not delivery._unfinished:
             return
         done = threading.Event()
         delivery._compressor.call(delivery._unfinished[-1], done.set)

@@ -43,9 +43,6 @@ class Compressor:
 
     Attributes:
         pending_bytes: bytes of the blocks that are not in the spool yet.
-
-    Raises:
-        ThreadError: the thread cannot be started.
     """
 
     def __init__(
@@ -62,6 +59,14 @@ class Compressor:
         self._closing = False
         self._ended = False
         self.pending_bytes = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            ThreadError: it cannot be started.
+        """
         self._thread = start_thread(self._run, "compress")
 
     def write(self, session: BulkSession, block: Block) -> None:
@@ -94,7 +99,8 @@ class Compressor:
             self._closing = True
             self._queue.clear()
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     # What follows runs on the thread.
 

@@ -65,7 +65,11 @@ class BulkDelivery:
             queue.SimpleQueue()
         )
         self._failure: BaseException | None = None
-        self._compressor: Compressor | None = None
+        self._compressor = Compressor(
+            limits.compression_level,
+            submit_call=lambda session, call: self._calls.put((session, call)),
+            on_failure=self._report_outcome,
+        )
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._session_in_use: BulkSession | None = None
@@ -117,8 +121,7 @@ class BulkDelivery:
     def close(self) -> None:
         """End the threads, give back the spool, and finish an open session with an error."""
         self._closing.set()
-        if self._compressor is not None:
-            self._compressor.close()
+        self._compressor.close()
         with contextlib.suppress(queue.Empty):
             while True:
                 self._calls.get_nowait()
@@ -135,29 +138,21 @@ class BulkDelivery:
         # Each takes memory and disk until Segment has taken it.
         while len(self._unfinished) > 1:
             self._take_outcome(*self._next_outcome())
-        receipt = self._hooks.log.receipt(position)
+        receipt = self._hooks.log.receipt(position)  # never settled if there are no threads
+        if not self._threads:
+            self._compressor.start()
+            for run, name in ((self._make_calls, "bulk"), (self._keep_alive, "keep-alive")):
+                self._threads.append(start_thread(run, name))
         session = BulkSession(self._api, self._limits, self._hooks, receipt)
         self._open = session
         self._unfinished.append(session)
-        self._ensure_threads().call(session, session.start)
+        self._compressor.call(session, session.start)
         return session
 
-    def _ensure_threads(self) -> Compressor:
-        if self._compressor is None:
-            self._compressor = Compressor(
-                self._limits.compression_level,
-                submit_call=lambda session, call: self._calls.put((session, call)),
-                on_failure=self._report_failure,
-            )
-            for run, name in ((self._make_calls, "bulk"), (self._keep_alive, "keep-alive")):
-                self._threads.append(start_thread(run, name))
-        return self._compressor
-
     def _write_blocks(self, session: BulkSession, blocks: Sequence[Block]) -> None:
-        compressor = self._ensure_threads()
         with observe_wait(self._hooks.observer):
             for block in blocks:
-                compressor.write(session, block)
+                self._compressor.write(session, block)
         session.parts += sum(block.ends_part for block in blocks)
 
     def _is_full(self, session: BulkSession) -> bool:
@@ -168,21 +163,20 @@ class BulkDelivery:
         """
         if session.parts >= self._limits.parts:
             return True
-        compressor, limit = self._ensure_threads(), self._limits.spool_max_bytes
+        limit = self._limits.spool_max_bytes
         # In this order: bytes that move from the queue to the spool meanwhile are counted twice.
-        if compressor.pending_bytes + session.spooled < limit:
+        if self._compressor.pending_bytes + session.spooled < limit:
             return False
         with observe_wait(self._hooks.observer):
-            compressor.drain()
+            self._compressor.drain()
         return session.spooled >= limit
 
     def _end_session(self) -> None:
         session, self._open = self._open, None
         if session is not None:
-            compressor = self._ensure_threads()
             for block in session.splitter.flush():
-                compressor.write(session, block)
-            compressor.call(session, session.finish)
+                self._compressor.write(session, block)
+            self._compressor.call(session, session.finish)
 
     def _next_outcome(self) -> tuple[BulkSession, BaseException | None]:
         with observe_wait(self._hooks.observer):
@@ -232,8 +226,8 @@ class BulkDelivery:
 
     # What follows runs on the threads.
 
-    def _report_failure(self, session: BulkSession, error: BaseException) -> None:
-        self._outcomes.put((session, error))
+    def _report_outcome(self, session: BulkSession, failure: BaseException | None) -> None:
+        self._outcomes.put((session, failure))
         self._hooks.wake()
 
     def _make_calls(self) -> None:
@@ -243,14 +237,13 @@ class BulkDelivery:
             try:
                 call()
             except BaseException as error:  # noqa: BLE001  raised again on the reading thread
-                self._report_failure(session, error)
+                self._report_outcome(session, error)
                 # After the report, since this may be tried for long.
                 session.abandon(_error_for_segment(error))
                 break
             if call == session.finish:
                 self._session_in_use = None
-                self._outcomes.put((session, None))
-                self._hooks.wake()
+                self._report_outcome(session, None)
         for session in list(self._unfinished):
             session.abandon("the run ended before this sync was complete")
 
@@ -263,7 +256,7 @@ class BulkDelivery:
             try:
                 wait = session.keep_alive(interval)
             except BaseException as error:  # noqa: BLE001  a bug: raised on the reading thread
-                self._report_failure(session, error)
+                self._report_outcome(session, error)
                 return
 
 

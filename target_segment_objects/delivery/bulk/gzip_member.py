@@ -34,13 +34,17 @@ def _deflate(level: int) -> _Deflate:
 
 
 class GzipMember:
-    """Makes one gzip member. Its calls release the GIL."""
+    """Makes one gzip member. Its calls release the GIL.
+
+    Attributes:
+        size: uncompressed bytes of its content.
+    """
 
     def __init__(self) -> None:
         self._level = 1
         self._deflate: _Deflate | None = None
         self._crc = 0
-        self._size = 0
+        self.size = 0
 
     def compress(self, content: bytes | bytearray, level: int) -> bytes:
         """Return the next bytes of the member; empty while the compressor buffers them.
@@ -56,11 +60,11 @@ class GzipMember:
             )
             self._deflate, self._level = _deflate(level), level
         self._crc = isal_zlib.crc32(content, self._crc)
-        self._size += len(content)
+        self.size += len(content)
         return before + self._deflate.compress(content)
 
     def finish(self) -> bytes:
         """Return the last bytes of the member."""
         start, deflate = (b"", self._deflate) if self._deflate else (_HEADER, _deflate(self._level))
-        trailer = struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF)
+        trailer = struct.pack("<LL", self._crc, self.size & 0xFFFFFFFF)
         return start + deflate.flush() + trailer

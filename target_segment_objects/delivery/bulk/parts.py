@@ -131,7 +131,6 @@ class PartWriter:
         self._spool = spool
         self._number = 0
         self._objects = 0
-        self._size = 0
         self._start = spool.size
         self._member = GzipMember()
 
@@ -145,7 +144,6 @@ class PartWriter:
             SpoolError: when the disk does not take it.
         """
         self._objects += block.objects
-        self._size += len(block.lines)
         if block.lines:
             compressed = self._member.compress(block.lines, level)
             if compressed:
@@ -159,12 +157,12 @@ class PartWriter:
         part = Part(
             number=self._number,
             objects=self._objects,
-            size=self._size,
+            size=self._member.size,
             start=self._start,
             compressed=end - self._start,
             spool=self._spool,
         )
-        self._objects = self._size = 0
+        self._objects = 0
         self._start = end
         self._member = GzipMember()
         return part
