@@ -202,7 +202,7 @@ MUTANTS = (
     ),
     Mutant(
         "the concurrency limit is off by one",
-        "ConcurrencyLimit._enter",
+        "ConcurrencyLimit.slot",
         "self._in_flight >= max_in_flight",
         "self._in_flight > max_in_flight",
         "tests/client/test_concurrency.py",

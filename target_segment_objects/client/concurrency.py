@@ -67,16 +67,7 @@ class ConcurrencyLimit:
         Raises:
             StoppedError: the caller stopped during a pause.
         """
-        paused = self._enter(_URGENT_LIMIT if urgent else self.limit)
-        try:
-            yield paused
-        finally:
-            with self._changed:
-                self._in_flight -= 1
-                # All of them: the first to wake may find a pause, and take no slot.
-                self._changed.notify_all()
-
-    def _enter(self, max_in_flight: int) -> float:
+        max_in_flight = _URGENT_LIMIT if urgent else self.limit
         paused = 0.0
         while True:
             with self._changed:
@@ -86,6 +77,13 @@ class ConcurrencyLimit:
                 remaining = self._paused_until - started
                 if remaining <= 0:
                     self._in_flight += 1
-                    return paused
+                    break
             self._clock.pause(remaining)
             paused += self._clock.monotonic() - started
+        try:
+            yield paused
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                # All of them: the first to wake may find a pause, and take no slot.
+                self._changed.notify_all()

@@ -42,16 +42,6 @@ class NameResolver:
             UnicodeError: it is not a host name.
             ThreadError: the system cannot start a thread for the lookup.
         """
-        lookup = self._lookup(host, port)
-        ended = threading.Event()
-        lookup.add_done_callback(lambda _: ended.set())
-        deadline.when_cut(ended.set)
-        ended.wait()
-        if not lookup.done():
-            raise TimeoutError("the name was not resolved in time")
-        return lookup.result()
-
-    def _lookup(self, host: str, port: int) -> Future[_Addresses]:
         with self._lock:
             lookup = self._running.get((host, port))
             if lookup is None:
@@ -59,7 +49,13 @@ class NameResolver:
                 # The thread takes this lock before it ends, so that it finds its entry.
                 start_thread(self._run, "segment-names", host, port, lookup)
                 self._running[host, port] = lookup
-            return lookup
+        ended = threading.Event()
+        lookup.add_done_callback(lambda _: ended.set())
+        deadline.when_cut(ended.set)
+        ended.wait()
+        if not lookup.done():
+            raise TimeoutError("the name was not resolved in time")
+        return lookup.result()
 
     def _run(self, host: str, port: int, lookup: Future[_Addresses]) -> None:
         try:
