@@ -298,7 +298,7 @@ class Settings:
         integer(1, API_LIMITS.part_bytes),
         API_LIMITS.part_bytes,
         "Uncompressed size in bytes at which a part of a bulk session is closed. A part has at "
-        "least one object, whatever its size. Lower it if uploads of large parts time out.",
+        "least one object, regardless of its size. Lower it if uploads of large parts time out.",
     )
     compression_level: Level = _declare(
         integer_or_word("auto", 0, 9),
@@ -406,7 +406,7 @@ class Settings:
         False,
         "Name nested properties as the SDK's flattening does (`flattening_separator`, "
         "`flattening_max_key_length`), and flatten declared objects to `flattening_max_depth`, "
-        "whatever `nested` says. Values are not changed. Rarely needed: `nested: flatten` flattens "
+        "regardless of `nested`. Values are not changed. Rarely needed: `nested: flatten` flattens "
         "to any depth.",
     )
     flattening_max_depth: int | None = _declare(
