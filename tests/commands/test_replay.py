@@ -544,6 +544,24 @@ def test_a_stop_that_hangs_says_so(segment: Emulator, tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def test_a_signal_while_the_file_is_written(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent is gone from the file: the replay does not stop half-way."""
+    path = tmp_path / "rejects.jsonl"
+    rejected(config, path, b'{"id":1,"n":"x"}', b'{"id":null,"n":1}')
+    fsync = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    config |= {"type_mismatches": "send"}
+    assert replay(path, config) == ReplayResult(sent=1, refused=1)
+    assert [entry["record"]["n"] for entry in entries(path)] == [1]
+
+
 def test_a_large_file_takes_little_memory(config: dict[str, Any], tmp_path: Path) -> None:
     """24 MB of rejects, and as much of schemas, take less than 8 MB: one line is held at a time."""
     path = tmp_path / "rejects.jsonl"
