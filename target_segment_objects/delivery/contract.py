@@ -35,7 +35,6 @@ __all__ = [
     "ObjectsRefused",
     "Observer",
     "PartUploaded",
-    "SessionOpened",
     "SessionState",
     "SessionStateChanged",
     "do_nothing",
@@ -76,7 +75,6 @@ class ObjectsQueued(msgspec.Struct, frozen=True):
     """Objects were added to the open bulk session; `bytes` are those of their lines."""
 
     collection: str
-    objects: int
     bytes: int
 
 
@@ -84,12 +82,6 @@ class DeliveryWaited(msgspec.Struct, frozen=True):
     """The reading thread has waited so many seconds for the delivery."""
 
     seconds: float
-
-
-class SessionOpened(msgspec.Struct, frozen=True):
-    """A bulk session was opened."""
-
-    sync_id: str
 
 
 class PartUploaded(msgspec.Struct, frozen=True):
@@ -112,7 +104,7 @@ class PartUploaded(msgspec.Struct, frozen=True):
 
 
 class SessionStateChanged(msgspec.Struct, frozen=True):
-    """A bulk session that took so many parts is in this state now."""
+    """A bulk session that took so many parts is in this state now; `open` is the first one."""
 
     sync_id: str
     state: SessionState
@@ -124,7 +116,6 @@ DeliveryEvent: TypeAlias = (
     | ObjectsRefused
     | ObjectsQueued
     | DeliveryWaited
-    | SessionOpened
     | PartUploaded
     | SessionStateChanged
 )

@@ -92,10 +92,7 @@ class DeadLetter:
         """
         try:
             self._open_if_gone()
-            schema_id = (
-                0 if source_record.source.is_object else self._schema_id(source_record.source)
-            )
-            self._append(self._entry(source_record, error, schema_id))
+            self._append(self._entry(source_record, error))
         except OSError as failure:
             raise self._write_error(failure) from failure
 
@@ -209,10 +206,11 @@ class DeadLetter:
         now = datetime.now(timezone.utc).isoformat()
         return {"run_id": self.run_id, "time": now, "stage": stage}
 
-    def _entry(
-        self, source_record: SourceRecord, error: RejectedRecordError, schema_id: int
-    ) -> dict[str, object]:
-        """The line of a reject: a record as the tap wrote it, or an object as it was sent."""
+    def _entry(self, source_record: SourceRecord, error: RejectedRecordError) -> dict[str, object]:
+        """The line of a reject: a record as the tap wrote it, or an object as it was sent.
+
+        Appends the line of the record's schema if that is not in the file yet.
+        """
         source = source_record.source
         entry = self._head("object" if source.is_object else "record") | {
             "line": source_record.line,
@@ -220,7 +218,7 @@ class DeadLetter:
         }
         if source.is_object:
             return entry | {"object": msgspec.Raw(source_record.raw)}
-        entry |= {"stream": source.stream, "schema_id": schema_id}
+        entry |= {"stream": source.stream, "schema_id": self._schema_id(source)}
         time_extracted, version = source_record.message_fields
         if isinstance(time_extracted, str):
             entry["time_extracted"] = _escaped(time_extracted)

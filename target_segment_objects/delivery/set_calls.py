@@ -277,17 +277,13 @@ class SetDelivery:
                 self._send(batch.collection, list(batch.pending.values()), refusals)
             except BaseException as error:  # noqa: BLE001  raised again on the reading thread
                 failure = error
-            self._report_outcome((batch, refusals, failure))
-
-    def _report_outcome(self, outcome: _Outcome) -> None:
-        _, refusals, failure = outcome
-        with self._answered:
-            self._outcomes.append(outcome)
-            is_plain = not refusals and failure is None
-            self._outcomes_awaited = self._outcomes_awaited - 1 if is_plain else 0
-            if self._outcomes_awaited <= 0:
-                self._answered.notify()
-        self._hooks.wake()
+            with self._answered:
+                self._outcomes.append((batch, refusals, failure))
+                is_plain = not refusals and failure is None
+                self._outcomes_awaited = self._outcomes_awaited - 1 if is_plain else 0
+                if self._outcomes_awaited <= 0:
+                    self._answered.notify()
+            self._hooks.wake()
 
     def _send(self, collection: str, objects: list[PendingObject], refusals: _Refusals) -> None:
         """Send a call; if it is refused send its halves, until the bad object is alone."""

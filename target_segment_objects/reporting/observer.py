@@ -15,7 +15,6 @@ from target_segment_objects.delivery import (
     ObjectsQueued,
     ObjectsRefused,
     PartUploaded,
-    SessionOpened,
     SessionStateChanged,
 )
 
@@ -55,7 +54,7 @@ class DeliveryObserver:
                 counts.collection(event.collection).bytes += event.bytes
             case DeliveryWaited():
                 counts.delivery_seconds += event.seconds
-            case SessionOpened():
+            case SessionStateChanged(state="open"):
                 request_id = counts.request_ids.get("start", "")
                 counts.sessions.open(event.sync_id, request_id)
                 self._logger.info(

@@ -23,7 +23,6 @@ def test_the_face_is_pinned() -> None:
         "ObjectsQueued",
         "ObjectsRefused",
         "PartUploaded",
-        "SessionOpened",
         "SessionState",
         "SessionStateChanged",
         "SetDelivery",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from target_segment_objects.delivery import PartUploaded, SessionOpened
+from target_segment_objects.delivery import PartUploaded, SessionStateChanged
 from target_segment_objects.emulator import Emulator, Hold, InjectedFault
 from target_segment_objects.errors import Attempt, ConfigurationError
 from target_segment_objects.reporting.counts import RunCounts
@@ -313,7 +313,7 @@ def test_lists_are_bounded() -> None:
     tally = RunCounts()
     observer = DeliveryObserver(tally, logging.getLogger(__name__))
     for number in range(1_200):
-        observer(SessionOpened(f"sync-{number}"))
+        observer(SessionStateChanged(f"sync-{number}", "open", 0))
         for part in range(2):
             observer(PartUploaded(f"sync-{number}", f"part-{number}-{part}", part, 1, 2, 2))
     for number in range(130):

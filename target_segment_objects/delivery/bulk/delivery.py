@@ -90,7 +90,7 @@ class BulkDelivery:
         lines = object_lines(objects)
         for collection, count, size in _objects_and_bytes_by_collection(lines, objects):
             session.objects[collection] += count
-            self._hooks.observer(ObjectsQueued(collection, count, size))
+            self._hooks.observer(ObjectsQueued(collection, size))
         blocks = session.splitter.feed(lines, len(objects))
         if blocks:
             self._write_blocks(session, blocks)
@@ -274,9 +274,7 @@ def _objects_and_bytes_by_collection(
 
 
 class _ObjectFields(msgspec.Struct):
-    id: str
     collection: str
-    properties: msgspec.Raw
 
 
 def _error_for_segment(error: BaseException) -> str:

@@ -17,18 +17,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from target_segment_objects.delivery.bulk.level import SMALL
-from target_segment_objects.delivery.bulk.parts import (
-    Block,
-    Part,
-    PartSplitter,
-    PartWriter,
-)
+from target_segment_objects.delivery.bulk.parts import Block, Part, PartSplitter, PartWriter
 from target_segment_objects.delivery.bulk.spool import Spool
-from target_segment_objects.delivery.contract import (
-    PartUploaded,
-    SessionOpened,
-    SessionStateChanged,
-)
+from target_segment_objects.delivery.contract import PartUploaded, SessionStateChanged
 from target_segment_objects.errors import DeliveryError, PartTooLargeError, SessionRefusedError
 
 if TYPE_CHECKING:
@@ -120,7 +111,7 @@ class BulkSession:
         self._parts_taken = 0
         self._open = True
         self._last_call_at = self._monotonic()
-        self._observer(SessionOpened(self._sync_id))
+        self._set_state("open")
 
     def upload(self, part: Part) -> None:
         """Upload the next part; in a new session, after all before it, when this one is lost."""
@@ -278,7 +269,6 @@ class BulkSession:
             self._api.finish(self._sync_id)
         except SessionRefusedError:
             self._open = True  # it did not succeed
-            self._set_state("open")
             raise
         self._set_state("finished")
 
