@@ -37,8 +37,12 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _signals_stay() -> Iterator[None]:
-    """Check that no test leaves a signal ignored, since later tests' processes would not end."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
+    """Check that no test leaves a signal ignored or blocked: later processes would not end."""
+
+    def state() -> list[object]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        return [*handlers, signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+
+    before = state()
     yield
-    assert [signal.getsignal(number) for number in numbers] == before
+    assert state() == before

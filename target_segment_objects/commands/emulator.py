@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.commands.output import fail, print_lines, print_to_stderr
 from target_segment_objects.emulator import Emulator, EmulatorError, is_loopback
@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+
 
 def run(options: Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # of the emulator's threads too
+    """Serve until SIGINT or SIGTERM. Further signals do not interrupt the closing of the file."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # of the emulator's threads too
+    try:
+        return _serve(options)
+    finally:
+        while pending := signal.sigpending() & _SIGNALS:
+            signal.sigwait(pending)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(options: Namespace) -> int:
     arguments = {name: value for name, value in vars(options).items() if name != "module"}
     if options.page is None:
         arguments["page"] = is_loopback(options.host)
@@ -28,7 +38,7 @@ def run(options: Namespace) -> int:
         with emulator:
             if sys.stdout is not None:
                 print_lines(emulator.url)
-            signal.sigwait(signals)
+            signal.sigwait(_SIGNALS)
     except EmulatorError as error:
         return fail(str(error))
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from target_segment_objects.client import (
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from contextlib import ExitStack
+    from logging import Logger
 
     from target_segment_objects.client import Clock, Retry
     from target_segment_objects.delivery import Delivery, DeliveryHooks
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from target_segment_objects.settings import Settings
 
 __all__ = ["Connection", "connect"]
-
-logger = logging.getLogger(__name__)
 
 _LOCAL_KEY = "local-warehouse-takes-any-key"
 
@@ -53,6 +51,7 @@ def connect(  # noqa: PLR0913, PLR0917
     clock: Clock,
     stop_event: threading.Event,
     resources: ExitStack,
+    logger: Logger,
 ) -> Connection:
     """Create the delivery that the settings describe. Nothing is sent yet.
 
@@ -63,6 +62,7 @@ def connect(  # noqa: PLR0913, PLR0917
         clock: the client's clock.
         stop_event: ends the waits of the clock.
         resources: closes the delivery, its connections and the local warehouse.
+        logger: takes warnings about retries.
 
     Raises:
         ConfigurationError: an address, the TLS roots or the local warehouse cannot be used.

@@ -163,7 +163,13 @@ class Run:
         )
         clock = self.make_clock(self._stop_event)
         self._connection = connect(
-            self._settings, hooks, self._report, clock, self._stop_event, self._resources
+            self._settings,
+            hooks,
+            self._report,
+            clock,
+            self._stop_event,
+            self._resources,
+            self._logger,
         )
         return self._connection
 

@@ -227,7 +227,7 @@ def test_the_clock_of_the_run_is_the_one_that_is_asked(method: str) -> None:
 
     time = StillTime()
     kept = _Kept()
-    logger = logging.getLogger("target_segment_objects.run.connection")
+    logger = TargetSegmentObjects.logger
     logger.addHandler(kept)
     try:
         with Emulator() as segment:
