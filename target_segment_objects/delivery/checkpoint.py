@@ -16,8 +16,7 @@ __all__ = ["Checkpoint"]
 
 _MAX_STATES: Final = 4_096
 _MAX_BYTES: Final = 16 << 20
-_INTERVAL_SECONDS: Final = 1.0
-"""The least time between two printed states; the last one does not wait."""
+_DEFAULT_INTERVAL_SECONDS: Final = 1.0
 
 
 class Checkpoint:
@@ -25,11 +24,20 @@ class Checkpoint:
 
     Args:
         write: prints one state, given its bytes.
+        on_durable: that of the `DurabilityLog`.
+        interval_seconds: the least time between two printed states; the last one does not wait.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        on_durable: Callable[[int, Callable[[int], None]], None],
+        interval_seconds: float = _DEFAULT_INTERVAL_SECONDS,
+    ) -> None:
         self._write = write
-        self._interval_seconds = _INTERVAL_SECONDS
+        self._on_durable = on_durable
+        self._is_waiting = False
+        self._interval_seconds = interval_seconds
         self._pending: deque[tuple[int, bytes]] = deque()
         self._pending_bytes = 0
         self._durable_state: bytes | None = None
@@ -43,6 +51,12 @@ class Checkpoint:
         self._pending_bytes += len(state)
         if len(self._pending) > _MAX_STATES or self._pending_bytes > _MAX_BYTES:
             self._drop_half()
+        self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> None:
+        if self._pending and not self._is_waiting:
+            self._is_waiting = True
+            self._on_durable(self._pending[0][0], self._mark_durable)
 
     def _drop_half(self) -> None:
         """Drop every other state but the last: later ones cover them, and are printed later."""
@@ -51,11 +65,13 @@ class Checkpoint:
         self._pending = deque(kept)
         self._pending_bytes = sum(len(state) for _, state in kept)
 
-    def mark_durable(self, durable: int) -> None:
+    def _mark_durable(self, durable: int) -> None:
         """The first `durable` records are durable."""
+        self._is_waiting = False
         while self._pending and self._pending[0][0] <= durable:
             _, self._durable_state = self._pending.popleft()
             self._pending_bytes -= len(self._durable_state)
+        self._wait_for_oldest()
 
     def print_if_due(self, now: float) -> float | None:
         """Print the newest durable state, unless one was printed within the last second.

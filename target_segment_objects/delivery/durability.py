@@ -1,12 +1,19 @@
-"""Tracks which records Segment has accepted for good.
+"""Tracks which records Segment has accepted for good, and runs what had to wait for that.
 
 Invariant: a receipt is taken for records before they leave, travels with their data, and is settled
-when that data is durable: answered 2xx, in a session that was finished, or in the dead letter.
+when that data is durable: answered 2xx, in a session that was finished, or in the dead letter. An
+action that depends on records waits here until all earlier records, of every stream, are durable.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DurabilityLog", "Receipt"]
 
@@ -31,10 +38,15 @@ class Receipt:
 
 
 class DurabilityLog:
-    """Receipts in the order of their positions. It belongs to the thread that reads."""
+    """Receipts in the order of their positions, and actions that wait for a position.
+
+    It belongs to the thread that reads.
+    """
 
     def __init__(self) -> None:
         self._receipts: deque[Receipt] = deque()
+        self._actions: list[tuple[int, int, Callable[[int], None]]] = []
+        self._numbers = count()
 
     def receipt(self, first: int) -> Receipt:
         """Issue a receipt for records from this position on. Positions must not decrease."""
@@ -48,3 +60,20 @@ class DurabilityLog:
         while receipts and receipts[0].is_durable:
             receipts.popleft()
         return receipts[0].first - 1 if receipts else position
+
+    def on_durable(self, position: int, action: Callable[[int], None]) -> None:
+        """Register an action, which `advance` calls when the first `position` records are durable.
+
+        Args:
+            position: how many records it waits for.
+            action: called once, with how many are durable then. Actions are called in the order of
+                their positions, and those of one position in the order in which they came.
+        """
+        heapq.heappush(self._actions, (position, next(self._numbers), action))
+
+    def advance(self, position: int) -> None:
+        """Call the actions whose records are durable; `position` records were read so far."""
+        durable = self.durable(position)
+        while self._actions and self._actions[0][0] <= durable:
+            _, _, action = heapq.heappop(self._actions)
+            action(durable)

@@ -90,7 +90,7 @@ class Run:
         self._report = report
         self._logger = logger
         self._log = DurabilityLog()
-        self._checkpoint = Checkpoint(self._print_state)
+        self._checkpoint = Checkpoint(self._print_state, self._log.on_durable)
         self._rejects = DeadLetter(settings.dead_letter_path, settings.max_rejects)
         self._connection: Connection | None = None
         self._stop_event = StopEvent()
@@ -229,7 +229,7 @@ class Run:
 
     def _print_durable(self) -> float | None:
         """Print the newest durable state, or return when it may be printed."""
-        self._checkpoint.mark_durable(self._log.durable(self.position))
+        self._log.advance(self.position)
         return self._checkpoint.print_if_due(time.monotonic())
 
     def finish(self) -> None:
@@ -307,7 +307,7 @@ class Run:
             self._stop_event.set()  # retries are not waited for
             self._resources.close()
             self._rejects.sync()
-            self._checkpoint.mark_durable(self._log.durable(self.position))
+            self._log.advance(self.position)
             self._checkpoint.print_now()
         finally:
             self._rejects.close()

@@ -25,7 +25,7 @@ class Printed:
 
     def __init__(self) -> None:
         self.states: list[bytes] = []
-        self.checkpoint = Checkpoint(self.states.append)
+        self.checkpoint = Checkpoint(self.states.append, lambda *_: None)
 
 
 @given(STEPS, st.booleans())
@@ -47,7 +47,7 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
             printed.checkpoint.add(*sent[-1])
         elif step == "durable":
             durable = max(durable, round(number * records))
-            printed.checkpoint.mark_durable(durable)
+            printed.checkpoint._mark_durable(durable)
         else:
             now += number
             before = len(printed.states)
@@ -58,7 +58,7 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
             assert all(position <= durable for position in ahead)
     if all_durable:
         durable = records
-    printed.checkpoint.mark_durable(durable)
+    printed.checkpoint._mark_durable(durable)
     printed.checkpoint.print_now()
     everything = [state for _, state in sent]
     indexes = [everything.index(state) for state in printed.states]
@@ -71,7 +71,7 @@ def test_the_printed_states_are_safe(steps: list[tuple[str, float]], all_durable
 def test_no_state_of_our_own() -> None:
     """A tap that sends no state gets none: printing `{}` would delete its bookmarks."""
     printed = Printed()
-    printed.checkpoint.mark_durable(10)
+    printed.checkpoint._mark_durable(10)
     printed.checkpoint.print_if_due(0.0)
     printed.checkpoint.print_now()
     assert printed.states == []
@@ -81,7 +81,7 @@ def test_a_state_before_any_record_is_safe() -> None:
     """It does not wait."""
     printed = Printed()
     printed.checkpoint.add(0, b"{ }")
-    printed.checkpoint.mark_durable(0)
+    printed.checkpoint._mark_durable(0)
     assert printed.checkpoint.print_if_due(0.0) is None
     assert printed.states == [b"{ }"]
 
@@ -90,10 +90,10 @@ def test_a_state_waits_for_all_of_its_records() -> None:
     """If one record is missing, it is not printed."""
     printed = Printed()
     printed.checkpoint.add(5, b"5")
-    printed.checkpoint.mark_durable(4)
+    printed.checkpoint._mark_durable(4)
     printed.checkpoint.print_now()
     assert printed.states == []
-    printed.checkpoint.mark_durable(5)
+    printed.checkpoint._mark_durable(5)
     printed.checkpoint.print_now()
     printed.checkpoint.print_now()
     assert printed.states == [b"5"], "once"
@@ -104,7 +104,7 @@ def test_at_most_one_a_second() -> None:
     printed = Printed()
     for position, now, due in ((1, 10.0, None), (2, 10.4, 11.0), (3, 10.9, 11.0), (4, 11.0, None)):
         printed.checkpoint.add(position, b"%d" % position)
-        printed.checkpoint.mark_durable(position)
+        printed.checkpoint._mark_durable(position)
         assert printed.checkpoint.print_if_due(now) == due
     assert printed.states == [b"1", b"4"]
     assert printed.checkpoint.print_if_due(11.5) is None, "nothing waits"
@@ -116,7 +116,7 @@ def test_states_in_a_row_are_one() -> None:
     for number in range(100_000):
         printed.checkpoint.add(7, b"%d" % number)
     assert len(printed.checkpoint._pending) == 1
-    printed.checkpoint.mark_durable(7)
+    printed.checkpoint._mark_durable(7)
     printed.checkpoint.print_now()
     assert printed.states == [b"99999"]
 
@@ -127,10 +127,10 @@ def test_what_waits_is_bounded_by_count() -> None:
     for position in range(1, 50_001):
         printed.checkpoint.add(position, b"%d" % position)
         assert len(printed.checkpoint._pending) <= 4_096
-    printed.checkpoint.mark_durable(49_999)
+    printed.checkpoint._mark_durable(49_999)
     printed.checkpoint.print_now()
     assert int(printed.states[0]) >= 49_999 - 64
-    printed.checkpoint.mark_durable(50_000)
+    printed.checkpoint._mark_durable(50_000)
     printed.checkpoint.print_now()
     assert printed.states[-1] == b"50000"
 
@@ -144,7 +144,7 @@ def test_what_waits_is_bounded_by_bytes() -> None:
         held = sum(len(state) for _, state in printed.checkpoint._pending)
         assert held == printed.checkpoint._pending_bytes <= 16 << 20
     printed.checkpoint.add(50, b"y" * (20 << 20))
-    printed.checkpoint.mark_durable(50)
+    printed.checkpoint._mark_durable(50)
     printed.checkpoint.print_now()
     assert printed.states == [b"y" * (20 << 20)]
     assert printed.checkpoint._pending_bytes == 0
