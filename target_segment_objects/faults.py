@@ -96,8 +96,8 @@ FAULT_SENTENCES: Final[Mapping[tuple[FaultCode, str], str]] = {
         "with `stream_maps`"
     ),
     (FaultCode.OBJECT_TOO_LARGE, "nulls"): (
-        "the object has more than 400 KB, the API's limit for one object; most of it is nulls of "
-        "properties that the record lacks: set `nulls` to `drop`"
+        "the object has more than 400 KB, the API's limit for one object; more than half of "
+        "it is nulls: set `nulls` to `drop`"
     ),
     (FaultCode.REFUSED, ""): "Segment refused the object",
     (FaultCode.REFUSED, "error"): "Segment refused the object: {0}",

@@ -462,7 +462,7 @@ MUTANTS = (
     Mutant(
         "the client's own time-out is reported as an outage of Segment",
         "Caller.call",
-        "too_short and isinstance(outcome, Failure) and outcome.too_short",
+        "always_timed_out and isinstance(outcome, Failure) and outcome.longer_timeout_may_help",
         "False",
         "tests/client/test_deadlines.py -k advice",
     ),
@@ -538,7 +538,7 @@ MUTANTS = (
     ),
     Mutant(
         "a clash is allowed if only one stream was mapped on purpose",
-        "Routes._refuse_shared_collection",
+        "Routes._claim_collection",
         "is_meant and other_is_meant",
         "is_meant or other_is_meant",
         "tests/singer/test_taps_as_they_are.py -k one_collection",

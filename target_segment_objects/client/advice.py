@@ -113,7 +113,7 @@ def _advise_on_failure(failure: Failure, destination: Destination, exhausted_tim
         return f"Check {address}this machine's clock and the TLS roots (`ca_bundle`)"
     if kind is FailureKind.PROXY_REFUSED:
         return f"Check the proxy's address, user and password in {proxy}"
-    is_unreachable = kind in _UNREACHABLE and not failure.too_short
+    is_unreachable = kind in _UNREACHABLE and not failure.longer_timeout_may_help
     if kind is FailureKind.PROXY or (destination.proxy and is_unreachable):
         return (
             f"Check the proxy's address in {proxy}, and that the proxy can reach {destination.host}"

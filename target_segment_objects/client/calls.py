@@ -101,8 +101,8 @@ class Caller:
     Args:
         transport: sends each attempt.
         policy: when to try again.
-        concurrency_limit: shared by all callers of one write key; by default one of the
-            transport's `max_concurrency`.
+        concurrency_limit: pass the same one to all callers of one write key; by default this caller
+            has its own, of the transport's `max_concurrency`.
         clock: time, waiting and jitter.
         on_attempt: called after every request, on the thread that made it.
         on_retry: called before every wait for another attempt, on the thread that waits.
@@ -163,7 +163,7 @@ class Caller:
         failed: list[Attempt] = []
         outcome: Response | Failure | None = None
         waited = last_wait = 0.0
-        too_short = True  # each attempt was under way when our own time-out ended it
+        always_timed_out = True  # our own time-out has ended each attempt, after it had connected
         try:
             while True:
                 with self.concurrency_limit.slot(urgent=call.urgent) as paused:
@@ -198,7 +198,11 @@ class Caller:
                 if value is not None:
                     return value, attempt
                 failed.append(attempt)
-                too_short = too_short and isinstance(outcome, Failure) and outcome.too_short
+                always_timed_out = (
+                    always_timed_out
+                    and isinstance(outcome, Failure)
+                    and outcome.longer_timeout_may_help
+                )
                 if decision.action is not Action.RETRY:
                     raise _refusal(call, decision, outcome, failed)
                 last_wait = self._wait(outcome, len(failed))
@@ -208,7 +212,7 @@ class Caller:
                         outcome,
                         call.destination,
                         call=call.name,
-                        exhausted_timeout=setting if too_short else "",
+                        exhausted_timeout=setting if always_timed_out else "",
                     )
                     raise _error(UnavailableError, call, outcome, failed, advice)
                 self._on_retry(

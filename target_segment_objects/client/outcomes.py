@@ -45,13 +45,13 @@ class Failure:
     Attributes:
         kind: one of a closed list.
         reason: what happened, in a few words without secrets.
-        too_short: whether our own time-out ended the exchange after the request was sent, so that
-            a longer one could have helped.
+        longer_timeout_may_help: whether our own time-out ended the exchange after the connection
+            was ready.
     """
 
     kind: FailureKind
     reason: str
-    too_short: bool = False
+    longer_timeout_may_help: bool = False
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ class Transport:
             if deadline.cut:
                 missing = deadline.missing
                 reason = f"{missing or 'no complete response'} within {seconds:g} s"
-                return Failure(FailureKind.TIMEOUT, reason, too_short=not missing)
+                return Failure(FailureKind.TIMEOUT, reason, longer_timeout_may_help=not missing)
             if isinstance(outcome, Response) and not deadline.body_sent and outcome.status < 300:  # noqa: PLR2004
                 # A success before the whole body was sent cannot be about this request.
                 return Failure(

@@ -12,7 +12,7 @@ class OutputFailedError(Exception):
     """Stdout cannot be written.
 
     Attributes:
-        is_pipe: whether the reader has closed it, as `head` does; this is not an error.
+        is_pipe: whether the reader has closed it, as `head` does. No message is printed then.
     """
 
     def __init__(self, message: str, *, is_pipe: bool = False) -> None:

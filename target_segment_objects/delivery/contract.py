@@ -104,7 +104,7 @@ class PartUploaded(msgspec.Struct, frozen=True):
 
 
 class SessionStateChanged(msgspec.Struct, frozen=True):
-    """A bulk session that took so many parts is in this state now; `open` is the first one."""
+    """A bulk session, which has accepted so many parts, changed its state; the first is `open`."""
 
     sync_id: str
     state: SessionState

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LINE_BYTES", "LineBlock", "may_be_deeper"]
 
 MAX_LINE_BYTES: Final = 40_000
-"""A longer line is not decoded: no value grows sixfold, so an object stays below 400 KB."""
+"""Longer lines take the general path. A value grows less than sixfold when it is encoded, so the
+object of a shorter line stays below 400 KB."""
 _NUL: Final = b"\\u0000"
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NO_BRACES: Final = bytes(code for code in range(256) if code not in b'[]{}"')

@@ -124,7 +124,7 @@ class StreamStructs:
         self.keys = [(attributes[key], table.declared[key].kind) for key in plan.key_properties]
         self.omitted_key = None if table.omitted_key is None else attributes[table.omitted_key]
         self.has_numbers = "number" in self._types or any(kind == "number" for _, kind in self.keys)
-        self.record_type = self._struct(table.declared, (), "")
+        self.record_type = self._build_struct(table.declared, (), "")
         self.has_raws = any(leaf.is_raw for leaf in self.leaves)
         is_flat = not self.branches and all(row.path == (row.name,) for row in table.rows)
         self.flat_type = None if is_flat else self._flat_type()
@@ -147,9 +147,10 @@ class StreamStructs:
             return self.flat_type()
         return self.record_type(**{self.omitted_key: UNSET})
 
-    def _struct(
+    def _build_struct(
         self, columns: Mapping[str, Column], path: tuple[str, ...], prefix: str
     ) -> type[Struct]:
+        """The struct of an object; adds its leaves and branches. A missing nested value is null."""
         self.depth = max(self.depth, len(path) + 1)
         names = {f"f{index}": name for index, name in enumerate(columns)}
         fields: list[Any] = []
@@ -181,7 +182,7 @@ class StreamStructs:
     def _object_type(self, column: Column, path: tuple[str, ...], attribute_path: str) -> Any:
         """The type of a declared object, which becomes a branch."""
         position = len(self.branches)
-        inner = self._struct(column.properties, path, f"{attribute_path}.")
+        inner = self._build_struct(column.properties, path, f"{attribute_path}.")
         null_object = inner(**dict.fromkeys(inner.__struct_fields__))
         missing_object = inner(**dict.fromkeys(inner.__struct_fields__, self.absent))
         self.branches.insert(position, Branch(attribute_path, null_object, missing_object))

@@ -48,6 +48,7 @@ class NullShare:
             return ""
         return (
             f"share={self._nulls / self._bytes:.0%} object_bytes={self._bytes // self._objects}; "
-            "the schema declares properties that most records lack, and each is sent as null; to "
-            "leave them out, set `nulls` to `drop` (a value that was cleared then stays in Segment)"
+            "the records have nulls, or lack properties of nested objects, which are sent as null; "
+            "to leave them out, set `nulls` to `drop` (a value that was cleared then stays in "
+            "Segment)"
         )

@@ -2,9 +2,9 @@
 
 Invariant: no conversion goes unnoticed. `as_…` returns a value that matches the column; `coerce_…`
 returns one that can be converted to it without loss; both return `NO_MATCH` for any other value,
-and the caller decides. Numbers with a point or an exponent arrive as `msgspec.Raw`, the token that
-the tap wrote, so that every digit is kept; integers arrive as `int`. `docs/names-ids-values.md` has
-the exact rules.
+and the caller decides. Numbers with a point or an exponent, and very long integers, arrive as
+`msgspec.Raw`, the token that the tap wrote, so that every digit is kept; integers arrive as `int`.
+`docs/names-ids-values.md` has the exact rules.
 """
 
 from __future__ import annotations
@@ -258,9 +258,12 @@ def json_text(value: Any) -> str:
 
 
 def without_non_finite(value: Any, at: tuple[str, ...], found: list[tuple[str, ...]]) -> Any:
-    """The value with null for each non-finite number; adds their found to `found`.
+    """A copy of a value with null for each non-finite number, `1e999` included.
 
-    It recurses, so the caller limits the depth.
+    Args:
+        value: a parsed value; the caller limits its depth.
+        at: its path.
+        found: takes the paths of these numbers.
     """
     kind = type(value)
     if kind is dict:

@@ -27,7 +27,8 @@ class CollectionSummary:
     Attributes:
         collection: its name.
         streams: the streams that go to it.
-        read: records that came for it; the sum of the next five, but that of `sent` is of objects.
+        read: records read for it, which are those sent, merged, rejected, filtered and undelivered;
+            an object that was sent counts as one.
         sent: objects that Segment took.
         merged: records that were merged into another object of their id, and went with it.
         rejected: records that could not become objects, or that Segment refused.

@@ -38,6 +38,9 @@ class RunSupervisor:
         logger: takes errors.
         log_metrics: called at the end with whether the run succeeded, unless a table on the
             terminal replaces the log lines.
+
+    Raises:
+        ConfigurationError: the report cannot be written.
     """
 
     def __init__(

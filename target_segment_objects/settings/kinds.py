@@ -76,11 +76,12 @@ class Kind(Generic[T]):
     Attributes:
         allowed: what is allowed; it continues `must be`.
         schema: the JSON schema of the values that a configuration file may have.
-        convert: returns a value that fits the schema as the program uses it, and `None` or a
+        convert: converts a value that fits the schema to `T`. Returns `None` or raises
             `WrongValueError` if it is not allowed.
         types: the types that its values have in JSON.
         normalize: returns the value that is checked: a number in another form becomes a number.
-        parse: returns the value that a variable's text stands for, and a `ValueError` for none.
+        parse: returns the value that a variable's text stands for; raises `ValueError` if it stands
+            for none.
         secret: never shown, and marked so in the JSON schema.
         in_repr: whether a repr may show the value.
     """

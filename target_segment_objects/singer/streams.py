@@ -171,6 +171,7 @@ class Routes:
         self.block_encoder.set_stream(stream, planned.compiled)
 
     def _plan(self, source: SourceStream, schema: dict[str, Any]) -> PlannedStream:
+        """Create the routes of a stream, and its fast path; errors as in `update`."""
         for name, other in self._maps.overridden(source.stream):
             self._report.warn(
                 f"stream_maps: {name!r} has no effect on stream {source.stream!r}, since {other!r} "
@@ -182,7 +183,7 @@ class Routes:
             keys = list(mapped.key_properties or ())
             added = self._target.add_sink(mapped.name, mapped.schema, keys)
             sink = cast("SegmentObjectsSink", added)
-            self._refuse_shared_collection(source, mapped, sink.plan.collection)
+            self._claim_collection(source, mapped, sink.plan.collection)
             self._report.add_plan(sink.plan, mapped.expressions)
             if self._settings.validate_records:
                 sink.validate_by(schema, source.stream)
@@ -203,7 +204,7 @@ class Routes:
             is_valid=sink.is_surely_valid,
         )
 
-    def _refuse_shared_collection(
+    def _claim_collection(
         self, source: SourceStream, mapped: MappedStream, collection: str
     ) -> None:
         """Refuse two streams of one collection, unless the user has mapped both.

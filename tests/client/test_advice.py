@@ -225,9 +225,11 @@ def _every_advice() -> Iterator[str]:
             destination = Destination("objects-bulk-api.segmentapis.com", setting, proxy)
             for kind in FailureKind:
                 yield advise(Failure(kind, "why"), destination, call="set")
-                yield advise(Failure(kind, "why", too_short=True), destination, call="set")
+                yield advise(
+                    Failure(kind, "why", longer_timeout_may_help=True), destination, call="set"
+                )
             yield advise(
-                Failure(FailureKind.TIMEOUT, "why", too_short=True),
+                Failure(FailureKind.TIMEOUT, "why", longer_timeout_may_help=True),
                 destination,
                 call="upload",
                 exhausted_timeout="upload_timeout_seconds",

@@ -117,7 +117,7 @@ def test_a_proxy_that_does_not_answer_connect_is_cut() -> None:
             outcome = transport.exchange("/v1/set")
         proxy.stopping.set()
     assert isinstance(outcome, Failure)
-    assert (outcome.kind, outcome.too_short) == (FailureKind.TIMEOUT, False)
+    assert (outcome.kind, outcome.longer_timeout_may_help) == (FailureKind.TIMEOUT, False)
 
 
 @pytest.mark.parametrize("call", ["set", "finish", "upload"])

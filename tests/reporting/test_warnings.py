@@ -1,4 +1,4 @@
-"""What a run tells in its log: every warning once, what became of values, a line a collection."""
+"""The log of a run: each warning once, what was done to values, and a line for each collection."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from target_segment_objects.emulator import Emulator, InjectedFault
 from target_segment_objects.errors import RejectedRecordError
 from target_segment_objects.faults import Fault, FaultCode
 from target_segment_objects.plan import ConversionCode
+from target_segment_objects.reporting.remarks import CONVERSION_REMARKS
 from target_segment_objects.reporting.warnings import Report
 from target_segment_objects.singer.metrics import Metrics
 from target_segment_objects.source import SourceRecord, SourceStream
@@ -287,3 +288,8 @@ def test_what_was_counted_costs_no_message_a_record(segment: Emulator, tmp_path:
         fed = lines(ROOMS, *(record("rooms", id=n, name=LONG) for n in range(count)), state(count))
         logs.append(len(run(tmp_path, _config(segment, "bulk"), fed).log.splitlines()))
     assert logs[0] == logs[1]
+
+
+def test_every_conversion_has_its_remark() -> None:
+    """Without one, a conversion would be counted, and no warning would say so."""
+    assert set(CONVERSION_REMARKS) == set(ConversionCode)

@@ -164,7 +164,7 @@ def _interpret_region(destination: Destination) -> Finding:
 
 
 def _advice(failure: Failure, destination: Destination) -> str:
-    if failure.too_short:
+    if failure.longer_timeout_may_help:
         advice = "It may be slow (`--timeout`), or a firewall or a proxy may hold back the response"
     elif failure.kind in _BROKEN:
         advice = (

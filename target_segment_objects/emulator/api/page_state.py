@@ -49,14 +49,14 @@ class PageState:
         write_key: str | None,
         warehouse: str,
     ) -> None:
-        """Show these; `warehouse` is the file's name, empty for objects in memory."""
+        """Read the state from these; `warehouse` is the file's name, or empty without a file."""
         self._request_log = request_log
         self._sessions = sessions
         self._store = store
         self._clock = clock
         self._write_key = write_key
         self._warehouse = warehouse
-        self._run = uuid.uuid4().hex
+        self._run_id = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._cached: dict[str, tuple[object, dict[str, Any]]] = {}
 
@@ -70,7 +70,7 @@ class PageState:
         redact = _Redactor([*latest.keys, *([self._write_key] if self._write_key else [])])
         return msgspec.json.encode(
             {
-                "run": self._run,
+                "run": self._run_id,
                 "now": self._clock(),
                 "warehouse": self._warehouse,
                 "totals": {

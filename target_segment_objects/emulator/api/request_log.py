@@ -84,7 +84,7 @@ class LogSummary(NamedTuple):
     """Requests that got a 4xx."""
     in_flight: int
     keys: list[str]
-    """The last hundred write keys seen, which must not be shown."""
+    """The hundred write keys that were first used last; they must not be shown."""
 
 
 class RequestLog:

@@ -45,8 +45,10 @@ class Head:
 def read_head(reader: BufferedReader) -> Head | None:
     """Read the head of a request; None at the end of the connection.
 
-    A `RefusalError` 400 or 431 when it is malformed or too long. The values of secret headers are
-    hidden; only the field `authorization` has its value.
+    The values of secret headers are hidden; only the field `authorization` has its value.
+
+    Raises:
+        RefusalError: 400 if it is malformed, 431 if it is too long.
     """
     line = reader.readline(_MAX_LINE_BYTES)
     if line in _BLANK:  # some clients end a body with one; RFC 9112, 2.2
@@ -99,7 +101,12 @@ def body_length(head: Head, limit: int) -> int | None:
 
 
 def read_body(reader: BufferedReader, length: int | None, limit: int) -> Iterator[bytes]:
-    """Yield the body in pieces; `EOFError` when the connection ends before the body does."""
+    """Yield the body in pieces.
+
+    Raises:
+        EOFError: the connection ends inside the body.
+        RefusalError: 400 if a chunk is malformed, 413 if the body is too large.
+    """
     if length is not None:
         yield from _exactly(reader, length)
         return
