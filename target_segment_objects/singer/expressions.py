@@ -78,7 +78,8 @@ def compile_transform(stream_map: CustomStreamMap, definition: str, stream: str)
         try:
             value = evaluate(record=record, property_name=property_name, **expression)
         except Exception as error:  # noqa: BLE001  the user's expression may raise anything
-            raise _failure(error, definition, property_name or _FILTER, stream) from None
+            name = _FILTER if property_name is None else property_name
+            raise _failure(error, definition, name, stream) from None
         if property_name is not None and not is_value(value):
             raise _rejected(definition, property_name, "no value", type(value).__name__)
         return value

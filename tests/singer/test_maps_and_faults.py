@@ -374,3 +374,19 @@ def test_a_key_has_no_blanks() -> None:
     """The error comes before anything is read, not at the first request."""
     with pytest.raises(ConfigurationError, match="write_key must not contain spaces"):
         load({"write_key": "abcdefgh ijklmnop"}, lines(S))
+
+
+def test_a_property_without_a_name_is_not_the_filter(segment: Emulator, tmp_path: Path) -> None:
+    """An object may be called `""`, since its leaves have names; its expression is its own."""
+    dead = tmp_path / "dead.jsonl"
+    settings = {"max_rejects": -1, "dead_letter_path": str(dead)}
+    maps = {"u": {"": "place"}}
+    nested = schema(
+        "u", id="integer", place={"type": "object", "properties": {"city": {"type": "string"}}}
+    )
+    load(
+        config(segment, "bulk", stream_maps=maps, **settings),
+        lines(nested, record("u", id=1, place={"city": "Oslo"}), record("u", id=2)),
+    )
+    (fault,) = json.loads(dead.read_text().splitlines()[-1])["faults"]
+    assert (fault["path"], fault["code"]) == ([""], "expression")
